@@ -1,0 +1,58 @@
+# make demo    train the Iris example and show its report
+# make test    every test, real parts included; sets up what they need
+# make bench   the figures of docs/performance.md
+# make lint    gofmt, go vet, staticcheck
+# make image   the action's container image
+
+CACHE := $(CURDIR)/.cache
+VENV  := $(CACHE)/venv
+# The race detector needs a C compiler.
+RACE  := $(shell command -v cc >/dev/null 2>&1 && echo -race)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: build demo test bench lint image fuzz
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/aml-train .
+
+demo: build
+	cd examples/iris && ../../bin/aml-train run job.yml --markdown ../../bin/report.md
+	@echo
+	@echo "The report for a pull request is in bin/report.md. What else there is:"
+	@echo "  bin/aml-train runs                 the run history"
+	@echo "  bin/aml-train download             the newest run's outputs"
+	@echo "  mlflow ui --backend-store-uri sqlite:///.aml-train/history.db"
+
+# The real MLflow and scikit-learn. Without them the tests that need them are
+# skipped and named at the end; with CI=true they fail.
+$(VENV)/ready:
+	@mkdir -p $(CACHE)
+	python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check 'mlflow>=3.7,<4' scikit-learn matplotlib && touch $@ \
+		|| { rm -rf $(VENV); test "$$CI" != true; }
+
+test: $(VENV)/ready
+	@rm -f $(CACHE)/skipped
+	AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped go test $(RACE) ./...
+	@if [ -s $(CACHE)/skipped ]; then echo "Skipped, because they are not on this machine:"; sort -u $(CACHE)/skipped; fi
+
+bench: build
+	AML_TRAIN_BINARY=$(CURDIR)/bin/aml-train go test -run '^$$' -bench . -benchtime 3x -timeout 60m ./...
+
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	go vet ./...
+	GOOS=windows go vet ./...
+	GOOS=darwin go vet ./...
+	go run $(STATICCHECK) ./...
+
+image:
+	docker build -t aml-train .
+
+# FUZZTIME=1h make fuzz
+FUZZTIME ?= 30s
+fuzz:
+	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./snapshot/ignore
+	go test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) ./job
+	go test -run '^$$' -fuzz FuzzFilter -fuzztime $(FUZZTIME) ./history
+	go test -run '^$$' -fuzz FuzzMetricsFile -fuzztime $(FUZZTIME) ./history
+	go test -run '^$$' -fuzz FuzzDiagnose -fuzztime $(FUZZTIME) ./report

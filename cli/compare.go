@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"fmt"
+	"sort"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/report"
+)
+
+func (a *app) compare() *cobra.Command {
+	return &cobra.Command{
+		Use:               "compare RUN BASE",
+		Short:             "The metrics of two runs side by side",
+		Long:              "Compare the metrics of a run with those of another, and show the parameters in\nwhich they differ.",
+		Example:           "  aml-train compare iris-3f2a91c-1 iris-9d0c1e2-1",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: a.completeRuns,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			run, err := a.findRun(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			base, err := a.findRun(cmd.Context(), args[1])
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(comparison(run, base))
+			}
+			w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+			fmt.Fprintf(w, "\t%s\t%s\tCHANGE\n", run.Info.RunID, base.Info.RunID)
+			for _, name := range metricNames(run, base) {
+				now, ok := run.Metric(name)
+				before, had := base.Metric(name)
+				cells := [3]string{}
+				if ok {
+					cells[0] = report.Number(now)
+				}
+				if had {
+					cells[1] = report.Number(before)
+				}
+				if ok && had {
+					cells[2] = report.Change(now, before)
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", report.Plain(name), cells[0], cells[1], cells[2])
+			}
+			for _, p := range paramNames(run, base) {
+				if now, before := param(run, p), param(base, p); now != before {
+					fmt.Fprintf(w, "%s\t%s\t%s\t\n", report.Plain(p), report.Plain(now), report.Plain(before))
+				}
+			}
+			return w.Flush()
+		},
+	}
+}
+
+type comparedMetric struct {
+	Run    any `json:"run"`  // a number; NaN and the infinities as strings; null where the run has none
+	Base   any `json:"base"` // the same
+	Change any `json:"change"`
+}
+
+func comparison(run, base *history.Run) any {
+	metrics := map[string]comparedMetric{}
+	for _, name := range metricNames(run, base) {
+		var m comparedMetric
+		now, ok := run.Metric(name)
+		before, had := base.Metric(name)
+		if ok {
+			m.Run = history.Float(now)
+		}
+		if had {
+			m.Base = history.Float(before)
+		}
+		if ok && had && finite(now-before) {
+			m.Change = now - before
+		}
+		metrics[name] = m
+	}
+	return map[string]any{"run": run.Info.RunID, "base": base.Info.RunID, "metrics": metrics}
+}
+
+func metricNames(runs ...*history.Run) []string {
+	return names(runs, func(r *history.Run) (out []string) {
+		for _, m := range r.Data.Metrics {
+			out = append(out, m.Key)
+		}
+		return out
+	})
+}
+
+func paramNames(runs ...*history.Run) []string {
+	return names(runs, func(r *history.Run) (out []string) {
+		for _, p := range r.Data.Params {
+			out = append(out, p.Key)
+		}
+		return out
+	})
+}
+
+func names(runs []*history.Run, of func(*history.Run) []string) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, r := range runs {
+		for _, n := range of(r) {
+			if !seen[n] {
+				seen[n] = true
+				out = append(out, n)
+			}
+		}
+	}
+	sort.Strings(out)
+	return out
+}
+
+func param(r *history.Run, key string) string {
+	for _, p := range r.Data.Params {
+		if p.Key == key {
+			return p.Value
+		}
+	}
+	return ""
+}

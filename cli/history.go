@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/history"
+)
+
+func openHome(home string) (*history.Store, error) { return history.Open(home) }
+
+func (a *app) history() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "history",
+		Short:   "The run history's own server",
+		Long:    "The run history, for other programs.",
+		Example: "  aml-train history serve",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.historyServe())
+	return cmd
+}
+
+func (a *app) historyServe() *cobra.Command {
+	var port int
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Offer the run history through the MLflow tracking API on loopback",
+		Long: `Offer the run history of this repository through the MLflow tracking API, on
+loopback, until Ctrl-C. Set MLFLOW_TRACKING_URI to the address that is printed.
+The history is also a database that MLflow opens itself:
+
+  mlflow ui --backend-store-uri sqlite:///.aml-train/history.db`,
+		Example: "  aml-train history serve --port 5000",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			store, err := a.openStore(cmd.Context(), true)
+			if err != nil {
+				return err
+			}
+			base, stop, err := history.NewServer(store, "").Serve(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+			if err != nil {
+				return usage("--port %d: %w", port, err)
+			}
+			defer stop()
+			if a.json {
+				if err := a.printJSON(map[string]string{"url": base}); err != nil {
+					return err
+				}
+			} else {
+				fmt.Fprintln(a.out, base)
+			}
+			<-cmd.Context().Done()
+			return nil
+		},
+	}
+	cmd.Flags().IntVar(&port, "port", 5000, "the port; 0 takes a free one")
+	return cmd
+}

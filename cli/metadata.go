@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"fmt"
+	"sort"
+
+	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/snapshot"
+)
+
+func (a *app) metadata() *cobra.Command {
+	return &cobra.Command{
+		Use:     "metadata [DIR]",
+		Short:   "The git metadata that would be attached to a run",
+		Long:    "Show the git metadata that a run of the source directory would carry, under the\nnames that Azure ML's own clients use. Outside a repository there is none.",
+		Example: "  aml-train metadata --json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := first(firstArg(args), ".")
+			info, err := gitmeta.Read(dir, a.getenv)
+			if err != nil {
+				return usageError{err}
+			}
+			if info.Root != "" && info.Dirty == nil {
+				dirty, err := snapshot.Dirty(cmd.Context(), dir)
+				if err != nil {
+					return usageError{err}
+				}
+				info.SetDirty(dirty)
+			}
+			p := info.Properties()
+			if a.json {
+				return a.printJSON(p)
+			}
+			keys := make([]string, 0, len(p))
+			for k := range p {
+				keys = append(keys, k)
+			}
+			sort.Strings(keys)
+			for _, k := range keys {
+				fmt.Fprintf(a.out, "%s=%s\n", k, p[k])
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,274 @@
+// Package cli answers: what did the person ask for?
+//
+// Each command has a file of its own. What all of them print for machines goes to
+// standard output with --json; progress and logs always go to standard error.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/version"
+	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/submit"
+	"github.com/org/aml-train/submit/local"
+)
+
+// Exit codes.
+const (
+	exitOK          = 0
+	exitRun         = 1 // the run failed or was canceled
+	exitUsage       = 2 // bad usage, job file or configuration: nothing was submitted
+	exitUnreachable = 4 // the target could not be reached, or refused
+)
+
+// runEnded is the error of a command whose run did not complete. Everything about
+// it has been said.
+type runEnded struct{ status history.Status }
+
+func (e *runEnded) Error() string { return "the run ended as " + string(e.status) }
+
+// usageError is a mistake in what was asked.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// app is what every command needs.
+type app struct {
+	out, err io.Writer
+	getenv   func(string) string
+	json     bool
+	stop     func() // gives Ctrl-C its usual meaning back
+	store    *history.Store
+}
+
+// Main runs one command line and returns the exit code. stop ends the handling of
+// signals, so that a second Ctrl-C ends the program.
+func Main(ctx context.Context, args []string, stop func()) int {
+	a := &app{out: os.Stdout, err: os.Stderr, getenv: os.Getenv, stop: stop}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	err := root.ExecuteContext(ctx)
+	if a.store != nil {
+		err = errors.Join(err, a.store.Close())
+	}
+	return a.exit(err)
+}
+
+// exit says what went wrong and returns the code for it.
+func (a *app) exit(err error) int {
+	var ended *runEnded
+	var usage usageError
+	var problems job.Problems
+	var refusal *submit.Refusal
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &ended):
+		return exitRun
+	case errors.As(err, &problems):
+		fmt.Fprintln(a.err, problems.Error())
+		return exitUsage
+	}
+	fmt.Fprintln(a.err, "aml-train:", strings.ReplaceAll(err.Error(), "\n", "\n  "))
+	switch {
+	case errors.As(err, &usage), errors.As(err, &refusal):
+		return exitUsage
+	}
+	return exitUnreachable
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "aml-train",
+		Short: "Train models from git",
+		Long: `aml-train submits the training job of a git repository, streams it, and
+reports what came out: metrics, outputs, and why it failed.`,
+		Example:       "  aml-train run --script train.py --arguments \"--epochs 10\"\n  aml-train run job.yml\n  aml-train runs",
+		Version:       version.String(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			var names []string
+			for _, c := range cmd.Commands() {
+				if !c.Hidden {
+					names = append(names, c.Name())
+				}
+			}
+			return usage("there is no command %q%s; aml-train --help lists them", args[0], didYouMean(args[0], names))
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage("%w; %s --help shows what there is", err, cmd.CommandPath())
+	})
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON to standard output")
+	root.AddCommand(a.run(), a.submit(), a.watch(), a.cancel(), a.show(), a.runs(), a.download(), a.compare(),
+		a.snapshot(), a.metadata(), a.validate(), a.archive(), a.history(), a.supervise())
+	for _, c := range root.Commands() {
+		usageErrors(c)
+	}
+	return root
+}
+
+// usageErrors makes a wrong number of arguments a mistake in usage.
+func usageErrors(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usage("%w; %s", err, strings.TrimSpace(cmd.UseLine()))
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageErrors(sub)
+	}
+}
+
+// say prints progress for people.
+func (a *app) say(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }
+
+// printJSON prints a machine's answer.
+func (a *app) printJSON(v any) error {
+	e := json.NewEncoder(a.out)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// terminal returns the width of what is printed to, and whether colours are
+// welcome there.
+func terminal(w io.Writer, getenv func(string) string) (width int, color bool) {
+	width = 80
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return width, false
+	}
+	if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+		width = n
+	}
+	return width, getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
+}
+
+// openStore opens the run history of the working directory. Runs that were
+// interrupted since somebody looked last are ended first. It returns nil where
+// there is no history and create is false.
+func (a *app) openStore(ctx context.Context, create bool) (*history.Store, error) {
+	if a.store != nil {
+		return a.store, nil
+	}
+	home, err := gitmeta.Home(".", a.getenv)
+	if err != nil {
+		return nil, err
+	}
+	open := history.OpenExisting
+	if create {
+		open = history.Open
+	}
+	if a.store, err = open(home); err != nil || a.store == nil {
+		return nil, err
+	}
+	return a.store, a.local("").Reconcile(ctx)
+}
+
+// local is the target that is this machine.
+func (a *app) local(python string) *local.Target {
+	self, err := os.Executable()
+	if err != nil {
+		self = os.Args[0]
+	}
+	return &local.Target{Store: a.store, Python: python, Supervisor: []string{self, "supervise"}}
+}
+
+// target returns where a job runs.
+func (a *app) target(j *job.Job, python string) (submit.Target, error) {
+	if strings.EqualFold(j.Compute, job.Local) {
+		return a.local(python), nil
+	}
+	at := ""
+	if line := j.Line("compute"); line > 0 {
+		at = fmt.Sprintf("%s:%d: ", j.File, line)
+	}
+	return nil, usage("%sthis version of aml-train runs jobs on this machine only, and the compute target is %q; --compute-target local runs it here", at, j.Compute)
+}
+
+// findRun returns the run of an id, of the unique beginning of one, or for ""
+// the newest.
+func (a *app) findRun(ctx context.Context, id string) (*history.Run, error) {
+	store, err := a.openStore(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	if store == nil {
+		return nil, usage("there is no run history here yet; aml-train run makes the first run")
+	}
+	if id != "" {
+		if run, err := store.Run(ctx, id); err == nil {
+			return run, nil
+		}
+	}
+	runs, _, err := store.SearchRuns(ctx, history.Query{View: "ALL", MaxResults: 2000})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	var found []*history.Run
+	for _, r := range runs {
+		if id == "" && r.Info.LifecycleStage == "active" {
+			return r, nil
+		}
+		names = append(names, r.Info.RunID)
+		if id != "" && strings.HasPrefix(r.Info.RunID, id) {
+			found = append(found, r)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return nil, usage("%s is the beginning of %d runs, %s and %s among them; give more of it", id, len(found), found[0].Info.RunID, found[1].Info.RunID)
+	case id == "":
+		return nil, usage("there is no run here yet; aml-train run makes the first one")
+	}
+	return nil, usage("there is no run %q%s; aml-train runs lists them", id, didYouMean(id, names))
+}
+
+// completeRuns offers the newest runs to a shell's completion.
+func (a *app) completeRuns(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	store, err := a.openStore(cmd.Context(), false)
+	if err != nil || store == nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	runs, _, _ := store.SearchRuns(cmd.Context(), history.Query{MaxResults: 50})
+	var out []string
+	for _, r := range runs {
+		out = append(out, r.Info.RunID+"\t"+string(r.Status())+" "+r.Started().Format(time.DateTime))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+func firstArg(args []string) string {
+	if len(args) > 0 {
+		return args[0]
+	}
+	return ""
+}

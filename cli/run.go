@@ -1,0 +1,258 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/size"
+	"github.com/org/aml-train/internal/suggest"
+	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/snapshot"
+	"github.com/org/aml-train/submit"
+)
+
+// jobFlags are the flags that describe a job. They carry the names of the
+// action's inputs.
+type jobFlags struct {
+	job.Options
+	python      string
+	maxSnapshot string
+}
+
+func (f *jobFlags) add(cmd *cobra.Command) {
+	s := cmd.Flags()
+	s.SortFlags = false
+	s.StringVar(&f.Script, "script", "", "the training script, relative to the source directory")
+	s.StringVar(&f.Arguments, "arguments", "", "arguments of the script, in shell words")
+	s.StringVar(&f.Command, "command", "", "a shell command, in place of --script and --arguments")
+	s.StringVar(&f.SourceDirectory, "source-directory", "", "the folder whose files travel (default: that of the job file's code, else .)")
+	s.StringVar(&f.ComputeTarget, "compute-target", "", "where to run; local is this machine")
+	s.StringVar(&f.Environment, "environment", "", "what to run in; user-managed is what the machine has")
+	s.StringArrayVar(&f.Env, "env", nil, "an environment variable, NAME=VALUE (repeatable)")
+	s.StringArrayVar(&f.Inputs, "input", nil, "a value for ${{inputs.NAME}}, NAME=VALUE (repeatable); ./PATH and URLs are data")
+	s.StringVar(&f.ExperimentName, "experiment-name", "", "the experiment (default: the name of the source directory)")
+	s.StringVar(&f.DisplayName, "display-name", "", "the run's name for people")
+	s.StringVar(&f.Description, "description", "", "what the run is about")
+	s.StringArrayVar(&f.Tags, "tag", nil, "a tag of the run, NAME=VALUE (repeatable)")
+	s.IntVar(&f.MaxRunSeconds, "max-run-duration-seconds", 0, "end the run after that many seconds")
+	s.StringVar(&f.Distribution, "distribution", "", "mpi, pytorch, tensorflow or ray")
+	s.IntVar(&f.ProcessCount, "process-count", 0, "processes on each node; of tensorflow: workers")
+	s.IntVar(&f.NodeCount, "node-count", 0, "how many nodes")
+	s.StringVar(&f.python, "python", "", "the interpreter that python stands for on this machine")
+	s.StringVar(&f.maxSnapshot, "max-snapshot-size", "", "the most that may travel, such as 500MB (default 300MB)")
+	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return []string{"yml", "yaml"}, cobra.ShellCompDirectiveFilterFileExt
+	}
+}
+
+func (a *app) run() *cobra.Command {
+	var f jobFlags
+	var markdown string
+	cmd := &cobra.Command{
+		Use:   "run [JOB]",
+		Short: "Submit a job, stream its output, wait, and report",
+		Long: `Submit a job, stream its output, wait for its end, and report.
+
+JOB is a job file in the CLI v2 schema; flags describe a job without one, or
+change what it says. Without either, job in .aml-train.yaml or ./job.yml is run.
+The script needs no change: it finds the run history through MLFLOW_TRACKING_URI,
+or writes its metrics to outputs/metrics.json.
+
+Ctrl-C cancels the run. Exit codes: 0 completed, 1 failed or canceled, 2 nothing
+was submitted, 4 the target could not be reached or refused.`,
+		Example: "  aml-train run --script train.py --arguments \"--epochs 10\"\n  aml-train run job.yml --input epochs=50 --markdown report.md",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			run, target, err := a.start(cmd.Context(), firstArg(args), f, true)
+			if err != nil {
+				return err
+			}
+			return a.follow(cmd.Context(), target, run, markdown, true)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
+	return cmd
+}
+
+func (a *app) submit() *cobra.Command {
+	var f jobFlags
+	cmd := &cobra.Command{
+		Use:   "submit [JOB]",
+		Short: "Submit a job and return; the run goes on",
+		Long: `Submit a job and return as soon as the run has started. It goes on without
+this command: watch shows its output, cancel ends it.`,
+		Example: "  run=$(aml-train submit job.yml) && aml-train watch $run",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			run, _, err := a.start(cmd.Context(), firstArg(args), f, false)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printRun(run)
+			}
+			a.say("aml-train watch %s shows its output", run.Info.RunID)
+			fmt.Fprintln(a.out, run.Info.RunID)
+			return nil
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// start submits a job: it reads it, takes the snapshot, and hands both to the
+// target.
+func (a *app) start(ctx context.Context, file string, f jobFlags, attached bool) (*history.Run, submit.Target, error) {
+	if file == "" && f.Script == "" && f.Command == "" {
+		var err error
+		if file, err = a.defaultJob(); err != nil {
+			return nil, nil, err
+		}
+	}
+	j, err := job.Load(file, f.Options)
+	if err != nil {
+		return nil, nil, err
+	}
+	// The target says no before anything is made, the history included.
+	check, err := a.target(j, f.python)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := check.Check(j); err != nil {
+		return nil, nil, err
+	}
+	s := submit.Submission{Job: j, Attached: attached}
+	source := j.SourceDirectory()
+	begin := time.Now()
+	if s.Git, err = gitmeta.Read(first(source, j.Dir), a.getenv); err != nil {
+		return nil, nil, usageError{err}
+	}
+	if source != "" {
+		if s.Snapshot, err = a.takeSnapshot(ctx, source, f.maxSnapshot); err != nil {
+			return nil, nil, err
+		}
+		s.Git.SetDirty(s.Snapshot.Dirty)
+	}
+	if script := j.Script(); script != "" && s.Snapshot != nil && s.Snapshot.Find(script) == nil {
+		if d, err := snapshot.Why(source, script); err == nil && d.Rule != nil {
+			return nil, nil, usage("the script %s does not travel: %s:%d ignores it (%s)", script, d.Rule.File, d.Rule.Line, d.Rule.Text)
+		}
+	}
+	if _, err := a.openStore(ctx, true); err != nil {
+		return nil, nil, usageError{err}
+	}
+	target, err := a.target(j, f.python)
+	if err != nil {
+		return nil, nil, err
+	}
+	run, err := target.Submit(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Said only now: standard error may be a file in the source directory, and a
+	// file that grows cannot be copied as it was.
+	if n := s.Snapshot; n != nil {
+		a.say("Snapshot %s: %d files, %s, copied in %s", n.ID[:7], len(n.Files), size.Format(n.Bytes), report.Duration(time.Since(begin)))
+	}
+	a.say("Run %s on %s: %s", run.Info.RunID, j.Compute, oneLine(run.Tag(history.TagCommand)))
+	return run, target, nil
+}
+
+func (a *app) takeSnapshot(ctx context.Context, source, most string) (*snapshot.Snapshot, error) {
+	var o snapshot.Options
+	if most != "" {
+		n, err := size.Parse(most)
+		if err != nil {
+			return nil, usage("--max-snapshot-size: %w", err)
+		}
+		if o.MaxBytes = n; n == 0 {
+			o.MaxBytes = -1
+		}
+	}
+	s, err := snapshot.Take(ctx, source, o)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return s, nil
+}
+
+// defaultJob is the job file that is run when none is named.
+func (a *app) defaultJob() (string, error) {
+	settings, err := readSettings(".")
+	if err != nil {
+		return "", err
+	}
+	if settings.Job != "" {
+		return settings.Job, nil
+	}
+	for _, name := range []string{"job.yml", "job.yaml"} {
+		if _, err := os.Stat(name); err == nil {
+			return name, nil
+		}
+	}
+	return "", usage("nothing to run: name a job file, or describe the job with --script train.py; aml-train run --help shows both")
+}
+
+// follow streams a run to its end and reports it. With cancel, an interrupt
+// cancels the run; else it only ends the watching.
+func (a *app) follow(ctx context.Context, target submit.Target, run *history.Run, markdown string, cancel bool) error {
+	id := run.Info.RunID
+	ended, err := target.Watch(ctx, id, a.err)
+	if err != nil && ctx.Err() != nil {
+		a.stop() // a second Ctrl-C ends this program
+		if !cancel {
+			a.say("\nThe run goes on; aml-train watch %s shows it again, aml-train cancel %s ends it.", id, id)
+			return &runEnded{run.Status()}
+		}
+		a.say("\nCanceling run %s ...", id)
+		background := context.WithoutCancel(ctx)
+		if cerr := target.Cancel(background, id); cerr != nil && !errors.Is(cerr, history.ErrEnded) {
+			a.say("aml-train: %v", cerr)
+		}
+		ended, err = target.Watch(background, id, nil)
+	}
+	if err != nil {
+		return err
+	}
+	return a.report(context.WithoutCancel(ctx), ended, markdown)
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > 200 {
+		s = strings.ToValidUTF8(s[:200], "") + " ..."
+	}
+	return s
+}
+
+func didYouMean(name string, known []string) string { return suggest.DidYouMean(name, known) }
+
+// relative shortens a path for people.
+func relative(path string) string {
+	if cwd, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(cwd, path); err == nil && len(rel) < len(path) {
+			return rel
+		}
+	}
+	return path
+}

@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/report"
+)
+
+func (a *app) runs() *cobra.Command {
+	var experiment, commit, status string
+	var limit int
+	var archived bool
+	cmd := &cobra.Command{
+		Use:     "runs",
+		Short:   "The run history, newest first",
+		Long:    "List the run history, newest first.",
+		Example: "  aml-train runs --experiment iris --status Completed\n  aml-train runs --commit 3f2a91c --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			store, err := a.openStore(ctx, false)
+			if err != nil {
+				return err
+			}
+			if limit < 1 {
+				return usage("--limit is %d; it has to be positive", limit)
+			}
+			var runs []*history.Run
+			if store != nil {
+				if runs, err = a.listRuns(ctx, experiment, commit, status, limit, archived); err != nil {
+					return err
+				}
+			}
+			if a.json {
+				out := []runJSON{}
+				for _, r := range runs {
+					j, err := a.runJSON(ctx, r)
+					if err != nil {
+						return err
+					}
+					out = append(out, j)
+				}
+				return a.printJSON(out)
+			}
+			if len(runs) == 0 {
+				a.say("No runs%s.", map[bool]string{true: " yet; aml-train run makes the first one", false: " match"}[experiment+commit+status == ""])
+				return nil
+			}
+			return a.table(runs)
+		},
+	}
+	cmd.Flags().StringVar(&experiment, "experiment", "", "of this experiment")
+	cmd.Flags().StringVar(&commit, "commit", "", "of this commit, or the beginning of its id")
+	cmd.Flags().StringVar(&status, "status", "", "in this status, such as Completed, Failed, Running")
+	cmd.Flags().IntVar(&limit, "limit", 30, "how many")
+	cmd.Flags().BoolVar(&archived, "archived", false, "those that were archived")
+	cmd.RegisterFlagCompletionFunc("status", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return statusNames(), cobra.ShellCompDirectiveNoFileComp
+	})
+	return cmd
+}
+
+func statusNames() []string {
+	var names []string
+	for _, s := range history.Statuses {
+		names = append(names, string(s))
+	}
+	return names
+}
+
+func (a *app) listRuns(ctx context.Context, experiment, commit, status string, limit int, archived bool) ([]*history.Run, error) {
+	q := history.Query{MaxResults: 1000}
+	if archived {
+		q.View = "DELETED_ONLY"
+	}
+	if experiment != "" {
+		e, err := a.store.ExperimentByName(ctx, experiment)
+		if err != nil {
+			list, _, _ := a.store.SearchExperiments(ctx, history.Query{View: "ALL"})
+			var names []string
+			for _, e := range list {
+				names = append(names, e.Name)
+			}
+			return nil, usage("there is no experiment %q%s", experiment, didYouMean(experiment, names))
+		}
+		q.ExperimentIDs = []string{e.ID}
+	}
+	if commit != "" {
+		if strings.ContainsAny(commit, "'\"%`") {
+			return nil, usage("--commit %q is no commit's id", commit)
+		}
+		q.Filter = fmt.Sprintf("tags.`%s` LIKE '%s%%'", gitmeta.PropCommit, commit)
+	}
+	want := history.Status("")
+	if status != "" {
+		for _, s := range history.Statuses {
+			if strings.EqualFold(string(s), status) {
+				want = s
+			}
+		}
+		if want == "" {
+			return nil, usage("--status %q%s; it can be %s", status, didYouMean(status, statusNames()), strings.Join(statusNames(), ", "))
+		}
+	}
+	var out []*history.Run
+	for {
+		runs, token, err := a.store.SearchRuns(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range runs {
+			if want == "" || r.Status() == want {
+				if out = append(out, r); len(out) == limit {
+					return out, nil
+				}
+			}
+		}
+		if token == "" {
+			return out, nil
+		}
+		q.PageToken = token
+	}
+}
+
+func (a *app) table(runs []*history.Run) error {
+	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, "RUN\tSTATUS\tSTARTED\tTOOK\tRESULT\tCOMMIT")
+	for _, r := range runs {
+		took := report.Duration(time.Since(r.Started()))
+		if !r.Ended().IsZero() {
+			took = report.Duration(r.Ended().Sub(r.Started()))
+		}
+		result := ""
+		if m, ok := (&report.Report{Run: r}).Headline(); ok {
+			result = m.Key + " " + report.Number(float64(m.Value))
+		}
+		commit := r.Tag(gitmeta.PropCommit)
+		commit = commit[:min(7, len(commit))]
+		if commit != "" && r.Tag(gitmeta.PropDirty) == "True" {
+			commit += "+"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", report.Plain(r.Info.RunID), r.Status(), r.Started().Format(time.DateTime), took, report.Plain(result), commit)
+	}
+	return w.Flush()
+}

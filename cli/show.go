@@ -1,0 +1,267 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/snapshot"
+	"github.com/org/aml-train/submit/local"
+)
+
+func (a *app) show() *cobra.Command {
+	var markdown string
+	var log bool
+	cmd := &cobra.Command{
+		Use:               "show [RUN]",
+		Short:             "A run's status, error, metrics, outputs and log files",
+		Long:              "Show a run: status, error and what to do about it, metrics, outputs and log files.\nWithout RUN, the newest one. A unique beginning of its id is enough.",
+		Example:           "  aml-train show iris-3f2a91c-1\n  aml-train show --log | less",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completeRuns,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			run, err := a.findRun(cmd.Context(), firstArg(args))
+			if err != nil {
+				return err
+			}
+			switch {
+			case log:
+				f, err := a.store.OpenArtifact(run, local.ConsoleLog)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				_, err = io.Copy(a.out, f)
+				return err
+			case a.json:
+				return a.printRun(run)
+			}
+			r, err := a.collect(cmd.Context(), run)
+			if err != nil {
+				return err
+			}
+			if markdown != "" {
+				return a.writeMarkdown(r, markdown)
+			}
+			width, color := terminal(a.out, a.getenv)
+			fmt.Fprint(a.out, r.Terminal(width, color))
+			a.details(run)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
+	cmd.Flags().BoolVar(&log, "log", false, "print the console output")
+	return cmd
+}
+
+// details prints what ran, below a report.
+func (a *app) details(run *history.Run) {
+	fmt.Fprintln(a.out)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(a.out, "  %-11s %s\n", name, report.Plain(value))
+		}
+	}
+	commit := run.Tag(gitmeta.PropCommit)
+	if commit != "" && run.Tag(gitmeta.PropDirty) == "True" {
+		commit += " with uncommitted changes"
+	}
+	line("experiment", a.experimentName(context.Background(), run))
+	line("command", oneLine(run.Tag(history.TagCommand)))
+	line("commit", commit)
+	line("branch", run.Tag(gitmeta.PropBranch))
+	line("snapshot", run.Tag(history.TagSnapshot))
+	line("started", run.Started().Format(time.DateTime))
+	for _, p := range run.Data.Params[:min(len(run.Data.Params), 20)] {
+		line("parameter", p.Key+" = "+p.Value)
+	}
+	line("files", relative(a.store.ArtifactDir(run)))
+}
+
+func (a *app) experimentName(ctx context.Context, run *history.Run) string {
+	e, err := a.store.Experiment(ctx, run.Info.ExperimentID)
+	if err != nil {
+		return ""
+	}
+	return e.Name
+}
+
+// runJSON is the stable form of a run for machines.
+type runJSON struct {
+	Run        string         `json:"run"`
+	Name       string         `json:"name"`
+	Experiment string         `json:"experiment"`
+	Status     string         `json:"status"`
+	Target     string         `json:"target"`
+	URL        string         `json:"url"`
+	Snapshot   string         `json:"snapshot"`
+	Job        string         `json:"job"`
+	Metrics    map[string]any `json:"metrics"` // NaN and the infinities as strings: JSON has no such numbers
+	Outputs    []outputJSON   `json:"outputs"`
+	Error      string         `json:"error"`
+	Started    *time.Time     `json:"started"`
+	Ended      *time.Time     `json:"ended"`
+}
+
+type outputJSON struct {
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+	URL  string `json:"url"`
+}
+
+func (a *app) runJSON(ctx context.Context, run *history.Run) (runJSON, error) {
+	dir := a.store.ArtifactDir(run)
+	out := runJSON{
+		Run: run.Info.RunID, Name: run.Info.RunName, Experiment: a.experimentName(ctx, run), Status: string(run.Status()),
+		Target: run.Tag(history.TagTarget), URL: fileURL(dir), Snapshot: run.Tag(history.TagSnapshot), Job: run.Tag(history.TagJob),
+		Metrics: map[string]any{}, Outputs: []outputJSON{}, Error: run.Tag(history.TagError),
+		Started: moment(run.Started()), Ended: moment(run.Ended()),
+	}
+	for _, m := range run.Data.Metrics {
+		out.Metrics[m.Key] = m.Value
+	}
+	files, err := a.store.Artifacts(run)
+	for _, f := range files {
+		out.Outputs = append(out.Outputs, outputJSON{f.Path, int64(f.Size), fileURL(filepath.Join(dir, filepath.FromSlash(f.Path)))})
+	}
+	return out, err
+}
+
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func fileURL(path string) string {
+	return (&url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(filepath.ToSlash(path), "/")}).String()
+}
+
+func (a *app) printRun(run *history.Run) error {
+	out, err := a.runJSON(context.Background(), run)
+	if err != nil {
+		return err
+	}
+	return a.printJSON(out)
+}
+
+// collect gathers the report of a run: compared with the completed run of the
+// same experiment before it, and with a diagnosis where it failed.
+func (a *app) collect(ctx context.Context, run *history.Run) (*report.Report, error) {
+	base, err := a.before(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	r, err := report.Collect(ctx, a.store, run, base)
+	if err != nil {
+		return nil, err
+	}
+	r.Name = a.experimentName(ctx, run)
+	about := a.diagnosisContext(run)
+	r.Diagnosis = report.Diagnose(run, r.Log, about)
+	for i := range r.Log { // paths as people know them
+		r.Log[i] = strings.ReplaceAll(r.Log[i], filepath.FromSlash(about.Work+"/"), "")
+	}
+	return r, nil
+}
+
+// before returns the newest completed run of the experiment that started before
+// this one, nil where there is none.
+func (a *app) before(ctx context.Context, run *history.Run) (*history.Run, error) {
+	runs, _, err := a.store.SearchRuns(ctx, history.Query{
+		ExperimentIDs: []string{run.Info.ExperimentID},
+		Filter:        fmt.Sprintf("tags.`%s` = '%s' AND attributes.start_time < %d", history.TagStatus, history.Completed, run.Info.StartTime),
+		MaxResults:    1,
+	})
+	if err != nil || len(runs) == 0 {
+		return nil, err
+	}
+	return runs[0], nil
+}
+
+func (a *app) diagnosisContext(run *history.Run) report.Context {
+	c := report.Context{
+		Work: filepath.ToSlash(filepath.Join(a.store.Home, "runs", run.Info.RunID, "work")),
+		Install: func(pkg string) string {
+			return fmt.Sprintf("Install it for the `python` that runs the script: `python -m pip install %s`.", pkg)
+		},
+	}
+	repo, err := gitdir.Find(".")
+	if err != nil || repo == nil || run.Tag(history.TagSource) == "" {
+		return c
+	}
+	source := filepath.Join(repo.Root, filepath.FromSlash(run.Tag(history.TagSource)))
+	c.Exists = func(path string) bool {
+		_, err := os.Stat(filepath.Join(source, filepath.FromSlash(path)))
+		return err == nil
+	}
+	c.Why = func(path string) string {
+		if !c.Exists(path) {
+			return ""
+		}
+		d, err := snapshot.Why(source, path)
+		if err != nil || d.Travels || d.Rule == nil {
+			return ""
+		}
+		return fmt.Sprintf("`%s:%d` (`%s`)", d.Rule.File, d.Rule.Line, d.Rule.Text)
+	}
+	return c
+}
+
+// report prints the report of a run that has ended, and returns the error that
+// carries its exit code.
+func (a *app) report(ctx context.Context, run *history.Run, markdown string) error {
+	r, err := a.collect(ctx, run)
+	if err != nil {
+		return err
+	}
+	human := a.out
+	if a.json || markdown == "-" {
+		human = a.err
+	}
+	width, color := terminal(human, a.getenv)
+	fmt.Fprint(human, "\n", r.Terminal(width, color))
+	if markdown != "" {
+		if err := a.writeMarkdown(r, markdown); err != nil {
+			return err
+		}
+	}
+	if a.json {
+		if err := a.printRun(run); err != nil {
+			return err
+		}
+	}
+	if s := run.Status(); s != history.Completed {
+		return &runEnded{s}
+	}
+	return nil
+}
+
+func (a *app) writeMarkdown(r *report.Report, name string) error {
+	text := r.Markdown(report.CommentLimit)
+	if name == "-" {
+		_, err := io.WriteString(a.out, text)
+		return err
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		return usage("--markdown: %w", err)
+	}
+	return nil
+}
+
+// finite tells a number that JSON has.
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

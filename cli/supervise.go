@@ -1,0 +1,28 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/submit/local"
+)
+
+// supervise is the process behind a local run. Nobody calls it by hand.
+func (a *app) supervise() *cobra.Command {
+	return &cobra.Command{
+		Use:    "supervise RUN",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			lock := local.InheritedLock()
+			a.stop() // a signal to this process is meant: it ends, and the run is interrupted
+			store, err := openHome(a.getenv("AML_TRAIN_HOME"))
+			if err != nil {
+				return err
+			}
+			a.store = store
+			return a.local("").Supervise(context.WithoutCancel(cmd.Context()), args[0], lock)
+		},
+	}
+}

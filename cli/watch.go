@@ -1,0 +1,27 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func (a *app) watch() *cobra.Command {
+	var markdown string
+	cmd := &cobra.Command{
+		Use:   "watch [RUN]",
+		Short: "Attach to a run: its output from the beginning, then the report",
+		Long: `Attach to a run: print its output from the beginning, wait for its end, and
+report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
+		Example:           "  aml-train watch iris-3f2a91c-1",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completeRuns,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			run, err := a.findRun(cmd.Context(), firstArg(args))
+			if err != nil {
+				return err
+			}
+			return a.follow(cmd.Context(), a.local(""), run, markdown, false)
+		},
+	}
+	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
+	return cmd
+}

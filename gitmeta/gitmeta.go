@@ -1,0 +1,231 @@
+// Package gitmeta answers: which code is this?
+//
+// It reads the commit, branch and remote of the repository around a source
+// directory, and what a GitHub Actions workflow knows beyond them, and gives
+// them the names under which Azure ML's own clients attach them to a run.
+package gitmeta
+
+import (
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/go-git/go-git/v5"
+	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/org/aml-train/internal/gitdir"
+)
+
+// Info is what identifies the code of a run. A field is empty where it is not
+// known: outside a repository all of them are.
+type Info struct {
+	Root       string // the working tree's root
+	Repository string // the remote's URL, without credentials
+	Branch     string // short name; empty on a detached HEAD outside a workflow
+	Commit     string // 40 hex digits
+	Dirty      *bool  // files differ from the commit; nil where nobody looked
+
+	Build       string // the workflow run's id
+	BuildURL    string
+	PullRequest string // its number
+	Actor       string // the GitHub user that started the workflow
+}
+
+// Names of the properties, as azure-ai-ml writes them
+// (azure/ai/ml/constants/_common.py, GitProperties) and, for the first three, as
+// azureml-core's GitTrackingInfoProvider did.
+const (
+	PropRepository = "azureml.git.repository_uri"
+	PropBranch     = "azureml.git.branch"
+	PropCommit     = "azureml.git.commit"
+	PropDirty      = "azureml.git.dirty"
+	PropBuildID    = "azureml.git.build_id"
+	PropBuildURI   = "azureml.git.build_uri"
+
+	PropMLflowRepository = "mlflow.source.git.repoURL"
+	PropMLflowBranch     = "mlflow.source.git.branch"
+	PropMLflowCommit     = "mlflow.source.git.commit"
+)
+
+// Read returns what is known of the code in dir. A folder outside any repository
+// is no error. getenv is os.Getenv but for tests.
+func Read(dir string, getenv func(string) string) (Info, error) {
+	var info Info
+	found, err := gitdir.Find(dir)
+	if err != nil {
+		return info, err
+	}
+	if found != nil {
+		info.Root = found.Root
+		repo, err := found.Open()
+		if err != nil {
+			return info, err
+		}
+		if err := info.read(repo, found.Config); err != nil {
+			return info, err
+		}
+	}
+	workflow, err := readWorkflow(getenv)
+	if err != nil {
+		return info, err
+	}
+	workflow.apply(&info)
+	override(&info.Repository, getenv("AZUREML_GIT_REPOSITORY_URI"))
+	override(&info.Branch, getenv("AZUREML_GIT_BRANCH"))
+	override(&info.Commit, getenv("AZUREML_GIT_COMMIT"))
+	override(&info.Build, getenv("AZUREML_GIT_BUILD_ID"))
+	override(&info.BuildURL, getenv("AZUREML_GIT_BUILD_URI"))
+	if v := strings.ToLower(strings.TrimSpace(getenv("AZUREML_GIT_DIRTY"))); v != "" {
+		dirty := v == "true" || v == "1"
+		info.Dirty = &dirty
+	}
+	info.Repository = StripCredentials(info.Repository)
+	info.BuildURL = StripCredentials(info.BuildURL)
+	return info, nil
+}
+
+func override(field *string, value string) {
+	if value = strings.TrimSpace(value); value != "" {
+		*field = value
+	}
+}
+
+// SetDirty records whether the files differ from the commit, unless
+// AZUREML_GIT_DIRTY has said so already or there is no repository.
+func (i *Info) SetDirty(dirty bool) {
+	if i.Dirty == nil && i.Root != "" {
+		i.Dirty = &dirty
+	}
+}
+
+func (i *Info) read(repo *git.Repository, config gitdir.Config) error {
+	head, err := repo.Reference(plumbing.HEAD, false)
+	if err != nil && !errors.Is(err, plumbing.ErrReferenceNotFound) {
+		return err
+	}
+	if head != nil {
+		if head.Type() == plumbing.SymbolicReference {
+			i.Branch = strings.TrimPrefix(head.Target().String(), "refs/heads/")
+		}
+		switch ref, err := repo.Head(); {
+		case err == nil:
+			i.Commit = ref.Hash().String()
+		case !errors.Is(err, plumbing.ErrReferenceNotFound): // no commit yet
+			return err
+		}
+	}
+	i.Repository = remote(repo, i.Branch)
+	return nil
+}
+
+// remote returns the URL of the remote that git fetch would use: that of the
+// branch, else the only one, else origin (git-ls-remote(1), --get-url).
+func remote(repo *git.Repository, branch string) string {
+	c, err := repo.Config()
+	if err != nil {
+		return ""
+	}
+	name := "origin"
+	if b := c.Branches[branch]; b != nil && b.Remote != "" {
+		name = b.Remote
+	} else if len(c.Remotes) == 1 {
+		for only := range c.Remotes {
+			name = only
+		}
+	}
+	if r := c.Remotes[name]; r != nil && len(r.URLs) > 0 {
+		return r.URLs[0]
+	}
+	return ""
+}
+
+// scp is git's short form of an ssh address, "user@host:path".
+var scp = regexp.MustCompile(`^[^/:@]+@[^/:]+:`)
+
+// StripCredentials removes what could sign somebody in from a remote's URL: the
+// user and password of http and https, and their query, the password of every
+// other scheme. A path and the scp form hold none and stay as they are. What
+// looks like a URL and cannot be parsed is cut down to its scheme and host.
+func StripCredentials(raw string) string {
+	if raw == "" || scp.MatchString(raw) {
+		return raw
+	}
+	scheme, rest, ok := strings.Cut(raw, "://")
+	if !ok {
+		return raw
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		host, path, _ := strings.Cut(rest, "/")
+		host = host[strings.LastIndexByte(host, '@')+1:]
+		path, _, _ = strings.Cut(path, "?")
+		return scheme + "://" + host + "/" + path
+	}
+	if u.User == nil && u.RawQuery == "" {
+		return raw
+	}
+	if strings.HasPrefix(strings.ToLower(u.Scheme), "http") {
+		u.User, u.RawQuery, u.ForceQuery = nil, "", false
+	} else if u.User != nil {
+		u.User = url.User(u.User.Username())
+	}
+	return u.String()
+}
+
+// Properties returns what is attached to a run, as one flat object.
+func (i Info) Properties() map[string]string {
+	p := map[string]string{}
+	set := func(value string, names ...string) {
+		if value != "" {
+			for _, n := range names {
+				p[n] = value
+			}
+		}
+	}
+	set(i.Repository, PropRepository, PropMLflowRepository)
+	set(i.Branch, PropBranch, PropMLflowBranch)
+	set(i.Commit, PropCommit, PropMLflowCommit)
+	set(i.Build, PropBuildID)
+	set(i.BuildURL, PropBuildURI)
+	if i.Dirty != nil {
+		p[PropDirty] = "False"
+		if *i.Dirty {
+			p[PropDirty] = "True"
+		}
+	}
+	return p
+}
+
+// ShortCommit is the commit's first seven digits, as GitHub shows it.
+func (i Info) ShortCommit() string {
+	if len(i.Commit) < 7 {
+		return i.Commit
+	}
+	return i.Commit[:7]
+}
+
+// Home returns the folder that holds the run history: AML_TRAIN_HOME, else
+// .aml-train at the root of the repository around dir, else in dir itself.
+func Home(dir string, getenv func(string) string) (string, error) {
+	if home := getenv("AML_TRAIN_HOME"); home != "" {
+		return filepath.Abs(home)
+	}
+	found, err := gitdir.Find(dir)
+	if err != nil {
+		return "", err
+	}
+	if found != nil {
+		dir = found.Root
+	} else if dir, err = filepath.Abs(dir); err != nil {
+		return "", err
+	}
+	if info, err := os.Stat(dir); err != nil {
+		return "", err
+	} else if !info.IsDir() {
+		dir = filepath.Dir(dir)
+	}
+	return filepath.Join(dir, ".aml-train"), nil
+}

@@ -1,0 +1,222 @@
+package history
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"sort"
+	"strings"
+)
+
+// artifactRoot opens the folder of all artifacts. Nothing reached through it, by
+// ".." or by a link, lies outside.
+func (s *Store) artifactRoot() (*os.Root, error) {
+	return os.OpenRoot(filepath.Join(s.Home, "artifacts"))
+}
+
+func cleanArtifact(p string) (string, error) {
+	p = path.Clean("/" + strings.ReplaceAll(p, "\\", "/"))[1:]
+	if p != "" && !filepath.IsLocal(filepath.FromSlash(p)) {
+		return "", invalid("Invalid artifact path: %q", p)
+	}
+	return p, nil
+}
+
+// ListArtifacts lists a folder of a run's artifacts, "" for the topmost, by name.
+// A folder that does not exist has no files.
+func (s *Store) ListArtifacts(r *Run, dir string) ([]File, error) {
+	d := s.ArtifactDir(r)
+	rel, err := filepath.Rel(filepath.Join(s.Home, "artifacts"), d)
+	if err != nil || !filepath.IsLocal(rel) {
+		root, err := os.OpenRoot(d)
+		if err != nil {
+			return nil, err
+		}
+		defer root.Close()
+		return list(root, "", dir)
+	}
+	return s.list(filepath.ToSlash(rel), dir)
+}
+
+func (s *Store) list(base, dir string) ([]File, error) {
+	root, err := s.artifactRoot()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return list(root, base, dir)
+}
+
+func list(root *os.Root, base, dir string) ([]File, error) {
+	dir, err := cleanArtifact(dir)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := fs.ReadDir(root.FS(), path.Join(base, dir, "."))
+	if errors.Is(err, fs.ErrNotExist) {
+		return []File{}, nil
+	}
+	if err != nil {
+		if info, serr := root.Stat(path.Join(base, dir)); serr == nil && !info.IsDir() {
+			return []File{}, nil // a file has nothing below it
+		}
+		return nil, err
+	}
+	files := []File{}
+	for _, e := range entries {
+		f := File{Path: path.Join(dir, e.Name()), IsDir: e.IsDir()}
+		if info, err := e.Info(); err == nil && !e.IsDir() {
+			f.Size = Int(info.Size())
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// Artifacts lists every file among a run's artifacts, by path.
+func (s *Store) Artifacts(r *Run) ([]File, error) {
+	var out []File
+	dir := s.ArtifactDir(r)
+	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			return err
+		}
+		if e.IsDir() {
+			return nil
+		}
+		info, err := e.Info()
+		if err != nil || !info.Mode().IsRegular() {
+			return nil
+		}
+		rel, err := filepath.Rel(dir, p)
+		if err != nil {
+			return err
+		}
+		out = append(out, File{Path: filepath.ToSlash(rel), Size: Int(info.Size())})
+		return nil
+	})
+	sort.Slice(out, func(i, j int) bool { return out[i].Path < out[j].Path })
+	return out, err
+}
+
+// OpenArtifact opens one file of a run's artifacts. It follows no link out of
+// them.
+func (s *Store) OpenArtifact(r *Run, p string) (*os.File, error) {
+	p, err := cleanArtifact(p)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(s.ArtifactDir(r))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notFound("run %s has no artifact %s", r.Info.RunID, p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.Open(p)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notFound("run %s has no artifact %s", r.Info.RunID, p)
+	}
+	return f, err
+}
+
+// artifact is MLflow's proxied artifact access (mlflow_artifacts.proto): PUT, GET
+// and DELETE of one file, and the listing of a folder.
+func (v *Server) artifact(w http.ResponseWriter, r *http.Request, name string) {
+	err := func() error {
+		root, err := v.store.artifactRoot()
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		if strings.Contains("/"+name+"/", "/../") {
+			return invalid("Invalid artifact path: %q", name)
+		}
+		if name, err = cleanArtifact(name); err != nil {
+			return err
+		}
+		switch {
+		case r.Method == http.MethodGet && name == "":
+			base, err := cleanArtifact(r.URL.Query().Get("path"))
+			if err != nil {
+				return err
+			}
+			files, err := list(root, base, "")
+			if err != nil {
+				return err
+			}
+			respond(w, map[string]any{"files": files}, nil)
+			return nil
+		case name == "":
+			return invalid("the request names no artifact")
+		case r.Method == http.MethodPut:
+			return put(root, name, r.Body, w)
+		case r.Method == http.MethodGet:
+			f, err := root.Open(name)
+			if errors.Is(err, fs.ErrNotExist) {
+				return notFound("no artifact %s", name)
+			}
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			info, err := f.Stat()
+			if err != nil {
+				return err
+			}
+			if info.IsDir() {
+				return invalid("the artifact %s is a folder", name)
+			}
+			// What a script made is data, never a page of this server.
+			w.Header().Set("Content-Type", "application/octet-stream")
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+			w.Header().Set("Content-Disposition", "attachment")
+			http.ServeContent(w, r, "", info.ModTime(), f)
+			return nil
+		case r.Method == http.MethodDelete:
+			if strings.Count(name, "/") < 3 {
+				return invalid("%s is the folder of a whole run", name)
+			}
+			if err := root.RemoveAll(name); err != nil {
+				return err
+			}
+			respond(w, nil, nil)
+			return nil
+		}
+		return noEndpoint(r)
+	}()
+	if err != nil {
+		respond(w, nil, err)
+	}
+}
+
+// put writes an artifact in whole or not at all.
+func put(root *os.Root, name string, body io.Reader, w http.ResponseWriter) error {
+	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	temporary := path.Join(path.Dir(name), "."+newID()+".part")
+	f, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, body)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = root.Rename(temporary, name)
+	}
+	if err != nil {
+		root.Remove(temporary)
+		return fmt.Errorf("artifact %s: %w", name, err)
+	}
+	respond(w, nil, nil)
+	return nil
+}

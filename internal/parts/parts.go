@@ -1,0 +1,50 @@
+// Package parts answers: are the real programs that a test needs on this machine?
+//
+// With CI=true one that is missing fails the test. Elsewhere the test is skipped,
+// and make test names the part at its end.
+package parts
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// Python returns the interpreter of the virtual environment with MLflow and
+// scikit-learn that make test sets up.
+func Python(t testing.TB) string {
+	t.Helper()
+	venv := os.Getenv("AML_TRAIN_TEST_VENV")
+	python := filepath.Join(venv, "bin", "python")
+	if venv != "" && exec.Command(python, "-c", "import mlflow, sklearn").Run() == nil {
+		return python
+	}
+	missing(t, "MLflow and scikit-learn (make test installs them)")
+	return ""
+}
+
+// Program returns the path of a program.
+func Program(t testing.TB, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		missing(t, name)
+	}
+	return path
+}
+
+func missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s: missing on this machine", what)
+	}
+	if list := os.Getenv("AML_TRAIN_TEST_SKIPPED"); list != "" {
+		if f, err := os.OpenFile(list, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644); err == nil {
+			fmt.Fprintf(f, "%s: %s\n", t.Name(), what)
+			f.Close()
+		}
+	}
+	t.Skipf("%s: missing on this machine", what)
+}

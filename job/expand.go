@@ -1,0 +1,65 @@
+package job
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/org/aml-train/internal/suggest"
+)
+
+// expression is Azure ML's placeholder: ${{inputs.NAME}}, with spaces allowed
+// inside the braces.
+var expression = regexp.MustCompile(`\$\{\{\s*([^{}]*?)\s*\}\}`)
+
+// Expand puts values into the placeholders of the command, as Azure ML does: as
+// they are, without quoting, so that a job means the same on every target. The
+// keys of values are "inputs.NAME", "outputs.NAME" and "search_space.NAME".
+func (j *Job) Expand(values map[string]string) string {
+	return expression.ReplaceAllStringFunc(j.Command, func(s string) string {
+		if v, ok := values[normalise(expression.FindStringSubmatch(s)[1])]; ok {
+			return v
+		}
+		return s
+	})
+}
+
+// normalise drops the ".path" that Azure ML accepts behind a name.
+func normalise(ref string) string {
+	if strings.Count(ref, ".") == 2 {
+		ref = strings.TrimSuffix(ref, ".path")
+	}
+	return ref
+}
+
+type reference struct{ text, problem string }
+
+// unresolved returns the placeholders of the command that nothing stands for.
+func unresolved(j *Job) []reference {
+	var out []reference
+	for _, m := range expression.FindAllStringSubmatch(j.Command, -1) {
+		section, name, _ := strings.Cut(normalise(m[1]), ".")
+		var known []string
+		switch section {
+		case "inputs":
+			for n := range j.Inputs {
+				known = append(known, n)
+			}
+		case "outputs":
+			for n := range j.Outputs {
+				known = append(known, n)
+			}
+		case "search_space":
+			out = append(out, reference{m[0], m[0] + " stands for a value of a sweep's search space, and this job is no sweep"})
+			continue
+		default:
+			out = append(out, reference{m[0], fmt.Sprintf("%s means nothing here%s; a command can name ${{inputs.NAME}} and ${{outputs.NAME}}", m[0], suggest.DidYouMean(section, []string{"inputs", "outputs"}))})
+			continue
+		}
+		if !slices.Contains(known, name) {
+			out = append(out, reference{m[0], fmt.Sprintf("%s: the job has no %s called %q%s", m[0], strings.TrimSuffix(section, "s"), name, suggest.DidYouMean(name, known))})
+		}
+	}
+	return out
+}

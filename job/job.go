@@ -1,0 +1,216 @@
+// Package job answers: what shall run?
+//
+// Its model is Azure ML's command job, in the words of the CLI v2 YAML schema
+// (learn.microsoft.com: "CLI (v2) command job YAML schema"), which is also the
+// form in which people keep their jobs. A job is read from such a file, from
+// flags in the words of SDK v1's ScriptRunConfig, or from a file with flags over
+// it; either way every problem is reported at once.
+package job
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Job is what shall run. Its JSON form is the job file's own vocabulary.
+type Job struct {
+	Type                 string             `json:"type"` // "command"
+	Name                 string             `json:"name,omitempty"`
+	DisplayName          string             `json:"display_name,omitempty"`
+	ExperimentName       string             `json:"experiment_name,omitempty"`
+	Description          string             `json:"description,omitempty"`
+	Tags                 map[string]string  `json:"tags,omitempty"`
+	Properties           map[string]string  `json:"properties,omitempty"`
+	Command              string             `json:"command"`
+	Code                 string             `json:"code,omitempty"` // the source directory, relative to Dir; "" sends none
+	Inputs               map[string]Input   `json:"inputs,omitempty"`
+	Outputs              map[string]Output  `json:"outputs,omitempty"`
+	Environment          *Environment       `json:"environment,omitempty"` // nil is the target's default
+	EnvironmentVariables map[string]string  `json:"environment_variables,omitempty"`
+	Compute              string             `json:"compute"` // "local", or the name of a compute target
+	Distribution         *Distribution      `json:"distribution,omitempty"`
+	Resources            *Resources         `json:"resources,omitempty"`
+	Limits               *Limits            `json:"limits,omitempty"`
+	Identity             *Identity          `json:"identity,omitempty"`
+	Services             map[string]Service `json:"services,omitempty"`
+	QueueSettings        *QueueSettings     `json:"queue_settings,omitempty"`
+	ParentJobName        string             `json:"parent_job_name,omitempty"`
+
+	File string `json:"-"` // the job file, as it was named; "" for a job from flags
+	Dir  string `json:"-"` // absolute; the relative paths above start here
+
+	lines map[string]int // where in File each top-level key stands
+}
+
+// Local is the compute target that is this machine, as in Azure ML.
+const Local = "local"
+
+// Types of inputs and outputs.
+const (
+	URIFile     = "uri_file"
+	URIFolder   = "uri_folder"
+	MLTable     = "mltable"
+	CustomModel = "custom_model"
+	MLflowModel = "mlflow_model"
+	TritonModel = "triton_model"
+)
+
+// Input is a value that the command line names as ${{inputs.NAME}}: a literal,
+// or data that the target turns into a path.
+type Input struct {
+	Value     string `json:"value,omitempty"` // of a literal, as the command line gets it
+	Literal   bool   `json:"-"`
+	Type      string `json:"type,omitempty"` // of data
+	Path      string `json:"path,omitempty"` // local (relative to Job.Dir), https:, azureml:, wasbs: ...
+	Mode      string `json:"mode,omitempty"`
+	Datastore string `json:"datastore,omitempty"`
+	OnCompute string `json:"path_on_compute,omitempty"`
+}
+
+// Output is a folder, or with Type "uri_file" a file, that the command line
+// names as ${{outputs.NAME}}.
+type Output struct {
+	Type    string `json:"type"`
+	Path    string `json:"path,omitempty"`
+	Mode    string `json:"mode,omitempty"`
+	Name    string `json:"name,omitempty"` // the asset under which the result is registered
+	Version string `json:"version,omitempty"`
+}
+
+// Environment is what the script runs in: a reference, a description, or what
+// the machine has (UserManaged).
+type Environment struct {
+	Reference   string `json:"reference,omitempty"` // azureml:NAME:VERSION, azureml:NAME@LABEL, azureml://registries/...
+	UserManaged bool   `json:"user_managed,omitempty"`
+
+	Name       string            `json:"name,omitempty"`
+	Image      string            `json:"image,omitempty"`
+	Build      *Build            `json:"build,omitempty"`
+	CondaFile  string            `json:"conda_file,omitempty"` // a path relative to Job.Dir
+	Conda      any               `json:"conda,omitempty"`      // the same, written in the job file
+	OSType     string            `json:"os_type,omitempty"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	Descriptor string            `json:"description,omitempty"`
+}
+
+// Build is a Docker build context.
+type Build struct {
+	Path           string `json:"path"`
+	DockerfilePath string `json:"dockerfile_path,omitempty"`
+}
+
+// UserManaged names the environment that the machine itself provides.
+const UserManaged = "user-managed"
+
+// Distribution says how one job becomes several processes. Only the fields of
+// its Type are set.
+type Distribution struct {
+	Type                    string `json:"type"` // mpi, pytorch, tensorflow or ray
+	ProcessCountPerInstance int    `json:"process_count_per_instance,omitempty"`
+	WorkerCount             int    `json:"worker_count,omitempty"`
+	ParameterServerCount    int    `json:"parameter_server_count,omitempty"`
+
+	Port                     int    `json:"port,omitempty"`
+	Address                  string `json:"address,omitempty"`
+	IncludeDashboard         bool   `json:"include_dashboard,omitempty"`
+	DashboardPort            int    `json:"dashboard_port,omitempty"`
+	HeadNodeAdditionalArgs   string `json:"head_node_additional_args,omitempty"`
+	WorkerNodeAdditionalArgs string `json:"worker_node_additional_args,omitempty"`
+}
+
+// Resources is how much of the compute target the job takes.
+type Resources struct {
+	InstanceCount    int            `json:"instance_count,omitempty"`
+	MaxInstanceCount int            `json:"max_instance_count,omitempty"`
+	InstanceType     string         `json:"instance_type,omitempty"`
+	ShmSize          string         `json:"shm_size,omitempty"` // NUMBER and b, k, m or g
+	DockerArgs       string         `json:"docker_args,omitempty"`
+	Locations        []string       `json:"locations,omitempty"`
+	Properties       map[string]any `json:"properties,omitempty"`
+}
+
+// Limits bounds a job.
+type Limits struct {
+	Timeout int `json:"timeout,omitempty"` // seconds; 0 is no limit
+}
+
+// Identity is on whose behalf the job reads its data.
+type Identity struct {
+	Type       string `json:"type"` // managed, user_identity or aml_token
+	ClientID   string `json:"client_id,omitempty"`
+	ObjectID   string `json:"object_id,omitempty"`
+	ResourceID string `json:"msi_resource_id,omitempty"`
+}
+
+// Service is an application that runs beside the script, such as TensorBoard.
+type Service struct {
+	Type          string         `json:"type,omitempty"`
+	Port          int            `json:"port,omitempty"`
+	Nodes         string         `json:"nodes,omitempty"`
+	LogDir        string         `json:"log_dir,omitempty"`
+	SSHPublicKeys string         `json:"ssh_public_keys,omitempty"`
+	Properties    map[string]any `json:"properties,omitempty"`
+}
+
+// QueueSettings is how a job waits for its turn.
+type QueueSettings struct {
+	JobTier  string `json:"job_tier,omitempty"` // spot, basic, standard, premium or null
+	Priority string `json:"priority,omitempty"` // low, medium or high
+}
+
+// MaxDuration is how long the job may run; 0 is no limit.
+func (j *Job) MaxDuration() time.Duration {
+	if j.Limits == nil {
+		return 0
+	}
+	return time.Duration(j.Limits.Timeout) * time.Second
+}
+
+// SourceDirectory is the folder whose snapshot travels, "" where none does.
+func (j *Job) SourceDirectory() string {
+	if j.Code == "" || IsRemote(j.Code) {
+		return ""
+	}
+	return j.Local(j.Code)
+}
+
+// Local makes a path of the job absolute. A file: URL is a path too.
+func (j *Job) Local(path string) string {
+	path = filepath.FromSlash(strings.TrimPrefix(strings.TrimPrefix(path, "file://"), "file:"))
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(j.Dir, path)
+}
+
+// IsRemote tells a path that is not on this machine: an asset or a URL.
+func IsRemote(path string) bool {
+	for _, scheme := range []string{"azureml:", "http:", "https:", "wasb:", "wasbs:", "abfs:", "abfss:", "adl:", "git+", "runs:"} {
+		if strings.HasPrefix(path, scheme) {
+			return true
+		}
+	}
+	return strings.Contains(path, "://") && !strings.HasPrefix(path, "file://")
+}
+
+// Line returns the line of the job file on which a top-level key stands, 0 where
+// it has none.
+func (j *Job) Line(key string) int { return j.lines[key] }
+
+// Digest identifies what runs: the SHA-256 of the resolved job, in hex. Two jobs
+// with the same digest differ at most in their source files, which the
+// snapshot's id identifies, and in their name.
+func (j *Job) Digest() string {
+	same := *j
+	same.Name, same.DisplayName = "", ""
+	text, err := json.Marshal(&same)
+	if err != nil {
+		panic(err) // maps, slices and scalars only
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,601 @@
+package job
+
+import (
+	"fmt"
+	"math"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/org/aml-train/internal/suggest"
+)
+
+func (d *document) sorted() Problems {
+	sort.SliceStable(d.problems, func(i, k int) bool {
+		a, b := d.problems[i], d.problems[k]
+		return a.Line < b.Line || a.Line == b.Line && a.Column < b.Column
+	})
+	return d.problems
+}
+
+func read(path string) (*Job, *document) {
+	shown := filepath.ToSlash(path)
+	d, root := open(path, shown)
+	if root == nil {
+		return nil, d
+	}
+	j := &Job{Type: "command", Compute: Local, File: shown, lines: map[string]int{}}
+	if abs, err := filepath.Abs(path); err == nil {
+		j.Dir = filepath.Dir(abs)
+	}
+	for _, k := range root.keys {
+		j.lines[k.name] = k.line
+	}
+	d.job(root, j)
+	return j, d
+}
+
+// field reads one key of a mapping.
+type field func(*value)
+
+// object reads a mapping by its fields and reports every other key.
+func (d *document) object(v *value, what string, fields map[string]field) {
+	if v.kind != mapping {
+		d.report(v.line, v.column, "%s is %s; it has to be a mapping", what, v.kind)
+		return
+	}
+	known := make([]string, 0, len(fields))
+	for name := range fields {
+		known = append(known, name)
+	}
+	for _, k := range v.keys {
+		read, ok := fields[k.name]
+		if !ok {
+			d.report(k.line, k.column, "%s has no key %q%s", what, k.name, hint(k.name, known))
+			continue
+		}
+		if read != nil {
+			read(k.value)
+		}
+	}
+}
+
+// hint suggests the key meant, else lists those there are where they are few.
+func hint(name string, known []string) string {
+	if h := suggest.DidYouMean(name, known); h != "" {
+		return h
+	}
+	if len(known) > 8 {
+		return ""
+	}
+	slices.Sort(known)
+	return "; it has " + strings.Join(known, ", ")
+}
+
+func (d *document) text(v *value, what string, to *string) {
+	switch v.kind {
+	case str, number, boolean:
+		*to = v.literal()
+	case null:
+		d.report(v.line, v.column, "%s has no value", what)
+	default:
+		d.report(v.line, v.column, "%s is %s; it has to be a string", what, v.kind)
+	}
+}
+
+func (d *document) str(what string, to *string) field {
+	return func(v *value) { d.text(v, what, to) }
+}
+
+func (d *document) integer(what string, least int, to *int) field {
+	return func(v *value) {
+		n, ok := 0, false
+		switch i := v.scalar.(type) {
+		case uint64:
+			n, ok = int(i), i <= math.MaxInt32
+		case int64:
+			n, ok = int(i), i >= math.MinInt32 && i <= math.MaxInt32
+		}
+		switch {
+		case !ok:
+			d.report(v.line, v.column, "%s is %s; it has to be a whole number", what, shown(v))
+		case n < least:
+			d.report(v.line, v.column, "%s is %d; the least is %d", what, n, least)
+		default:
+			*to = n
+		}
+	}
+}
+
+func (d *document) flag(what string, to *bool) field {
+	return func(v *value) {
+		b, ok := v.scalar.(bool)
+		if !ok {
+			d.report(v.line, v.column, "%s is %s; it has to be true or false", what, shown(v))
+		}
+		*to = b
+	}
+}
+
+// oneOf reads a word of a fixed set, in any case, as Azure ML does.
+func (d *document) oneOf(what string, to *string, words ...string) field {
+	return func(v *value) {
+		given := ""
+		if v.kind == null && slices.Contains(words, "null") {
+			given = "null"
+		} else if d.text(v, what, &given); given == "" {
+			return
+		}
+		for _, w := range words {
+			if strings.EqualFold(strings.ReplaceAll(given, "_", ""), strings.ReplaceAll(w, "_", "")) {
+				*to = w
+				return
+			}
+		}
+		d.report(v.line, v.column, "%s is %q%s; it can be %s", what, given, suggest.DidYouMean(given, words), strings.Join(words, ", "))
+	}
+}
+
+func (d *document) strings(what string, to *map[string]string) field {
+	return func(v *value) {
+		if v.kind == null {
+			return
+		}
+		if v.kind != mapping {
+			d.report(v.line, v.column, "%s is %s; it has to be a mapping of names to values", what, v.kind)
+			return
+		}
+		*to = make(map[string]string, len(v.keys))
+		for _, k := range v.keys {
+			s := ""
+			if k.value.kind != null {
+				d.text(k.value, what+" "+k.name, &s)
+			}
+			(*to)[k.name] = s
+		}
+	}
+}
+
+func shown(v *value) string {
+	switch v.kind {
+	case mapping, list, null:
+		return string(v.kind)
+	}
+	return strconv.Quote(v.text)
+}
+
+// literal is the text that a scalar becomes in a command line. Azure ML's client
+// makes it with Python's str() (azure-ai-ml, to_rest_dataset_literal_inputs), so
+// true is "True" and 0.10 is "0.1".
+func (v *value) literal() string {
+	switch s := v.scalar.(type) {
+	case bool:
+		if s {
+			return "True"
+		}
+		return "False"
+	case int64:
+		return strconv.FormatInt(s, 10)
+	case uint64:
+		return strconv.FormatUint(s, 10)
+	case float64:
+		return pythonFloat(s)
+	}
+	return v.text
+}
+
+// pythonFloat writes a number as Python's repr does: the shortest digits that
+// read back, an exponent below 1e-4 and from 1e16 on.
+func pythonFloat(f float64) string {
+	switch abs := math.Abs(f); {
+	case math.IsNaN(f):
+		return "nan"
+	case math.IsInf(f, 0):
+		return map[bool]string{true: "-inf", false: "inf"}[f < 0]
+	case abs != 0 && (abs < 1e-4 || abs >= 1e16):
+		return strconv.FormatFloat(f, 'e', -1, 64)
+	}
+	s := strconv.FormatFloat(f, 'f', -1, 64)
+	if !strings.Contains(s, ".") {
+		s += ".0"
+	}
+	return s
+}
+
+func (d *document) job(root *value, j *Job) {
+	kind := "command"
+	if k := root.get("type"); k != nil {
+		d.text(k.value, "type", &kind)
+	} else if k := root.get("$schema"); k != nil && strings.Contains(k.value.text, "sweepJob") {
+		kind = "sweep"
+	} else if k != nil && strings.Contains(k.value.text, "pipelineJob") {
+		kind = "pipeline"
+	}
+	switch {
+	case strings.EqualFold(kind, "command"):
+	case slices.Contains([]string{"sweep", "pipeline", "spark", "parallel", "automl", "import"}, kind):
+		at := root.keys[0]
+		if k := root.get("type"); k != nil {
+			at = *k
+		}
+		d.report(at.value.line, at.value.column, "this is a %s job; only command jobs can be run. Write what one trial or step runs as a command job", kind)
+		return
+	default:
+		k := root.get("type")
+		d.report(k.value.line, k.value.column, "type is %q; it can be command", kind)
+	}
+	d.object(root, "a command job", map[string]field{
+		"$schema":               nil,
+		"type":                  nil,
+		"name":                  d.str("name", &j.Name),
+		"display_name":          d.str("display_name", &j.DisplayName),
+		"experiment_name":       d.str("experiment_name", &j.ExperimentName),
+		"description":           d.str("description", &j.Description),
+		"tags":                  d.strings("tags", &j.Tags),
+		"properties":            d.strings("properties", &j.Properties),
+		"command":               d.str("command", &j.Command),
+		"code":                  d.code(&j.Code),
+		"inputs":                d.inputs(j),
+		"outputs":               d.outputs(j),
+		"environment":           d.environment(j),
+		"environment_variables": d.strings("environment_variables", &j.EnvironmentVariables),
+		"compute":               d.compute(&j.Compute),
+		"distribution":          d.distribution(j),
+		"resources":             d.resources(j),
+		"limits": func(v *value) {
+			j.Limits = &Limits{}
+			d.object(v, "limits", map[string]field{"timeout": d.integer("limits.timeout (seconds)", 1, &j.Limits.Timeout)})
+		},
+		"identity": d.identity(j),
+		"services": d.services(j),
+		"queue_settings": func(v *value) {
+			j.QueueSettings = &QueueSettings{}
+			d.object(v, "queue_settings", map[string]field{
+				"job_tier": d.oneOf("queue_settings.job_tier", &j.QueueSettings.JobTier, "spot", "basic", "standard", "premium", "null"),
+				"priority": d.oneOf("queue_settings.priority", &j.QueueSettings.Priority, "low", "medium", "high"),
+			})
+		},
+		"parent_job_name":  d.str("parent_job_name", &j.ParentJobName),
+		"is_deterministic": nil, // of components; az writes it into exported jobs
+		"creation_context": nil, // these four az prints with a job and ignores when it reads one
+		"id":               nil,
+		"status":           nil,
+		"log_files":        nil,
+	})
+	at := func(key string) (int, int) {
+		if k := root.get(key); k != nil {
+			return k.value.line, k.value.column
+		}
+		return 1, 1
+	}
+	if root.get("command") == nil {
+		d.report(1, 1, "a command job needs a command, such as \"command: python train.py\"")
+	}
+	for key, name := range map[string]string{"name": j.Name, "experiment_name": j.ExperimentName} {
+		if line, column := at(key); name != "" {
+			if err := checkName(name); err != nil {
+				d.report(line, column, "%s %v", key, err)
+			}
+		}
+	}
+}
+
+// find returns where text stands first, from a line on.
+func (d *document) find(line int, text string) (int, int) {
+	for i := max(line-1, 0); i < len(d.lines); i++ {
+		if at := strings.Index(d.lines[i], text); at >= 0 {
+			return i + 1, len([]rune(d.lines[i][:at])) + 1
+		}
+	}
+	return 0, 0
+}
+
+var (
+	azureName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`)
+	inputName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	shmSize   = regexp.MustCompile(`^[1-9][0-9]*[bkmg]$`)
+)
+
+func checkName(name string) error {
+	if azureName.MatchString(name) {
+		return nil
+	}
+	return fmt.Errorf("is %q; it can hold letters, digits, - and _, at most 255 of them, the first a letter or digit", name)
+}
+
+func (d *document) code(to *string) field {
+	return func(v *value) {
+		d.text(v, "code", to)
+		if strings.HasPrefix(*to, "azureml:") || strings.HasPrefix(*to, "git+") {
+			d.report(v.line, v.column, "code is %q; it has to be a local folder, whose snapshot is what runs", *to)
+		}
+	}
+}
+
+// compute reads the compute target. "azureml:NAME" is the same target as NAME.
+func (d *document) compute(to *string) field {
+	return func(v *value) {
+		if v.kind == mapping {
+			d.report(v.line, v.column, "compute is a mapping; name the compute target, and put instance_count and instance_type under resources")
+			return
+		}
+		d.text(v, "compute", to)
+		if err := checkCompute(*to); err != nil {
+			d.report(v.line, v.column, "%v", err)
+		}
+		*to = strings.TrimPrefix(*to, "azureml:")
+	}
+}
+
+// checkCompute refuses what cannot train. Azure Databricks can be attached to a
+// workspace, but only pipeline steps run on it (how-to-train-with-ui and
+// concept-compute-target, "Training compute targets").
+func checkCompute(name string) error {
+	plain := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' {
+			return r
+		}
+		return -1
+	}, strings.ToLower(strings.TrimPrefix(name, "azureml:")))
+	if plain == "databricks" || plain == "azuredatabricks" {
+		return fmt.Errorf("compute %q: Azure Databricks cannot run a training job, only steps of a pipeline; name a cluster, a compute instance, an attached Kubernetes cluster, or local", name)
+	}
+	if strings.TrimSpace(name) == "" {
+		return fmt.Errorf("compute is empty; name a compute target, or local for this machine")
+	}
+	return nil
+}
+
+func (d *document) inputs(j *Job) field {
+	return func(v *value) {
+		if v.kind != mapping {
+			d.report(v.line, v.column, "inputs is %s; it has to be a mapping of names to values", v.kind)
+			return
+		}
+		j.Inputs = map[string]Input{}
+		for _, k := range v.keys {
+			what := "inputs." + k.name
+			if !inputName.MatchString(k.name) {
+				d.report(k.line, k.column, "the input's name %q can hold letters, digits and _ only, and not start with a digit", k.name)
+				continue
+			}
+			var in Input
+			switch k.value.kind {
+			case mapping:
+				if k.value.get("value") != nil {
+					in.Literal = true
+					d.object(k.value, what, map[string]field{"value": d.str(what+".value", &in.Value), "type": nil})
+					break
+				}
+				in.Type = URIFolder
+				d.object(k.value, what, map[string]field{
+					"type":            d.oneOf(what+".type", &in.Type, URIFile, URIFolder, MLTable, CustomModel, MLflowModel, TritonModel),
+					"path":            d.str(what+".path", &in.Path),
+					"mode":            d.oneOf(what+".mode", &in.Mode, "ro_mount", "download", "direct", "eval_mount", "eval_download"),
+					"datastore":       d.str(what+".datastore", &in.Datastore),
+					"path_on_compute": d.str(what+".path_on_compute", &in.OnCompute),
+				})
+				if in.Path == "" {
+					d.report(k.line, k.column, "%s has no path; name a local file or folder, an https: URL or an azureml: asset", what)
+				}
+			case list:
+				d.report(k.value.line, k.value.column, "%s is a list; an input is a value, or a mapping with a path", what)
+			default:
+				in.Literal = true
+				in.Value = k.value.literal()
+			}
+			j.Inputs[k.name] = in
+		}
+	}
+}
+
+func (d *document) outputs(j *Job) field {
+	return func(v *value) {
+		if v.kind != mapping {
+			d.report(v.line, v.column, "outputs is %s; it has to be a mapping of names to types", v.kind)
+			return
+		}
+		j.Outputs = map[string]Output{}
+		for _, k := range v.keys {
+			what := "outputs." + k.name
+			if !inputName.MatchString(k.name) {
+				d.report(k.line, k.column, "the output's name %q can hold letters, digits and _ only, and not start with a digit", k.name)
+				continue
+			}
+			out := Output{Type: URIFolder}
+			if k.value.kind != null {
+				d.object(k.value, what, map[string]field{
+					"type":    d.oneOf(what+".type", &out.Type, URIFile, URIFolder, MLTable, CustomModel, MLflowModel, TritonModel),
+					"path":    d.str(what+".path", &out.Path),
+					"mode":    d.oneOf(what+".mode", &out.Mode, "rw_mount", "upload", "mount", "direct"),
+					"name":    d.str(what+".name", &out.Name),
+					"version": d.str(what+".version", &out.Version),
+				})
+			}
+			j.Outputs[k.name] = out
+		}
+	}
+}
+
+func (d *document) environment(j *Job) field {
+	return func(v *value) {
+		if v.kind == str {
+			e := environmentReference(v.text)
+			j.Environment = &e
+			return
+		}
+		e := &Environment{}
+		j.Environment = e
+		d.object(v, "environment", map[string]field{
+			"$schema":     nil,
+			"name":        d.str("environment.name", &e.Name),
+			"version":     nil, // az ignores it too: what is described here has no name of its own
+			"description": d.str("environment.description", &e.Descriptor),
+			"tags":        d.strings("environment.tags", &e.Tags),
+			"image":       d.str("environment.image", &e.Image),
+			"os_type":     d.oneOf("environment.os_type", &e.OSType, "linux", "windows"),
+			"build": func(v *value) {
+				e.Build = &Build{DockerfilePath: "Dockerfile"}
+				d.object(v, "environment.build", map[string]field{
+					"path":            d.str("environment.build.path", &e.Build.Path),
+					"dockerfile_path": d.str("environment.build.dockerfile_path", &e.Build.DockerfilePath),
+				})
+			},
+			"conda_file": func(v *value) {
+				if v.kind == mapping {
+					e.Conda = v.plain()
+					return
+				}
+				d.text(v, "environment.conda_file", &e.CondaFile)
+			},
+			"inference_config": nil, // of deployments
+			"datastore":        nil,
+		})
+		switch {
+		case v.kind != mapping:
+		case e.Image != "" && e.Build != nil:
+			d.report(v.line, v.column, "environment has both image and build; keep one")
+		case e.Image == "" && e.Build == nil && (e.CondaFile != "" || e.Conda != nil):
+			d.report(v.line, v.column, "environment has a conda_file but no image to put it on, such as \"image: mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04\"")
+		case e.Image == "" && e.Build == nil:
+			d.report(v.line, v.column, "environment describes nothing; give it an image or a build context, or name one that exists: \"environment: azureml:NAME@latest\"")
+		}
+	}
+}
+
+func environmentReference(text string) Environment {
+	if text == UserManaged {
+		return Environment{UserManaged: true}
+	}
+	return Environment{Reference: text}
+}
+
+func (d *document) distribution(j *Job) field {
+	return func(v *value) {
+		x := &Distribution{}
+		j.Distribution = x
+		if v.kind == mapping {
+			if k := v.get("type"); k != nil {
+				d.oneOf("distribution.type", &x.Type, "mpi", "pytorch", "tensorflow", "ray")(k.value)
+				if x.Type == "" {
+					return
+				}
+			} else {
+				d.report(v.line, v.column, "distribution has no type; it can be mpi, pytorch, tensorflow, ray")
+				return
+			}
+		}
+		fields := map[string]field{"type": nil}
+		switch x.Type {
+		case "mpi", "pytorch":
+			fields["process_count_per_instance"] = d.integer("distribution.process_count_per_instance", 1, &x.ProcessCountPerInstance)
+		case "tensorflow":
+			fields["worker_count"] = d.integer("distribution.worker_count", 1, &x.WorkerCount)
+			fields["parameter_server_count"] = d.integer("distribution.parameter_server_count", 0, &x.ParameterServerCount)
+		case "ray":
+			fields["port"] = d.integer("distribution.port", 1, &x.Port)
+			fields["address"] = d.str("distribution.address", &x.Address)
+			fields["include_dashboard"] = d.flag("distribution.include_dashboard", &x.IncludeDashboard)
+			fields["dashboard_port"] = d.integer("distribution.dashboard_port", 1, &x.DashboardPort)
+			fields["head_node_additional_args"] = d.str("distribution.head_node_additional_args", &x.HeadNodeAdditionalArgs)
+			fields["worker_node_additional_args"] = d.str("distribution.worker_node_additional_args", &x.WorkerNodeAdditionalArgs)
+		}
+		d.object(v, x.Type+" distribution", fields)
+	}
+}
+
+func (d *document) resources(j *Job) field {
+	return func(v *value) {
+		r := &Resources{}
+		j.Resources = r
+		d.object(v, "resources", map[string]field{
+			"instance_count":     d.integer("resources.instance_count", 1, &r.InstanceCount),
+			"max_instance_count": d.integer("resources.max_instance_count", 1, &r.MaxInstanceCount),
+			"instance_type":      d.str("resources.instance_type", &r.InstanceType),
+			"shm_size": func(v *value) {
+				d.text(v, "resources.shm_size", &r.ShmSize)
+				if r.ShmSize != "" && !shmSize.MatchString(r.ShmSize) {
+					d.report(v.line, v.column, "resources.shm_size is %q; write a number and b, k, m or g, as in 2g", r.ShmSize)
+				}
+			},
+			"docker_args": func(v *value) {
+				if v.kind != list {
+					d.text(v, "resources.docker_args", &r.DockerArgs)
+					return
+				}
+				words := make([]string, len(v.items))
+				for i, item := range v.items {
+					d.text(item, "resources.docker_args", &words[i])
+				}
+				r.DockerArgs = strings.Join(words, " ")
+			},
+			"locations": func(v *value) {
+				if v.kind != list {
+					d.report(v.line, v.column, "resources.locations is %s; it has to be a list of regions", v.kind)
+					return
+				}
+				for _, item := range v.items {
+					s := ""
+					d.text(item, "resources.locations", &s)
+					r.Locations = append(r.Locations, s)
+				}
+			},
+			"properties": func(v *value) {
+				if m, ok := v.plain().(map[string]any); ok {
+					r.Properties = m
+				}
+			},
+		})
+	}
+}
+
+func (d *document) identity(j *Job) field {
+	return func(v *value) {
+		i := &Identity{}
+		j.Identity = i
+		d.object(v, "identity", map[string]field{
+			"type":            d.oneOf("identity.type", &i.Type, "managed", "managed_identity", "user_identity", "aml_token"),
+			"client_id":       d.str("identity.client_id", &i.ClientID),
+			"object_id":       d.str("identity.object_id", &i.ObjectID),
+			"msi_resource_id": d.str("identity.msi_resource_id", &i.ResourceID),
+		})
+		if i.Type == "managed_identity" {
+			i.Type = "managed"
+		}
+		if v.kind == mapping && v.get("type") == nil {
+			d.report(v.line, v.column, "identity has no type; it can be managed, user_identity, aml_token")
+		}
+	}
+}
+
+func (d *document) services(j *Job) field {
+	return func(v *value) {
+		if v.kind != mapping {
+			d.report(v.line, v.column, "services is %s; it has to be a mapping of names to services", v.kind)
+			return
+		}
+		j.Services = map[string]Service{}
+		for _, k := range v.keys {
+			var s Service
+			what := "services." + k.name
+			d.object(k.value, what, map[string]field{
+				"type":             d.str(what+".type", &s.Type),
+				"job_service_type": d.str(what+".job_service_type", &s.Type),
+				"port":             d.integer(what+".port", 1, &s.Port),
+				"nodes":            d.str(what+".nodes", &s.Nodes),
+				"log_dir":          d.str(what+".log_dir", &s.LogDir),
+				"ssh_public_keys":  d.str(what+".ssh_public_keys", &s.SSHPublicKeys),
+				"properties": func(v *value) {
+					if m, ok := v.plain().(map[string]any); ok {
+						s.Properties = m
+					}
+				},
+				"endpoint": nil, "status": nil, "error_message": nil, // az prints these
+			})
+			j.Services[k.name] = s
+		}
+	}
+}

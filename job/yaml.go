@@ -1,0 +1,300 @@
+package job
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+
+	"github.com/org/aml-train/internal/size"
+)
+
+const (
+	maxFile  = 1 << 20 // a job file is a page or two; 1 MiB is no job file
+	maxNodes = 100_000 // what aliases may blow a file up to
+)
+
+// value is one node of a YAML document, with aliases and merge keys resolved.
+type value struct {
+	line, column int
+	scalar       any // nil, bool, int64, uint64, float64 or string
+	text         string
+	keys         []key // of a mapping, in the file's order
+	items        []*value
+	kind         kind
+}
+
+type kind string
+
+const (
+	null    kind = "null"
+	boolean kind = "a boolean"
+	number  kind = "a number"
+	str     kind = "a string"
+	mapping kind = "a mapping"
+	list    kind = "a list"
+)
+
+type key struct {
+	name         string
+	line, column int
+	value        *value
+	merged       bool // from a "<<"
+}
+
+// document is a YAML file on its way to a job, with the problems found so far.
+type document struct {
+	file     string
+	lines    []string
+	problems Problems
+	nodes    int
+	tooMany  bool
+	anchors  map[string]*value
+}
+
+func (d *document) report(line, column int, format string, args ...any) {
+	p := Problem{File: d.file, Line: line, Column: column, Message: fmt.Sprintf(format, args...)}
+	if line >= 1 && line <= len(d.lines) {
+		p.source = strings.TrimRight(d.lines[line-1], "\r")
+	}
+	d.problems = append(d.problems, p)
+}
+
+// open reads a YAML file whose root is a mapping. On an error the document holds
+// at least one problem and the value is nil.
+func open(path, shown string) (*document, *value) {
+	d := &document{file: shown, anchors: map[string]*value{}}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		d.report(0, 0, "no such file")
+		return d, nil
+	case err != nil:
+		d.report(0, 0, "%v", err)
+		return d, nil
+	case info.IsDir():
+		d.report(0, 0, "is a folder; name the job file in it, such as %s/job.yml", strings.TrimRight(shown, "/"))
+		return d, nil
+	case info.Size() > maxFile:
+		d.report(0, 0, "is %s; a job file has at most %s", size.Format(info.Size()), size.Format(maxFile))
+		return d, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		d.report(0, 0, "%v", err)
+		return d, nil
+	}
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	if bytes.IndexByte(text, 0) >= 0 {
+		d.report(0, 0, "is not a text file; a job file is YAML")
+		return d, nil
+	}
+	if !utf8.Valid(text) {
+		for i, line := range bytes.Split(text, []byte("\n")) {
+			if !utf8.Valid(line) {
+				d.report(i+1, 1, "is not UTF-8; save the file as UTF-8")
+				return d, nil
+			}
+		}
+	}
+	return d, d.parse(text)
+}
+
+func (d *document) parse(text []byte) *value {
+	d.lines = strings.Split(string(text), "\n")
+	f, err := parseYAML(text)
+	if err != nil {
+		var at yaml.Error
+		if errors.As(err, &at) && at.GetToken() != nil && at.GetToken().Position != nil {
+			pos := at.GetToken().Position
+			d.report(pos.Line, pos.Column, "not valid YAML: %s", at.GetMessage())
+		} else {
+			d.report(1, 1, "not valid YAML: %v", err)
+		}
+		return nil
+	}
+	var root ast.Node
+	for _, doc := range f.Docs {
+		if doc.Body == nil {
+			continue
+		}
+		if root != nil {
+			t := doc.Body.GetToken()
+			d.report(t.Position.Line, t.Position.Column, "a job file holds one document; this is the second")
+			return nil
+		}
+		root = doc.Body
+	}
+	if root == nil {
+		d.report(1, 1, "is empty; the smallest job is \"command: python train.py\" and \"code: .\"")
+		return nil
+	}
+	v := d.resolve(root, 0)
+	if d.tooMany {
+		return nil
+	}
+	if v.kind != mapping {
+		d.report(v.line, v.column, "holds %s; a job file is a mapping of keys such as \"command:\"", v.kind)
+		return nil
+	}
+	return v
+}
+
+// parseYAML keeps a panic of the parser, should there be one, from ending the
+// program: what it is given is anybody's file.
+func parseYAML(text []byte) (f *ast.File, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the file cannot be parsed: %v", r)
+		}
+	}()
+	return parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
+}
+
+func (d *document) resolve(n ast.Node, depth int) *value {
+	v := &value{kind: null}
+	if n == nil {
+		return v
+	}
+	if t := n.GetToken(); t != nil && t.Position != nil {
+		v.line, v.column = t.Position.Line, t.Position.Column
+	}
+	d.nodes++
+	if d.nodes > maxNodes || depth > 200 {
+		if !d.tooMany {
+			d.tooMany = true
+			d.report(v.line, v.column, "the file is nested too deeply, or its aliases repeat too much")
+		}
+		return v
+	}
+	switch n := n.(type) {
+	case *ast.AnchorNode:
+		v = d.resolve(n.Value, depth+1)
+		d.anchors[n.Name.GetToken().Value] = v
+	case *ast.AliasNode:
+		name := n.Value.GetToken().Value
+		to := d.anchors[name]
+		if to == nil {
+			d.report(v.line, v.column, "no anchor &%s stands before this alias", name)
+			return v
+		}
+		d.nodes += to.count()
+		return to
+	case *ast.TagNode:
+		return d.resolve(n.Value, depth+1)
+	case *ast.NullNode:
+	case *ast.BoolNode:
+		v.kind, v.scalar, v.text = boolean, n.Value, n.GetToken().Value
+	case *ast.IntegerNode:
+		v.kind, v.scalar, v.text = number, n.Value, n.GetToken().Value
+	case *ast.FloatNode:
+		v.kind, v.scalar, v.text = number, n.Value, n.GetToken().Value
+	case *ast.InfinityNode:
+		v.kind, v.scalar, v.text = number, n.Value, n.GetToken().Value
+	case *ast.NanNode:
+		v.kind, v.scalar, v.text = number, n.GetValue(), n.GetToken().Value
+	case *ast.StringNode:
+		v.kind, v.scalar, v.text = str, n.Value, n.Value
+	case *ast.LiteralNode:
+		v.kind, v.scalar, v.text = str, n.Value.Value, n.Value.Value
+	case *ast.MappingNode:
+		v.kind = mapping
+		d.entries(v, n.Values, depth)
+	case *ast.MappingValueNode:
+		v.kind = mapping
+		d.entries(v, []*ast.MappingValueNode{n}, depth)
+		if len(v.keys) > 0 {
+			v.line, v.column = v.keys[0].line, v.keys[0].column
+		}
+	case *ast.SequenceNode:
+		v.kind = list
+		for _, item := range n.Values {
+			v.items = append(v.items, d.resolve(item, depth+1))
+		}
+	default:
+		d.report(v.line, v.column, "YAML's %s has no meaning here", n.Type())
+	}
+	return v
+}
+
+func (v *value) count() int {
+	n := 1
+	for _, k := range v.keys {
+		n += k.value.count()
+	}
+	for _, i := range v.items {
+		n += i.count()
+	}
+	return n
+}
+
+func (d *document) entries(v *value, nodes []*ast.MappingValueNode, depth int) {
+	var merges []*value
+	for _, n := range nodes {
+		if n.Key.IsMergeKey() {
+			merges = append(merges, d.resolve(n.Value, depth+1))
+			continue
+		}
+		t := n.Key.GetToken()
+		k := key{name: t.Value, line: t.Position.Line, column: t.Position.Column}
+		if s, ok := n.Key.(*ast.StringNode); ok {
+			k.name = s.Value
+		}
+		if old := v.get(k.name); old != nil {
+			d.report(k.line, k.column, "the key %q stands here for the second time; the first is on line %d", k.name, old.line)
+		}
+		k.value = d.resolve(n.Value, depth+1)
+		if k.value.line == 0 {
+			k.value.line, k.value.column = k.line, k.column
+		}
+		v.keys = append(v.keys, k)
+	}
+	for _, m := range merges {
+		sources := m.items
+		if m.kind == mapping {
+			sources = []*value{m}
+		}
+		for _, s := range sources {
+			for _, k := range s.keys {
+				if v.get(k.name) == nil {
+					k.merged = true
+					v.keys = append(v.keys, k)
+				}
+			}
+		}
+	}
+}
+
+func (v *value) get(name string) *key {
+	for i := range v.keys {
+		if v.keys[i].name == name {
+			return &v.keys[i]
+		}
+	}
+	return nil
+}
+
+// plain turns a value into what encoding/json writes.
+func (v *value) plain() any {
+	switch v.kind {
+	case mapping:
+		m := make(map[string]any, len(v.keys))
+		for _, k := range v.keys {
+			m[k.name] = k.value.plain()
+		}
+		return m
+	case list:
+		l := make([]any, len(v.items))
+		for i, item := range v.items {
+			l[i] = item.plain()
+		}
+		return l
+	}
+	return v.scalar
+}

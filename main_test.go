@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/org/aml-train/cli"
+	"github.com/org/aml-train/internal/parts"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"aml-train": main})
+}
+
+// TestScripts runs testdata/script: each file is a manual page that is true.
+// Those in testdata/script/mlflow need the real MLflow.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, params(t, "testdata/script", ""))
+}
+
+func TestScriptsWithMLflow(t *testing.T) {
+	testscript.Run(t, params(t, "testdata/script/mlflow", parts.Python(t)))
+}
+
+func params(t *testing.T, dir, python string) testscript.Params {
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return testscript.Params{
+		Dir:                dir,
+		RequireUniqueNames: true,
+		Setup: func(e *testscript.Env) error {
+			home := e.WorkDir + "-home" // beside it: what a script commits is the script's
+			if err := os.MkdirAll(home, 0o755); err != nil {
+				return err
+			}
+			for name, value := range map[string]string{
+				"HOME": home, "XDG_CONFIG_HOME": "", "GIT_CONFIG_NOSYSTEM": "1", "NO_COLOR": "1", "GITHUB_ACTIONS": "",
+				"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com", "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.com",
+				"GIT_AUTHOR_DATE": "2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z",
+				"ROOT": root, "MLFLOW_PYTHON": python, "TMPDIR": e.Getenv("WORK"), "PYTHONDONTWRITEBYTECODE": "1",
+			} {
+				e.Setenv(name, value)
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"eventually":  eventually,
+			"repo":        repo,
+			"https":       https,
+			"killall9":    killall9,
+			"replaceword": replaceWord,
+		},
+	}
+}
+
+// eventually REGEXP COMMAND... repeats a command until what it prints matches.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 || neg {
+		ts.Fatalf("usage: eventually REGEXP COMMAND...")
+	}
+	re := regexp.MustCompile(`(?m)` + args[0])
+	var out []byte
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		cmd := exec.Command("/bin/sh", append([]string{"-c", `exec "$@"`, "sh", args[1]}, args[2:]...)...)
+		cmd.Dir = ts.MkAbs(".")
+		cmd.Env = environ(ts)
+		out, _ = cmd.CombinedOutput()
+		if re.Match(out) {
+			return
+		}
+	}
+	ts.Fatalf("%v never printed %s; the last time:\n%s", args[1:], args[0], out)
+}
+
+// environ is the script's environment, as far as our programs look at it.
+func environ(ts *testscript.TestScript) []string {
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "WORK", "TMPDIR", "GIT_CONFIG_NOSYSTEM", "AML_TRAIN_HOME", "NO_COLOR"} {
+		env = append(env, name+"="+ts.Getenv(name))
+	}
+	return env
+}
+
+// repo makes the current folder a git repository with everything in it committed
+// on the branch main.
+func repo(ts *testscript.TestScript, neg bool, args []string) {
+	for _, line := range []string{"git init -q -b main", "git add -A", "git commit -q -m first"} {
+		ts.Check(ts.Exec("git", strings.Fields(line)[1:]...))
+	}
+}
+
+// https serves the current folder over TLS, on loopback, until the script ends:
+// $HTTPS is its address, and the certificate is one that programs started from
+// here trust.
+func https(ts *testscript.TestScript, neg bool, args []string) {
+	server := httptest.NewTLSServer(http.FileServer(http.Dir(ts.MkAbs("."))))
+	ts.Defer(server.Close)
+	file := ts.MkAbs(".certificate.pem")
+	ts.Check(os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o644))
+	ts.Setenv("SSL_CERT_FILE", file)
+	ts.Setenv("HTTPS", server.URL)
+}
+
+// killall9 WORD... kills every process whose command line holds all the words
+// and that was started from this script's folder.
+func killall9(ts *testscript.TestScript, neg bool, args []string) {
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	killed := 0
+next:
+	for _, p := range procs {
+		text, err := os.ReadFile(filepath.Join(p, "cmdline"))
+		if err != nil {
+			continue
+		}
+		env, _ := os.ReadFile(filepath.Join(p, "environ"))
+		if !bytes.Contains(env, []byte("WORK="+ts.Getenv("WORK")+"\x00")) {
+			continue
+		}
+		for _, word := range args {
+			if !bytes.Contains(text, []byte(word)) {
+				continue next
+			}
+		}
+		ts.Check(ts.Exec("kill", "-9", filepath.Base(p)))
+		killed++
+	}
+	if killed == 0 {
+		ts.Fatalf("no process has %v in its command line", args)
+	}
+}
+
+// replaceWord FILE OLD NEW replaces every OLD in a file.
+func replaceWord(ts *testscript.TestScript, neg bool, args []string) {
+	file := ts.MkAbs(args[0])
+	text, err := os.ReadFile(file)
+	ts.Check(err)
+	ts.Check(os.WriteFile(file, []byte(strings.ReplaceAll(string(text), args[1], args[2])), 0o644))
+}
+
+// TestHelp looks at every command's help: a sentence, and an example to copy.
+func TestHelp(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := os.Stdout
+	os.Stdout = w
+	for _, name := range strings.Fields("run submit watch cancel show runs download compare snapshot metadata validate archive history") {
+		fmt.Fprintln(w, "=====", name)
+		if code := cli.Main(context.Background(), []string{name, "--help"}, func() {}); code != 0 {
+			t.Errorf("%s --help exits with %d", name, code)
+		}
+	}
+	os.Stdout = old
+	w.Close()
+	text, _ := io.ReadAll(r)
+	for _, page := range strings.Split(string(text), "===== ")[1:] {
+		if !strings.Contains(page, "Examples:\n  aml-train ") && !strings.Contains(page, "Examples:\n  run=$(aml-train ") {
+			t.Errorf("no example in the help of %s", page)
+		}
+	}
+}

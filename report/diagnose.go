@@ -1,0 +1,315 @@
+package report
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/org/aml-train/history"
+)
+
+// Diagnosis is why a run failed, and what to do about it.
+type Diagnosis struct {
+	Title  string // the error in one line, as the program printed it
+	Advice string // what to do; paths and names stand between backticks
+	File   string // the user's file that raised it, relative to the source directory
+	Line   int
+	Code   string // the line of code, where the traceback shows it
+}
+
+func (d *Diagnosis) markdown() string {
+	var b strings.Builder
+	for i, part := range strings.Split(d.Advice, "`") {
+		if i%2 == 1 {
+			b.WriteString(Code(part))
+		} else {
+			b.WriteString(Escape(part))
+		}
+	}
+	return b.String()
+}
+
+// Context is what a diagnosis may ask about the job.
+type Context struct {
+	// Why tells what keeps a file of the source directory from travelling: the
+	// ignore file's line, "" where it travels or does not exist.
+	Why func(path string) string
+	// Exists tells whether the source directory holds a path.
+	Exists func(path string) bool
+	// Install says where a package is added: to a conda file, or with pip.
+	Install func(pkg string) string
+	// Work is the folder in which the script ran, to be cut from its paths.
+	Work string
+}
+
+var (
+	frame     = regexp.MustCompile(`^\s*File "([^"]+)", line (\d+)(?:, in (.*))?$`)
+	exception = regexp.MustCompile(`^((?:[A-Za-z_][\w]*\.)*[A-Z_]\w*(?:Error|Exception|Warning|Interrupt|Exit|Iteration|NotFound|Group|Timeout|Abort)?)(?:: (.*))?$`)
+	noModule  = regexp.MustCompile(`No module named '?([\w.]+)'?`)
+	noFile    = regexp.MustCompile(`\[Errno 2\] No such file or directory: '([^']+)'`)
+)
+
+// traceback is the last Python traceback of a log.
+type traceback struct {
+	frames []Diagnosis // outermost first; File, Line and Code are set
+	kind   string      // ModuleNotFoundError
+	text   string
+}
+
+func parseTraceback(log []string) *traceback {
+	start := -1
+	for i, line := range log {
+		if strings.HasPrefix(strings.TrimSpace(line), "Traceback (most recent call last):") {
+			start = i
+		}
+	}
+	t := &traceback{}
+	if start < 0 { // a SyntaxError of the script itself has no such line
+		for i, line := range log {
+			if m := frame.FindStringSubmatch(line); m != nil && m[3] == "" {
+				start = i - 1
+			}
+		}
+	}
+	for _, line := range log[start+1:] {
+		if m := frame.FindStringSubmatch(line); m != nil {
+			n, _ := strconv.Atoi(m[2])
+			t.frames = append(t.frames, Diagnosis{File: m[1], Line: n})
+			continue
+		}
+		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
+			if n := len(t.frames); n > 0 && t.frames[n-1].Code == "" {
+				t.frames[n-1].Code = strings.TrimSpace(line)
+			}
+			continue
+		}
+		if m := exception.FindStringSubmatch(line); m != nil && len(t.frames) > 0 {
+			t.kind, t.text = m[1], m[2]
+			return t
+		}
+	}
+	return nil
+}
+
+// userFrame returns the innermost frame that lies in the user's own files.
+func (t *traceback) userFrame(work string) (Diagnosis, bool) {
+	for i := len(t.frames) - 1; i >= 0; i-- {
+		f := t.frames[i]
+		name := strings.ReplaceAll(f.File, "\\", "/")
+		if work != "" {
+			if rest, ok := strings.CutPrefix(name, strings.TrimSuffix(work, "/")+"/"); ok {
+				name = rest
+			}
+		}
+		// A run's own folder may be gone by now, or have been on another machine.
+		if _, rest, ok := strings.Cut(name, "/work/"); ok && strings.Contains(name, "/runs/") {
+			name = rest
+		}
+		if _, rest, ok := strings.Cut(name, "/wd/"); ok && strings.Contains(name, "/azureml/") {
+			name = rest
+		}
+		if path.IsAbs(name) || strings.HasPrefix(name, "<") || strings.Contains(name, "site-packages/") || strings.Contains(name, ":/") {
+			continue
+		}
+		f.File = path.Clean(name)
+		return f, true
+	}
+	return Diagnosis{}, false
+}
+
+// packages are the names under which the package index knows modules that have
+// another name there.
+var packages = map[string]string{
+	"sklearn": "scikit-learn", "cv2": "opencv-python-headless", "PIL": "Pillow", "yaml": "PyYAML", "skimage": "scikit-image",
+	"bs4": "beautifulsoup4", "dotenv": "python-dotenv", "Crypto": "pycryptodome", "dateutil": "python-dateutil",
+	"attr": "attrs", "git": "GitPython", "serial": "pyserial", "fitz": "PyMuPDF", "faiss": "faiss-cpu",
+	"google.protobuf": "protobuf", "azureml.core": "azureml-core", "azure.ai.ml": "azure-ai-ml", "azure.identity": "azure-identity",
+	"tensorboardX": "tensorboardX", "pytorch_lightning": "pytorch-lightning", "sentence_transformers": "sentence-transformers",
+	"umap": "umap-learn", "Bio": "biopython", "jose": "python-jose", "magic": "python-magic", "OpenSSL": "pyOpenSSL", "zmq": "pyzmq",
+}
+
+// Diagnose finds out why a run failed, from its log and the reason that it ended
+// with. It returns nil for a run that did not fail.
+func Diagnose(run *history.Run, log []string, c Context) *Diagnosis {
+	status, reason := run.Status(), run.Tag(history.TagError)
+	if status == history.Completed || !status.Terminal() {
+		return nil
+	}
+	if status == history.Canceled {
+		d := &Diagnosis{Title: "canceled"}
+		switch {
+		case strings.HasPrefix(reason, "the maximum duration"):
+			d.Title = "canceled: " + reason
+			d.Advice = "The run took longer than it was given. Raise `limits.timeout` in the job file (or `--max-run-duration-seconds`), or make the script do less. What it had written to `outputs` is kept."
+		case reason != "":
+			d.Title = reason
+		}
+		return d
+	}
+	d := &Diagnosis{Title: reason}
+	t := parseTraceback(log)
+	if t == nil {
+		d.fromLog(log, reason, c)
+		return d
+	}
+	d.Title = t.kind
+	if t.text != "" {
+		d.Title += ": " + t.text
+	}
+	if f, ok := t.userFrame(c.Work); ok {
+		d.File, d.Line, d.Code = f.File, f.Line, f.Code
+	}
+	d.advise(t, c)
+	return d
+}
+
+// place is "`src/train.py:12` ", "" where it is not known.
+func (d *Diagnosis) place() string {
+	if d.File == "" {
+		return ""
+	}
+	return fmt.Sprintf("`%s:%d` ", d.File, d.Line)
+}
+
+func (d *Diagnosis) advise(t *traceback, c Context) {
+	kind := t.kind[strings.LastIndexByte(t.kind, '.')+1:]
+	switch {
+	case noModule.MatchString(t.text):
+		d.missingModule(noModule.FindStringSubmatch(t.text)[1], c)
+	case noFile.MatchString(t.text):
+		d.missingFile(noFile.FindStringSubmatch(t.text)[1], c)
+	case kind == "MemoryError", strings.Contains(t.text, "out of memory"), kind == "OutOfMemoryError":
+		what := "memory"
+		if strings.Contains(t.text, "CUDA") {
+			what = "the GPU's memory"
+		}
+		d.Advice = d.place() + "needed more than there was of " + what + ". Use smaller batches, load the data in parts, or name a larger compute target."
+	case kind == "KeyboardInterrupt":
+		d.Advice = "The script was interrupted."
+	case d.File != "":
+		d.Advice = d.place() + "raised it"
+		if d.Code != "" {
+			d.Advice += ": `" + strings.ReplaceAll(d.Code, "`", "'") + "`"
+		} else {
+			d.Advice += "."
+		}
+	}
+}
+
+func (d *Diagnosis) missingModule(module string, c Context) {
+	top, _, _ := strings.Cut(module, ".")
+	place := d.place()
+	if place == "" {
+		place = "The script "
+	}
+	// A module of one's own that did not travel, or that lies elsewhere.
+	for _, name := range []string{top + ".py", top + "/__init__.py", top} {
+		if c.Why != nil {
+			if why := c.Why(name); why != "" {
+				d.Advice = fmt.Sprintf("%simports `%s`, which is your own: `%s` did not travel, because of %s.", place, module, name, why)
+				return
+			}
+		}
+	}
+	if c.Exists != nil {
+		for _, dir := range []string{"src", "lib", "python"} {
+			if c.Exists(dir+"/"+top+".py") || c.Exists(dir+"/"+top) {
+				d.Advice = fmt.Sprintf("%simports `%s`, which lies in `%s`, where Python does not look. Set the environment variable `PYTHONPATH=%s`.", place, module, dir, dir)
+				return
+			}
+		}
+	}
+	pkg := packages[module]
+	if pkg == "" {
+		if pkg = packages[top]; pkg == "" {
+			pkg = top
+		}
+	}
+	d.Advice = fmt.Sprintf("%simports `%s`, which the environment does not have.", place, module)
+	if c.Install != nil {
+		d.Advice += " " + c.Install(pkg)
+	}
+}
+
+func (d *Diagnosis) missingFile(name string, c Context) {
+	place := d.place()
+	if place == "" {
+		place = "The script "
+	}
+	rel := name
+	if c.Work != "" {
+		rel = strings.TrimPrefix(rel, strings.TrimSuffix(c.Work, "/")+"/")
+	}
+	rel = path.Clean(strings.ReplaceAll(rel, "\\", "/"))
+	if c.Why != nil && !path.IsAbs(rel) && !strings.HasPrefix(rel, "../") {
+		if why := c.Why(rel); why != "" {
+			d.Advice = fmt.Sprintf("%sopens `%s`, which did not travel, because of %s. Track it in git, take it out of the ignore file, or make it an input (`inputs:` in the job file).", place, rel, why)
+			return
+		}
+	}
+	switch {
+	case path.IsAbs(rel):
+		d.Advice = fmt.Sprintf("%sopens `%s`, a path of one machine. Make it an input (`inputs:` in the job file) and take its place from the command line.", place, rel)
+	case strings.HasPrefix(rel, "../"):
+		d.Advice = fmt.Sprintf("%sopens `%s`, which lies outside the source directory; only what is inside travels. Make the source directory wider, or make the file an input.", place, rel)
+	case strings.HasPrefix(rel, "outputs/") || strings.HasPrefix(rel, "logs/"):
+		d.Advice = fmt.Sprintf("%sopens `%s`; the folder is there once the script has made it: `os.makedirs(\"%s\", exist_ok=True)`.", place, rel, path.Dir(rel))
+	default:
+		d.Advice = fmt.Sprintf("%sopens `%s`, which is not in the source directory.", place, rel)
+	}
+}
+
+// fromLog is for programs other than Python, and for ends that no program can
+// print.
+func (d *Diagnosis) fromLog(log []string, reason string, c Context) {
+	if d.Title == "" {
+		d.Title = "failed"
+	}
+	last := ""
+	if n := len(log); n > 0 {
+		last = strings.TrimSpace(log[n-1])
+	}
+	for _, line := range log[max(0, len(log)-20):] {
+		if m := noModule.FindStringSubmatch(line); m != nil && strings.Contains(line, "python") {
+			d.Title = strings.TrimSpace(line)
+			d.missingModule(m[1], c)
+			return
+		}
+	}
+	switch {
+	case strings.Contains(reason, "out of memory"):
+		d.Title = "killed, probably out of memory"
+		d.Advice = "The command was killed with SIGKILL, which is what the kernel does when memory runs out. Use smaller batches, load the data in parts, or name a larger compute target."
+	case strings.HasSuffix(reason, "status 127"):
+		d.Title = last
+		d.Advice = "The shell did not find a command. Check its spelling, and that the environment has it on PATH."
+	case strings.Contains(last, "can't open file"):
+		d.Title = last
+		d.Advice = "Python did not find the script. Its path is relative to the source directory (`code:` in the job file)."
+	case strings.HasPrefix(reason, "interrupted"):
+		d.Title = "interrupted"
+		d.Advice = reason + ". What the run had logged and written to `outputs` is kept."
+	case last != "":
+		d.Advice = "The last line it printed: `" + strings.ReplaceAll(last[:min(len(last), 300)], "`", "'") + "`"
+	}
+}
+
+var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[@-Z\\\\-_]")
+
+// Plain is console output without what a terminal would interpret: colours and
+// other escape sequences, and lines that a carriage return overwrote, as progress
+// bars do.
+func Plain(s string) string {
+	s = escapes.ReplaceAllString(s, "")
+	if strings.ContainsRune(s, '\r') {
+		lines := strings.Split(s, "\n")
+		for i, l := range lines {
+			l = strings.TrimRight(l, "\r")
+			lines[i] = l[strings.LastIndexByte(l, '\r')+1:]
+		}
+		s = strings.Join(lines, "\n")
+	}
+	return visible(s)
+}

@@ -1,0 +1,390 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/size"
+)
+
+// CommentLimit is the most characters that GitHub takes in a comment
+// (docs.github.com, "Issues": body is too long, maximum is 65536 characters).
+const CommentLimit = 65536
+
+// extent is how much of each part a text holds.
+type extent struct{ metrics, charts, files, log int }
+
+// Markdown writes the report as GitHub's Markdown in at most limit bytes. What
+// matters least goes first where it does not fit, and the text says what went.
+func (r *Report) Markdown(limit int) string {
+	e := extent{metrics: 200, charts: 6, files: 100, log: logLines}
+	for {
+		text, left := r.markdown(e)
+		if len(left) > 0 {
+			text += "\nLeft out to fit: " + strings.Join(left, ", ") + ".\n"
+		}
+		if len(text) <= limit {
+			return text
+		}
+		switch {
+		case e.charts > 0:
+			e.charts--
+		case e.files > 5:
+			e.files /= 2
+		case e.log > 5:
+			e.log /= 2
+		case e.metrics > 5:
+			e.metrics /= 2
+		case e.log > 0:
+			e.log = 0
+		case e.files > 0:
+			e.files = 0
+		default:
+			return strings.ToValidUTF8(text[:max(limit, 0)], "")
+		}
+	}
+}
+
+func (r *Report) markdown(e extent) (text string, left []string) {
+	var b strings.Builder
+	drop := func(n int, what string) {
+		if n > 0 {
+			left = append(left, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	b.WriteString("### " + Icon(r.Run.Status()) + " " + Escape(r.Name) + " · " + Escape(r.Title()))
+	if m, ok := r.Headline(); ok && r.Run.Status() == history.Completed {
+		if before, ok := r.before(m.Key); ok {
+			b.WriteString(" " + strings.SplitN(Change(float64(m.Value), before), " (", 2)[0])
+		}
+	}
+	b.WriteString("\n\n" + r.statusLine() + "\n")
+	if d := r.Diagnosis; d != nil && d.Advice != "" {
+		b.WriteString("\n" + d.markdown() + "\n")
+	} else if reason := r.Run.Tag(history.TagError); reason != "" {
+		b.WriteString("\n" + Escape(reason) + "\n")
+	}
+	metrics := r.metrics()
+	if shown := metrics[:min(len(metrics), e.metrics)]; len(shown) > 0 {
+		b.WriteString("\n" + r.metricTable(shown))
+	}
+	drop(len(metrics)-e.metrics, "metrics")
+	r.charts(&b, metrics, e.charts, drop)
+	if files, bytes := r.outputs(); len(files) > 0 {
+		links := make([]string, 0, e.files)
+		for _, f := range files[:min(len(files), e.files)] {
+			links = append(links, r.link(f)+" "+size.Format(int64(f.Size)))
+		}
+		fmt.Fprintf(&b, "\n<details><summary>Outputs: %s, %s</summary>\n\n%s\n\n</details>\n", count(len(files), "file"), size.Format(bytes), strings.Join(links, " · "))
+		drop(len(files)-e.files, "outputs")
+	}
+	if log := r.Log[max(0, len(r.Log)-e.log):]; len(log) > 0 && e.log > 0 && r.Run.Status() != history.Completed {
+		fmt.Fprintf(&b, "\n<details><summary>End of the log</summary>\n\n%s\n</details>\n", Fence(strings.Join(clipped(log), "\n")))
+	}
+	b.WriteString("\n<details><summary>What ran</summary>\n\n" + r.whatRan() + "\n\n</details>\n")
+	if w := r.Run.Tag(history.TagWarnings); w != "" {
+		b.WriteString("\n")
+		for line := range strings.SplitSeq(w, "\n") {
+			b.WriteString("> ⚠️ " + Escape(line) + "\n")
+		}
+	}
+	if r.Previous != "" {
+		b.WriteString("\n<details><summary>The result before</summary>\n\n" + r.Previous + "\n\n</details>\n")
+	}
+	return b.String(), left
+}
+
+// clipped cuts lines of which nobody reads the end.
+func clipped(lines []string) []string {
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		if out[i] = l; len(l) > 1000 {
+			out[i] = strings.ToValidUTF8(l[:1000], "") + " …"
+		}
+	}
+	return out
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func (r *Report) before(key string) (float64, bool) {
+	if r.Base == nil {
+		return 0, false
+	}
+	return r.Base.Metric(key)
+}
+
+// statusLine is the second line: status, time, target, run, commit.
+func (r *Report) statusLine() string {
+	s := r.Run.Status()
+	word := map[history.Status]string{history.Completed: "in", history.Failed: "after", history.Canceled: "after", history.NotResponding: "after"}[s]
+	if word == "" {
+		word = "for"
+	}
+	line := fmt.Sprintf("**%s** %s %s", s, word, Duration(r.took()))
+	if target := r.Run.Tag(history.TagTarget); target != "" {
+		line += " on " + Code(target)
+	}
+	run := Code(r.Run.Info.RunID)
+	if r.URL != "" {
+		run = "[" + run + "](" + r.URL + ")"
+	}
+	line += " · run " + run
+	if c := r.Run.Tag(gitmeta.PropCommit); c != "" {
+		line += " · commit " + Escape(c[:min(7, len(c))])
+		if r.Run.Tag(gitmeta.PropDirty) == "True" {
+			line += " with uncommitted changes"
+		}
+	}
+	return line
+}
+
+func (r *Report) metricTable(metrics []history.Metric) string {
+	var b strings.Builder
+	curves := false
+	for _, m := range metrics {
+		curves = curves || len(r.Curves[m.Key].Points) > 1
+	}
+	if r.Base != nil {
+		fmt.Fprintf(&b, "| metric | this run | %s | change |", cell(Escape(r.BaseName)))
+	} else {
+		b.WriteString("| metric | value |")
+	}
+	if curves {
+		b.WriteString(" |")
+	}
+	b.WriteString("\n|---|--:|")
+	if r.Base != nil {
+		b.WriteString("--:|--:|")
+	}
+	if curves {
+		b.WriteString("---|")
+	}
+	b.WriteString("\n")
+	for _, m := range metrics {
+		fmt.Fprintf(&b, "| %s | **%s** |", cell(Escape(m.Key)), Number(float64(m.Value)))
+		if r.Base != nil {
+			before, ok := r.before(m.Key)
+			if ok {
+				fmt.Fprintf(&b, " %s | %s |", Number(before), Change(float64(m.Value), before))
+			} else {
+				b.WriteString(" | |")
+			}
+		}
+		if curves {
+			if s := Sparkline(r.Curves[m.Key].Points, 12); s != "" {
+				b.WriteString(" `" + s + "` |")
+			} else {
+				b.WriteString(" |")
+			}
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+
+// charts draws the curves with Mermaid, which GitHub renders. Its colours are
+// set, because the default ones cannot be seen on white, and the title says which
+// line is which, because the chart has no legend.
+func (r *Report) charts(b *strings.Builder, metrics []history.Metric, most int, drop func(int, string)) {
+	var drawn []string
+	total := 0
+	for _, m := range metrics {
+		c := r.Curves[m.Key]
+		if len(c.Points) < 2 {
+			continue
+		}
+		total++
+		if len(drawn) < most {
+			drawn = append(drawn, Chart(m.Key, c, r.BaseCurve[m.Key], r.BaseName))
+		}
+	}
+	if len(drawn) > 0 {
+		b.WriteString("\n<details><summary>Curves</summary>\n\n" + strings.Join(drawn, "\n") + "\n</details>\n")
+	}
+	drop(total-len(drawn), "curves")
+}
+
+// Chart is a metric's curve as a fenced Mermaid xychart, with the base's in grey
+// where it covers the same steps.
+func Chart(name string, c, base history.Curve, baseName string) string {
+	points := c.Points
+	first, last := points[0].Step, points[len(points)-1].Step
+	n := min(len(points), curvePoints)
+	lines := [][]float64{resample(points, first, last, n)}
+	title := name
+	if p := base.Points; len(p) > 1 {
+		if p[0].Step <= first && p[len(p)-1].Step >= last {
+			lines = append(lines, resample(p, first, last, n))
+			title += ": this run (blue), " + baseName + " (grey)"
+		} else {
+			title += ": " + baseName + " has other steps and is not drawn"
+		}
+	}
+	if c.Gaps > 0 {
+		title += fmt.Sprintf(" (%d of %d values are not finite and left out)", c.Gaps, c.Count)
+	}
+	low, high := math.Inf(1), math.Inf(-1)
+	for _, l := range lines {
+		a, z := bounds(l)
+		low, high = min(low, a), max(high, z)
+	}
+	if low == high {
+		low, high = low-1, high+1
+	}
+	var b strings.Builder
+	b.WriteString("```mermaid\n%%{init: {\"xyChart\": {\"height\": 240, \"width\": 640}, \"themeVariables\": {\"xyChart\": {\"plotColorPalette\": \"#2f81f7, #8b949e\", \"backgroundColor\": \"transparent\", \"titleColor\": \"#8b949e\", \"xAxisLabelColor\": \"#8b949e\", \"xAxisTitleColor\": \"#8b949e\", \"xAxisTickColor\": \"#8b949e\", \"xAxisLineColor\": \"#8b949e\", \"yAxisLabelColor\": \"#8b949e\", \"yAxisTitleColor\": \"#8b949e\", \"yAxisTickColor\": \"#8b949e\", \"yAxisLineColor\": \"#8b949e\"}}}}%%\nxychart-beta\n")
+	fmt.Fprintf(&b, "    title \"%s\"\n    x-axis \"step\" %d --> %d\n    y-axis %s --> %s\n", chartText(title), first, last, chartNumber(low), chartNumber(high))
+	for _, l := range lines {
+		text := make([]string, len(l))
+		for i, v := range l {
+			text[i] = chartNumber(v)
+		}
+		b.WriteString("    line [" + strings.Join(text, ", ") + "]\n")
+	}
+	b.WriteString("```\n")
+	return b.String()
+}
+
+// chartNumber writes a number as Mermaid reads it: without an exponent.
+func chartNumber(v float64) string {
+	s := strconv.FormatFloat(v, 'g', 5, 64)
+	if strings.ContainsAny(s, "eE") {
+		v, _ = strconv.ParseFloat(s, 64)
+		s = strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return s
+}
+
+// chartText keeps what Mermaid takes between quotes, and what cannot end the
+// fence.
+func chartText(s string) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '"':
+			return '\''
+		case r < ' ', strings.ContainsRune("`<>;#%{}\\", r):
+			return ' '
+		}
+		return r
+	}, s)
+	return strings.Join(strings.Fields(s), " ")
+}
+
+func (r *Report) link(f history.File) string {
+	if r.FileURL != nil {
+		if url := r.FileURL(f.Path); url != "" {
+			return "[" + Escape(f.Path) + "](" + url + ")"
+		}
+	}
+	return Code(f.Path)
+}
+
+func (r *Report) whatRan() string {
+	t := r.Run.Tag
+	parts := []string{Code(t(history.TagCommand))}
+	if s := t(history.TagSource); s != "" && s != "." {
+		parts[0] += " in " + Code(s+"/")
+	}
+	if e := t(history.TagEnvironment); e != "" {
+		parts = append(parts, "environment "+Code(e))
+	}
+	if id := t(history.TagSnapshot); id != "" {
+		s := "snapshot " + Code(id[:min(7, len(id))])
+		var files int
+		var bytes int64
+		if n, _ := fmt.Sscanf(t(history.TagFiles), "%d %d", &files, &bytes); n == 2 {
+			s += fmt.Sprintf(" (%s, %s)", count(files, "file"), size.Format(bytes))
+		}
+		parts = append(parts, s)
+	}
+	if b := t(gitmeta.PropBranch); b != "" {
+		parts = append(parts, "branch "+Code(b))
+	}
+	if params := r.Run.Data.Params; len(params) > 0 {
+		sort.Slice(params, func(i, j int) bool { return params[i].Key < params[j].Key })
+		text := make([]string, 0, 12)
+		for _, p := range params[:min(len(params), 12)] {
+			text = append(text, p.Key+"="+p.Value)
+		}
+		s := "parameters " + Code(strings.Join(text, " "))
+		if n := len(params) - len(text); n > 0 {
+			s += fmt.Sprintf(" and %d more", n)
+		}
+		parts = append(parts, s)
+	}
+	if a := t(history.TagActor); a != "" {
+		parts = append(parts, "started by "+Escape(a))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// special is what Markdown, HTML and GitHub's own references are made of.
+var special = strings.NewReplacer(
+	"\\", "\\\\", "`", "\\`", "*", "\\*", "_", "\\_", "[", "\\[", "]", "\\]", "~", "\\~", "|", "\\|", "$", "\\$",
+	"&", "&amp;", "<", "&lt;", ">", "&gt;",
+	// A mention or reference is made from the text that a reader sees; a comment
+	// between its parts takes it apart and shows nothing.
+	"@", "@<!-- -->", "#", "#<!-- -->", "://", ":<!-- -->//", "www.", "www<!-- -->.",
+	"\r\n", " ", "\n", " ", "\r", " ", "\t", " ",
+)
+
+// Escape writes text so that GitHub's Markdown shows it as it is: no markup, no
+// mention, no reference, in one line.
+func Escape(s string) string { return special.Replace(visible(s)) }
+
+// visible removes control characters and those that turn the direction of what
+// follows.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n', r == '\t', r == '\r':
+			return r
+		case r < ' ', r == 0x7f, r >= 0x80 && r < 0xa0, r >= 0x200b && r <= 0x200f, r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0xfeff:
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "�"))
+}
+
+var ticks = regexp.MustCompile("`+")
+
+func longestTicks(s string) int {
+	n := 0
+	for _, t := range ticks.FindAllString(s, -1) {
+		n = max(n, len(t))
+	}
+	return n
+}
+
+// Code writes text as a code span.
+func Code(s string) string {
+	s = strings.Join(strings.Fields(visible(s)), " ")
+	if s == "" {
+		return ""
+	}
+	fence := strings.Repeat("`", longestTicks(s)+1)
+	if strings.HasPrefix(s, "`") || strings.HasSuffix(s, "`") {
+		s = " " + s + " "
+	}
+	return fence + s + fence
+}
+
+// Fence writes text as a block of code that nothing in it can end.
+func Fence(s string) string {
+	fence := strings.Repeat("`", max(3, longestTicks(s)+1))
+	return fence + "text\n" + visible(s) + "\n" + fence + "\n"
+}

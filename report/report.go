@@ -1,0 +1,319 @@
+// Package report answers: how is it told?
+//
+// One report serves the pull request's comment, the job summary, a Markdown file
+// and the terminal: what happened, is it better, where is it; then the curves,
+// the outputs, the end of the log and what ran.
+package report
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/history"
+)
+
+// Source is where a report's facts come from: a run history.
+type Source interface {
+	Curve(ctx context.Context, run, key string, points int) (history.Curve, error)
+	Artifacts(*history.Run) ([]history.File, error)
+	OpenArtifact(r *history.Run, path string) (*os.File, error)
+}
+
+// Report is what there is to tell of a run.
+type Report struct {
+	Run       *history.Run
+	Name      string // of the job, for the heading
+	URL       string // of the run; "" where it has none
+	Curves    map[string]history.Curve
+	Base      *history.Run // what the metrics are compared with; nil where there is none
+	BaseName  string
+	BaseCurve map[string]history.Curve
+	Files     []history.File
+	FileURL   func(path string) string // the link of an output; nil where there are none
+	Log       []string                 // the last lines of the console output
+	Diagnosis *Diagnosis               // of a run that failed
+	Previous  string                   // the report of the run before, while this one runs
+}
+
+const (
+	curvePoints = 60     // in a chart: more cannot be told apart
+	curveDetail = 600    // that are read, so that the ends of a curve stay what they are
+	logLines    = 40     // of the end of the log
+	logBytes    = 256000 // of its end that are read
+)
+
+// Collect gathers a run's report. base may be nil.
+func Collect(ctx context.Context, src Source, run, base *history.Run) (*Report, error) {
+	r := &Report{Run: run, Base: base, Curves: map[string]history.Curve{}, BaseCurve: map[string]history.Curve{}}
+	var err error
+	for i, m := range run.Data.Metrics {
+		if i >= 200 { // a chart of each would be read by nobody
+			break
+		}
+		if r.Curves[m.Key], err = src.Curve(ctx, run.Info.RunID, m.Key, curveDetail); err != nil {
+			return nil, err
+		}
+		if base != nil && len(r.Curves[m.Key].Points) > 1 {
+			if r.BaseCurve[m.Key], err = src.Curve(ctx, base.Info.RunID, m.Key, curveDetail); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if r.Files, err = src.Artifacts(run); err != nil {
+		return nil, err
+	}
+	if base != nil {
+		r.BaseName = Label(base)
+	}
+	if f, err := src.OpenArtifact(run, "user_logs/std_log.txt"); err == nil {
+		defer f.Close()
+		if r.Log, err = tail(f); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// Label names a run by its branch and commit, else by its id.
+func Label(r *history.Run) string {
+	commit, branch := r.Tag(gitmeta.PropCommit), r.Tag(gitmeta.PropBranch)
+	if len(commit) > 7 {
+		commit = commit[:7]
+	}
+	if commit == "" {
+		return r.Info.RunID
+	}
+	return strings.TrimSpace(branch + " " + commit)
+}
+
+// tail returns the last lines of a log, without what a terminal would interpret.
+func tail(f *os.File) ([]string, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	start := max(0, info.Size()-logBytes)
+	if _, err := f.Seek(start, io.SeekStart); err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, logBytes))
+	if err != nil {
+		return nil, err
+	}
+	lines := strings.Split(strings.TrimRight(Plain(string(text)), "\n"), "\n")
+	if start > 0 && len(lines) > 1 {
+		lines = lines[1:] // it starts in the middle
+	}
+	if len(lines) == 1 && lines[0] == "" {
+		return nil, nil
+	}
+	return lines, nil
+}
+
+// Headline is the metric that stands in the heading: the first of those that
+// people usually judge a model by, else the first of all.
+func (r *Report) Headline() (history.Metric, bool) {
+	metrics := r.metrics()
+	for _, name := range []string{"accuracy", "acc", "f1", "f1_score", "auc", "roc_auc", "r2", "r2_score", "map", "bleu", "score", "mae", "rmse", "mse", "error", "loss"} {
+		for _, prefix := range []string{"test_", "test/", "val_", "val/", "eval_", "eval/", "", "training_", "train_", "train/"} {
+			for _, m := range metrics {
+				if strings.EqualFold(m.Key, prefix+name) {
+					return m, true
+				}
+			}
+		}
+	}
+	if len(metrics) > 0 {
+		return metrics[0], true
+	}
+	return history.Metric{}, false
+}
+
+func (r *Report) metrics() []history.Metric {
+	out := append([]history.Metric(nil), r.Run.Data.Metrics...)
+	sort.Slice(out, func(i, j int) bool { return out[i].Key < out[j].Key })
+	return out
+}
+
+// outputs are the files that people look for: the console output is the log.
+func (r *Report) outputs() (files []history.File, bytes int64) {
+	for _, f := range r.Files {
+		if strings.HasPrefix(f.Path, "user_logs/") {
+			continue
+		}
+		files = append(files, f)
+		bytes += int64(f.Size)
+	}
+	return files, bytes
+}
+
+// Title says in one line what happened, without any markup.
+func (r *Report) Title() string {
+	s := r.Run.Status()
+	switch {
+	case s == history.Completed:
+		if m, ok := r.Headline(); ok {
+			return m.Key + " " + Number(float64(m.Value))
+		}
+		return "completed"
+	case r.Diagnosis != nil:
+		return r.Diagnosis.Title
+	case s == history.Canceled:
+		return "canceled"
+	case s.Terminal():
+		return "failed"
+	}
+	return "running for " + Duration(time.Since(r.Run.Started()))
+}
+
+// Icon stands before a title.
+func Icon(s history.Status) string {
+	switch s {
+	case history.Completed:
+		return "✅"
+	case history.Canceled:
+		return "⚪"
+	case history.Failed, history.NotResponding:
+		return "❌"
+	}
+	return "⏳"
+}
+
+// Number writes a value with four significant digits, whole numbers in full.
+func Number(v float64) string {
+	switch abs := math.Abs(v); {
+	case math.IsNaN(v):
+		return "NaN"
+	case math.IsInf(v, 0):
+		return strings.Replace(strconv.FormatFloat(v, 'g', -1, 64), "Inf", "∞", 1)
+	case v == math.Trunc(v) && abs < 1e9:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case abs >= 1e-3 && abs < 1e6:
+		digits := 3 - int(math.Floor(math.Log10(abs)))
+		s := strconv.FormatFloat(v, 'f', max(digits, 0), 64)
+		if strings.Contains(s, ".") {
+			s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+		}
+		return s
+	}
+	return strconv.FormatFloat(v, 'g', 4, 64)
+}
+
+// Change writes what became of a value: "▲ 0.013 (1.4 %)".
+func Change(now, before float64) string {
+	d := now - before
+	if math.IsNaN(d) || math.IsInf(d, 0) {
+		return ""
+	}
+	if d == 0 {
+		return "="
+	}
+	arrow := "▲"
+	if d < 0 {
+		arrow = "▼"
+	}
+	s := arrow + " " + significant(math.Abs(d))
+	if before != 0 {
+		if percent := math.Abs(d/before) * 100; percent < 1000 {
+			s += " (" + significant(percent) + " %)"
+		}
+	}
+	return s
+}
+
+func significant(v float64) string {
+	s := strconv.FormatFloat(v, 'g', 2, 64)
+	if strings.Contains(s, "e") {
+		if v >= 100 {
+			return strconv.FormatFloat(v, 'f', 0, 64)
+		}
+		if v >= 1e-5 {
+			return strings.TrimRight(strconv.FormatFloat(v, 'f', 6, 64), "0")
+		}
+	}
+	return s
+}
+
+// Duration writes a time for people: 840 ms, 41 s, 3 min 12 s, 2 h 5 min.
+func Duration(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0 s"
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.0f s", math.Floor(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
+}
+
+// took is how long the run has lasted.
+func (r *Report) took() time.Duration {
+	if r.Run.Info.EndTime != 0 {
+		return r.Run.Ended().Sub(r.Run.Started())
+	}
+	return time.Since(r.Run.Started())
+}
+
+var bars = []rune("▁▂▃▄▅▆▇█")
+
+// Sparkline draws a curve in at most width characters.
+func Sparkline(points []history.Point, width int) string {
+	if len(points) < 2 {
+		return ""
+	}
+	values := resample(points, points[0].Step, points[len(points)-1].Step, min(width, len(points)))
+	low, high := bounds(values)
+	var b strings.Builder
+	for _, v := range values {
+		i := 0
+		if high > low {
+			i = int((v - low) / (high - low) * float64(len(bars)-1) * 1.0001)
+		}
+		b.WriteRune(bars[min(max(i, 0), len(bars)-1)])
+	}
+	return b.String()
+}
+
+func bounds(values []float64) (low, high float64) {
+	low, high = math.Inf(1), math.Inf(-1)
+	for _, v := range values {
+		low, high = min(low, v), max(high, v)
+	}
+	return low, high
+}
+
+// resample reads a curve at n steps spread evenly from first to last, between
+// its points on the straight line.
+func resample(points []history.Point, first, last int64, n int) []float64 {
+	out := make([]float64, n)
+	j := 0
+	for i := range out {
+		at := float64(first)
+		if n > 1 {
+			at += float64(last-first) * float64(i) / float64(n-1)
+		}
+		for j+1 < len(points)-1 && float64(points[j+1].Step) < at {
+			j++
+		}
+		a, b := points[j], points[min(j+1, len(points)-1)]
+		out[i] = a.Value
+		if span := float64(b.Step - a.Step); span > 0 {
+			f := min(max((at-float64(a.Step))/span, 0), 1)
+			out[i] = a.Value*(1-f) + b.Value*f
+		}
+	}
+	return out
+}

@@ -1,0 +1,116 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/size"
+)
+
+// Terminal writes the report for a terminal of the given width, in colours if
+// color is set.
+func (r *Report) Terminal(width int, color bool) string {
+	paint := func(code, s string) string {
+		if !color || s == "" {
+			return s
+		}
+		return "\x1b[" + code + "m" + s + "\x1b[0m"
+	}
+	status := r.Run.Status()
+	mark, tone := "•", "33"
+	switch status {
+	case history.Completed:
+		mark, tone = "✓", "32"
+	case history.Failed, history.NotResponding:
+		mark, tone = "✗", "31"
+	case history.Canceled:
+		mark, tone = "-", "33"
+	}
+	var b strings.Builder
+	word := "after"
+	if status == history.Completed {
+		word = "in"
+	} else if !status.Terminal() {
+		word = "for"
+	}
+	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+r.Run.Info.RunID), strings.ToLower(string(status)), word, Duration(r.took()))
+	if d := r.Diagnosis; d != nil {
+		fmt.Fprintf(&b, "\n  %s\n", paint("1", Plain(d.Title)))
+		if d.Advice != "" {
+			b.WriteString(wrap(Plain(strings.ReplaceAll(d.Advice, "`", "")), max(width, 40), "  ") + "\n")
+		}
+	}
+	metrics := r.metrics()
+	most := 30
+	if n := min(len(metrics), most); n > 0 {
+		b.WriteString("\n")
+		name, value := 0, 0
+		for _, m := range metrics[:n] {
+			name = max(name, utf8.RuneCountInString(m.Key))
+			value = max(value, utf8.RuneCountInString(Number(float64(m.Value))))
+		}
+		for _, m := range metrics[:n] {
+			line := fmt.Sprintf("  %s  %s", pad(Plain(m.Key), name), paint("1", padLeft(Number(float64(m.Value)), value)))
+			if before, ok := r.before(m.Key); ok {
+				line += "  " + pad(Change(float64(m.Value), before), 18)
+			}
+			if s := Sparkline(r.Curves[m.Key].Points, 12); s != "" {
+				line += "  " + paint("34", s)
+			}
+			b.WriteString(strings.TrimRight(line, " ") + "\n")
+		}
+		if len(metrics) > n {
+			fmt.Fprintf(&b, "  and %d more\n", len(metrics)-n)
+		}
+		if r.Base != nil {
+			fmt.Fprintf(&b, "  compared with %s\n", r.Base.Info.RunID)
+		}
+	}
+	if files, bytes := r.outputs(); len(files) > 0 {
+		fmt.Fprintf(&b, "\n  %s, %s:\n", count(len(files), "output"), size.Format(bytes))
+		for _, f := range files[:min(len(files), 10)] {
+			fmt.Fprintf(&b, "    %s  %s\n", Plain(f.Path), size.Format(int64(f.Size)))
+		}
+		if len(files) > 10 {
+			fmt.Fprintf(&b, "    and %d more\n", len(files)-10)
+		}
+	}
+	if w := r.Run.Tag(history.TagWarnings); w != "" {
+		b.WriteString("\n")
+		for line := range strings.SplitSeq(w, "\n") {
+			b.WriteString("  warning: " + Plain(line) + "\n")
+		}
+	}
+	return b.String()
+}
+
+func pad(s string, n int) string {
+	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
+}
+
+func padLeft(s string, n int) string {
+	return strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s))) + s
+}
+
+func wrap(s string, width int, indent string) string {
+	var b strings.Builder
+	column := 0
+	for word := range strings.FieldsSeq(s) {
+		n := utf8.RuneCountInString(word)
+		if column > 0 && column+1+n > width-len(indent) {
+			b.WriteString("\n")
+			column = 0
+		}
+		if column == 0 {
+			b.WriteString(indent)
+		} else {
+			b.WriteString(" ")
+			column++
+		}
+		b.WriteString(word)
+		column += n
+	}
+	return b.String()
+}

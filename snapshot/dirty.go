@@ -1,0 +1,147 @@
+package snapshot
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/object"
+)
+
+// Dirty tells whether the source directory differs from the commit that is
+// checked out, as git status --porcelain would by printing anything for it.
+// Outside a repository nothing does. go-git's own Worktree.Status takes ten
+// times as long as git; this is the pass that the snapshot makes anyway.
+func Dirty(ctx context.Context, dir string) (bool, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return false, err
+	}
+	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+		return false, err
+	}
+	w, err := newWalker(ctx, abs)
+	if err != nil || w.scope.repo == nil {
+		return false, err
+	}
+	w.aml, w.anyLink = false, true
+	if err := w.walk(); err != nil {
+		return false, err
+	}
+	return w.dirty()
+}
+
+func (w *walker) dirty() (bool, error) {
+	if w.untracked.Load() {
+		return true, nil
+	}
+	s, seen := w.scope, int64(0)
+	var index []File
+	for p, e := range s.tracked {
+		if w.in != "" {
+			rest, ok := strings.CutPrefix(p, w.in+"/")
+			if !ok {
+				continue
+			}
+			p = rest
+		}
+		if e.Stage != 0 || e.IntentToAdd {
+			return true, nil
+		}
+		if e.Mode == filemode.Submodule || e.SkipWorktree {
+			seen++
+		}
+		index = append(index, File{Path: p, Mode: e.Mode, OID: e.Hash.String()})
+	}
+	for i := range w.files {
+		f := &w.files[i]
+		if f.tracked == nil || f.objects != nil || f.tracked.SkipWorktree {
+			continue
+		}
+		seen++
+		if f.clean {
+			continue
+		}
+		if f.Mode != f.tracked.Mode {
+			return true, nil
+		}
+		if same, err := w.sameContent(f); err != nil || !same {
+			return true, err
+		}
+	}
+	if seen < int64(len(index)) {
+		return true, nil // a tracked file is gone
+	}
+	sort.Slice(index, func(i, j int) bool { return index[i].Path < index[j].Path })
+	head, err := w.headTree()
+	return head != treeID(index), err
+}
+
+// sameContent tells whether a tracked file holds what the index does. Where
+// content filters may stand between the two, line ends do not count.
+func (w *walker) sameContent(f *File) (bool, error) {
+	id := *f
+	if id.OID == "" {
+		if err := hashFile(w.dir, &id, make([]byte, 64<<10)); err != nil {
+			return false, err
+		}
+	}
+	want := f.tracked.Hash.String()
+	if id.OID == want {
+		return true, nil
+	}
+	if w.scope.trustIndex || f.Mode == filemode.Symlink {
+		return false, nil
+	}
+	text, err := os.ReadFile(filepath.Join(w.dir, filepath.FromSlash(f.Path)))
+	if err != nil {
+		return false, err
+	}
+	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	h := objectHasher("blob", int64(len(text)))
+	h.Write(text)
+	return hex.EncodeToString(h.Sum(nil)) == want, nil
+}
+
+// headTree returns the id of the source directory's tree in the commit that is
+// checked out, that of the empty tree where there is none.
+func (w *walker) headTree() (string, error) {
+	empty := treeID(nil)
+	repo, err := w.scope.repo.Open()
+	if err != nil {
+		return "", err
+	}
+	ref, err := repo.Head()
+	if errors.Is(err, plumbing.ErrReferenceNotFound) {
+		return empty, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	commit, err := repo.CommitObject(ref.Hash())
+	if err != nil {
+		return "", err
+	}
+	if w.in == "" {
+		return commit.TreeHash.String(), nil
+	}
+	tree, err := commit.Tree()
+	if err != nil {
+		return "", err
+	}
+	entry, err := tree.FindEntry(w.in)
+	if errors.Is(err, object.ErrEntryNotFound) || errors.Is(err, object.ErrDirectoryNotFound) {
+		return empty, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return entry.Hash.String(), nil
+}

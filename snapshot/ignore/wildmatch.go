@@ -1,0 +1,286 @@
+package ignore
+
+import "strings"
+
+// tokenKind says what one element of a compiled glob consumes.
+type tokenKind uint8
+
+const (
+	literal tokenKind = iota // exactly the byte b
+	anyByte                  // one byte other than '/'
+	set                      // one byte of the set, never '/'
+	star                     // any number of bytes other than '/'
+	deep                     // any number of bytes, '/' included
+	deepDir                  // deep followed by a '/', or nothing at all
+)
+
+type token struct {
+	kind tokenKind
+	b    byte
+	in   *[4]uint64 // set: bit c is set where byte c matches
+}
+
+// glob is a compiled pattern. A nil glob matches nothing: git treats a pattern
+// that ends in a lone backslash or holds an unterminated bracket as one that no
+// path can satisfy.
+type glob struct {
+	tokens []token
+	fold   bool
+}
+
+// compile translates a pattern in the dialect of git's wildmatch.c with
+// WM_PATHNAME, as gitignore(5) describes it. It returns nil where the pattern
+// can match nothing.
+func compile(pattern string, fold bool) *glob {
+	g := &glob{fold: fold}
+	for i := 0; i < len(pattern); {
+		switch c := pattern[i]; c {
+		case '*':
+			start := i
+			for i < len(pattern) && pattern[i] == '*' {
+				i++
+			}
+			t := token{kind: star}
+			if i-start > 1 && (start == 0 || pattern[start-1] == '/') {
+				rest := pattern[i:]
+				switch {
+				case strings.HasPrefix(rest, "/"):
+					t.kind = deepDir
+					i++
+				case rest == "", strings.HasPrefix(rest, `\/`):
+					t.kind = deep
+				}
+			}
+			g.tokens = append(g.tokens, t)
+		case '?':
+			g.tokens = append(g.tokens, token{kind: anyByte})
+			i++
+		case '[':
+			in, n := parseSet(pattern[i:], fold)
+			if n == 0 {
+				return nil
+			}
+			g.tokens = append(g.tokens, token{kind: set, in: in})
+			i += n
+		case '\\':
+			i++
+			if i == len(pattern) {
+				return nil
+			}
+			c = pattern[i]
+			fallthrough
+		default:
+			if fold {
+				c = lower(c)
+			}
+			g.tokens = append(g.tokens, token{kind: literal, b: c})
+			i++
+		}
+	}
+	return g
+}
+
+// match reports whether the whole of text matches. It backtracks to the last
+// star and, failing that, to the last deep token: what stands before a star
+// needs no second try, so the time is at most quadratic in each.
+func (g *glob) match(text string) bool {
+	if g == nil {
+		return false
+	}
+	type mark struct{ token, text int }
+	none := mark{token: -1}
+	lastStar, lastDeep := none, none
+	ti, si := 0, 0
+	for {
+		if ti < len(g.tokens) {
+			t := &g.tokens[ti]
+			switch t.kind {
+			case star:
+				ti++
+				lastStar = mark{ti, si}
+				continue
+			case deep, deepDir:
+				ti++
+				lastDeep, lastStar = mark{ti, si}, none
+				continue
+			}
+			if si < len(text) && g.one(t, text[si]) {
+				ti++
+				si++
+				continue
+			}
+		} else if si == len(text) {
+			return true
+		}
+		// Mismatch: let the last star take one byte more, or the last deep token.
+		if lastStar != none && lastStar.text < len(text) && text[lastStar.text] != '/' {
+			lastStar.text++
+			ti, si = lastStar.token, lastStar.text
+			continue
+		}
+		if lastDeep == none {
+			return false
+		}
+		next := lastDeep.text + 1
+		if g.tokens[lastDeep.token-1].kind == deepDir {
+			slash := strings.IndexByte(text[lastDeep.text:], '/')
+			if slash < 0 {
+				return false
+			}
+			next = lastDeep.text + slash + 1
+		}
+		if next > len(text) {
+			return false
+		}
+		lastDeep.text, lastStar = next, none
+		ti, si = lastDeep.token, next
+	}
+}
+
+func (g *glob) one(t *token, c byte) bool {
+	if g.fold {
+		c = lower(c)
+	}
+	switch t.kind {
+	case literal:
+		return c == t.b
+	case anyByte:
+		return c != '/'
+	default:
+		return t.in[c>>6]&(1<<(c&63)) != 0
+	}
+}
+
+// parseSet compiles the bracket expression at the start of p and returns how
+// many bytes it takes, 0 where it is malformed.
+//
+// Two habits of git are kept: "]" directly after the opening is a member, and
+// when case is ignored the text is lowered but a single upper-case member is
+// not, so that "[A]" matches neither "a" nor "A", while "[A-Z]" matches both.
+func parseSet(p string, fold bool) (*[4]uint64, int) {
+	type span struct{ lo, hi byte }
+	var spans []span
+	var classes []func(byte) bool
+	i, negated := 1, false
+	if i < len(p) && (p[i] == '!' || p[i] == '^') {
+		negated = true
+		i++
+	}
+	prev, hasPrev := byte(0), false
+	for first := true; ; first = false {
+		if i >= len(p) {
+			return nil, 0
+		}
+		c := p[i]
+		if c == ']' && !first {
+			i++
+			break
+		}
+		switch {
+		case c == '\\':
+			i++
+			if i >= len(p) {
+				return nil, 0
+			}
+			c = p[i]
+			spans = append(spans, span{c, c})
+			prev, hasPrev = c, true
+		case c == '-' && hasPrev && i+1 < len(p) && p[i+1] != ']':
+			i++
+			hi := p[i]
+			if hi == '\\' {
+				i++
+				if i >= len(p) {
+					return nil, 0
+				}
+				hi = p[i]
+			}
+			spans = append(spans, span{prev, hi})
+			hasPrev = false
+		case c == '[' && i+1 < len(p) && p[i+1] == ':':
+			end := strings.IndexByte(p[i+2:], ']')
+			if end < 0 {
+				return nil, 0
+			}
+			name := p[i+2 : i+2+end]
+			if !strings.HasSuffix(name, ":") {
+				spans = append(spans, span{'[', '['})
+				prev, hasPrev = '[', true
+				break
+			}
+			class := posixClass(strings.TrimSuffix(name, ":"), fold)
+			if class == nil {
+				return nil, 0
+			}
+			classes = append(classes, class)
+			i += 2 + end
+			hasPrev = false
+		default:
+			spans = append(spans, span{c, c})
+			prev, hasPrev = c, true
+		}
+		i++
+	}
+	in := new([4]uint64)
+	for c := 0; c < 256; c++ {
+		b, ok := byte(c), false
+		for _, s := range spans {
+			ok = ok || s.lo <= b && b <= s.hi
+			if fold && s.lo != s.hi && 'a' <= b && b <= 'z' {
+				up := b - 'a' + 'A'
+				ok = ok || s.lo <= up && up <= s.hi
+			}
+		}
+		for _, class := range classes {
+			ok = ok || class(b)
+		}
+		if ok != negated && b != '/' {
+			in[b>>6] |= 1 << (b & 63)
+		}
+	}
+	return in, i
+}
+
+// posixClass returns the members of [:name:] as git's sane_ctype sees them,
+// ASCII only; nil for a name that POSIX does not define.
+func posixClass(name string, fold bool) func(byte) bool {
+	between := func(lo, hi byte) func(byte) bool {
+		return func(c byte) bool { return lo <= c && c <= hi }
+	}
+	low, up, digit := between('a', 'z'), between('A', 'Z'), between('0', '9')
+	alpha := func(c byte) bool { return low(c) || up(c) }
+	switch name {
+	case "alnum":
+		return func(c byte) bool { return alpha(c) || digit(c) }
+	case "alpha":
+		return alpha
+	case "blank":
+		return func(c byte) bool { return c == ' ' || c == '\t' }
+	case "cntrl":
+		return func(c byte) bool { return c < ' ' || c == 0x7f }
+	case "digit":
+		return digit
+	case "graph":
+		return between('!', '~')
+	case "lower":
+		return low
+	case "print":
+		return between(' ', '~')
+	case "punct":
+		return func(c byte) bool { return '!' <= c && c <= '~' && !alpha(c) && !digit(c) }
+	case "space":
+		return func(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\v' || c == '\f' }
+	case "upper":
+		return func(c byte) bool { return up(c) || fold && low(c) }
+	case "xdigit":
+		return func(c byte) bool { return digit(c) || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F' }
+	}
+	return nil
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}

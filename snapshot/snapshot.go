@@ -1,0 +1,258 @@
+// Package snapshot answers: which files of a source directory travel to where
+// the training runs, and which of them changed?
+//
+// A snapshot is a git tree. Its id is the id of the tree that git itself would
+// write for the same files (git add -A in the source directory, then git
+// write-tree), so that anyone can check it with git and an unchanged folder is
+// one comparison.
+//
+// Which files travel:
+//
+//   - Where the source directory holds no .amlignore: tracked files, and
+//     untracked ones that no .gitignore (those above the source directory up to
+//     the repository's root included), .git/info/exclude or core.excludesFile
+//     ignores. Outside a repository: what the .gitignore files inside the
+//     directory leave.
+//   - Where it holds an .amlignore: every file that no .amlignore pattern
+//     matches, tracked or not; no .gitignore counts. Nested .amlignore files
+//     work as nested .gitignore files do.
+//   - .git and .aml-train never travel, nor do sockets, pipes and devices, which
+//     git leaves out too.
+//   - A nested repository, a checked-out submodule included, travels as the
+//     files that it would send itself: a training job needs them. The id is that
+//     of a tree that holds those files as a folder, where git would record a
+//     commit.
+package snapshot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/format/index"
+
+	"github.com/org/aml-train/internal/size"
+)
+
+// DefaultMaxBytes is Azure ML's own limit of a snapshot: 300 MB
+// (how-to-save-write-experiment-files, "Storage limits of experiment
+// snapshots").
+const DefaultMaxBytes = 300 << 20
+
+// File is one file of a snapshot.
+type File struct {
+	Path string            `json:"path"` // slash-separated, relative to the source directory
+	Mode filemode.FileMode `json:"-"`    // Regular, Executable or Symlink
+	Size int64             `json:"size"` // bytes; of a link, of its text
+	OID  string            `json:"oid"`  // git's blob id, lower-case hex
+
+	stat    stat
+	tracked *index.Entry // in the repository around the source directory; else nil
+	clean   bool         // the index says that it is unchanged
+	objects *objects     // holds the content of a file that is not in the working tree; else nil
+}
+
+// MarshalJSON writes the mode as git prints it, in six octal digits.
+func (f File) MarshalJSON() ([]byte, error) {
+	type plain File
+	return json.Marshal(struct {
+		plain
+		Mode string `json:"mode"`
+	}{plain(f), fmt.Sprintf("%06o", uint32(f.Mode))})
+}
+
+// Exclusion is a file or folder that does not travel, and the line that says so.
+type Exclusion struct {
+	Path    string `json:"path"`    // a folder ends in "/"; nothing below it is listed
+	Source  string `json:"source"`  // the ignore file and line, as FILE:LINE
+	Pattern string `json:"pattern"` // the line
+}
+
+// Snapshot is the files that travel.
+type Snapshot struct {
+	ID       string
+	Dir      string // the source directory, absolute
+	Files    []File // in the order of git's index: by the bytes of the path
+	Bytes    int64
+	Excluded []Exclusion // by path
+	Hashed   int         // files whose bytes had to be read for their id
+	Dirty    bool        // the directory differs from the commit that is checked out, see Dirty
+}
+
+// Options are the bounds of a snapshot. The zero value is the default.
+type Options struct {
+	MaxBytes int64 // 0 is DefaultMaxBytes, negative is no limit
+}
+
+// Take reads the source directory dir. It returns a *TooLargeError over the
+// limit, and an error that names the file where one cannot travel: a link that
+// leads out of dir, a name that no blob store can hold, an unreadable file.
+func Take(ctx context.Context, dir string, o Options) (*Snapshot, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(abs)
+	if err != nil {
+		return nil, fmt.Errorf("source directory: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("source directory %s is a file; give the folder that it stands in", dir)
+	}
+	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+		return nil, fmt.Errorf("source directory: %w", err)
+	}
+	w, err := newWalker(ctx, abs)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.walk(); err != nil {
+		return nil, err
+	}
+	s := &Snapshot{Dir: abs, Files: w.files, Excluded: w.excluded}
+	sort.Slice(s.Files, func(i, j int) bool { return s.Files[i].Path < s.Files[j].Path })
+	sort.Slice(s.Excluded, func(i, j int) bool { return s.Excluded[i].Path < s.Excluded[j].Path })
+	for i := range s.Files {
+		s.Bytes += s.Files[i].Size
+	}
+	limit := o.MaxBytes
+	if limit == 0 {
+		limit = DefaultMaxBytes
+	}
+	if limit > 0 && s.Bytes > limit {
+		return nil, &TooLargeError{Bytes: s.Bytes, Limit: limit, Largest: largest(s.Files), IgnoreFile: w.ignoreFile()}
+	}
+	if len(s.Files) == 0 {
+		return nil, fmt.Errorf("source directory %s: no file travels%s", dir, w.whyEmpty(s))
+	}
+	if s.Hashed, err = hashAll(ctx, abs, s.Files); err != nil {
+		return nil, err
+	}
+	s.ID = treeID(s.Files)
+	switch {
+	case w.aml:
+		s.Dirty, err = Dirty(ctx, abs)
+	case w.scope.repo != nil:
+		s.Dirty, err = w.dirty()
+	}
+	return s, err
+}
+
+// Size is what one file or folder adds to a snapshot.
+type Size struct {
+	Path  string // a folder ends in "/"
+	Bytes int64
+}
+
+// TooLargeError says that a snapshot exceeds the limit, and which files and
+// folders make it large.
+type TooLargeError struct {
+	Bytes, Limit int64
+	Largest      []Size
+	IgnoreFile   string
+}
+
+func (e *TooLargeError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "the snapshot is %s, over the limit of %s (--max-snapshot-size moves it); largest:", size.Format(e.Bytes), size.Format(e.Limit))
+	for _, l := range e.Largest {
+		fmt.Fprintf(&b, "\n  %10s  %s  (to leave it out, add this line to %s: /%s)", size.Format(l.Bytes), l.Path, e.IgnoreFile, escapePattern(l.Path))
+	}
+	return b.String()
+}
+
+// escapePattern writes a path so that an ignore file takes it literally.
+func escapePattern(path string) string {
+	r := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
+	path = r.Replace(path)
+	if strings.HasSuffix(path, " ") {
+		path = path[:len(path)-1] + `\ `
+	}
+	return path
+}
+
+// largest returns the five heaviest folders and top-level files. A folder whose
+// weight lies almost wholly in one folder below it is named by that one.
+func largest(files []File) []Size {
+	total := map[string]int64{}
+	for _, f := range files {
+		total[f.Path] = f.Size
+		for i, c := range f.Path {
+			if c == '/' {
+				total[f.Path[:i+1]] += f.Size
+			}
+		}
+	}
+	var top []Size
+	for path, bytes := range total {
+		if i := strings.IndexByte(path, '/'); i < 0 || i == len(path)-1 {
+			top = append(top, Size{path, bytes})
+		}
+	}
+	sort.Slice(top, func(i, j int) bool {
+		return top[i].Bytes > top[j].Bytes || top[i].Bytes == top[j].Bytes && top[i].Path < top[j].Path
+	})
+	if len(top) > 5 {
+		top = top[:5]
+	}
+	for i := range top {
+		for deeper := true; deeper; {
+			deeper = false
+			for path, bytes := range total {
+				below, ok := strings.CutPrefix(path, top[i].Path)
+				if ok && strings.HasSuffix(top[i].Path, "/") && below != "" && bytes*10 >= top[i].Bytes*9 &&
+					strings.IndexByte(strings.TrimSuffix(below, "/"), '/') < 0 {
+					top[i], deeper = Size{path, bytes}, true
+					break
+				}
+			}
+		}
+	}
+	return top
+}
+
+// Find returns the file at path, nil where none travels.
+func (s *Snapshot) Find(path string) *File {
+	i := sort.Search(len(s.Files), func(i int) bool { return s.Files[i].Path >= path })
+	if i < len(s.Files) && s.Files[i].Path == path {
+		return &s.Files[i]
+	}
+	return nil
+}
+
+// errChanged is what reading a file reports when its bytes are no longer those
+// of the snapshot.
+var errChanged = errors.New("it changed while it was read")
+
+// Open opens a file of the snapshot for reading. Where the file is no longer the
+// one that was hashed, that is an error: what travels is what the id says.
+func (s *Snapshot) Open(f *File) (io.ReadCloser, error) {
+	if f.objects != nil {
+		return f.objects.open(f.OID)
+	}
+	name := filepath.Join(s.Dir, filepath.FromSlash(f.Path))
+	if f.Mode == filemode.Symlink {
+		text, err := os.Readlink(name)
+		return io.NopCloser(strings.NewReader(filepath.ToSlash(text))), err
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !statOf(info).same(f.stat) {
+		err = fmt.Errorf("%s: %w after the snapshot was taken; run the command again", f.Path, errChanged)
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}

@@ -1,0 +1,578 @@
+// Package local answers: how does a job run on this machine?
+//
+// Every run has a process of its own, the supervisor, that outlives the command
+// which started it: it serves the run history on loopback, starts the job's
+// command in an isolated copy of the snapshot, ends it when its time is up or
+// somebody cancels it, and collects ./outputs and ./logs however it ends. The
+// commands that watch and cancel a run need no connection to it: the console
+// output is a file, a request to cancel is a file, and a lock on a third file
+// tells that the supervisor lives.
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/snapshot"
+	"github.com/org/aml-train/submit"
+)
+
+// Target runs jobs on this machine. Store keeps their history.
+type Target struct {
+	Store *history.Store
+
+	// Python is the interpreter that "python" in a command stands for; "" is the
+	// python, else the python3, on PATH.
+	Python string
+
+	// Supervisor is the command line that calls Supervise in a process of its own;
+	// the run's id is added to it.
+	Supervisor []string
+}
+
+var _ submit.Target = (*Target)(nil)
+
+// Names within a run's folder, .aml-train/runs/RUN, which lives as long as the
+// run.
+const (
+	lockFile   = "lock"   // held by the supervisor
+	cancelFile = "cancel" // its existence asks for the end; it holds the reason
+	planFile   = "plan.json"
+	workDir    = "work"          // the copy of the snapshot, where the command runs
+	namedDir   = "named_outputs" // what ${{outputs.NAME}} stands for, one entry each
+	inputsDir  = "inputs"
+	toolsDir   = "bin"            // "python", where it is not on PATH under that name
+	ownLog     = "supervisor.log" // what goes wrong outside the command
+)
+
+// ConsoleLog is where the console output lies among a run's artifacts.
+const ConsoleLog = "user_logs/std_log.txt"
+
+// plan is what the supervisor needs to know of a job.
+type plan struct {
+	Run          string
+	Experiment   string
+	ExperimentID string
+	Command      string // with its placeholders
+	Inputs       map[string]input
+	Outputs      map[string]job.Output
+	Env          map[string]string
+	Timeout      time.Duration
+	Python       string // absolute; "" where there is none
+	Work         string // absolute
+	Artifacts    string // absolute
+	Attached     bool
+}
+
+type input struct {
+	Literal bool
+	Value   string // of a literal
+	Type    string
+	Path    string // absolute, or an https: URL
+}
+
+func (t *Target) runDir(run string) string { return filepath.Join(t.Store.Home, "runs", run) }
+
+// Check implements submit.Target. The local environment is the machine's own.
+func (t *Target) Check(j *job.Job) error {
+	refuse := func(format string, args ...any) error {
+		return &submit.Refusal{Reason: fmt.Sprintf(format, args...)}
+	}
+	at := func(key string) string {
+		if line := j.Line(key); line > 0 && j.File != "" {
+			return fmt.Sprintf("%s:%d: ", j.File, line)
+		}
+		return ""
+	}
+	if e := j.Environment; e != nil && !e.UserManaged {
+		what := e.Reference
+		switch {
+		case e.Image != "":
+			what = "image " + e.Image
+		case e.Build != nil:
+			what = "Docker build context " + e.Build.Path
+		}
+		return refuse("%sthe environment (%s) cannot be built on this machine; add --environment %s to use this machine's own python and packages, or name a compute target", at("environment"), what, job.UserManaged)
+	}
+	if j.Resources != nil && max(j.Resources.InstanceCount, j.Resources.MaxInstanceCount) > 1 {
+		return refuse("%sthe job asks for %d instances, and this machine is one; name a compute target, or set instance_count to 1", at("resources"), max(j.Resources.InstanceCount, j.Resources.MaxInstanceCount))
+	}
+	if d := j.Distribution; d != nil && (d.ProcessCountPerInstance > 1 || d.WorkerCount > 1 || d.ParameterServerCount > 0) {
+		return refuse("%sthe job is distributed (%s), and this machine runs one process; name a compute target, or remove the distribution", at("distribution"), d.Type)
+	}
+	for name, in := range j.Inputs {
+		switch {
+		case in.Literal || !job.IsRemote(in.Path):
+		case strings.HasPrefix(in.Path, "https://") && in.Type == job.URIFile:
+		case strings.HasPrefix(in.Path, "https://"):
+			return refuse("%sinputs.%s is a %s at %s; over https only a single file can be fetched: make its type uri_file, or name a local folder", at("inputs"), name, in.Type, in.Path)
+		default:
+			return refuse("%sinputs.%s is %s, which only Azure Machine Learning can reach; name a local path (--input %s=PATH) or a compute target", at("inputs"), name, in.Path, name)
+		}
+	}
+	if _, err := t.python(); err != nil && (j.Script() != "" || t.Python != "") {
+		return refuse("%v", err)
+	}
+	return nil
+}
+
+// python returns the interpreter as an absolute path.
+func (t *Target) python() (string, error) {
+	if t.Python != "" {
+		p, err := exec.LookPath(t.Python)
+		if err != nil {
+			return "", fmt.Errorf("--python %s: %w", t.Python, errors.Unwrap(err))
+		}
+		return filepath.Abs(p)
+	}
+	for _, name := range []string{"python", "python3"} {
+		if p, err := exec.LookPath(name); err == nil {
+			return filepath.Abs(p)
+		}
+	}
+	return "", errors.New("there is no python on PATH; install Python 3, or name the interpreter with --python")
+}
+
+// Submit implements submit.Target: when it returns, the copy of the snapshot is
+// complete and the supervisor runs.
+func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run, error) {
+	if err := t.Check(s.Job); err != nil {
+		return nil, err
+	}
+	python, _ := t.python()
+	// The files first: where they cannot be copied, there is no run to explain.
+	staged, err := t.stage(ctx, s.Snapshot)
+	if err != nil {
+		return nil, &submit.Refusal{Reason: err.Error()}
+	}
+	defer os.RemoveAll(staged)
+	run, err := t.create(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	id := run.Info.RunID
+	fail := func(err error) (*history.Run, error) {
+		t.Store.SetStatus(context.WithoutCancel(ctx), id, history.Failed, "the run could not be started: "+err.Error())
+		t.remove(id)
+		return nil, fmt.Errorf("run %s: %w", id, err)
+	}
+	dir := t.runDir(id)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fail(err)
+	}
+	lock, err := tryLock(filepath.Join(dir, lockFile))
+	if err != nil || lock == nil {
+		return fail(fmt.Errorf("the lock of the run cannot be had: %v", err))
+	}
+	defer lock.Close()
+	p := plan{
+		Run: id, Experiment: s.Job.ExperimentName, ExperimentID: run.Info.ExperimentID,
+		Command: s.Job.Command, Outputs: s.Job.Outputs, Env: s.Job.EnvironmentVariables,
+		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached,
+		Work:      filepath.Join(t.base(dir), workDir),
+		Artifacts: filepath.Join(t.Store.Home, "artifacts", run.Info.ExperimentID, id, "artifacts"),
+		Inputs:    map[string]input{},
+	}
+	for name, in := range s.Job.Inputs {
+		path := in.Path
+		if !in.Literal && !job.IsRemote(path) {
+			path = s.Job.Local(path)
+		}
+		p.Inputs[name] = input{in.Literal, in.Value, in.Type, path}
+	}
+	if err := merge(filepath.Join(staged, workDir), p.Work); err != nil {
+		return fail(err)
+	}
+	console := filepath.Join(p.Artifacts, filepath.FromSlash(ConsoleLog))
+	if err := os.MkdirAll(filepath.Dir(console), 0o755); err != nil {
+		return fail(err)
+	}
+	if err := os.WriteFile(console, nil, 0o644); err != nil {
+		return fail(err)
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return fail(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, planFile), text, 0o600); err != nil {
+		return fail(err)
+	}
+	if err := t.spawn(id, lock, s.Attached); err != nil {
+		return fail(err)
+	}
+	return run, nil
+}
+
+// stage copies the files of a snapshot to a folder from which a run takes them
+// over by renaming.
+func (t *Target) stage(ctx context.Context, s *snapshot.Snapshot) (string, error) {
+	runs := filepath.Join(t.Store.Home, "runs")
+	if err := os.MkdirAll(runs, 0o755); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(runs, staging+"*")
+	if err != nil {
+		return "", err
+	}
+	work := filepath.Join(dir, workDir)
+	if err = os.Mkdir(work, 0o755); err == nil && s != nil {
+		err = materialise(ctx, s, work)
+	}
+	if err != nil {
+		removeAll(dir)
+		return "", err
+	}
+	return dir, nil
+}
+
+// staging starts the name of a folder that a run has not taken over yet.
+const staging = ".new-"
+
+// plainPath is a path that a shell takes as it is, so that it can be put into a
+// command line unquoted, as Azure ML does with the paths of its inputs.
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9_./:\\@%+=,-]+$`)
+
+// base is where the files of a run lie that its command line can name: the run's
+// folder, but where that has a blank or another sign of the shell in its path.
+func (t *Target) base(dir string) string {
+	if plainPath.MatchString(dir) {
+		return dir
+	}
+	return filepath.Join(os.TempDir(), "aml-train-"+filepath.Base(dir)+"-"+fmt.Sprint(os.Getpid()))
+}
+
+// create makes the run in the history. Its id says what ran: the experiment, the
+// commit and a number. MLflow's schema gives it 32 characters.
+func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run, error) {
+	j := s.Job
+	experiment, err := t.experiment(ctx, j.ExperimentName)
+	if err != nil {
+		return nil, err
+	}
+	user := currentUser()
+	tags := []history.KeyValue{
+		{Key: history.TagStatus, Value: string(history.Preparing)},
+		{Key: history.TagUser, Value: user},
+		{Key: "mlflow.source.type", Value: "JOB"},
+		{Key: history.TagTarget, Value: job.Local},
+		{Key: history.TagEnvironment, Value: job.UserManaged},
+		{Key: history.TagJob, Value: j.Digest()},
+		{Key: history.TagCommand, Value: clip(readable(j))},
+	}
+	add := func(key, value string) {
+		if value != "" {
+			tags = append(tags, history.KeyValue{Key: key, Value: value})
+		}
+	}
+	for name, value := range j.Tags {
+		add(name, value)
+	}
+	for name, value := range s.Git.Properties() {
+		add(name, value)
+	}
+	add("mlflow.source.name", j.Script())
+	add("mlflow.note.content", j.Description)
+	add(history.TagScript, j.Script())
+	add(history.TagJobFile, j.File)
+	add(history.TagPullRequest, s.Git.PullRequest)
+	add(history.TagActor, s.Git.Actor)
+	add(history.TagBuild, s.Git.BuildURL)
+	if s.Snapshot != nil {
+		add(history.TagSnapshot, s.Snapshot.ID)
+		add(history.TagFiles, fmt.Sprintf("%d %d", len(s.Snapshot.Files), s.Snapshot.Bytes))
+		if rel, err := filepath.Rel(s.Git.Root, s.Snapshot.Dir); err == nil && s.Git.Root != "" && filepath.IsLocal(rel) {
+			add(history.TagSource, filepath.ToSlash(rel))
+		}
+	}
+	short := s.Git.ShortCommit()
+	slug := strings.ToLower(j.ExperimentName)
+	slug = strings.Trim(slug[:min(len(slug), 18)], "-_")
+	prefix := slug + "-"
+	if short != "" {
+		prefix += short + "-"
+	}
+	n, err := t.Store.CountRuns(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		n++
+		id := fmt.Sprintf("%s%d", prefix, n)
+		name := j.DisplayName
+		if name == "" {
+			name = id
+		}
+		run, err := t.Store.CreateRun(ctx, history.NewRun{ID: id, ExperimentID: experiment, Name: name, User: user,
+			Start: time.Now(), Status: "SCHEDULED", Tags: tags})
+		if errors.Is(err, history.ErrRunExists) {
+			continue
+		}
+		return run, err
+	}
+}
+
+// readable is the command with its inputs as they were written, for people.
+func readable(j *job.Job) string {
+	values := map[string]string{}
+	for name, in := range j.Inputs {
+		values["inputs."+name] = in.Value
+		if !in.Literal {
+			values["inputs."+name] = in.Path
+		}
+	}
+	for name := range j.Outputs {
+		values["outputs."+name] = namedDir + "/" + name
+	}
+	return j.Expand(values)
+}
+
+// clip keeps a tag within MLflow's limit.
+func clip(s string) string {
+	if len(s) > 8000 {
+		s = strings.ToValidUTF8(s[:7990], "") + " ..."
+	}
+	return s
+}
+
+func (t *Target) experiment(ctx context.Context, name string) (string, error) {
+	for range 2 {
+		e, err := t.Store.ExperimentByName(ctx, name)
+		if err == nil {
+			if e.LifecycleStage != "active" {
+				return "", &submit.Refusal{Reason: fmt.Sprintf("the experiment %s is archived; aml-train archive --restore --experiment %s brings it back, or choose another with --experiment-name", name, name)}
+			}
+			return e.ID, nil
+		}
+		id, err := t.Store.CreateExperiment(ctx, name, "", nil)
+		if err == nil {
+			return id, nil
+		}
+		// Another run may have made it in between.
+	}
+	return "", fmt.Errorf("the experiment %s can be neither found nor made", name)
+}
+
+func currentUser() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return os.Getenv("USER")
+}
+
+// spawn starts the supervisor in a session of its own and hands it the lock. In
+// attached mode its standard input is a pipe that this process holds open: the
+// kernel closes it when this process ends, however it ends.
+func (t *Target) spawn(run string, lock *os.File, attached bool) error {
+	logFile, err := os.OpenFile(filepath.Join(t.runDir(run), ownLog), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer logFile.Close()
+	cmd := exec.Command(t.Supervisor[0], append(t.Supervisor[1:len(t.Supervisor):len(t.Supervisor)], run)...)
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	cmd.Env = append(os.Environ(), "AML_TRAIN_HOME="+t.Store.Home)
+	if attached {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		cmd.Stdin = r
+		lifeline = append(lifeline, w)
+	}
+	detach(cmd, lock)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("the supervisor cannot be started: %w", err)
+	}
+	go cmd.Wait()
+	return nil
+}
+
+// lifeline keeps the pipes to attached supervisors open until this process ends.
+var lifeline []*os.File
+
+// Cancel implements submit.Target.
+func (t *Target) Cancel(ctx context.Context, id string) error {
+	run, err := t.Store.Run(ctx, id)
+	if err != nil {
+		return err
+	}
+	if s := run.Status(); s.Terminal() {
+		return fmt.Errorf("run %s has ended already: %s", id, s)
+	}
+	if run.Tag(history.TagTarget) != job.Local {
+		return fmt.Errorf("run %s was not started by aml-train on this machine", id)
+	}
+	return t.cancel(ctx, id, "canceled by "+currentUser())
+}
+
+// cancel records the request; the supervisor acts on it.
+func (t *Target) cancel(ctx context.Context, id, reason string) error {
+	if err := t.Store.SetStatus(ctx, id, history.CancelRequested, ""); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(t.runDir(id), cancelFile), []byte(reason), 0o644); err != nil {
+		return fmt.Errorf("run %s: %w", id, err)
+	}
+	return nil
+}
+
+// alive tells whether a supervisor holds the run's lock. Where none does, the
+// lock is returned, to be closed.
+func (t *Target) alive(run string) (bool, *os.File) {
+	name := filepath.Join(t.runDir(run), lockFile)
+	if _, err := os.Stat(name); err != nil {
+		return false, nil
+	}
+	lock, err := tryLock(name)
+	return err == nil && lock == nil, lock
+}
+
+// Reconcile ends the runs whose supervisor is gone without having done so: the
+// machine went down, or somebody killed it. What they had produced is collected,
+// and they are shown as interrupted, never as running for ever.
+func (t *Target) Reconcile(ctx context.Context) error {
+	runs, err := t.Store.Unfinished(ctx, job.Local)
+	var all error
+	for _, id := range runs {
+		alive, lock := t.alive(id)
+		if alive {
+			continue
+		}
+		if lock == nil {
+			// Submit makes the folder of a run just after the run.
+			if run, err := t.Store.Run(ctx, id); err != nil || time.Since(run.Started()) < time.Minute {
+				continue
+			}
+		}
+		all = errors.Join(all, t.interrupted(ctx, id))
+		if lock != nil {
+			lock.Close()
+		}
+	}
+	// What a killed Submit left of its copy.
+	left, _ := filepath.Glob(filepath.Join(t.Store.Home, "runs", staging+"*"))
+	for _, dir := range left {
+		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > time.Hour {
+			removeAll(dir)
+		}
+	}
+	return errors.Join(err, all)
+}
+
+func (t *Target) interrupted(ctx context.Context, id string) error {
+	run, err := t.Store.Run(ctx, id)
+	if err != nil {
+		t.remove(id)
+		return nil
+	}
+	if run.Status().Terminal() {
+		t.remove(id)
+		return nil
+	}
+	p, err := t.readPlan(id)
+	var warnings []string
+	if err == nil {
+		warnings = t.collect(ctx, p)
+	}
+	reason := "interrupted: aml-train was killed, or the machine went down, before the run ended"
+	if text, err := os.ReadFile(filepath.Join(t.runDir(id), ownLog)); err == nil && len(strings.TrimSpace(string(text))) > 0 {
+		reason += ": " + strings.TrimSpace(string(text[max(0, len(text)-2000):]))
+	}
+	t.note(ctx, id, warnings)
+	if err := t.Store.SetStatus(ctx, id, history.NotResponding, reason); err != nil && !errors.Is(err, history.ErrEnded) {
+		return err
+	}
+	t.remove(id)
+	return nil
+}
+
+func (t *Target) readPlan(run string) (*plan, error) {
+	text, err := os.ReadFile(filepath.Join(t.runDir(run), planFile))
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{}
+	return p, json.Unmarshal(text, p)
+}
+
+// remove deletes the run's folder. The lock goes last: as long as it is there,
+// the run has a supervisor.
+func (t *Target) remove(run string) {
+	dir := t.runDir(run)
+	if p, err := t.readPlan(run); err == nil && !strings.HasPrefix(p.Work, dir) {
+		removeAll(filepath.Dir(p.Work))
+	}
+	removeAll(filepath.Join(dir, workDir))
+	os.RemoveAll(dir)
+}
+
+// Watch implements submit.Target.
+func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.Run, error) {
+	run, err := t.Store.Run(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if out == nil {
+		out = io.Discard
+	}
+	var log *os.File
+	defer func() {
+		if log != nil {
+			log.Close()
+		}
+	}()
+	buf := make([]byte, 64<<10)
+	drain := func() error {
+		if log == nil {
+			f, err := t.Store.OpenArtifact(run, ConsoleLog)
+			if err != nil {
+				return nil // not there yet
+			}
+			log = f
+		}
+		_, err := io.CopyBuffer(out, struct{ io.Reader }{log}, buf)
+		return err
+	}
+	for wait := 5 * time.Millisecond; ; wait = min(wait*5/4, 100*time.Millisecond) {
+		alive, lock := t.alive(id)
+		if !alive {
+			// The supervisor records the end before it lets go of the lock.
+			if lock != nil {
+				err = t.interrupted(ctx, id)
+				lock.Close()
+			}
+			if derr := drain(); derr != nil {
+				return nil, derr
+			}
+			if err != nil {
+				return nil, err
+			}
+			return t.Store.Run(ctx, id)
+		}
+		if err := drain(); err != nil {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// isWindows is where commands run in Git's bash, else in cmd.
+const isWindows = runtime.GOOS == "windows"

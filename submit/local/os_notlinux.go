@@ -1,0 +1,23 @@
+//go:build unix && !linux
+
+package local
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+func adoptOrphans()     {}
+func hasChildren() bool { return false }
+func killOrphans()      {}
+
+// group puts the command into a process group of its own.
+func group(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+func startAndWait(cmd *exec.Cmd, started, done chan<- error) {
+	err := cmd.Start()
+	started <- err
+	if err == nil {
+		done <- cmd.Wait()
+	}
+}

@@ -1,0 +1,427 @@
+package local
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/job"
+)
+
+// grace is how long a command has to end after SIGTERM, before it is killed.
+const grace = 5 * time.Second
+
+// outcome is how a run ended.
+type outcome struct {
+	status history.Status
+	reason string
+}
+
+// Supervise runs a submitted job to its end. It is called in the process that
+// Submit starts, with lock the file that Submit handed over.
+func (t *Target) Supervise(ctx context.Context, run string, lock *os.File) error {
+	if lock == nil { // where a lock cannot be handed over, it is free by now or soon
+		for {
+			l, err := tryLock(filepath.Join(t.runDir(run), lockFile))
+			if err != nil {
+				return err
+			}
+			if lock = l; l != nil {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	defer lock.Close()
+	p, err := t.readPlan(run)
+	if err != nil {
+		return err
+	}
+	adoptOrphans()
+	end := t.run(ctx, p)
+	t.Store.SetStatus(ctx, run, history.Finalizing, "")
+	warnings := t.collect(ctx, p)
+	t.note(ctx, run, warnings)
+	if err := t.Store.SetStatus(ctx, run, end.status, end.reason); err != nil {
+		return err // the lock goes, and the next command finds the run interrupted
+	}
+	t.remove(run)
+	return nil
+}
+
+// note keeps what was noticed besides the run's end.
+func (t *Target) note(ctx context.Context, run string, warnings []string) {
+	if len(warnings) > 0 {
+		text := strings.Join(warnings, "\n")
+		t.Store.SetTags(ctx, run, history.KeyValue{Key: history.TagWarnings, Value: text[:min(len(text), 8000)]})
+	}
+}
+
+func (t *Target) run(ctx context.Context, p *plan) outcome {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go t.listen(ctx, p, stop)
+
+	values, err := t.resolve(ctx, p)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return outcome{history.Canceled, cause.Error()}
+		}
+		return outcome{history.Failed, err.Error()}
+	}
+	token := make([]byte, 16)
+	rand.Read(token)
+	secret := hex.EncodeToString(token)
+	base, closeServer, err := history.NewServer(t.Store, secret).Serve("127.0.0.1:0")
+	if err != nil {
+		return outcome{history.Failed, "the run history cannot be served on loopback: " + err.Error()}
+	}
+	defer closeServer()
+	console, err := os.OpenFile(filepath.Join(p.Artifacts, filepath.FromSlash(ConsoleLog)), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return outcome{history.Failed, err.Error()}
+	}
+	defer console.Close()
+	env, err := t.environment(p, base, secret)
+	if err != nil {
+		return outcome{history.Failed, err.Error()}
+	}
+	j := job.Job{Command: p.Command}
+	cmd := shell(j.Expand(values))
+	cmd.Dir = p.Work
+	cmd.Env = env
+	// The command writes to the file itself: a flood of output costs this process
+	// nothing, and what was printed is there even if this process is killed.
+	cmd.Stdout, cmd.Stderr = console, console
+	if err := t.Store.SetStatus(ctx, p.Run, history.Running, ""); err != nil {
+		return outcome{history.Failed, err.Error()}
+	}
+	if p.Timeout > 0 {
+		timer := time.AfterFunc(p.Timeout, func() {
+			stop(fmt.Errorf("the maximum duration of %s was over", p.Timeout))
+		})
+		defer timer.Stop()
+	}
+	return execute(ctx, cmd)
+}
+
+// execute runs the command to its end and ends what it leaves behind.
+func execute(ctx context.Context, cmd *exec.Cmd) outcome {
+	group(cmd)
+	done := make(chan error, 1)
+	started := make(chan error, 1)
+	go startAndWait(cmd, started, done)
+	if err := <-started; err != nil {
+		return outcome{history.Failed, "the command cannot be started: " + err.Error()}
+	}
+	var err error
+	select {
+	case err = <-done:
+		terminate(cmd) // what it left running in the background
+		waitGroup(cmd, time.Second)
+		killAll(cmd)
+	case <-ctx.Done():
+		terminate(cmd)
+		select {
+		case <-done:
+			// Its children may still be on their way out.
+			waitGroup(cmd, grace)
+		case <-time.After(grace):
+		}
+		killAll(cmd)
+		return outcome{history.Canceled, context.Cause(ctx).Error()}
+	}
+	if err == nil {
+		return outcome{history.Completed, ""}
+	}
+	return outcome{history.Failed, describe(err)}
+}
+
+// describe says how a command failed. A shell reports a child's signal as 128
+// and its number.
+func describe(err error) string {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return err.Error()
+	}
+	code, signal := exitStatus(exit)
+	if signal == "" && code > 128 && code < 160 {
+		signal = signalName(code - 128)
+	}
+	switch signal {
+	case "":
+		return fmt.Sprintf("the command exited with status %d", code)
+	case "SIGKILL":
+		return "the command was killed (SIGKILL); where nobody did that, the machine ran out of memory"
+	}
+	return fmt.Sprintf("the command was ended by %s", signal)
+}
+
+// listen waits for a request to cancel, and in attached mode for the end of the
+// command that started the run.
+func (t *Target) listen(ctx context.Context, p *plan, stop func(error)) {
+	if p.Attached {
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			if ctx.Err() == nil {
+				stop(errors.New("interrupted: the aml-train command that started the run was killed"))
+			}
+		}()
+	}
+	name := filepath.Join(t.runDir(p.Run), cancelFile)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if reason, err := os.ReadFile(name); err == nil {
+			stop(errors.New(string(reason)))
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// resolve turns inputs and outputs into what the command line gets: a literal,
+// or an absolute path.
+func (t *Target) resolve(ctx context.Context, p *plan) (map[string]string, error) {
+	values := map[string]string{}
+	base := filepath.Dir(p.Work)
+	for name, in := range p.Inputs {
+		key := "inputs." + name
+		if in.Literal {
+			values[key] = in.Value
+			continue
+		}
+		dir := filepath.Join(base, inputsDir, name)
+		if strings.HasPrefix(in.Path, "https://") {
+			file, err := download(ctx, in.Path, dir)
+			if err != nil {
+				return nil, fmt.Errorf("inputs.%s: %w", name, err)
+			}
+			values[key] = file
+			continue
+		}
+		if _, err := os.Stat(in.Path); err != nil {
+			return nil, fmt.Errorf("inputs.%s: %w", name, err)
+		}
+		values[key] = in.Path
+		if !plainPath.MatchString(in.Path) {
+			// A link without blanks stands for it: the value is put into a command
+			// line as it is.
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				return nil, err
+			}
+			link := filepath.Join(dir, safeName(filepath.Base(in.Path)))
+			if err := os.Symlink(in.Path, link); err != nil {
+				return nil, fmt.Errorf("inputs.%s: %w", name, err)
+			}
+			values[key] = link
+		}
+	}
+	for name, out := range p.Outputs {
+		at := filepath.Join(base, namedDir, name)
+		made := at
+		if out.Type == job.URIFile {
+			made = filepath.Dir(at)
+		}
+		if err := os.MkdirAll(made, 0o755); err != nil {
+			return nil, err
+		}
+		values["outputs."+name] = at
+	}
+	return values, nil
+}
+
+var unsafe = regexp.MustCompile(`[^A-Za-z0-9_.=+-]+`)
+
+func safeName(name string) string {
+	if name = strings.TrimLeft(unsafe.ReplaceAllString(name, "_"), "-"); name == "" {
+		return "data"
+	}
+	return name
+}
+
+// download fetches a file over https into dir and returns its path. A transfer
+// that breaks is tried again, three times in all.
+func download(ctx context.Context, address, dir string) (string, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", err
+	}
+	shown := *u
+	shown.RawQuery, shown.User = "", nil // a signature is a secret
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	name := filepath.Join(dir, safeName(path.Base(u.Path)))
+	for try := 1; ; try++ {
+		err = fetch(ctx, address, name)
+		if err == nil {
+			return name, nil
+		}
+		var final *statusError
+		if try == 3 || ctx.Err() != nil || errors.As(err, &final) && final.code < 500 && final.code != 429 {
+			var u *url.Error
+			if errors.As(err, &u) {
+				err = u.Err // its text holds the whole address
+			}
+			return "", fmt.Errorf("%s: %w", shown.String(), err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(try) * time.Second):
+		}
+	}
+}
+
+type statusError struct {
+	code   int
+	status string
+}
+
+func (e *statusError) Error() string { return "the server answered " + e.status }
+
+func fetch(ctx context.Context, address, name string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return &statusError{res.StatusCode, res.Status}
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(f, res.Body)
+	if err == nil && res.ContentLength >= 0 && n != res.ContentLength {
+		err = fmt.Errorf("the transfer ended after %d of %d bytes", n, res.ContentLength)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// private are variables that are this program's own business in a workflow, and
+// no training script's.
+var private = []string{"INPUT_", "ACTIONS_ID_TOKEN_REQUEST_", "ACTIONS_RUNTIME_TOKEN=", "AML_TRAIN_HOME=",
+	"MLFLOW_TRACKING_USERNAME=", "MLFLOW_TRACKING_PASSWORD=", "MLFLOW_REGISTRY_URI="}
+
+// environment is what the command runs with: this process's own variables, what
+// Azure ML sets for a run, and the job's.
+func (t *Target) environment(p *plan, base, token string) ([]string, error) {
+	env := map[string]string{}
+next:
+	for _, kv := range os.Environ() {
+		for _, prefix := range private {
+			if strings.HasPrefix(kv, prefix) {
+				continue next
+			}
+		}
+		name, value, _ := strings.Cut(kv, "=")
+		env[name] = value
+	}
+	search, err := t.tools(p, env["PATH"])
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range map[string]string{
+		"PATH":                   search,
+		"PWD":                    p.Work,
+		"PYTHONUNBUFFERED":       "1", // a line appears when it is printed
+		"MLFLOW_TRACKING_URI":    base,
+		"MLFLOW_TRACKING_TOKEN":  token,
+		"MLFLOW_RUN_ID":          p.Run,
+		"MLFLOW_EXPERIMENT_ID":   p.ExperimentID,
+		"MLFLOW_EXPERIMENT_NAME": p.Experiment,
+		"AZUREML_RUN_ID":         p.Run,
+	} {
+		env[name] = value
+	}
+	for _, name := range []string{"NO_PROXY", "no_proxy"} { // the history is on this machine
+		env[name] = strings.TrimPrefix(env[name]+",127.0.0.1,localhost", ",")
+	}
+	for name, value := range p.Env {
+		env[name] = value
+	}
+	out := make([]string, 0, len(env))
+	for name, value := range env {
+		out = append(out, name+"="+value)
+	}
+	return out, nil
+}
+
+// tools returns the PATH on which "python" is the interpreter of the run. One
+// that has another name there, python3 or what --python gave, is called through
+// a script of that name: a link would hide a virtual environment from Python.
+func (t *Target) tools(p *plan, search string) (string, error) {
+	if p.Python == "" || isWindows {
+		return search, nil
+	}
+	if found, err := exec.LookPath("python"); err == nil && t.Python == "" {
+		if abs, _ := filepath.Abs(found); abs == p.Python {
+			return search, nil
+		}
+	}
+	dir := filepath.Join(filepath.Dir(p.Work), toolsDir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	script := "#!/bin/sh\nexec '" + strings.ReplaceAll(p.Python, "'", `'\''`) + "' \"$@\"\n"
+	names := []string{"python"}
+	if filepath.Base(p.Python) != "python3" {
+		names = append(names, "python3")
+	}
+	for _, name := range names {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+			return "", err
+		}
+	}
+	// The interpreter's own folder next: pip and the like belong to it.
+	return strings.Join([]string{dir, filepath.Dir(p.Python), search}, string(os.PathListSeparator)), nil
+}
+
+// collect moves what the command left in its special folders to the run's
+// artifacts, and reads its metrics. It never fails as a whole: what could not be
+// kept is named.
+func (t *Target) collect(ctx context.Context, p *plan) (warnings []string) {
+	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	take := func(from, name string) {
+		left, err := move(from, filepath.Join(p.Artifacts, name))
+		if err != nil {
+			warn("%s could not be kept: %v", name, err)
+		}
+		if len(left) > 0 {
+			warn("%s: not kept, because only files are: %s", name, strings.Join(left[:min(len(left), 10)], ", "))
+		}
+	}
+	take(filepath.Join(p.Work, "outputs"), "outputs")
+	take(filepath.Join(p.Work, "logs"), "logs")
+	if len(p.Outputs) > 0 {
+		take(filepath.Join(filepath.Dir(p.Work), namedDir), namedDir)
+	}
+	notes, err := t.Store.ReadMetricsFile(ctx, p.Run, filepath.Join(p.Artifacts, filepath.FromSlash(history.MetricsFile)))
+	if err != nil {
+		warn("%v", err)
+	}
+	return append(warnings, notes...)
+}

@@ -27,7 +27,7 @@ demo: build
 # skipped and named at the end; with CI=true they fail.
 $(VENV)/ready:
 	@mkdir -p $(CACHE)
-	python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check 'mlflow>=3.7,<4' scikit-learn matplotlib && touch $@ \
+	python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check 'mlflow>=3.17,<4' scikit-learn matplotlib && touch $@ \
 		|| { rm -rf $(VENV); test "$$CI" != true; }
 
 test: $(VENV)/ready

@@ -107,7 +107,7 @@ func (a *app) listRuns(ctx context.Context, experiment, commit, status string, l
 			}
 		}
 		if want == "" {
-			return nil, usage("--status %q%s; it can be %s", status, didYouMean(status, statusNames()), strings.Join(statusNames(), ", "))
+			return nil, usage("--status %q: it can be %s%s", status, strings.Join(statusNames(), ", "), didYouMean(status, statusNames()))
 		}
 	}
 	var out []*history.Run

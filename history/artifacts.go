@@ -1,6 +1,7 @@
 package history
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -78,10 +79,53 @@ func list(root *os.Root, base, dir string) ([]File, error) {
 	return files, nil
 }
 
-// Artifacts lists every file among a run's artifacts, by path.
+// modelDirs returns the folders of the models that a run logged, by the names
+// under which they stand among its artifacts: MLflow 3 keeps a logged model
+// beside the runs, and for a person it is what the run made.
+func (s *Store) modelDirs(r *Run) (map[string]string, error) {
+	dirs := map[string]string{}
+	for _, ref := range r.Outputs.ModelOutputs {
+		m, err := s.model(context.Background(), ref.ModelID)
+		var e *Error
+		if errors.As(err, &e) && e.Code == codeNotFound {
+			continue // deleted since
+		}
+		if err != nil {
+			return nil, err
+		}
+		name := "models/" + m.Info.Name
+		for n := 2; dirs[name] != ""; n++ {
+			name = fmt.Sprintf("models/%s-%d", m.Info.Name, n)
+		}
+		dirs[name] = filepath.Join(s.Home, "artifacts", m.Info.ExperimentID, "models", m.Info.ModelID, "artifacts")
+	}
+	return dirs, nil
+}
+
+// Artifacts lists every file that a run made, by path: its artifacts, and below
+// models/NAME the models that it logged.
 func (s *Store) Artifacts(r *Run) ([]File, error) {
+	out, err := filesBelow(s.ArtifactDir(r), "")
+	if err != nil {
+		return nil, err
+	}
+	models, err := s.modelDirs(r)
+	if err != nil {
+		return nil, err
+	}
+	for name, dir := range models {
+		files, err := filesBelow(dir, name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, files...)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Path < out[j].Path })
+	return out, nil
+}
+
+func filesBelow(dir, name string) ([]File, error) {
 	var out []File
-	dir := s.ArtifactDir(r)
 	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
 		if err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
@@ -100,21 +144,30 @@ func (s *Store) Artifacts(r *Run) ([]File, error) {
 		if err != nil {
 			return err
 		}
-		out = append(out, File{Path: filepath.ToSlash(rel), Size: Int(info.Size())})
+		out = append(out, File{Path: path.Join(name, filepath.ToSlash(rel)), Size: Int(info.Size())})
 		return nil
 	})
-	sort.Slice(out, func(i, j int) bool { return out[i].Path < out[j].Path })
 	return out, err
 }
 
 // OpenArtifact opens one file of a run's artifacts. It follows no link out of
 // them.
-func (s *Store) OpenArtifact(r *Run, p string) (*os.File, error) {
+func (s *Store) OpenArtifact(r *Run, p string) (io.ReadCloser, error) {
 	p, err := cleanArtifact(p)
 	if err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(s.ArtifactDir(r))
+	dir, within := s.ArtifactDir(r), p
+	models, err := s.modelDirs(r)
+	if err != nil {
+		return nil, err
+	}
+	for name, d := range models {
+		if rest, ok := strings.CutPrefix(p, name+"/"); ok {
+			dir, within = d, rest
+		}
+	}
+	root, err := os.OpenRoot(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, notFound("run %s has no artifact %s", r.Info.RunID, p)
 	}
@@ -122,11 +175,14 @@ func (s *Store) OpenArtifact(r *Run, p string) (*os.File, error) {
 		return nil, err
 	}
 	defer root.Close()
-	f, err := root.Open(p)
+	f, err := root.Open(within)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, notFound("run %s has no artifact %s", r.Info.RunID, p)
 	}
-	return f, err
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // artifact is MLflow's proxied artifact access (mlflow_artifacts.proto): PUT, GET

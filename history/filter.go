@@ -296,6 +296,9 @@ func runQuery(q Query) (where, order string, args []any, err error) {
 			if !ok {
 				return "", "", nil, invalid("Invalid attribute key '%s' specified. Valid keys are run_id, run_name, status, artifact_uri, user_id, start_time, end_time", c.key)
 			}
+			if c.list != nil && c.key != "run_id" {
+				return "", "", nil, invalid("Only the 'run_id' attribute supports comparison with a list of quoted string values.")
+			}
 			sql, with, err = c.compare(column, slices.Contains(numericAttributes, c.key))
 		case "dataset":
 			sql, with, err = datasetCondition(c)
@@ -309,6 +312,13 @@ func runQuery(q Query) (where, order string, args []any, err error) {
 				sql, with = exists+")", []any{c.key}
 			default:
 				sql, with, err = c.compare("x.value", c.entity == "metric")
+				switch { // NaN, a zero with a flag in the schema, differs from everything
+				case c.entity != "metric":
+				case c.op == "!=":
+					sql = "(" + sql + " OR x.is_nan = 1)"
+				default:
+					sql += " AND x.is_nan = 0"
+				}
 				sql, with = exists+" AND "+sql+")", append([]any{c.key}, with...)
 			}
 		}

@@ -276,6 +276,11 @@ func (s *Store) MetricHistory(ctx context.Context, run, key, token string, limit
 	return out, "", nil
 }
 
+// bucket is how many steps become one point of a curve.
+func bucket(first, last int64, points int) int64 {
+	return max((last-first)/int64(max(points, 1))+1, 1)
+}
+
 // Curve returns a metric over its steps, drawn together to at most points
 // values. The database does the arithmetic, so that a metric with a million
 // values costs no memory here.
@@ -288,11 +293,8 @@ func (s *Store) Curve(ctx context.Context, run, key string, points int) (Curve, 
 	if err != nil || !least.Valid {
 		return c, err
 	}
-	width := (most.Int64 - least.Int64) / int64(max(points, 1))
-	if most.Int64-least.Int64 < int64(points) {
-		width = 0
-	}
-	rows, err := s.db.QueryContext(ctx, `SELECT min(step), avg(value) FROM metrics WHERE run_uuid = ? AND key = ? AND `+finite+` GROUP BY (step - ?) / ? ORDER BY 1`, run, key, least.Int64, width+1)
+	width := bucket(least.Int64, most.Int64, points)
+	rows, err := s.db.QueryContext(ctx, `SELECT min(step), avg(value) FROM metrics WHERE run_uuid = ? AND key = ? AND `+finite+` GROUP BY (step - ?) / ? ORDER BY 1`, run, key, least.Int64, width)
 	if err != nil {
 		return c, err
 	}

@@ -54,7 +54,7 @@ func unresolved(j *Job) []reference {
 			out = append(out, reference{m[0], m[0] + " stands for a value of a sweep's search space, and this job is no sweep"})
 			continue
 		default:
-			out = append(out, reference{m[0], fmt.Sprintf("%s means nothing here%s; a command can name ${{inputs.NAME}} and ${{outputs.NAME}}", m[0], suggest.DidYouMean(section, []string{"inputs", "outputs"}))})
+			out = append(out, reference{m[0], fmt.Sprintf("%s means nothing here; a command can name ${{inputs.NAME}} and ${{outputs.NAME}}%s", m[0], suggest.DidYouMean(section, []string{"inputs", "outputs"}))})
 			continue
 		}
 		if !slices.Contains(known, name) {

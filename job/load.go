@@ -169,7 +169,7 @@ func (o Options) distribution(j *Job, d *document) {
 	if o.Distribution != "" {
 		kind := strings.ToLower(o.Distribution)
 		if !slices.Contains(kinds, kind) {
-			d.flagProblem("--distribution is %q%s; it can be %s", o.Distribution, suggest.DidYouMean(kind, kinds), strings.Join(kinds, ", "))
+			d.flagProblem("--distribution is %q; it can be %s%s", o.Distribution, strings.Join(kinds, ", "), suggest.DidYouMean(kind, kinds))
 			return
 		}
 		j.Distribution = &Distribution{Type: kind}
@@ -212,7 +212,7 @@ func (o Options) applyScript(j *Job, d *document, cwd string) {
 		j.Code = "."
 	}
 	script := filepath.FromSlash(o.Script)
-	if source := j.SourceDirectory(); source != "" {
+	if source := j.SourceDirectory(); isDir(source) {
 		inSource := script
 		if !filepath.IsAbs(script) {
 			inSource = filepath.Join(source, script)
@@ -230,7 +230,19 @@ func (o Options) applyScript(j *Job, d *document, cwd string) {
 			}
 		}
 	}
-	j.Command = shellquote.Join(append([]string{"python", filepath.ToSlash(script)}, words...)...)
+	j.Command = "python " + quote(filepath.ToSlash(script))
+	for _, w := range words {
+		j.Command += " " + quote(w)
+	}
+}
+
+// quote writes a word so that a shell passes it on as it is. A placeholder in it
+// is still one.
+func quote(word string) string {
+	if word != "" && plainValue.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // plainValue is what can stand in a shell command without changing it.
@@ -294,7 +306,10 @@ func (d *document) check(j *Job, o Options) {
 		d.report(line, column, format, args...)
 	}
 	if strings.TrimSpace(j.Command) == "" {
-		if d.file == "" && len(d.problems) == 0 {
+		switch {
+		case j.lines["command"] > 0 && len(d.problems) == 0:
+			report("command", "command is empty; write what runs, such as \"python train.py\"")
+		case d.file == "" && len(d.problems) == 0:
 			d.flagProblem("nothing to run: name a job file, or give --script train.py or --command")
 		}
 		return
@@ -393,6 +408,11 @@ func similarScript(source, script string) string {
 		return "; it has " + strings.Join(scripts, ", ")
 	}
 	return ""
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 func sibling(path string) string {

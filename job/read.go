@@ -135,7 +135,7 @@ func (d *document) oneOf(what string, to *string, words ...string) field {
 				return
 			}
 		}
-		d.report(v.line, v.column, "%s is %q%s; it can be %s", what, given, suggest.DidYouMean(given, words), strings.Join(words, ", "))
+		d.report(v.line, v.column, "%s is %q; it can be %s%s", what, given, strings.Join(words, ", "), suggest.DidYouMean(given, words))
 	}
 }
 

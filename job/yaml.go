@@ -125,8 +125,8 @@ func (d *document) parse(text []byte) *value {
 			continue
 		}
 		if root != nil {
-			t := doc.Body.GetToken()
-			d.report(t.Position.Line, t.Position.Column, "a job file holds one document; this is the second")
+			second := d.resolve(doc.Body, 0)
+			d.report(second.line, second.column, "a job file holds one document; this is the second")
 			return nil
 		}
 		root = doc.Body

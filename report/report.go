@@ -7,10 +7,10 @@ package report
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"sort"
 	"strconv"
 	"strings"
@@ -24,7 +24,7 @@ import (
 type Source interface {
 	Curve(ctx context.Context, run, key string, points int) (history.Curve, error)
 	Artifacts(*history.Run) ([]history.File, error)
-	OpenArtifact(r *history.Run, path string) (*os.File, error)
+	OpenArtifact(r *history.Run, path string) (io.ReadCloser, error)
 }
 
 // Report is what there is to tell of a run.
@@ -95,18 +95,28 @@ func Label(r *history.Run) string {
 }
 
 // tail returns the last lines of a log, without what a terminal would interpret.
-func tail(f *os.File) ([]string, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
+func tail(r io.Reader) ([]string, error) {
+	start := int64(0)
+	if s, ok := r.(io.Seeker); ok {
+		if end, err := s.Seek(0, io.SeekEnd); err == nil {
+			if start, err = s.Seek(max(0, end-logBytes), io.SeekStart); err != nil {
+				return nil, err
+			}
+		}
 	}
-	start := max(0, info.Size()-logBytes)
-	if _, err := f.Seek(start, io.SeekStart); err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(io.LimitReader(f, logBytes))
-	if err != nil {
-		return nil, err
+	var text []byte
+	for buf := make([]byte, logBytes); ; {
+		n, err := io.ReadFull(r, buf)
+		text = append(text, buf[:n]...)
+		if over := len(text) - logBytes; over > 0 {
+			text, start = text[over:], start+int64(over)
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	lines := strings.Split(strings.TrimRight(Plain(string(text)), "\n"), "\n")
 	if start > 0 && len(lines) > 1 {

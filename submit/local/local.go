@@ -529,7 +529,7 @@ func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.
 	if out == nil {
 		out = io.Discard
 	}
-	var log *os.File
+	var log io.ReadCloser
 	defer func() {
 		if log != nil {
 			log.Close()

@@ -1,0 +1,165 @@
+package job
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestGolden reads every testdata/NAME.yml and compares what comes out, the
+// resolved job or the problems, with NAME.out.
+func TestGolden(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.yml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			var got bytes.Buffer
+			j, err := Load(file, Options{})
+			if err != nil {
+				require.Nil(t, j)
+				require.IsType(t, Problems{}, err)
+				got.WriteString(err.Error() + "\n")
+			} else {
+				e := json.NewEncoder(&got)
+				e.SetIndent("", "  ")
+				require.NoError(t, e.Encode(j))
+			}
+			golden := strings.TrimSuffix(file, ".yml") + ".out"
+			if *update {
+				require.NoError(t, os.WriteFile(golden, got.Bytes(), 0o644))
+			}
+			want, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			require.Equal(t, string(want), got.String())
+		})
+	}
+}
+
+func TestOptions(t *testing.T) {
+	t.Chdir("testdata/src")
+	for name, test := range map[string]struct {
+		o       Options
+		command string
+		problem string
+	}{
+		"script":            {o: Options{Script: "train.py"}, command: "python train.py"},
+		"arguments":         {o: Options{Script: "train.py", Arguments: `--rate 0.1 --title "a b" --x '$HOME;id'`}, command: `python train.py --rate 0.1 --title 'a b' --x '$HOME;id'`},
+		"lines":             {o: Options{Script: "train.py", Arguments: "--a 1\n--b 2"}, command: "python train.py --a 1 --b 2"},
+		"source directory":  {o: Options{Script: "train.py", SourceDirectory: "../src"}, command: "python train.py"},
+		"script by its way": {o: Options{Script: "src/train.py", SourceDirectory: "../src"}, problem: "did you mean train.py?"},
+		"no script":         {o: Options{Arguments: "--a"}, problem: "--arguments needs --script"},
+		"nothing":           {o: Options{}, problem: "nothing to run"},
+		"both":              {o: Options{Script: "train.py", Command: "x"}, problem: "exclude each other"},
+		"bad words":         {o: Options{Script: "train.py", Arguments: `"open`}, problem: "--arguments"},
+		"outside":           {o: Options{Script: "../../job.go"}, problem: "does not lie in the source directory"},
+		"no such folder":    {o: Options{Script: "train.py", SourceDirectory: "../scr"}, problem: "does not exist; did you mean src?"},
+		"env":               {o: Options{Command: "x", Env: []string{"A"}}, problem: `--env "A": write NAME=VALUE`},
+		"limit":             {o: Options{Command: "x", MaxRunSeconds: -1}, problem: "it has to be positive"},
+		"distribution":      {o: Options{Command: "x", Distribution: "pytroch"}, problem: "did you mean pytorch?"},
+		"processes":         {o: Options{Command: "x", ProcessCount: 2}, problem: "--process-count needs --distribution"},
+		"experiment":        {o: Options{Command: "x", ExperimentName: "a b"}, problem: "--experiment-name is"},
+		"databricks":        {o: Options{Command: "x", ComputeTarget: "azure databricks"}, problem: "Azure Databricks cannot run a training job"},
+		"input":             {o: Options{Command: "x ${{inputs.a}}", Inputs: []string{"a=main"}}, command: "x ${{inputs.a}}"},
+		"input in script":   {o: Options{Script: "train.py", Arguments: "${{inputs.a}}", Inputs: []string{"a=1"}}, command: "python train.py '${{inputs.a}}'"},
+		"branch name":       {o: Options{Command: "x ${{inputs.a}}", Inputs: []string{"a=feature/x_1.2@éa"}}, command: "x ${{inputs.a}}"},
+		"hostile branch":    {o: Options{Command: "x ${{inputs.a}}", Inputs: []string{"a=$(curl${IFS}evil)"}}, problem: "a shell would interpret"},
+		"newline":           {o: Options{Command: "x ${{inputs.a}}", Inputs: []string{"a=1\nid"}}, problem: "a shell would interpret"},
+		"unknown input":     {o: Options{Command: "x", Inputs: []string{"a=1"}}, problem: "no input of that name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j, err := Load("", test.o)
+			if test.problem != "" {
+				require.ErrorContains(t, err, test.problem)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, test.command, j.Command)
+			require.Equal(t, Local, j.Compute)
+			require.Equal(t, "src", j.ExperimentName)
+		})
+	}
+}
+
+func TestOptionsOverFile(t *testing.T) {
+	j, err := Load("testdata/full.yml", Options{ComputeTarget: "local", Environment: "user-managed", MaxRunSeconds: 5, Env: []string{"SEED=8"},
+		Inputs: []string{"rate=0.5", "data=testdata/data"}, Distribution: "tensorflow", ProcessCount: 3, NodeCount: 4, Tags: []string{"team=red"}})
+	require.NoError(t, err)
+	require.Equal(t, "local", j.Compute)
+	require.True(t, j.Environment.UserManaged)
+	require.Equal(t, 5, j.Limits.Timeout)
+	require.Equal(t, "8", j.EnvironmentVariables["SEED"])
+	require.Equal(t, Input{Literal: true, Value: "0.5"}, j.Inputs["rate"])
+	require.Equal(t, "data", j.Inputs["data"].Path)
+	require.Equal(t, &Distribution{Type: "tensorflow", WorkerCount: 3}, j.Distribution)
+	require.Equal(t, 4, j.Resources.InstanceCount)
+	require.Equal(t, "red", j.Tags["team"])
+}
+
+func TestExpand(t *testing.T) {
+	j := &Job{Command: "a ${{inputs.x}} ${{ inputs.x.path }} ${{outputs.y}} ${{search_space.z}} ${{inputs.none}} ${X}"}
+	require.Equal(t, "a 1; 1; /out 3 ${{inputs.none}} ${X}", j.Expand(map[string]string{"inputs.x": "1;", "outputs.y": "/out", "search_space.z": "3"}))
+}
+
+// Azure ML's client writes numbers with Python's str().
+func TestPythonFloat(t *testing.T) {
+	for f, want := range map[float64]string{0.1: "0.1", 1: "1.0", 1e-5: "1e-05", 1e16: "1e+16", 1e15: "1000000000000000.0", -0.0001: "-0.0001", 123456.789: "123456.789", math.Inf(1): "inf", math.Inf(-1): "-inf"} {
+		require.Equal(t, want, pythonFloat(f))
+	}
+	require.Equal(t, "nan", pythonFloat(math.NaN()))
+}
+
+func TestDigest(t *testing.T) {
+	a, err := Load("testdata/full.yml", Options{})
+	require.NoError(t, err)
+	b, err := Load("testdata/full.yml", Options{DisplayName: "other"})
+	require.NoError(t, err)
+	require.Equal(t, a.Digest(), b.Digest(), "the name is no part of what runs")
+	b.EnvironmentVariables = map[string]string{"SEED": "9"}
+	require.NotEqual(t, a.Digest(), b.Digest())
+}
+
+func TestScript(t *testing.T) {
+	for command, want := range map[string]string{
+		"python train.py": "train.py", "python3 src/train.py --x 1": "src/train.py", " python -u a.py": "a.py", "python3.11 a.py": "a.py",
+		"python -m mod": "", "python -c 1": "", "cd x && python a.py": "", "python /abs.py": "", "python $X.py": "", "pip install x; python a.py": "", "python 'a b.py'": "",
+	} {
+		require.Equal(t, want, scriptOf(command), command)
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*.yml")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		file := filepath.Join(t.TempDir(), "job.yml")
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		j, err := Load(file, Options{})
+		if err != nil {
+			if len(err.(Problems)) == 0 || err.Error() == "" {
+				t.Fatal("a problem without words")
+			}
+			return
+		}
+		if j.Command == "" || j.Compute == "" || len(j.Digest()) != 64 {
+			t.Fatalf("%+v", j)
+		}
+	})
+}

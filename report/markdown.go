@@ -157,7 +157,7 @@ func (r *Report) metricTable(metrics []history.Metric) string {
 		curves = curves || len(r.Curves[m.Key].Points) > 1
 	}
 	if r.Base != nil {
-		fmt.Fprintf(&b, "| metric | this run | %s | change |", cell(Escape(r.BaseName)))
+		fmt.Fprintf(&b, "| metric | this run | %s | change |", Escape(r.BaseName))
 	} else {
 		b.WriteString("| metric | value |")
 	}
@@ -173,7 +173,7 @@ func (r *Report) metricTable(metrics []history.Metric) string {
 	}
 	b.WriteString("\n")
 	for _, m := range metrics {
-		fmt.Fprintf(&b, "| %s | **%s** |", cell(Escape(m.Key)), Number(float64(m.Value)))
+		fmt.Fprintf(&b, "| %s | **%s** |", Escape(m.Key), Number(float64(m.Value)))
 		if r.Base != nil {
 			before, ok := r.before(m.Key)
 			if ok {
@@ -193,8 +193,6 @@ func (r *Report) metricTable(metrics []history.Metric) string {
 	}
 	return b.String()
 }
-
-func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
 // charts draws the curves with Mermaid, which GitHub renders. Its colours are
 // set, because the default ones cannot be seen on white, and the title says which

@@ -146,7 +146,7 @@ func (s *scope) hasAttributesFiles() bool {
 // Documentation/technical/racy-git.txt).
 func (s *scope) unchanged(e *index.Entry, f File) bool {
 	return e.Stage == 0 && e.Mode == f.Mode && !e.IntentToAdd && e.ModifiedAt.Before(s.indexTime) &&
-		f.stat.matches(e.Size, e.ModifiedAt, e.CreatedAt, e.Inode, s.trustCtime)
+		f.stat.MatchesIndex(e.Size, e.ModifiedAt, e.CreatedAt, e.Inode, s.trustCtime)
 }
 
 // read parses one ignore file. A symbolic link is not followed, as in git since

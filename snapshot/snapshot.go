@@ -38,6 +38,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
 
+	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/internal/size"
 )
 
@@ -53,7 +54,7 @@ type File struct {
 	Size int64             `json:"size"` // bytes; of a link, of its text
 	OID  string            `json:"oid"`  // git's blob id, lower-case hex
 
-	stat    stat
+	stat    filestat.Stat
 	tracked *index.Entry // in the repository around the source directory; else nil
 	clean   bool         // the index says that it is unchanged
 	objects *objects     // holds the content of a file that is not in the working tree; else nil
@@ -247,7 +248,7 @@ func (s *Snapshot) Open(f *File) (io.ReadCloser, error) {
 		return nil, err
 	}
 	info, err := file.Stat()
-	if err == nil && !statOf(info).same(f.stat) {
+	if err == nil && filestat.Of(info) != f.stat {
 		err = fmt.Errorf("%s: %w after the snapshot was taken; run the command again", f.Path, errChanged)
 	}
 	if err != nil {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/org/aml-train/internal/filestat"
 )
 
 // blobHasher starts the id of a git object of the given kind and size
@@ -111,10 +113,10 @@ func hashOnce(name string, f *File, buf []byte) error {
 	if err != nil {
 		return err
 	}
-	if n != before.Size() || !statOf(before).same(statOf(after)) {
+	if n != before.Size() || filestat.Of(before) != filestat.Of(after) {
 		return errChanged
 	}
-	f.Size, f.stat = n, statOf(before)
+	f.Size, f.stat = n, filestat.Of(before)
 	f.OID = hex.EncodeToString(h.Sum(nil))
 	return nil
 }

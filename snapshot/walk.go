@@ -18,6 +18,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/index"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/internal/gitdir"
 	"github.com/org/aml-train/snapshot/ignore"
 )
@@ -268,7 +269,7 @@ func (w *walker) file(e fs.DirEntry, p string, s *scope, tracked *index.Entry) (
 	if err != nil {
 		return File{}, err
 	}
-	f := File{Path: p, Mode: filemode.Regular, Size: info.Size(), stat: statOf(info)}
+	f := File{Path: p, Mode: filemode.Regular, Size: info.Size(), stat: filestat.Of(info)}
 	switch {
 	case info.Mode()&fs.ModeSymlink != 0:
 		f.Mode = filemode.Symlink

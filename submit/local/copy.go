@@ -18,9 +18,10 @@ import (
 	"github.com/org/aml-train/snapshot"
 )
 
-// materialise writes the files of a snapshot below dir, in parallel. What is
-// written is what was hashed: a file that has changed since is an error.
-func materialise(ctx context.Context, s *snapshot.Snapshot, dir string) error {
+// materialise writes the files of a snapshot below dir, in parallel, but for those
+// that are right already. What is written is what was hashed: a file that has
+// changed since is an error.
+func materialise(ctx context.Context, s *snapshot.Snapshot, dir string, right map[string]bool) error {
 	made := map[string]bool{".": true}
 	for i := range s.Files {
 		if parent := filepath.Dir(filepath.FromSlash(s.Files[i].Path)); !made[parent] {
@@ -40,6 +41,9 @@ func materialise(ctx context.Context, s *snapshot.Snapshot, dir string) error {
 				i := int(next.Add(1)) - 1
 				if i >= len(s.Files) {
 					return nil
+				}
+				if right[s.Files[i].Path] {
+					continue
 				}
 				if err := copyFile(s, &s.Files[i], dir); err != nil {
 					return err

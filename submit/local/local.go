@@ -196,6 +196,9 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	if err := merge(filepath.Join(staged, workDir), p.Work); err != nil {
 		return fail(err)
 	}
+	if s.Snapshot != nil {
+		os.Rename(filepath.Join(staged, spareList), filepath.Join(dir, spareList))
+	}
 	console := filepath.Join(p.Artifacts, filepath.FromSlash(ConsoleLog))
 	if err := os.MkdirAll(filepath.Dir(console), 0o755); err != nil {
 		return fail(err)
@@ -228,8 +231,16 @@ func (t *Target) stage(ctx context.Context, s *snapshot.Snapshot) (string, error
 		return "", err
 	}
 	work := filepath.Join(dir, workDir)
-	if err = os.Mkdir(work, 0o755); err == nil && s != nil {
-		err = materialise(ctx, s, work)
+	if s == nil {
+		err = os.Mkdir(work, 0o755)
+	} else {
+		right := t.takeSpare(dir, s)
+		if err = os.MkdirAll(work, 0o755); err == nil {
+			err = materialise(ctx, s, work, right)
+		}
+		if err == nil {
+			err = record(dir, s)
+		}
 	}
 	if err != nil {
 		removeAll(dir)
@@ -515,6 +526,8 @@ func (t *Target) remove(run string) {
 	dir := t.runDir(run)
 	if p, err := t.readPlan(run); err == nil && !strings.HasPrefix(p.Work, dir) {
 		removeAll(filepath.Dir(p.Work))
+	} else {
+		t.keepSpare(run)
 	}
 	removeAll(filepath.Join(dir, workDir))
 	os.RemoveAll(dir)

@@ -1,6 +1,6 @@
 //go:build unix && !linux && !darwin
 
-package snapshot
+package filestat
 
 import "syscall"
 

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/report"
+)
+
+// binary is the program as it is released: make bench builds it.
+func binary(b *testing.B) string {
+	path := os.Getenv("AML_TRAIN_BINARY")
+	if path == "" {
+		b.Fatal("AML_TRAIN_BINARY names no program; run make bench")
+	}
+	return path
+}
+
+// repository makes a git repository of n source files of about 2 kB in folders
+// of 100, with a clean working tree.
+func repository(b *testing.B, n int) string {
+	dir := b.TempDir()
+	for i := range n {
+		sub := filepath.Join(dir, fmt.Sprintf("d%03d", i/100))
+		if i%100 == 0 {
+			if err := os.MkdirAll(sub, 0o755); err != nil {
+				b.Fatal(err)
+			}
+		}
+		text := bytes.Repeat(fmt.Appendf(nil, "line %d of a file\n", i), 110)
+		if err := os.WriteFile(filepath.Join(sub, fmt.Sprintf("f%d.py", i)), text, 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"init", "-q"}, {"add", "-A"}, {"-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "x"}} {
+		cmd := exec.Command("git", args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			b.Fatal(string(out))
+		}
+	}
+	time.Sleep(1100 * time.Millisecond) // past the second in which git calls its index racy
+	cmd := exec.Command("git", "status", "--porcelain")
+	cmd.Dir = dir
+	cmd.Run()
+	return dir
+}
+
+func timed(b *testing.B, dir, name string, args ...string) time.Duration {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	start := time.Now()
+	if err := cmd.Run(); err != nil {
+		b.Fatalf("%s: %s", err, out.String())
+	}
+	return time.Since(start)
+}
+
+// BenchmarkRun is everything that run adds to a command that does nothing,
+// beside git's own status and archive of the same files.
+func BenchmarkRun(b *testing.B) {
+	for _, n := range []int{100, 20000} {
+		b.Run(fmt.Sprintf("files=%d", n), func(b *testing.B) {
+			dir := repository(b, n)
+			program := binary(b)
+			timed(b, dir, program, "run", "--command", "true")
+			var run, snapshot, status, archive time.Duration
+			for b.Loop() {
+				run += timed(b, dir, program, "run", "--command", "true")
+				snapshot += timed(b, dir, program, "snapshot", "--json")
+				status += timed(b, dir, "git", "status", "--porcelain")
+				archive += timed(b, dir, "sh", "-c", "git archive HEAD | tar -x -C $(mktemp -d)")
+			}
+			ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / float64(b.N) }
+			b.ReportMetric(ms(run), "run-ms")
+			b.ReportMetric(ms(snapshot), "snapshot-ms")
+			b.ReportMetric(ms(status), "git-status-ms")
+			b.ReportMetric(ms(archive), "git-archive|tar-ms")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkHelp is how long the program takes to say what it can.
+func BenchmarkHelp(b *testing.B) {
+	program := binary(b)
+	info, err := os.Stat(program)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var help, git time.Duration
+	n := 0
+	for b.Loop() {
+		for range 10 {
+			help += timed(b, ".", program, "--help")
+			git += timed(b, ".", "git", "--version")
+			n++
+		}
+	}
+	b.ReportMetric(float64(help.Microseconds())/1000/float64(n), "help-ms")
+	b.ReportMetric(float64(git.Microseconds())/1000/float64(n), "git-version-ms")
+	b.ReportMetric(float64(info.Size())/(1<<20), "binary-MB")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkHistory reads and draws a metric of a million points.
+func BenchmarkHistory(b *testing.B) {
+	s, err := history.Open(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	ctx := b.Context()
+	run, err := s.CreateRun(ctx, history.NewRun{ID: "a", ExperimentID: "0", Start: time.Now()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	batch := make([]history.Metric, 1000)
+	start := time.Now()
+	const points = 1_000_000
+	for i := 0; i < points; i += len(batch) {
+		for j := range batch {
+			batch[j] = history.Metric{Key: "loss", Value: history.Float(1 / float64(i+j+1)), Step: history.Int(i + j), Timestamp: history.Int(i + j)}
+		}
+		if err := s.LogBatch(ctx, "a", batch, nil, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(points/time.Since(start).Seconds(), "stored/s")
+	if run, err = s.Run(ctx, "a"); err != nil {
+		b.Fatal(err)
+	}
+	start = time.Now()
+	n := 0
+	for b.Loop() {
+		r, err := report.Collect(ctx, s, run, nil)
+		if err != nil || len(r.Markdown(report.CommentLimit)) < 500 {
+			b.Fatal(err)
+		}
+		n++
+	}
+	b.ReportMetric(float64(time.Since(start).Milliseconds())/float64(n), "drawn-ms")
+	b.ReportMetric(0, "ns/op")
+}

@@ -42,7 +42,12 @@ make the same. An .amlignore in the directory replaces its .gitignore files.`,
 				if s.Excluded == nil {
 					s.Excluded = []snapshot.Exclusion{}
 				}
-				return a.printJSON(map[string]any{"id": s.ID, "files": s.Files, "bytes": s.Bytes, "excluded": s.Excluded})
+				return a.printJSON(struct {
+					ID       string               `json:"id"`
+					Files    []snapshot.File      `json:"files"`
+					Bytes    int64                `json:"bytes"`
+					Excluded []snapshot.Exclusion `json:"excluded"`
+				}{s.ID, s.Files, s.Bytes, s.Excluded})
 			}
 			for _, f := range s.Files {
 				fmt.Fprintln(a.out, f.Path)

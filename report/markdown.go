@@ -60,7 +60,7 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 	}
 	b.WriteString("### " + Icon(r.Run.Status()) + " " + Escape(r.Name) + " · " + Escape(r.Title()))
 	if m, ok := r.Headline(); ok && r.Run.Status() == history.Completed {
-		if before, ok := r.before(m.Key); ok {
+		if before, ok := r.before(m.Key); ok && before != float64(m.Value) {
 			b.WriteString(" " + strings.SplitN(Change(float64(m.Value), before), " (", 2)[0])
 		}
 	}

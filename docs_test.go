@@ -1,0 +1,96 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/job"
+)
+
+var block = regexp.MustCompile("(?ms)^```(sh|yaml)\n(.*?)^```")
+
+// TestDocs runs every example of the README and of docs: each page's yaml blocks
+// become the files that they name, and its sh blocks run one after the other, in a
+// repository that holds the Iris example.
+func TestDocs(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "aml-train")
+	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
+	require.NoError(t, err, string(out))
+	pages, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	examples := 0
+	for _, page := range append(pages, "README.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		dir := t.TempDir()
+		require.NoError(t, os.CopyFS(dir, os.DirFS("examples/iris")))
+		require.NoError(t, os.Remove(filepath.Join(dir, "job.yml")))
+		sh := func(script string) {
+			cmd := exec.Command("bash", "-euc", script)
+			cmd.Dir = dir
+			cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"), "HOME="+t.TempDir(), "GITHUB_ACTIONS=",
+				"GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b")
+			out, err := cmd.CombinedOutput()
+			require.NoError(t, err, "%s:\n%s\n%s", page, script, out)
+		}
+		sh("git init -q -b main && git add -A && git commit -q -m first")
+		for _, m := range block.FindAllStringSubmatch(string(text), -1) {
+			examples++
+			head, body, _ := strings.Cut(m[2], "\n")
+			switch name, file := strings.CutPrefix(head, "# file: "); {
+			case m[1] == "sh":
+				sh(m[2])
+			case file:
+				require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(body), 0o644))
+				if !strings.HasPrefix(name, ".") {
+					_, err := job.Load(filepath.Join(dir, name), job.Options{})
+					require.NoError(t, err)
+				}
+			default:
+				same, ok := strings.CutPrefix(head, "# same as: ")
+				require.True(t, ok, "%s: a yaml block that names no file:\n%s", page, m[2])
+				want, err := os.ReadFile(same)
+				require.NoError(t, err)
+				require.Equal(t, string(want), body)
+			}
+		}
+	}
+	require.Greater(t, examples, 15)
+}
+
+// TestExamples runs the examples as they are shipped.
+func TestExamples(t *testing.T) {
+	for _, dir := range []string{"examples/iris", "examples/iris-mlflow"} {
+		_, err := job.Load(filepath.Join(dir, "job.yml"), job.Options{})
+		require.NoError(t, err)
+	}
+	a, err := os.ReadFile("examples/iris/iris.csv")
+	require.NoError(t, err)
+	b, err := os.ReadFile("examples/iris-mlflow/iris.csv")
+	require.NoError(t, err)
+	require.Equal(t, string(a), string(b))
+	require.Equal(t, 151, strings.Count(string(a), "\n"))
+}
+
+// TestLinks follows every relative link of the documentation.
+func TestLinks(t *testing.T) {
+	pages, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	link := regexp.MustCompile(`\]\(\s*([^)#\s]+)`)
+	for _, page := range append(pages, "README.md") {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if !strings.Contains(m[1], "://") {
+				_, err := os.Stat(filepath.Join(filepath.Dir(page), m[1]))
+				require.NoError(t, err, page)
+			}
+		}
+	}
+}

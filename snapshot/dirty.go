@@ -35,30 +35,29 @@ func Dirty(ctx context.Context, dir string) (bool, error) {
 	if err := w.walk(); err != nil {
 		return false, err
 	}
-	return w.dirty()
+	return w.dirty("")
 }
 
-func (w *walker) dirty() (bool, error) {
+// dirty compares the files that were walked with the index, and the index with
+// the commit. id is the id of their tree where it is known: for a clean directory
+// it is the index's too.
+func (w *walker) dirty(id string) (bool, error) {
 	if w.untracked.Load() {
 		return true, nil
 	}
-	s, seen := w.scope, int64(0)
-	var index []File
-	for p, e := range s.tracked {
-		if w.in != "" {
-			rest, ok := strings.CutPrefix(p, w.in+"/")
-			if !ok {
-				continue
-			}
-			p = rest
+	seen, tracked, plain := 0, 0, id != ""
+	for p, e := range w.scope.tracked {
+		if w.in != "" && !strings.HasPrefix(p, w.in+"/") {
+			continue
 		}
 		if e.Stage != 0 || e.IntentToAdd {
 			return true, nil
 		}
 		if e.Mode == filemode.Submodule || e.SkipWorktree {
 			seen++
+			plain = false
 		}
-		index = append(index, File{Path: p, Mode: e.Mode, OID: e.Hash.String()})
+		tracked++
 	}
 	for i := range w.files {
 		f := &w.files[i]
@@ -66,6 +65,7 @@ func (w *walker) dirty() (bool, error) {
 			continue
 		}
 		seen++
+		plain = plain && f.OID == f.tracked.Hash.String()
 		if f.clean {
 			continue
 		}
@@ -76,12 +76,31 @@ func (w *walker) dirty() (bool, error) {
 			return true, err
 		}
 	}
-	if seen < int64(len(index)) {
+	if seen < tracked {
 		return true, nil // a tracked file is gone
 	}
-	sort.Slice(index, func(i, j int) bool { return index[i].Path < index[j].Path })
+	if !plain {
+		id = w.indexTree()
+	}
 	head, err := w.headTree()
-	return head != treeID(index), err
+	return head != id, err
+}
+
+// indexTree returns the id of the source directory's tree in the index.
+func (w *walker) indexTree() string {
+	var files []File
+	for p, e := range w.scope.tracked {
+		if w.in != "" {
+			rest, ok := strings.CutPrefix(p, w.in+"/")
+			if !ok {
+				continue
+			}
+			p = rest
+		}
+		files = append(files, File{Path: p, Mode: e.Mode, OID: e.Hash.String()})
+	}
+	sort.Slice(files, func(i, j int) bool { return files[i].Path < files[j].Path })
+	return treeID(files)
 }
 
 // sameContent tells whether a tracked file holds what the index does. Where

@@ -141,7 +141,7 @@ func Take(ctx context.Context, dir string, o Options) (*Snapshot, error) {
 	case w.aml:
 		s.Dirty, err = Dirty(ctx, abs)
 	case w.scope.repo != nil:
-		s.Dirty, err = w.dirty()
+		s.Dirty, err = w.dirty(s.ID)
 	}
 	return s, err
 }

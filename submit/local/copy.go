@@ -15,18 +15,20 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/snapshot"
 )
 
 // materialise writes the files of a snapshot below dir, in parallel, but for those
 // that are right already. What is written is what was hashed: a file that has
-// changed since is an error.
-func materialise(ctx context.Context, s *snapshot.Snapshot, dir string, right map[string]bool) error {
+// changed since is an error. The list says what each file then is.
+func materialise(ctx context.Context, s *snapshot.Snapshot, dir string, right map[string]bool) ([]copied, error) {
+	list := make([]copied, len(s.Files))
 	made := map[string]bool{".": true}
 	for i := range s.Files {
 		if parent := filepath.Dir(filepath.FromSlash(s.Files[i].Path)); !made[parent] {
 			if err := os.MkdirAll(filepath.Join(dir, parent), 0o755); err != nil {
-				return err
+				return nil, err
 			}
 			for p := parent; !made[p]; p = filepath.Dir(p) {
 				made[p] = true
@@ -42,17 +44,22 @@ func materialise(ctx context.Context, s *snapshot.Snapshot, dir string, right ma
 				if i >= len(s.Files) {
 					return nil
 				}
-				if right[s.Files[i].Path] {
-					continue
+				f := &s.Files[i]
+				if _, ok := right[f.Path]; !ok {
+					if err := copyFile(s, f, dir); err != nil {
+						return err
+					}
 				}
-				if err := copyFile(s, &s.Files[i], dir); err != nil {
+				info, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(f.Path)))
+				if err != nil {
 					return err
 				}
+				list[i] = copied{f.Path, f.OID, uint32(f.Mode), filestat.Of(info)}
 			}
 			return ctx.Err()
 		})
 	}
-	return g.Wait()
+	return list, g.Wait()
 }
 
 func copyFile(s *snapshot.Snapshot, f *snapshot.File, dir string) error {

@@ -235,11 +235,12 @@ func (t *Target) stage(ctx context.Context, s *snapshot.Snapshot) (string, error
 		err = os.Mkdir(work, 0o755)
 	} else {
 		right := t.takeSpare(dir, s)
+		var list []copied
 		if err = os.MkdirAll(work, 0o755); err == nil {
-			err = materialise(ctx, s, work, right)
+			list, err = materialise(ctx, s, work, right)
 		}
 		if err == nil {
-			err = record(dir, s)
+			err = record(dir, list)
 		}
 	}
 	if err != nil {

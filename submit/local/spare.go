@@ -33,17 +33,8 @@ type copied struct {
 
 func (t *Target) spare() string { return filepath.Join(t.Store.Home, "runs", spareDir) }
 
-// record lists the files of a fresh copy in the folder dir.
-func record(dir string, s *snapshot.Snapshot) error {
-	list := make([]copied, 0, len(s.Files))
-	for i := range s.Files {
-		f := &s.Files[i]
-		info, err := os.Lstat(filepath.Join(dir, workDir, filepath.FromSlash(f.Path)))
-		if err != nil {
-			return err
-		}
-		list = append(list, copied{f.Path, f.OID, uint32(f.Mode), filestat.Of(info)})
-	}
+// record keeps the list of the files of a copy in the folder dir.
+func record(dir string, list []copied) error {
 	w, err := os.Create(filepath.Join(dir, spareList))
 	if err != nil {
 		return err

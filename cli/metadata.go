@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"sort"
 
@@ -18,7 +19,7 @@ func (a *app) metadata() *cobra.Command {
 		Example: "  aml-train metadata --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir := first(firstArg(args), ".")
+			dir := cmp.Or(firstArg(args), ".")
 			info, err := gitmeta.Read(dir, a.getenv)
 			if err != nil {
 				return usageError{err}

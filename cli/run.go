@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,7 +136,7 @@ func (a *app) start(ctx context.Context, file string, f jobFlags, attached bool)
 	s := submit.Submission{Job: j, Attached: attached}
 	source := j.SourceDirectory()
 	begin := time.Now()
-	if s.Git, err = gitmeta.Read(first(source, j.Dir), a.getenv); err != nil {
+	if s.Git, err = gitmeta.Read(cmp.Or(source, j.Dir), a.getenv); err != nil {
 		return nil, nil, usageError{err}
 	}
 	if source != "" {
@@ -226,15 +227,6 @@ func (a *app) follow(ctx context.Context, target submit.Target, run *history.Run
 		return err
 	}
 	return a.report(context.WithoutCancel(ctx), ended, markdown)
-}
-
-func first(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }
 
 func oneLine(s string) string {

@@ -237,7 +237,7 @@ func (a *app) report(ctx context.Context, run *history.Run, markdown string) err
 	fmt.Fprint(human, "\n", r.Terminal(width, color))
 	if markdown != "" {
 		if err := a.writeMarkdown(r, markdown); err != nil {
-			return err
+			a.say("aml-train: the report could not be written: %v", err) // the run is what it is
 		}
 	}
 	if a.json {

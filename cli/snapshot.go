@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ make the same. An .amlignore in the directory replaces its .gitignore files.`,
 		Example: "  aml-train snapshot src\n  aml-train snapshot --why data/train.csv",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir := first(firstArg(args), ".")
+			dir := cmp.Or(firstArg(args), ".")
 			if why != "" {
 				return a.why(dir, why)
 			}

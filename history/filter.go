@@ -247,6 +247,21 @@ func (c condition) compare(column string, numeric bool) (string, []any, error) {
 	return column + " " + c.op + " ?", []any{c.value}, nil
 }
 
+// exists returns the SQL of a comparison with a value of an entity table: one that
+// holds a row for each key. from is the table as x, and how its rows belong to the
+// outer row.
+func (c condition) exists(from, key, value string, numeric bool) (string, []any, error) {
+	row := "EXISTS (SELECT 1 FROM " + from + " AND x." + key + " = ?"
+	switch c.op {
+	case "IS NULL":
+		return "NOT " + row + ")", []any{c.key}, nil
+	case "IS NOT NULL":
+		return row + ")", []any{c.key}, nil
+	}
+	sql, args, err := c.compare("x."+value, numeric)
+	return row + " AND " + sql + ")", append([]any{c.key}, args...), err
+}
+
 // Columns of the runs table by the names of MLflow's attributes
 // (mlflow/entities/run_info.py, searchable and orderable attributes).
 var runAttributes = map[string]string{
@@ -303,24 +318,17 @@ func runQuery(q Query) (where, order string, args []any, err error) {
 		case "dataset":
 			sql, with, err = datasetCondition(c)
 		default:
-			table := entityTables[c.entity]
-			exists := "EXISTS (SELECT 1 FROM " + table + " x WHERE x.run_uuid = r.run_uuid AND x.key = ?"
-			switch c.op {
-			case "IS NULL":
-				sql, with = "NOT "+exists+")", []any{c.key}
-			case "IS NOT NULL":
-				sql, with = exists+")", []any{c.key}
-			default:
-				sql, with, err = c.compare("x.value", c.entity == "metric")
-				switch { // NaN, a zero with a flag in the schema, differs from everything
-				case c.entity != "metric":
-				case c.op == "!=":
-					sql = "(" + sql + " OR x.is_nan = 1)"
-				default:
-					sql += " AND x.is_nan = 0"
-				}
-				sql, with = exists+" AND "+sql+")", append([]any{c.key}, with...)
+			// The schema holds NaN as a zero with a flag; it differs from every number.
+			from := entityTables[c.entity] + " x WHERE x.run_uuid = r.run_uuid"
+			if c.entity == "metric" && c.op == "!=" {
+				sql, with, err = c.exists(from, "key", "value", true)
+				sql = strings.Replace(sql, "x.value != ?", "(x.value != ? OR x.is_nan = 1)", 1)
+				break
 			}
+			if c.entity == "metric" && c.value != "" {
+				from += " AND x.is_nan = 0"
+			}
+			sql, with, err = c.exists(from, "key", "value", c.entity == "metric")
 		}
 		if err != nil {
 			return "", "", nil, err
@@ -440,16 +448,7 @@ func experimentFilter(q Query) (string, []any, error) {
 			}
 			sql, with, err = c.compare(column, strings.HasSuffix(c.key, "_time"))
 		case "tag":
-			exists := "EXISTS (SELECT 1 FROM experiment_tags t WHERE t.experiment_id = experiments.experiment_id AND t.key = ?"
-			switch c.op {
-			case "IS NULL":
-				sql, with = "NOT "+exists+")", []any{c.key}
-			case "IS NOT NULL":
-				sql, with = exists+")", []any{c.key}
-			default:
-				sql, with, err = c.compare("t.value", false)
-				sql, with = exists+" AND "+sql+")", append([]any{c.key}, with...)
-			}
+			sql, with, err = c.exists("experiment_tags x WHERE x.experiment_id = experiments.experiment_id", "key", "value", false)
 		default:
 			err = invalid("Invalid entity type '%s' of experiments. Valid values are attribute and tag", c.entity)
 		}

@@ -60,30 +60,32 @@ func TestOpenWhatIsNoHistory(t *testing.T) {
 	require.ErrorContains(t, err, "move it away, and a new one is started")
 }
 
-// Two processes create and use one history at the same time.
+// Several processes create and use one history at the same time.
 func TestTogether(t *testing.T) {
-	home := t.TempDir()
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			s, err := Open(home)
-			if !errorFree(t, err) {
-				return
-			}
-			defer s.Close()
-			r := newRun(t, s, fmt.Sprint("run-", i))
-			for step := range 20 {
-				errorFree(t, s.LogBatch(ctx, r.Info.RunID, []Metric{{Key: "loss", Value: 1, Step: Int(step)}}, nil, nil))
-			}
-		})
+	for range 10 {
+		home := t.TempDir()
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				s, err := Open(home)
+				if !errorFree(t, err) {
+					return
+				}
+				defer s.Close()
+				r := newRun(t, s, fmt.Sprint("run-", i))
+				for step := range 5 {
+					errorFree(t, s.LogBatch(ctx, r.Info.RunID, []Metric{{Key: "loss", Value: 1, Step: Int(step)}}, nil, nil))
+				}
+			})
+		}
+		wg.Wait()
+		s, err := Open(home)
+		require.NoError(t, err)
+		n, err := s.CountRuns(ctx, "run-")
+		require.NoError(t, err)
+		require.Equal(t, 8, n)
+		require.NoError(t, s.Close())
 	}
-	wg.Wait()
-	s, err := Open(home)
-	require.NoError(t, err)
-	defer s.Close()
-	n, err := s.CountRuns(ctx, "run-")
-	require.NoError(t, err)
-	require.Equal(t, 8, n)
 }
 
 func errorFree(t *testing.T, err error) bool {
@@ -357,6 +359,9 @@ func TestServerAnswers(t *testing.T) {
 		{"GET", "experiments/get?experiment_id=x", "", 404, codeNotFound},
 		{"GET", "metrics/get-history?run_id=a&metric_key=m", "", 200, `"value":"NaN"`},
 		{"GET", "logged-models/m-0", "", 404, codeNotFound},
+		{"POST", "runs/set-tag", `{"run_id": "a", "key": "aml-train.status", "value": "Completed"}`, 400, codeInvalid},
+		{"POST", "runs/log-batch", `{"run_id": "a", "tags": [{"key": "aml-train.error", "value": "x"}]}`, 400, codeInvalid},
+		{"POST", "runs/delete-tag", `{"run_id": "a", "key": "aml-train.target"}`, 400, codeInvalid},
 		{"POST", "logged-models", `{"experiment_id": "0", "name": "a/b"}`, 400, codeInvalid},
 	} {
 		code, text := get(t, test.method, api+test.call, test.body)

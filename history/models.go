@@ -174,12 +174,11 @@ func (s *Store) searchModels(ctx context.Context, q Query) ([]*LoggedModel, stri
 		if !ok {
 			return nil, "", invalid("Invalid filter on %s '%s' of logged models", c.entity, c.key)
 		}
-		sql, with, err := c.compare("x."+t[2], c.entity == "metric")
+		sql, with, err := c.exists(t[0]+" x WHERE x.model_id = logged_models.model_id", t[1], t[2], c.entity == "metric")
 		if err != nil {
 			return nil, "", err
 		}
-		where += " AND EXISTS (SELECT 1 FROM " + t[0] + " x WHERE x.model_id = logged_models.model_id AND x." + t[1] + " = ? AND " + sql + ")"
-		args = append(append(args, c.key), with...)
+		where, args = where+" AND "+sql, append(args, with...)
 	}
 	offset, limit, err := q.page(100, 1000)
 	if err != nil {

@@ -265,6 +265,13 @@ func (v *Server) call(r *http.Request, name string) (any, error) {
 	if id, ok := strings.CutPrefix(name, "logged-models"); ok {
 		return v.model(r, q, strings.Split(strings.Trim(id, "/"), "/"))
 	}
+	if r.Method == http.MethodPost {
+		for _, t := range append(q.Tags, KeyValue{Key: q.Key}) {
+			if strings.HasPrefix(t.Key, reserved) {
+				return nil, invalid("Invalid tag or metric name: '%s'. Names that start with %s are aml-train's own", t.Key, reserved)
+			}
+		}
+	}
 	switch r.Method + " " + name {
 	case "POST experiments/create":
 		location := q.Location

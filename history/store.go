@@ -61,7 +61,14 @@ func Open(home string) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{Home: home, db: db}
-	if err := s.migrate(); err != nil {
+	// Two processes that turn the log on in a new file at once wait for each other
+	// no matter what busy_timeout says.
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if err = s.migrate(); !busy(err) || time.Now().After(end) {
+			break
+		}
+	}
+	if err != nil {
 		db.Close()
 		return nil, fmt.Errorf("run history %s: %w", file, explain(err))
 	}
@@ -79,6 +86,11 @@ func OpenExisting(home string) (*Store, error) {
 
 // Close releases the database.
 func (s *Store) Close() error { return s.db.Close() }
+
+func busy(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
+}
 
 func explain(err error) error {
 	var e *sqlite.Error
@@ -402,6 +414,11 @@ func (s *Store) CreateRun(ctx context.Context, n NewRun) (*Run, error) {
 	}
 	if n.Status == "" {
 		n.Status = mlflowRunning
+	}
+	for _, t := range n.Tags {
+		if err := checkTag(t); err != nil {
+			return nil, err
+		}
 	}
 	tags := append([]KeyValue{{TagDisplayName, name}}, n.Tags...)
 	uri := strings.TrimSuffix(e.Location, "/") + "/" + path.Join(id, "artifacts")

@@ -283,6 +283,10 @@ func (s Status) mlflow() string {
 	return mlflowRunning
 }
 
+// reserved starts the names of tags that no client sets: what a script did to the
+// status of its own run would be believed.
+const reserved = "aml-train."
+
 // Tags that this program keeps on a run.
 const (
 	TagStatus      = "aml-train.status"       // a Status; MLflow has only five of its own

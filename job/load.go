@@ -321,6 +321,9 @@ func (d *document) check(j *Job, o Options) {
 			d.flagProblem("%s", ref.problem)
 		}
 	}
+	if script := scriptOf(j.Command); script != "" && j.Code == "" {
+		report("command", "the command starts %s, but without code no file travels; add the source directory, such as \"code: .\"", script)
+	}
 	if source := j.SourceDirectory(); source != "" {
 		info, err := os.Stat(source)
 		switch {

@@ -72,6 +72,9 @@ func open(path, shown string) (*document, *value) {
 	d := &document{file: shown, anchors: map[string]*value{}}
 	info, err := os.Stat(path)
 	switch {
+	case strings.HasSuffix(path, ".py"):
+		d.report(0, 0, "is a script, not a job file; run it with --script %s", shown)
+		return d, nil
 	case errors.Is(err, os.ErrNotExist):
 		d.report(0, 0, "no such file")
 		return d, nil

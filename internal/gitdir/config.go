@@ -2,6 +2,7 @@ package gitdir
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -77,7 +78,7 @@ func readConfig(r *Repo) (Config, error) {
 	var c Config
 	var paths []string
 	if os.Getenv("GIT_CONFIG_NOSYSTEM") == "" {
-		paths = append(paths, first(os.Getenv("GIT_CONFIG_SYSTEM"), "/etc/gitconfig"))
+		paths = append(paths, cmp.Or(os.Getenv("GIT_CONFIG_SYSTEM"), "/etc/gitconfig"))
 	}
 	if global := os.Getenv("GIT_CONFIG_GLOBAL"); global != "" {
 		paths = append(paths, global)
@@ -133,13 +134,4 @@ func (c *Config) add(path string, depth int) error {
 	}
 	c.files = append(c.files, f)
 	return nil
-}
-
-func first(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }

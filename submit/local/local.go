@@ -173,9 +173,9 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fail(err)
 	}
-	lock, err := tryLock(filepath.Join(dir, lockFile))
-	if err != nil || lock == nil {
-		return fail(fmt.Errorf("the lock of the run cannot be had: %v", err))
+	lock, err := waitLock(ctx, filepath.Join(dir, lockFile))
+	if err != nil {
+		return fail(err)
 	}
 	defer lock.Close()
 	p := plan{
@@ -275,7 +275,11 @@ func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run,
 		return nil, err
 	}
 	user := currentUser()
-	tags := []history.KeyValue{
+	var tags []history.KeyValue
+	for name, value := range j.Tags {
+		tags = append(tags, history.KeyValue{Key: name, Value: value})
+	}
+	tags = append(tags, []history.KeyValue{ // after the job's own, so that these hold
 		{Key: history.TagStatus, Value: string(history.Preparing)},
 		{Key: history.TagUser, Value: user},
 		{Key: "mlflow.source.type", Value: "JOB"},
@@ -283,14 +287,11 @@ func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run,
 		{Key: history.TagEnvironment, Value: job.UserManaged},
 		{Key: history.TagJob, Value: j.Digest()},
 		{Key: history.TagCommand, Value: clip(readable(j))},
-	}
+	}...)
 	add := func(key, value string) {
 		if value != "" {
-			tags = append(tags, history.KeyValue{Key: key, Value: value})
+			tags = append(tags, history.KeyValue{Key: key, Value: clip(value)})
 		}
-	}
-	for name, value := range j.Tags {
-		add(name, value)
 	}
 	for name, value := range s.Git.Properties() {
 		add(name, value)
@@ -331,6 +332,10 @@ func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run,
 			Start: time.Now(), Status: "SCHEDULED", Tags: tags})
 		if errors.Is(err, history.ErrRunExists) {
 			continue
+		}
+		var refused *history.Error
+		if errors.As(err, &refused) {
+			err = &submit.Refusal{Reason: refused.Message}
 		}
 		return run, err
 	}
@@ -442,15 +447,38 @@ func (t *Target) cancel(ctx context.Context, id, reason string) error {
 	return nil
 }
 
-// alive tells whether a supervisor holds the run's lock. Where none does, the
-// lock is returned, to be closed.
-func (t *Target) alive(run string) (bool, *os.File) {
+// supervised tells whether a supervisor holds the run's lock. Where none does, the
+// lock is returned, to be closed; it is nil where the run's folder is gone.
+func (t *Target) supervised(run string) (bool, *os.File) {
 	name := filepath.Join(t.runDir(run), lockFile)
 	if _, err := os.Stat(name); err != nil {
 		return false, nil
 	}
 	lock, err := tryLock(name)
 	return err == nil && lock == nil, lock
+}
+
+// starting tells whether Submit is still about to start the supervisor of a run:
+// the plan is the last thing that it writes. A minute later it has been killed.
+func (t *Target) starting(run *history.Run) bool {
+	_, err := os.Stat(filepath.Join(t.runDir(run.Info.RunID), planFile))
+	return err != nil && time.Since(run.Started()) < time.Minute
+}
+
+// waitLock takes a lock that others hold for moments only: whoever looks at the
+// run tries it.
+func waitLock(ctx context.Context, name string) (*os.File, error) {
+	for {
+		lock, err := tryLock(name)
+		if lock != nil || err != nil {
+			return lock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // Reconcile ends the runs whose supervisor is gone without having done so: the
@@ -460,20 +488,7 @@ func (t *Target) Reconcile(ctx context.Context) error {
 	runs, err := t.Store.Unfinished(ctx, job.Local)
 	var all error
 	for _, id := range runs {
-		alive, lock := t.alive(id)
-		if alive {
-			continue
-		}
-		if lock == nil {
-			// Submit makes the folder of a run just after the run.
-			if run, err := t.Store.Run(ctx, id); err != nil || time.Since(run.Started()) < time.Minute {
-				continue
-			}
-		}
-		all = errors.Join(all, t.interrupted(ctx, id))
-		if lock != nil {
-			lock.Close()
-		}
+		all = errors.Join(all, t.settle(ctx, id))
 	}
 	// What a killed Submit left of its copy.
 	left, _ := filepath.Glob(filepath.Join(t.Store.Home, "runs", staging+"*"))
@@ -485,16 +500,25 @@ func (t *Target) Reconcile(ctx context.Context) error {
 	return errors.Join(err, all)
 }
 
-func (t *Target) interrupted(ctx context.Context, id string) error {
+// settle ends a run that has no supervisor any more; one that has, or is about to
+// get one, it leaves alone.
+func (t *Target) settle(ctx context.Context, id string) error {
+	held, lock := t.supervised(id)
+	if lock != nil {
+		defer lock.Close()
+	}
+	if held {
+		return nil
+	}
 	run, err := t.Store.Run(ctx, id)
-	if err != nil {
-		t.remove(id)
-		return nil
+	if err != nil || run.Status().Terminal() || t.starting(run) {
+		return err
 	}
-	if run.Status().Terminal() {
-		t.remove(id)
-		return nil
-	}
+	return t.interrupted(ctx, id)
+}
+
+func (t *Target) interrupted(ctx context.Context, id string) error {
+	killMarked(marker(t.runDir(id)))
 	p, err := t.readPlan(id)
 	var warnings []string
 	if err == nil {
@@ -511,6 +535,11 @@ func (t *Target) interrupted(ctx context.Context, id string) error {
 	t.remove(id)
 	return nil
 }
+
+// marker is the environment variable by which the processes of a run are known:
+// when its supervisor is killed, the kernel takes the command along, but not what
+// the command had started.
+func marker(runDir string) string { return "AML_TRAIN_RUN_DIR=" + runDir }
 
 func (t *Target) readPlan(run string) (*plan, error) {
 	text, err := os.ReadFile(filepath.Join(t.runDir(run), planFile))
@@ -562,23 +591,24 @@ func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.
 		return err
 	}
 	for wait := 5 * time.Millisecond; ; wait = min(wait*5/4, 100*time.Millisecond) {
-		alive, lock := t.alive(id)
-		if !alive {
+		held, lock := t.supervised(id)
+		if lock != nil {
+			lock.Close()
+		}
+		if !held {
 			// The supervisor records the end before it lets go of the lock.
-			if lock != nil {
-				err = t.interrupted(ctx, id)
-				lock.Close()
-			}
-			if derr := drain(); derr != nil {
-				return nil, derr
-			}
-			if err != nil {
+			if err := t.settle(ctx, id); err != nil {
 				return nil, err
 			}
-			return t.Store.Run(ctx, id)
+			if run, err = t.Store.Run(ctx, id); err != nil {
+				return nil, err
+			}
 		}
 		if err := drain(); err != nil {
 			return nil, err
+		}
+		if !held && run.Status().Terminal() {
+			return run, nil
 		}
 		select {
 		case <-ctx.Done():

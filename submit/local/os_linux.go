@@ -35,6 +35,23 @@ func startAndWait(cmd *exec.Cmd, started, done chan<- error) {
 	}
 }
 
+// killMarked kills every process that has the variable in its environment.
+func killMarked(variable string) {
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		env, _ := os.ReadFile("/proc/" + e.Name() + "/environ")
+		for kv := range bytes.SplitSeq(env, []byte{0}) {
+			if string(kv) == variable {
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	}
+}
+
 func children() []int {
 	var out []int
 	tasks, _ := os.ReadDir("/proc/self/task")

@@ -10,6 +10,7 @@ import (
 func adoptOrphans()     {}
 func hasChildren() bool { return false }
 func killOrphans()      {}
+func killMarked(string) {}
 
 // group puts the command into a process group of its own.
 func group(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }

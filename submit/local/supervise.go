@@ -34,15 +34,9 @@ type outcome struct {
 // Submit starts, with lock the file that Submit handed over.
 func (t *Target) Supervise(ctx context.Context, run string, lock *os.File) error {
 	if lock == nil { // where a lock cannot be handed over, it is free by now or soon
-		for {
-			l, err := tryLock(filepath.Join(t.runDir(run), lockFile))
-			if err != nil {
-				return err
-			}
-			if lock = l; l != nil {
-				break
-			}
-			time.Sleep(5 * time.Millisecond)
+		var err error
+		if lock, err = waitLock(ctx, filepath.Join(t.runDir(run), lockFile)); err != nil {
+			return err
 		}
 	}
 	defer lock.Close()
@@ -323,7 +317,7 @@ func fetch(ctx context.Context, address, name string) error {
 
 // private are variables that are this program's own business in a workflow, and
 // no training script's.
-var private = []string{"INPUT_", "ACTIONS_ID_TOKEN_REQUEST_", "ACTIONS_RUNTIME_TOKEN=", "AML_TRAIN_HOME=",
+var private = []string{"INPUT_", "ACTIONS_ID_TOKEN_REQUEST_", "ACTIONS_RUNTIME_TOKEN=", "AML_TRAIN_HOME=", "AML_TRAIN_RUN_DIR=",
 	"MLFLOW_TRACKING_USERNAME=", "MLFLOW_TRACKING_PASSWORD=", "MLFLOW_REGISTRY_URI="}
 
 // environment is what the command runs with: this process's own variables, what
@@ -363,7 +357,7 @@ next:
 	for name, value := range p.Env {
 		env[name] = value
 	}
-	out := make([]string, 0, len(env))
+	out := append(make([]string, 0, len(env)+1), marker(t.runDir(p.Run)))
 	for name, value := range env {
 		out = append(out, name+"="+value)
 	}

@@ -59,7 +59,14 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			}
 			return nil
 		},
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return parts.Root(t), nil
+			}
+			return false, fmt.Errorf("no condition %q", name)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"smalldisk":   smallDisk,
 			"eventually":  eventually,
 			"repo":        repo,
 			"https":       https,
@@ -103,6 +110,14 @@ func repo(ts *testscript.TestScript, neg bool, args []string) {
 	for _, line := range []string{"git init -q -b main", "git add -A", "git commit -q -m first"} {
 		ts.Check(ts.Exec("git", strings.Fields(line)[1:]...))
 	}
+}
+
+// smalldisk DIR SIZE mounts a file system of that size, until the script ends.
+func smallDisk(ts *testscript.TestScript, neg bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o755))
+	ts.Check(ts.Exec("mount", "-t", "tmpfs", "-o", "size="+args[1], "tmpfs", dir))
+	ts.Defer(func() { exec.Command("umount", "-l", dir).Run() })
 }
 
 // https serves the current folder over TLS, on loopback, until the script ends:

@@ -187,7 +187,10 @@ func (a *app) openStore(ctx context.Context, create bool) (*history.Store, error
 	if a.store, err = open(home); err != nil || a.store == nil {
 		return nil, err
 	}
-	return a.store, a.local("").Reconcile(ctx)
+	if err := a.local("").Reconcile(ctx); err != nil {
+		a.say("aml-train: a run that was interrupted could not be ended: %v", err) // what there is can be read all the same
+	}
+	return a.store, nil
 }
 
 // local is the target that is this machine.

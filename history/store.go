@@ -98,8 +98,8 @@ func explain(err error) error {
 		switch e.Code() & 0xff {
 		case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
 			return fmt.Errorf("%w; the file is damaged: move it away, and a new one is started", err)
-		case sqlite3.SQLITE_FULL:
-			return fmt.Errorf("%w; the disk is full", err)
+		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR:
+			return fmt.Errorf("the run history cannot be written, because the disk or the quota is full; make room and run the command again: %w", err)
 		}
 	}
 	return err
@@ -137,9 +137,9 @@ func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
 	}
 	defer tx.Rollback()
 	if err := f(tx); err != nil {
-		return err
+		return explain(err)
 	}
-	return tx.Commit()
+	return explain(tx.Commit())
 }
 
 // location is the file: URL of an experiment's artifacts, as MLflow's own server

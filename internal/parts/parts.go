@@ -35,16 +35,30 @@ func Program(t testing.TB, name string) string {
 	return path
 }
 
+// Root tells whether the test may mount a file system. Where it may not, the part
+// of the test that needs it is named.
+func Root(t testing.TB) bool {
+	if os.Geteuid() == 0 || os.Getenv("CI") == "true" {
+		return true
+	}
+	note(t, "the right to mount a file system (root)")
+	return false
+}
+
 func missing(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("%s: missing on this machine", what)
 	}
+	note(t, what)
+	t.Skipf("%s: missing on this machine", what)
+}
+
+func note(t testing.TB, what string) {
 	if list := os.Getenv("AML_TRAIN_TEST_SKIPPED"); list != "" {
 		if f, err := os.OpenFile(list, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644); err == nil {
 			fmt.Fprintf(f, "%s: %s\n", t.Name(), what)
 			f.Close()
 		}
 	}
-	t.Skipf("%s: missing on this machine", what)
 }

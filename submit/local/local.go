@@ -10,6 +10,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,6 +57,7 @@ const (
 	inputsDir  = "inputs"
 	toolsDir   = "bin"            // "python", where it is not on PATH under that name
 	ownLog     = "supervisor.log" // what goes wrong outside the command
+	reserve    = "reserve"        // room on the disk for recording the end, should the command fill it
 )
 
 // ConsoleLog is where the console output lies among a run's artifacts.
@@ -198,6 +200,9 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	}
 	if s.Snapshot != nil {
 		os.Rename(filepath.Join(staged, spareList), filepath.Join(dir, spareList))
+	}
+	if err := os.WriteFile(filepath.Join(dir, reserve), bytes.Repeat([]byte("reserve\n"), 64<<10), 0o600); err != nil {
+		return fail(err)
 	}
 	console := filepath.Join(p.Artifacts, filepath.FromSlash(ConsoleLog))
 	if err := os.MkdirAll(filepath.Dir(console), 0o755); err != nil {

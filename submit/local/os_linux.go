@@ -35,6 +35,11 @@ func startAndWait(cmd *exec.Cmd, started, done chan<- error) {
 	}
 }
 
+// preallocate reserves the first bytes of a file without making it longer.
+func preallocate(f *os.File, bytes int64) {
+	unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, bytes)
+}
+
 // killMarked kills every process that has the variable in its environment.
 func killMarked(variable string) {
 	entries, _ := os.ReadDir("/proc")

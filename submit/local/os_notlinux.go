@@ -3,6 +3,7 @@
 package local
 
 import (
+	"os"
 	"os/exec"
 	"syscall"
 )
@@ -11,6 +12,8 @@ func adoptOrphans()     {}
 func hasChildren() bool { return false }
 func killOrphans()      {}
 func killMarked(string) {}
+
+func preallocate(*os.File, int64) {}
 
 // group puts the command into a process group of its own.
 func group(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }

@@ -46,6 +46,8 @@ func shell(command string) *exec.Cmd {
 func adoptOrphans()     {}
 func killMarked(string) {}
 
+func preallocate(*os.File, int64) {}
+
 func group(*exec.Cmd) {}
 
 func startAndWait(cmd *exec.Cmd, started, done chan<- error) {

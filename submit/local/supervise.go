@@ -46,6 +46,7 @@ func (t *Target) Supervise(ctx context.Context, run string, lock *os.File) error
 	}
 	adoptOrphans()
 	end := t.run(ctx, p)
+	os.Remove(filepath.Join(t.runDir(run), reserve))
 	t.Store.SetStatus(ctx, run, history.Finalizing, "")
 	warnings := t.collect(ctx, p)
 	t.note(ctx, run, warnings)
@@ -89,6 +90,13 @@ func (t *Target) run(ctx context.Context, p *plan) outcome {
 		return outcome{history.Failed, err.Error()}
 	}
 	defer console.Close()
+	// Room for a traceback, should the command fill the disk.
+	preallocate(console, 256<<10)
+	defer func() {
+		if info, err := console.Stat(); err == nil {
+			console.Truncate(info.Size()) // gives back what was not needed
+		}
+	}()
 	env, err := t.environment(p, base, secret)
 	if err != nil {
 		return outcome{history.Failed, err.Error()}

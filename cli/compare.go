@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"sort"
 	"text/tabwriter"
 
@@ -76,8 +77,8 @@ func comparison(run, base *history.Run) any {
 		if had {
 			m.Base = history.Float(before)
 		}
-		if ok && had && finite(now-before) {
-			m.Change = now - before
+		if change := now - before; ok && had && !math.IsNaN(change) && !math.IsInf(change, 0) {
+			m.Change = change
 		}
 		metrics[name] = m
 	}

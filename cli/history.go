@@ -10,8 +10,6 @@ import (
 	"github.com/org/aml-train/history"
 )
 
-func openHome(home string) (*history.Store, error) { return history.Open(home) }
-
 func (a *app) history() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "history",

@@ -82,7 +82,12 @@ func (a *app) exit(err error) int {
 	case errors.As(err, &ended):
 		return exitRun
 	case errors.As(err, &problems):
-		fmt.Fprintln(a.err, problems.Error())
+		for _, p := range problems {
+			if p.File == "" {
+				p.Message = "aml-train: " + p.Message // of a flag; the others say which file they are of
+			}
+			fmt.Fprintln(a.err, p)
+		}
 		return exitUsage
 	}
 	fmt.Fprintln(a.err, "aml-train:", strings.ReplaceAll(err.Error(), "\n", "\n  "))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -262,6 +261,3 @@ func (a *app) writeMarkdown(r *report.Report, name string) error {
 	}
 	return nil
 }
-
-// finite tells a number that JSON has.
-func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/submit/local"
 )
 
@@ -17,7 +18,7 @@ func (a *app) supervise() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			lock := local.InheritedLock()
 			a.stop() // a signal to this process is meant: it ends, and the run is interrupted
-			store, err := openHome(a.getenv("AML_TRAIN_HOME"))
+			store, err := history.Open(a.getenv("AML_TRAIN_HOME"))
 			if err != nil {
 				return err
 			}

@@ -13,6 +13,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"github.com/org/aml-train/internal/gitdir"
 )
 
 // Dirty tells whether the source directory differs from the commit that is
@@ -57,6 +59,11 @@ func (w *walker) dirty(id string) (bool, error) {
 			seen++
 			plain = false
 		}
+		if e.Mode == filemode.Submodule {
+			if moved, err := w.moved(filepath.Join(w.scope.repo.Root, filepath.FromSlash(p)), e.Hash); moved || err != nil {
+				return moved, err
+			}
+		}
 		tracked++
 	}
 	for i := range w.files {
@@ -84,6 +91,23 @@ func (w *walker) dirty(id string) (bool, error) {
 	}
 	head, err := w.headTree()
 	return head != id, err
+}
+
+// moved tells whether a submodule differs from the commit that the index records.
+// One that is not checked out does not.
+func (w *walker) moved(dir string, want plumbing.Hash) (bool, error) {
+	found, err := gitdir.At(dir)
+	if err != nil || found == nil {
+		return false, err
+	}
+	repo, err := found.Open()
+	if err != nil {
+		return false, err
+	}
+	if head, err := repo.Head(); err != nil || head.Hash() != want {
+		return true, nil
+	}
+	return Dirty(context.WithoutCancel(w.ctx), dir)
 }
 
 // indexTree returns the id of the source directory's tree in the index.

@@ -171,6 +171,9 @@ func (w *walker) read(f folder) error {
 				if err != nil {
 					return err
 				}
+				if f.scope.tracked[f.in] == nil {
+					w.untracked.Store(true)
+				}
 				f = folder{scope: s, path: f.path, rules: s.rules}
 				if err := w.addSkipped(s, "", f.path); err != nil {
 					return err

@@ -1,0 +1,252 @@
+package snapshot
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func write(t *testing.T, dir string, files ...string) {
+	t.Helper()
+	for i := 0; i < len(files); i += 2 {
+		at := filepath.Join(dir, files[i])
+		require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
+		require.NoError(t, os.WriteFile(at, []byte(files[i+1]), 0o644))
+	}
+}
+
+func take(t *testing.T, dir string) *Snapshot {
+	t.Helper()
+	s, err := Take(context.Background(), dir, Options{})
+	require.NoError(t, err)
+	return s
+}
+
+func paths(s *Snapshot) string {
+	var out []string
+	for _, f := range s.Files {
+		out = append(out, f.Path)
+	}
+	return strings.Join(out, " ")
+}
+
+// plainTree is the id of a folder's files, every repository in it forgotten.
+func plainTree(t *testing.T, dir string) string {
+	t.Helper()
+	flat := filepath.Join(t.TempDir(), "flat")
+	require.NoError(t, os.CopyFS(flat, os.DirFS(dir)))
+	require.NoError(t, filepath.WalkDir(flat, func(p string, e os.DirEntry, err error) error {
+		if err == nil && e.Name() == ".git" {
+			require.NoError(t, os.RemoveAll(p))
+			if e.IsDir() {
+				return filepath.SkipDir
+			}
+		}
+		return err
+	}))
+	runGit(t, flat, "init", "-q")
+	runGit(t, flat, "add", "-A", "-f")
+	return runGit(t, flat, "write-tree")
+}
+
+// The files of a submodule and of a nested repository travel, by their own rules.
+func TestNestedRepositories(t *testing.T) {
+	isolate(t)
+	base := t.TempDir()
+	sub := filepath.Join(base, "sub")
+	write(t, sub, "lib.py", "1", ".gitignore", "*.log\n")
+	runGit(t, sub, "init", "-q")
+	runGit(t, sub, "add", "-A")
+	runGit(t, sub, "commit", "-q", "-m", "x")
+	top := filepath.Join(base, "top")
+	write(t, top, "train.py", "1", ".gitignore", "*.tmp\n")
+	runGit(t, top, "init", "-q")
+	runGit(t, top, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../sub", "vendor/lib")
+	runGit(t, top, "add", "-A")
+	runGit(t, top, "commit", "-q", "-m", "x")
+
+	s := take(t, top)
+	require.Equal(t, ".gitignore .gitmodules train.py vendor/lib/.gitignore vendor/lib/lib.py", paths(s))
+	require.Equal(t, plainTree(t, top), s.ID)
+	status := func() bool { return runGit(t, top, "status", "--porcelain") != "" }
+	require.False(t, s.Dirty)
+	require.False(t, status())
+
+	write(t, top, "vendor/lib/x.log", "ignored there", "vendor/lib/x.tmp", "ignored by the outer repository only")
+	s = take(t, top)
+	require.Equal(t, ".gitignore .gitmodules train.py vendor/lib/.gitignore vendor/lib/lib.py vendor/lib/x.tmp", paths(s))
+	require.True(t, s.Dirty)
+	require.True(t, status())
+	require.NoError(t, os.Remove(filepath.Join(top, "vendor/lib/x.tmp")))
+
+	runGit(t, filepath.Join(top, "vendor/lib"), "commit", "-q", "--allow-empty", "-m", "y")
+	require.True(t, take(t, top).Dirty, "the submodule is at another commit")
+	require.True(t, status())
+	runGit(t, filepath.Join(top, "vendor/lib"), "reset", "-q", "--hard", "HEAD~1")
+	require.False(t, take(t, top).Dirty)
+
+	nested := filepath.Join(top, "nested")
+	write(t, nested, "a.py", "1")
+	runGit(t, nested, "init", "-q")
+	runGit(t, nested, "add", "-A")
+	runGit(t, nested, "commit", "-q", "-m", "x")
+	s = take(t, top)
+	require.NotNil(t, s.Find("nested/a.py"))
+	require.True(t, s.Dirty)
+	require.True(t, status())
+}
+
+// What a sparse checkout leaves out belongs to the tree, and is read from the
+// object store.
+func TestSparseCheckout(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	write(t, dir, "in/a.py", "1", "out/b.py", "22", "out/.gitignore", "*.log\n", "c.py", "3")
+	runGit(t, dir, "init", "-q")
+	runGit(t, dir, "add", "-A")
+	runGit(t, dir, "commit", "-q", "-m", "x")
+	want := runGit(t, dir, "rev-parse", "HEAD^{tree}")
+	runGit(t, dir, "sparse-checkout", "set", "in")
+	require.NoFileExists(t, filepath.Join(dir, "out/b.py"))
+	s := take(t, dir)
+	require.Equal(t, want, s.ID)
+	require.False(t, s.Dirty)
+	r, err := s.Open(s.Find("out/b.py"))
+	require.NoError(t, err)
+	text, err := io.ReadAll(r)
+	require.NoError(t, err)
+	require.Equal(t, "22", string(text))
+}
+
+// With a content filter between the two, the id is that of the bytes on disk, and
+// a file that git calls unchanged is not dirty.
+func TestContentFilter(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	write(t, dir, ".gitattributes", "* text=auto eol=crlf\n", "a.txt", "1\r\n2\r\n")
+	runGit(t, dir, "init", "-q")
+	runGit(t, dir, "add", "-A")
+	runGit(t, dir, "commit", "-q", "-m", "x")
+	s := take(t, dir)
+	require.Equal(t, runGit(t, dir, "-c", "core.attributesFile=/dev/null", "hash-object", "--no-filters", "a.txt"), s.Find("a.txt").OID)
+	require.False(t, s.Dirty)
+	write(t, dir, "a.txt", "1\r\n3\r\n")
+	require.True(t, take(t, dir).Dirty)
+}
+
+// A file that is unchanged by its stat data is not read; one written in the same
+// instant as the index is.
+func TestIndexIsACache(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	write(t, dir, "a.py", "1", "b.py", "2")
+	runGit(t, dir, "init", "-q")
+	runGit(t, dir, "add", "-A")
+	s := take(t, dir)
+	want := s.ID
+	// The index is made younger than the files: nothing has to be read.
+	index := filepath.Join(dir, ".git", "index")
+	info, err := os.Stat(filepath.Join(dir, "b.py"))
+	require.NoError(t, err)
+	later := info.ModTime().Add(5e9)
+	require.NoError(t, os.Chtimes(index, later, later))
+	s = take(t, dir)
+	require.Equal(t, 0, s.Hashed)
+	require.Equal(t, want, s.ID)
+	// Same size, same modification time: the change time tells.
+	times := info.ModTime()
+	write(t, dir, "b.py", "3")
+	require.NoError(t, os.Chtimes(filepath.Join(dir, "b.py"), times, times))
+	s = take(t, dir)
+	require.Equal(t, 1, s.Hashed)
+	require.NotEqual(t, want, s.ID)
+}
+
+func TestChangedAfterTheSnapshot(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	write(t, dir, "a.py", "1")
+	s := take(t, dir)
+	write(t, dir, "a.py", "22")
+	_, err := s.Open(s.Find("a.py"))
+	require.ErrorContains(t, err, "a.py: it changed while it was read after the snapshot was taken; run the command again")
+}
+
+func TestUnreadable(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Log("root reads everything; the message is what is left to look at")
+		require.Contains(t, hashFile(t.TempDir(), &File{Path: "gone"}, make([]byte, 10)).Error(), "gone: it was deleted while the snapshot was taken")
+		return
+	}
+	isolate(t)
+	dir := t.TempDir()
+	write(t, dir, "a.py", "1")
+	require.NoError(t, os.Chmod(filepath.Join(dir, "a.py"), 0))
+	_, err := Take(context.Background(), dir, Options{})
+	require.ErrorContains(t, err, "make it readable or leave it out")
+}
+
+// An .amlignore replaces every .gitignore, tracked files included, and nested ones
+// work as nested .gitignore files do.
+func TestAmlignore(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	write(t, dir, ".amlignore", "*.csv\n/tests/\n", ".gitignore", "*.py\n", "a.py", "1", "a.csv", "1", "tests/t.py", "1",
+		"data/.amlignore", "!keep.csv\n", "data/keep.csv", "1", "data/drop.csv", "1", "data/.gitignore", "*\n")
+	runGit(t, dir, "init", "-q")
+	runGit(t, dir, "add", "-A", "-f")
+	runGit(t, dir, "commit", "-q", "-m", "x")
+	s := take(t, dir)
+	require.Equal(t, ".amlignore .gitignore a.py data/.amlignore data/.gitignore data/keep.csv", paths(s))
+	require.False(t, s.Dirty, "dirty is git's word")
+	write(t, dir, "tests/t.py", "2")
+	require.True(t, take(t, dir).Dirty)
+}
+
+func TestLinks(t *testing.T) {
+	isolate(t)
+	base := t.TempDir()
+	dir := filepath.Join(base, "src")
+	write(t, base, "outside.txt", "secret")
+	write(t, dir, "a/b.py", "1")
+	for target, bad := range map[string]string{
+		"a/b.py": "", "a": "", "../src/a/b.py": "", "nowhere": "", "loop": "",
+		"../outside.txt": "leads out of the source directory", "/etc/passwd": "leads out of the source directory", "../nowhere": "leads out of the source directory",
+		".git/config": "leads into .git", "a/../.aml-train/x": "leads into .aml-train",
+	} {
+		link := filepath.Join(dir, "loop")
+		require.NoError(t, os.Symlink(target, link))
+		_, err := Take(context.Background(), dir, Options{})
+		if bad == "" {
+			require.NoError(t, err, target)
+		} else {
+			require.ErrorContains(t, err, bad, target)
+		}
+		require.NoError(t, os.Remove(link))
+	}
+	// A chain that leaves the directory in its second step.
+	require.NoError(t, os.Symlink("../outside.txt", filepath.Join(base, "src2")))
+	require.NoError(t, os.Symlink("../src2", filepath.Join(dir, "chain")))
+	_, err := Take(context.Background(), dir, Options{})
+	require.ErrorContains(t, err, "leads out of the source directory")
+}
+
+func TestTooLarge(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	write(t, dir, "a.py", "1", "big/deep/model [1].bin", strings.Repeat("x", 5000), "other/x", strings.Repeat("x", 300))
+	_, err := Take(context.Background(), dir, Options{MaxBytes: 1000})
+	var large *TooLargeError
+	require.ErrorAs(t, err, &large)
+	require.Equal(t, "big/deep/model [1].bin", large.Largest[0].Path)
+	require.Contains(t, err.Error(), `add this line to .gitignore: /big/deep/model \[1].bin`)
+	// The line does what it says.
+	write(t, dir, ".gitignore", `/big/deep/model \[1].bin`+"\n")
+	_, err = Take(context.Background(), dir, Options{MaxBytes: 1000})
+	require.NoError(t, err)
+}

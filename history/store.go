@@ -51,24 +51,15 @@ func Open(home string) (*Store, error) {
 	file := filepath.Join(home, "history.db")
 	where := url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(filepath.ToSlash(file), "/")}
 	where.RawQuery = url.Values{"_txlock": {"immediate"}, "_pragma": {
-		// The three that MLflow sets on its own connections, and a write-ahead log:
-		// readers do not wait for a writer, and what was committed outlives a kill.
-		"busy_timeout(20000)", "foreign_keys(1)", "case_sensitive_like(1)",
-		"journal_mode(WAL)", "synchronous(NORMAL)",
+		// The three that MLflow sets on its own connections; a commit outlives a kill.
+		"busy_timeout(20000)", "foreign_keys(1)", "case_sensitive_like(1)", "synchronous(NORMAL)",
 	}}.Encode()
 	db, err := sql.Open("sqlite", where.String())
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{Home: home, db: db}
-	// Two processes that turn the log on in a new file at once wait for each other
-	// no matter what busy_timeout says.
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if err = s.migrate(); !busy(err) || time.Now().After(end) {
-			break
-		}
-	}
-	if err != nil {
+	if err := patiently(s.migrate); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("run history %s: %w", file, explain(err))
 	}
@@ -87,9 +78,17 @@ func OpenExisting(home string) (*Store, error) {
 // Close releases the database.
 func (s *Store) Close() error { return s.db.Close() }
 
-func busy(err error) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
+// patiently tries again what failed because another process uses the database.
+// SQLite itself waits as busy_timeout says, but not everywhere: turning the
+// write-ahead log on and recovering it fail at once.
+func patiently(f func() error) error {
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		err := f()
+		var e *sqlite.Error
+		if !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_BUSY || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 func explain(err error) error {
@@ -106,6 +105,17 @@ func explain(err error) error {
 }
 
 func (s *Store) migrate() error {
+	// A write-ahead log, so that readers do not wait for a writer. The file
+	// remembers it.
+	var mode string
+	if err := s.db.QueryRow(`PRAGMA journal_mode`).Scan(&mode); err != nil {
+		return err
+	}
+	if mode != "wal" {
+		if _, err := s.db.Exec(`PRAGMA journal_mode = WAL`); err != nil {
+			return err
+		}
+	}
 	return s.write(context.Background(), func(tx *sql.Tx) error {
 		var n int
 		if err := tx.QueryRow(`SELECT count(*) FROM sqlite_master WHERE name IN ('experiments', 'runs', 'alembic_version')`).Scan(&n); err != nil {
@@ -131,15 +141,17 @@ func (s *Store) migrate() error {
 // write runs f in a transaction that takes the database's write lock at its
 // start: one that is taken later can fail without waiting.
 func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	if err := f(tx); err != nil {
-		return explain(err)
-	}
-	return explain(tx.Commit())
+	return explain(patiently(func() error {
+		tx, err := s.db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		if err := f(tx); err != nil {
+			return err
+		}
+		return tx.Commit()
+	}))
 }
 
 // location is the file: URL of an experiment's artifacts, as MLflow's own server

@@ -463,11 +463,17 @@ func (t *Target) supervised(run string) (bool, *os.File) {
 	return err == nil && lock == nil, lock
 }
 
-// starting tells whether Submit is still about to start the supervisor of a run:
-// the plan is the last thing that it writes. A minute later it has been killed.
-func (t *Target) starting(run *history.Run) bool {
-	_, err := os.Stat(filepath.Join(t.runDir(run.Info.RunID), planFile))
-	return err != nil && time.Since(run.Started()) < time.Minute
+// starting tells whether Submit is still about to start the supervisor of a run. A
+// minute later it has been killed. With the lock in hand, which Submit holds when
+// it writes the plan, a plan says that the supervisor was there already; without
+// it, what is seen now may be different in a moment.
+func (t *Target) starting(run *history.Run, lock *os.File) bool {
+	if lock != nil {
+		if _, err := os.Stat(filepath.Join(t.runDir(run.Info.RunID), planFile)); err == nil {
+			return false
+		}
+	}
+	return time.Since(run.Started()) < time.Minute
 }
 
 // waitLock takes a lock that others hold for moments only: whoever looks at the
@@ -516,7 +522,7 @@ func (t *Target) settle(ctx context.Context, id string) error {
 		return nil
 	}
 	run, err := t.Store.Run(ctx, id)
-	if err != nil || run.Status().Terminal() || t.starting(run) {
+	if err != nil || run.Status().Terminal() || t.starting(run, lock) {
 		return err
 	}
 	return t.interrupted(ctx, id)

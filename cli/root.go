@@ -89,6 +89,9 @@ func (a *app) exit(err error) int {
 			fmt.Fprintln(a.err, p)
 		}
 		return exitUsage
+	case errors.Is(err, context.Canceled): // by Ctrl-C, before there was a run to cancel
+		fmt.Fprintln(a.err, "aml-train: interrupted")
+		return exitRun
 	}
 	fmt.Fprintln(a.err, "aml-train:", strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	switch {

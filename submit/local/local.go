@@ -423,7 +423,8 @@ func (t *Target) spawn(run string, lock *os.File, attached bool) error {
 	return nil
 }
 
-// lifeline keeps the pipes to attached supervisors open until this process ends.
+// lifeline is what stays open until this process ends: the pipes to attached
+// supervisors, and in a supervisor the lock of its run.
 var lifeline []*os.File
 
 // Cancel implements submit.Target.

@@ -39,7 +39,8 @@ func (t *Target) Supervise(ctx context.Context, run string, lock *os.File) error
 			return err
 		}
 	}
-	heldLock = lock
+	// Whoever finds the lock free also finds what this process has printed.
+	lifeline = append(lifeline, lock)
 	p, err := t.readPlan(run)
 	if err != nil {
 		return err
@@ -56,10 +57,6 @@ func (t *Target) Supervise(ctx context.Context, run string, lock *os.File) error
 	t.remove(run)
 	return nil
 }
-
-// heldLock keeps the lock until this process ends: whoever finds it free also finds
-// what the process has printed about its end.
-var heldLock *os.File
 
 // note keeps what was noticed besides the run's end.
 func (t *Target) note(ctx context.Context, run string, warnings []string) {

@@ -194,7 +194,7 @@ func (a *app) before(ctx context.Context, run *history.Run) (*history.Run, error
 
 func (a *app) diagnosisContext(run *history.Run) report.Context {
 	c := report.Context{
-		Work: filepath.ToSlash(filepath.Join(a.store.Home, "runs", run.Info.RunID, "work")),
+		Work: filepath.ToSlash(a.local("").WorkingDirectory(run.Info.RunID)),
 		Install: func(pkg string) string {
 			return fmt.Sprintf("Install it for the `python` that runs the script: `python -m pip install %s`.", pkg)
 		},

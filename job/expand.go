@@ -9,11 +9,11 @@ import (
 	"github.com/org/aml-train/internal/suggest"
 )
 
-// expression is Azure ML's placeholder: ${{inputs.NAME}}, with spaces allowed
+// expression is Azure ML's ${{inputs.NAME}}, with spaces allowed
 // inside the braces.
 var expression = regexp.MustCompile(`\$\{\{\s*([^{}]*?)\s*\}\}`)
 
-// Expand puts values into the placeholders of the command, as Azure ML does: as
+// Expand puts values into the expressions of the command, as Azure ML does: as
 // they are, without quoting, so that a job means the same on every target. The
 // keys of values are "inputs.NAME", "outputs.NAME" and "search_space.NAME".
 func (j *Job) Expand(values map[string]string) string {
@@ -35,7 +35,7 @@ func normalise(ref string) string {
 
 type reference struct{ text, problem string }
 
-// unresolved returns the placeholders of the command that nothing stands for.
+// unresolved returns the expressions of the command that nothing stands for.
 func unresolved(j *Job) []reference {
 	var out []reference
 	for _, m := range expression.FindAllStringSubmatch(j.Command, -1) {

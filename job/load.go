@@ -236,7 +236,7 @@ func (o Options) applyScript(j *Job, d *document, cwd string) {
 	}
 }
 
-// quote writes a word so that a shell passes it on as it is. A placeholder in it
+// quote writes a word so that a shell passes it on as it is. An expression in it
 // is still one.
 func quote(word string) string {
 	if word != "" && plainValue.MatchString(word) {

@@ -104,10 +104,7 @@ func (t *traceback) userFrame(work string) (Diagnosis, bool) {
 			}
 		}
 		// A run's own folder may be gone by now, or have been on another machine.
-		if _, rest, ok := strings.Cut(name, "/work/"); ok && strings.Contains(name, "/runs/") {
-			name = rest
-		}
-		if _, rest, ok := strings.Cut(name, "/wd/"); ok && strings.Contains(name, "/azureml/") {
+		if before, rest, ok := strings.Cut(name, "/wd/"); ok && (strings.Contains(before, "/runs/") || strings.Contains(before, "/azureml/")) {
 			name = rest
 		}
 		if path.IsAbs(name) || strings.HasPrefix(name, "<") || strings.Contains(name, "site-packages/") || strings.Contains(name, ":/") {

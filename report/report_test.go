@@ -169,7 +169,7 @@ func TestPlain(t *testing.T) {
 }
 
 func TestDiagnose(t *testing.T) {
-	context := Context{Work: "/x/.aml-train/runs/a-1/work",
+	context := Context{Work: "/x/.aml-train/runs/a-1/wd",
 		Why: func(p string) string {
 			return map[string]string{"data/x.csv": "`.gitignore:1` (`data/`)", "own.py": "`.gitignore:2` (`own.py`)"}[p]
 		},

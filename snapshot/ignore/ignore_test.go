@@ -78,7 +78,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("\xef\xbb\xbf/**/x/\r\n[[:alpha:]]*"), "x", false)
 	f.Fuzz(func(t *testing.T, text []byte, path string, fold bool) {
 		if path == "" || strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") {
-			t.Skip()
+			return
 		}
 		l := Parse(text, ".gitignore", "", fold)
 		for _, p := range l.Patterns {

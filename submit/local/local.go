@@ -12,6 +12,7 @@ package local
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ const (
 	lockFile   = "lock"   // held by the supervisor
 	cancelFile = "cancel" // its existence asks for the end; it holds the reason
 	planFile   = "plan.json"
-	workDir    = "work"          // the copy of the snapshot, where the command runs
+	workDir    = "wd"            // the copy of the snapshot, where the command runs
 	namedDir   = "named_outputs" // what ${{outputs.NAME}} stands for, one entry each
 	inputsDir  = "inputs"
 	toolsDir   = "bin"            // "python", where it is not on PATH under that name
@@ -68,7 +69,7 @@ type plan struct {
 	Run          string
 	Experiment   string
 	ExperimentID string
-	Command      string // with its placeholders
+	Command      string // with its expressions
 	Inputs       map[string]input
 	Outputs      map[string]job.Output
 	Env          map[string]string
@@ -84,6 +85,11 @@ type input struct {
 	Value   string // of a literal
 	Type    string
 	Path    string // absolute, or an https: URL
+}
+
+// WorkingDirectory is where the command of a run works, while it does.
+func (t *Target) WorkingDirectory(run string) string {
+	return filepath.Join(t.base(t.runDir(run)), workDir)
 }
 
 func (t *Target) runDir(run string) string { return filepath.Join(t.Store.Home, "runs", run) }
@@ -184,7 +190,7 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		Run: id, Experiment: s.Job.ExperimentName, ExperimentID: run.Info.ExperimentID,
 		Command: s.Job.Command, Outputs: s.Job.Outputs, Env: s.Job.EnvironmentVariables,
 		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached,
-		Work:      filepath.Join(t.base(dir), workDir),
+		Work:      t.WorkingDirectory(id),
 		Artifacts: filepath.Join(t.Store.Home, "artifacts", run.Info.ExperimentID, id, "artifacts"),
 		Inputs:    map[string]input{},
 	}
@@ -263,12 +269,18 @@ const staging = ".new-"
 var plainPath = regexp.MustCompile(`^[A-Za-z0-9_./:\\@%+=,-]+$`)
 
 // base is where the files of a run lie that its command line can name: the run's
-// folder, but where that has a blank or another sign of the shell in its path.
+// folder, but where that has a blank or another sign of the shell in its path, one
+// in the person's cache folder.
 func (t *Target) base(dir string) string {
 	if plainPath.MatchString(dir) {
 		return dir
 	}
-	return filepath.Join(os.TempDir(), "aml-train-"+filepath.Base(dir)+"-"+fmt.Sprint(os.Getpid()))
+	sum := sha256.Sum256([]byte(dir))
+	name := fmt.Sprintf("aml-train-%x", sum[:8])
+	if cache, err := os.UserCacheDir(); err == nil && plainPath.MatchString(cache) {
+		return filepath.Join(cache, name)
+	}
+	return filepath.Join(os.TempDir(), name)
 }
 
 // create makes the run in the history. Its id says what ran: the experiment, the

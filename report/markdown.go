@@ -223,17 +223,19 @@ func Chart(name string, c, base history.Curve, baseName string) string {
 	first, last := points[0].Step, points[len(points)-1].Step
 	n := min(len(points), curvePoints)
 	lines := [][]float64{resample(points, first, last, n)}
-	title := name
+	// The chart is 640 pixels wide: a longer title would be cut off.
+	title := shorten(name, 50)
+	var notes []string
 	if p := base.Points; len(p) > 1 {
 		if p[0].Step <= first && p[len(p)-1].Step >= last {
 			lines = append(lines, resample(p, first, last, n))
-			title += ": this run (blue), " + baseName + " (grey)"
+			title = shorten(name, 18) + ": this run (blue), " + shorten(baseName, 18) + " (grey)"
 		} else {
-			title += ": " + baseName + " has other steps and is not drawn"
+			notes = append(notes, baseName+" has other steps and is not drawn")
 		}
 	}
 	if c.Gaps > 0 {
-		title += fmt.Sprintf(" (%d of %d values are not finite and left out)", c.Gaps, c.Count)
+		notes = append(notes, fmt.Sprintf("%d of %d values are not finite and left out", c.Gaps, c.Count))
 	}
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, l := range lines {
@@ -254,7 +256,19 @@ func Chart(name string, c, base history.Curve, baseName string) string {
 		b.WriteString("    line [" + strings.Join(text, ", ") + "]\n")
 	}
 	b.WriteString("```\n")
+	if len(notes) > 0 {
+		b.WriteString("\n" + Escape(name+": "+strings.Join(notes, "; ")) + "\n")
+	}
 	return b.String()
+}
+
+// shorten cuts the middle out of a text that is too long.
+func shorten(s string, most int) string {
+	r := []rune(s)
+	if len(r) <= most {
+		return s
+	}
+	return string(r[:most/2]) + "…" + string(r[len(r)-most/2+1:])
 }
 
 // chartNumber writes a number as Mermaid reads it: without an exponent.

@@ -194,7 +194,7 @@ func TestAgainstGit(t *testing.T) {
 			}
 			require.Equal(t, list, lines.String())
 			require.Equal(t, want, got.ID)
-			if runGit(t, root, "ls-files", "--", ":(literal)"+source) != source || source == "" {
+			if runGit(t, root, "-c", "core.quotePath=false", "ls-files", "--", ":(literal)"+source) != source || source == "" {
 				// Of a folder that replaced a tracked file git status shows nothing, seen from inside.
 				require.Equal(t, dirty, got.Dirty)
 			}

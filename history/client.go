@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
@@ -201,7 +202,7 @@ func (c *Client) Curve(ctx context.Context, run, key string, points int) (Curve,
 	sums := map[int64][2]float64{} // by step: sum and number
 	err := c.MetricHistory(ctx, run, key, func(m Metric) {
 		out.Count++
-		if v := float64(m.Value); v-v != 0 || v >= 1.7976931348623157e308 || v <= -1.7976931348623157e308 {
+		if v := float64(m.Value); math.IsNaN(v) || math.Abs(v) >= math.MaxFloat64 {
 			out.Gaps++
 			return
 		}

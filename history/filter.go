@@ -249,7 +249,7 @@ func (c condition) compare(column string, numeric bool) (string, []any, error) {
 
 // exists returns the SQL of a comparison with a value of an entity table: one that
 // holds a row for each key. from is the table as x, and how its rows belong to the
-// outer row.
+// outer row; value is the left side of the comparison.
 func (c condition) exists(from, key, value string, numeric bool) (string, []any, error) {
 	row := "EXISTS (SELECT 1 FROM " + from + " AND x." + key + " = ?"
 	switch c.op {
@@ -258,8 +258,8 @@ func (c condition) exists(from, key, value string, numeric bool) (string, []any,
 	case "IS NOT NULL":
 		return row + ")", []any{c.key}, nil
 	}
-	sql, args, err := c.compare("x."+value, numeric)
-	return row + " AND " + sql + ")", append([]any{c.key}, args...), err
+	sql, args, err := c.compare(value, numeric)
+	return row + " AND (" + sql + "))", append([]any{c.key}, args...), err
 }
 
 // Columns of the runs table by the names of MLflow's attributes
@@ -318,17 +318,14 @@ func runQuery(q Query) (where, order string, args []any, err error) {
 		case "dataset":
 			sql, with, err = datasetCondition(c)
 		default:
-			// The schema holds NaN as a zero with a flag; it differs from every number.
-			from := entityTables[c.entity] + " x WHERE x.run_uuid = r.run_uuid"
-			if c.entity == "metric" && c.op == "!=" {
-				sql, with, err = c.exists(from, "key", "value", true)
-				sql = strings.Replace(sql, "x.value != ?", "(x.value != ? OR x.is_nan = 1)", 1)
-				break
+			value := "x.value"
+			switch { // the schema holds NaN as a zero with a flag; it differs from every number
+			case c.entity == "metric" && c.op == "!=":
+				value = "x.is_nan OR x.value"
+			case c.entity == "metric":
+				value = "NOT x.is_nan AND x.value"
 			}
-			if c.entity == "metric" && c.value != "" {
-				from += " AND x.is_nan = 0"
-			}
-			sql, with, err = c.exists(from, "key", "value", c.entity == "metric")
+			sql, with, err = c.exists(entityTables[c.entity]+" x WHERE x.run_uuid = r.run_uuid", "key", value, c.entity == "metric")
 		}
 		if err != nil {
 			return "", "", nil, err
@@ -448,7 +445,7 @@ func experimentFilter(q Query) (string, []any, error) {
 			}
 			sql, with, err = c.compare(column, strings.HasSuffix(c.key, "_time"))
 		case "tag":
-			sql, with, err = c.exists("experiment_tags x WHERE x.experiment_id = experiments.experiment_id", "key", "value", false)
+			sql, with, err = c.exists("experiment_tags x WHERE x.experiment_id = experiments.experiment_id", "key", "x.value", false)
 		default:
 			err = invalid("Invalid entity type '%s' of experiments. Valid values are attribute and tag", c.entity)
 		}

@@ -395,6 +395,25 @@ func TestServerKeepsToTheArtifacts(t *testing.T) {
 	require.Equal(t, "hello", got)
 }
 
+// A history that was moved is found where it is.
+func TestMoved(t *testing.T) {
+	old := filepath.Join(t.TempDir(), "a b", ".aml-train")
+	s, err := Open(old)
+	require.NoError(t, err)
+	newRun(t, s, "a")
+	require.NoError(t, s.Close())
+	home := filepath.Join(t.TempDir(), ".aml-train")
+	require.NoError(t, os.Rename(old, home))
+	s, err = Open(home)
+	require.NoError(t, err)
+	defer s.Close()
+	base, stop, err := NewServer(s, "").Serve("127.0.0.1:0")
+	require.NoError(t, err)
+	defer stop()
+	_, text := get(t, "GET", base+"/api/2.0/mlflow/runs/get?run_id=a", "")
+	require.Contains(t, text, `"artifact_uri":"mlflow-artifacts:/0/a/artifacts"`)
+}
+
 func TestClient(t *testing.T) {
 	s, base := serve(t, "secret")
 	newRun(t, s, "a")

@@ -174,7 +174,7 @@ func (s *Store) searchModels(ctx context.Context, q Query) ([]*LoggedModel, stri
 		if !ok {
 			return nil, "", invalid("Invalid filter on %s '%s' of logged models", c.entity, c.key)
 		}
-		sql, with, err := c.exists(t[0]+" x WHERE x.model_id = logged_models.model_id", t[1], t[2], c.entity == "metric")
+		sql, with, err := c.exists(t[0]+" x WHERE x.model_id = logged_models.model_id", t[1], "x."+t[2], c.entity == "metric")
 		if err != nil {
 			return nil, "", err
 		}

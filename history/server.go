@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -52,8 +51,8 @@ func (v *Server) Serve(addr string) (base string, stop func(), err error) {
 	}, nil
 }
 
-// maxBody is MLflow's own limit of a request is 1 MB of JSON; a batch of a
-// thousand metrics with long names needs more, and artifacts are streamed.
+// maxBody bounds a request of JSON; artifacts are streamed. MLflow's clients send
+// 1 MB at most.
 const maxBody = 64 << 20
 
 func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -97,7 +96,7 @@ func (v *Server) admit(r *http.Request) error {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	if ip := net.ParseIP(strings.Trim(host, "[]")); host != "localhost" && host != "host.docker.internal" && (ip == nil || !ip.IsLoopback() && !ip.IsPrivate()) {
+	if ip := net.ParseIP(strings.Trim(host, "[]")); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return &Error{codeForbidden, "this server answers to localhost only"}
 	}
 	if v.token == "" {
@@ -512,15 +511,14 @@ func (v *Server) run(r *Run) any {
 // client reaches them through this server, so that a script in a container needs
 // no path of this machine. Any other place stays as it is.
 func (v *Server) proxied(uri string) string {
-	base := strings.TrimSuffix(v.store.location(), "/")
-	if rest, ok := strings.CutPrefix(uri, base+"/"); ok {
-		if p, err := url.PathUnescape(rest); err == nil {
-			return "mlflow-artifacts:/" + p
-		}
+	rest, ok := strings.CutPrefix(uri, strings.TrimSuffix(v.store.location(), "/")+"/")
+	if !ok && strings.HasPrefix(uri, "file:") {
+		// A history that was moved keeps the old absolute paths.
+		_, rest, ok = strings.Cut(uri, "/.aml-train/artifacts/")
 	}
-	// A history that was moved keeps the old absolute paths.
-	if i := strings.Index(uri, "/.aml-train/artifacts/"); i >= 0 && strings.HasPrefix(uri, "file:") {
-		return "mlflow-artifacts:/" + filepath.ToSlash(uri[i+len("/.aml-train/artifacts/"):])
+	p, err := url.PathUnescape(rest)
+	if !ok || err != nil {
+		return uri
 	}
-	return uri
+	return "mlflow-artifacts:/" + p
 }

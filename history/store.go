@@ -98,7 +98,7 @@ func explain(err error) error {
 		case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
 			return fmt.Errorf("%w; the file is damaged: move it away, and a new one is started", err)
 		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR:
-			return fmt.Errorf("the run history cannot be written, because the disk or the quota is full; make room and run the command again: %w", err)
+			return fmt.Errorf("the run history cannot be written, most often because the disk or the quota is full; make room and run the command again: %w", err)
 		}
 	}
 	return err

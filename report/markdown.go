@@ -94,9 +94,6 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 			b.WriteString("> ⚠️ " + Escape(line) + "\n")
 		}
 	}
-	if r.Previous != "" {
-		b.WriteString("\n<details><summary>The result before</summary>\n\n" + r.Previous + "\n\n</details>\n")
-	}
 	return b.String(), left
 }
 

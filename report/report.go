@@ -40,7 +40,6 @@ type Report struct {
 	FileURL   func(path string) string // the link of an output; nil where there are none
 	Log       []string                 // the last lines of the console output
 	Diagnosis *Diagnosis               // of a run that failed
-	Previous  string                   // the report of the run before, while this one runs
 }
 
 const (

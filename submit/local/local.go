@@ -403,7 +403,7 @@ func currentUser() string {
 	if u, err := user.Current(); err == nil {
 		return u.Username
 	}
-	return os.Getenv("USER")
+	return ""
 }
 
 // spawn starts the supervisor in a session of its own and hands it the lock. In

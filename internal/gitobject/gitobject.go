@@ -1,0 +1,481 @@
+// Package gitobject answers: what does the object with this id hold?
+//
+// It reads a repository's object store as gitrepository-layout(5) and
+// gitformat-pack(5) describe it: packs, loose objects, deltas, alternates. It is
+// here because a snapshot asks for tens of thousands of sizes and trees: go-git
+// first reads the index of each pack whole, which alone takes longer than git
+// takes to list the tree of a commit.
+package gitobject
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+)
+
+// ErrNotFound says that the object is not in the store. In a partial clone it may
+// be at the remote.
+var ErrNotFound = errors.New("the object is not in this repository")
+
+// ErrDamaged says that the store holds something else than it announces.
+var ErrDamaged = errors.New("the repository is damaged; git fsck tells more")
+
+// Store is the objects of a repository. It can be used by several goroutines.
+type Store struct {
+	dirs func() []string // the objects folder and its alternates
+
+	mu    sync.Mutex
+	packs []*pack
+	known map[string]bool // the index files that were opened
+	ready bool
+
+	bases cache
+}
+
+// New returns the store in an objects folder, which is opened when it is first
+// asked.
+func New(dir string) *Store {
+	return &Store{dirs: sync.OnceValue(func() []string { return alternates(dir, 0, nil) }), known: map[string]bool{}}
+}
+
+// Close lets go of the packs. No object may be in use.
+func (s *Store) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.packs {
+		p.close()
+	}
+	s.packs, s.ready, s.known = nil, false, map[string]bool{}
+	s.bases = cache{}
+}
+
+// alternates returns dir and the object folders that it borrows from
+// (gitrepository-layout(5), "objects/info/alternates"), which nest five deep in
+// git.
+func alternates(dir string, depth int, found []string) []string {
+	for _, d := range found {
+		if d == dir {
+			return found
+		}
+	}
+	found = append(found, dir)
+	text, err := os.ReadFile(filepath.Join(dir, "info", "alternates"))
+	if err != nil || depth > 5 {
+		return found
+	}
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, "\r\n")
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if quoted, err := strconv.Unquote(line); err == nil {
+			line = quoted
+		}
+		if !filepath.IsAbs(line) {
+			line = filepath.Join(dir, line)
+		}
+		found = alternates(filepath.Clean(line), depth+1, found)
+	}
+	return found
+}
+
+// load returns the packs, the youngest first. With again it looks for packs that
+// were added since, as a git gc does; more tells whether there were any.
+func (s *Store) load(again bool) (packs []*pack, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ready && !again {
+		return s.packs, false
+	}
+	var fresh []*pack
+	for _, dir := range s.dirs() {
+		entries, err := os.ReadDir(filepath.Join(dir, "pack"))
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			name := filepath.Join(dir, "pack", e.Name())
+			if !strings.HasSuffix(name, ".idx") || s.known[name] {
+				continue
+			}
+			if p, err := openPack(name); err == nil {
+				s.known[name] = true
+				fresh = append(fresh, p)
+			}
+		}
+	}
+	s.packs, s.ready = append(fresh, s.packs...), true
+	sort.SliceStable(s.packs, func(i, j int) bool { return s.packs[i].modified > s.packs[j].modified })
+	return s.packs, len(fresh) > 0
+}
+
+// find returns where an object is packed.
+func (s *Store) find(id plumbing.Hash) (*pack, int64, bool) {
+	packs, _ := s.load(false)
+	for _, p := range packs {
+		if at, ok := p.find(id); ok {
+			return p, at, true
+		}
+	}
+	return nil, 0, false
+}
+
+// loose opens an object that has a file of its own, after its header.
+func (s *Store) loose(id plumbing.Hash) (io.ReadCloser, plumbing.ObjectType, int64, error) {
+	hex := id.String()
+	for _, dir := range s.dirs() {
+		f, err := os.Open(filepath.Join(dir, hex[:2], hex[2:]))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		r, kind, size, err := openLoose(f)
+		if err != nil {
+			f.Close()
+			return nil, 0, 0, fmt.Errorf("object %s: %w", id, err)
+		}
+		return r, kind, size, nil
+	}
+	return nil, 0, 0, ErrNotFound
+}
+
+// openLoose reads the header of a loose object, such as "blob 12\x00".
+func openLoose(f io.ReadCloser) (io.ReadCloser, plumbing.ObjectType, int64, error) {
+	z, err := inflate(f)
+	if err != nil {
+		return nil, 0, 0, ErrDamaged
+	}
+	var head []byte
+	one := make([]byte, 1)
+	for len(head) < 32 {
+		if _, err := io.ReadFull(z, one); err != nil {
+			return nil, 0, 0, ErrDamaged
+		}
+		if one[0] == 0 {
+			break
+		}
+		head = append(head, one[0])
+	}
+	name, digits, _ := strings.Cut(string(head), " ")
+	kind, err := plumbing.ParseObjectType(name)
+	size, err2 := strconv.ParseInt(digits, 10, 64)
+	if err != nil || err2 != nil || size < 0 {
+		return nil, 0, 0, ErrDamaged
+	}
+	return &exact{z, size, f}, kind, size, nil
+}
+
+// exact reads what a header announced. More or less than that, or a checksum that
+// does not fit, is an error.
+type exact struct {
+	r    io.ReadCloser
+	left int64
+	file io.Closer // below r; may be nil
+}
+
+func (e *exact) Read(b []byte) (n int, err error) {
+	if e.r == nil {
+		return 0, fs.ErrClosed
+	}
+	if len(b) == 0 {
+		return 0, nil
+	}
+	if e.left > 0 {
+		n, err = e.r.Read(b[:min(int64(len(b)), e.left)])
+		e.left -= int64(n)
+	} else {
+		n, err = e.r.Read(make([]byte, 1))
+		n, e.left = 0, e.left-int64(n)
+	}
+	if err != nil && (err != io.EOF || e.left > 0) || e.left < 0 {
+		return n, ErrDamaged
+	}
+	return n, err
+}
+
+func (e *exact) Close() error {
+	if e.r == nil {
+		return nil
+	}
+	err := e.r.Close()
+	if e.file != nil {
+		err = errors.Join(err, e.file.Close())
+	}
+	e.r = nil
+	return err
+}
+
+// Size returns the kind and the size of an object without reading it.
+func (s *Store) Size(id plumbing.Hash) (plumbing.ObjectType, int64, error) {
+	for again := false; ; again = true {
+		if p, at, ok := s.find(id); ok {
+			kind, size, err := s.packedSize(p, at)
+			if err != nil {
+				err = fmt.Errorf("object %s: %w", id, err)
+			}
+			return kind, size, err
+		}
+		r, kind, size, err := s.loose(id)
+		if err == nil {
+			return kind, size, r.Close()
+		}
+		if !s.retry(err, again) {
+			return 0, 0, err
+		}
+	}
+}
+
+// retry tells whether to look once more: a git gc may just have moved the object
+// into a new pack.
+func (s *Store) retry(err error, again bool) bool {
+	if again || !errors.Is(err, ErrNotFound) {
+		return false
+	}
+	_, more := s.load(true)
+	return more
+}
+
+// Open returns the content of an object, whose last byte comes only if the whole
+// has that id. A large one that is no delta is not held in memory.
+func (s *Store) Open(id plumbing.Hash) (io.ReadCloser, plumbing.ObjectType, int64, error) {
+	r, kind, size, err := s.open(id)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	return &verified{ReadCloser: r, id: id, sum: NewHash(kind, size)}, kind, size, nil
+}
+
+// NewHash starts the id of an object, the hash of a header such as "blob 12\x00"
+// and the content. It is crypto/sha1, which uses the processor's instructions
+// and so is several times as fast as the collision-detecting one of go-git.
+func NewHash(kind plumbing.ObjectType, size int64) hash.Hash {
+	h := sha1.New()
+	fmt.Fprintf(h, "%s %d\x00", kind, size)
+	return h
+}
+
+// Sum returns the id that NewHash started.
+func Sum(h hash.Hash) (id plumbing.Hash) {
+	h.Sum(id[:0])
+	return id
+}
+
+// verified reads an object and says at its end whether it was the right one.
+type verified struct {
+	io.ReadCloser
+	id  plumbing.Hash
+	sum hash.Hash
+}
+
+func (v *verified) Read(b []byte) (int, error) {
+	n, err := v.ReadCloser.Read(b)
+	v.sum.Write(b[:n])
+	if err == io.EOF && Sum(v.sum) != v.id || errors.Is(err, ErrDamaged) {
+		err = fmt.Errorf("object %s: %w", v.id, ErrDamaged)
+	}
+	return n, err
+}
+
+func (s *Store) open(id plumbing.Hash) (io.ReadCloser, plumbing.ObjectType, int64, error) {
+	for again := false; ; again = true {
+		if p, at, ok := s.find(id); ok {
+			r, kind, size, err := s.openPacked(p, at)
+			if err != nil {
+				err = fmt.Errorf("object %s: %w", id, err)
+			}
+			return r, kind, size, err
+		}
+		r, kind, size, err := s.loose(id)
+		if err == nil || !s.retry(err, again) {
+			return r, kind, size, err
+		}
+	}
+}
+
+// Read returns the content of an object. It must not be changed.
+func (s *Store) Read(id plumbing.Hash, want plumbing.ObjectType) ([]byte, error) {
+	var text []byte
+	var kind plumbing.ObjectType
+	if p, at, ok := s.find(id); ok {
+		var err error
+		if kind, text, err = s.unpack(p, at, 0); err == nil {
+			h := NewHash(kind, int64(len(text)))
+			h.Write(text)
+			if Sum(h) != id {
+				err = ErrDamaged
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("object %s: %w", id, err)
+		}
+	} else {
+		r, k, size, err := s.Open(id)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		if kind = k; kind == want {
+			if text, err = readAll(r, size); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if kind != want {
+		return nil, fmt.Errorf("object %s is a %s, not a %s", id, kind, want)
+	}
+	return text, nil
+}
+
+// readAll reads what should be size bytes, without believing the number before
+// they come.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(min(size, 1<<20)) + bytes.MinRead)
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
+}
+
+// Entry is one entry of a tree.
+type Entry struct {
+	Mode filemode.FileMode
+	Name string
+	ID   plumbing.Hash
+}
+
+// Tree returns the entries of a tree in its order, which is that of the paths
+// below it: a folder counts as if its name ended in "/". A name that leads
+// elsewhere is refused (git: verify_path).
+func (s *Store) Tree(id plumbing.Hash) ([]Entry, error) {
+	text, err := s.Read(id, plumbing.TreeObject)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := ParseTree(text)
+	if err != nil {
+		return nil, fmt.Errorf("tree %s: %w", id, err)
+	}
+	return entries, nil
+}
+
+// ParseTree reads the content of a tree object: for each entry an octal mode, a
+// space, the name, a zero byte and the 20 bytes of the id.
+func ParseTree(text []byte) ([]Entry, error) {
+	names := string(text) // one copy for all names
+	out := make([]Entry, 0, len(text)/32+1)
+	for at := 0; at < len(names); {
+		space := strings.IndexByte(names[at:], ' ')
+		if space < 0 || space > 7 {
+			return nil, ErrDamaged
+		}
+		mode := uint32(0)
+		for _, c := range []byte(names[at : at+space]) {
+			if c < '0' || c > '7' {
+				return nil, ErrDamaged
+			}
+			mode = mode<<3 | uint32(c-'0')
+		}
+		at += space + 1
+		end := strings.IndexByte(names[at:], 0)
+		if end < 0 || at+end+1+20 > len(names) {
+			return nil, ErrDamaged
+		}
+		e := Entry{Mode: canonical(mode), Name: names[at : at+end]}
+		at += end + 1
+		copy(e.ID[:], names[at:at+20])
+		at += 20
+		if e.Name == "" || e.Name == "." || e.Name == ".." || strings.EqualFold(e.Name, ".git") || strings.Contains(e.Name, "/") {
+			return nil, fmt.Errorf("the name %q cannot stand in a repository", e.Name)
+		}
+		if n := len(out); n > 0 && !before(out[n-1], e) {
+			return nil, ErrDamaged
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+// before tells whether a stands before b in a tree.
+func before(a, b Entry) bool {
+	n := min(len(a.Name), len(b.Name))
+	if c := strings.Compare(a.Name[:n], b.Name[:n]); c != 0 {
+		return c < 0
+	}
+	return next(a, n) < next(b, n)
+}
+
+// next is the byte of the name at n, as trees sort it.
+func next(e Entry, n int) byte {
+	switch {
+	case n < len(e.Name):
+		return e.Name[n]
+	case e.Mode == filemode.Dir:
+		return '/'
+	}
+	return 0
+}
+
+// canonical is the mode that git makes of one in a tree (git: canon_mode): the
+// group's rights, which old programs wrote, do not count.
+func canonical(mode uint32) filemode.FileMode {
+	switch mode & 0o170000 {
+	case 0o100000:
+		if mode&0o100 != 0 {
+			return filemode.Executable
+		}
+		return filemode.Regular
+	case 0o120000:
+		return filemode.Symlink
+	case 0o040000:
+		return filemode.Dir
+	}
+	return filemode.Submodule
+}
+
+// CommitTree returns the tree of a commit, or of what a tag or a tree itself
+// stands for, and the commit, which is zero for a tree.
+func (s *Store) CommitTree(id plumbing.Hash) (tree, commit plumbing.Hash, err error) {
+	for range 10 { // tags of tags
+		r, kind, size, err := s.Open(id)
+		if err != nil {
+			return tree, commit, err
+		}
+		if kind == plumbing.TreeObject {
+			return id, commit, r.Close()
+		}
+		if kind == plumbing.BlobObject {
+			r.Close()
+			return tree, commit, fmt.Errorf("%s is a file, not a commit", id)
+		}
+		text, err := readAll(r, size)
+		r.Close()
+		if err != nil {
+			return tree, commit, err
+		}
+		field := "object "
+		if kind == plumbing.CommitObject {
+			field, commit = "tree ", id
+		}
+		line, _, _ := strings.Cut(string(text), "\n")
+		hex, ok := strings.CutPrefix(line, field)
+		if !ok || !plumbing.IsHash(hex) {
+			return tree, commit, fmt.Errorf("object %s: %w", id, ErrDamaged)
+		}
+		id = plumbing.NewHash(hex)
+	}
+	return tree, commit, fmt.Errorf("object %s: %w", id, ErrDamaged)
+}

@@ -1,0 +1,11 @@
+//go:build !unix
+
+package gitobject
+
+import "os"
+
+// mapFile returns the content of a file.
+func mapFile(name string) ([]byte, func(), error) {
+	b, err := os.ReadFile(name)
+	return b, func() {}, err
+}

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bufio"
 	"cmp"
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -11,18 +13,24 @@ import (
 )
 
 func (a *app) snapshot() *cobra.Command {
-	var why, most string
+	var why, most, commit, since string
 	cmd := &cobra.Command{
 		Use:   "snapshot [DIR]",
 		Short: "Which files would travel, and the id of their tree",
 		Long: `Show which files of a source directory would travel to where the training runs.
 The id is that of the git tree that holds them: git add -A and git write-tree
-make the same. An .amlignore in the directory replaces its .gitignore files.`,
-		Example: "  aml-train snapshot src\n  aml-train snapshot --why data/train.csv",
+make the same. An .amlignore in the directory replaces its .gitignore files.
+
+With --commit, the files are those of a commit, whatever the working tree holds.
+With --diff, what changed since a commit is listed, as git diff --name-status does.`,
+		Example: "  aml-train snapshot src\n  aml-train snapshot --why data/train.csv\n  aml-train snapshot --commit main\n  aml-train snapshot --diff HEAD~1",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := cmp.Or(firstArg(args), ".")
 			if why != "" {
+				if commit != "" || since != "" {
+					return usage("--why looks at the working tree; it does not go with --commit or --diff")
+				}
 				return a.why(dir, why)
 			}
 			var o snapshot.Options
@@ -35,11 +43,27 @@ make the same. An .amlignore in the directory replaces its .gitignore files.`,
 					o.MaxBytes = -1
 				}
 			}
-			s, err := snapshot.Take(cmd.Context(), dir, o)
+			take := snapshot.Take
+			if commit != "" {
+				take = func(ctx context.Context, dir string, o snapshot.Options) (*snapshot.Snapshot, error) {
+					return snapshot.TakeCommit(ctx, dir, commit, o)
+				}
+			}
+			s, err := take(cmd.Context(), dir, o)
 			if err != nil {
 				return usageError{err}
 			}
+			if since != "" {
+				old, err := snapshot.TakeCommit(cmd.Context(), dir, since, snapshot.Options{MaxBytes: -1})
+				if err != nil {
+					return usageError{err}
+				}
+				return a.changes(snapshot.Diff(old, s))
+			}
 			if a.json {
+				if err := s.Sizes(cmd.Context()); err != nil {
+					return usageError{err}
+				}
 				if s.Excluded == nil {
 					s.Excluded = []snapshot.Exclusion{}
 				}
@@ -50,16 +74,48 @@ make the same. An .amlignore in the directory replaces its .gitignore files.`,
 					Excluded []snapshot.Exclusion `json:"excluded"`
 				}{s.ID, s.Files, s.Bytes, s.Excluded})
 			}
-			for _, f := range s.Files {
-				fmt.Fprintln(a.out, f.Path)
+			out := bufio.NewWriter(a.out)
+			for i := range s.Files {
+				out.WriteString(s.Files[i].Path)
+				out.WriteByte('\n')
 			}
-			a.say("%s: %d files, %s; %d ignored", s.ID, len(s.Files), size.Format(s.Bytes), len(s.Excluded))
+			if err := out.Flush(); err != nil {
+				return err
+			}
+			bytes := ""
+			if s.Bytes > 0 {
+				bytes = ", " + size.Format(s.Bytes)
+			}
+			a.say("%s: %d files%s; %d ignored", s.ID, len(s.Files), bytes, len(s.Excluded))
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&commit, "commit", "", "the files of a commit, such as HEAD, a branch or a tag")
+	cmd.Flags().StringVar(&since, "diff", "", "what changed since a commit")
 	cmd.Flags().StringVar(&why, "why", "", "name the ignore line that decides over a path")
 	cmd.Flags().StringVar(&most, "max-snapshot-size", "", "the most that may travel, such as 500MB (default 300MB)")
 	return cmd
+}
+
+// changes prints what two snapshots do not have alike.
+func (a *app) changes(list []snapshot.Change) error {
+	type change struct {
+		Status string         `json:"status"`
+		Path   string         `json:"path"`
+		Old    *snapshot.File `json:"old,omitempty"`
+		New    *snapshot.File `json:"new,omitempty"`
+	}
+	all := make([]change, len(list))
+	for i, c := range list {
+		all[i] = change{c.Status(), c.Path(), c.Old, c.New}
+	}
+	if a.json {
+		return a.printJSON(all)
+	}
+	for _, c := range all {
+		fmt.Fprintf(a.out, "%s\t%s\n", c.Status, c.Path)
+	}
+	return nil
 }
 
 func (a *app) why(dir, path string) error {

@@ -1,20 +1,20 @@
 package snapshot
 
 import (
-	"bytes"
 	"context"
-	"encoding/hex"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
-	"github.com/go-git/go-git/v5/plumbing/object"
 
 	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/internal/gitobject"
+	"github.com/org/aml-train/snapshot/attributes"
 )
 
 // Dirty tells whether the source directory differs from the commit that is
@@ -37,60 +37,79 @@ func Dirty(ctx context.Context, dir string) (bool, error) {
 	if err := w.walk(); err != nil {
 		return false, err
 	}
-	return w.dirty("")
+	return w.dirty(plumbing.ZeroHash)
 }
 
 // dirty compares the files that were walked with the index, and the index with
 // the commit. id is the id of their tree where it is known: for a clean directory
 // it is the index's too.
-func (w *walker) dirty(id string) (bool, error) {
+func (w *walker) dirty(id plumbing.Hash) (bool, error) {
 	if w.untracked.Load() {
 		return true, nil
 	}
-	seen, tracked, plain := 0, 0, id != ""
-	for p, e := range w.scope.tracked {
-		if w.in != "" && !strings.HasPrefix(p, w.in+"/") {
-			continue
-		}
-		if e.Stage != 0 || e.IntentToAdd {
+	x := w.scope.index
+	lo, hi := w.entries()
+	there, plain := hi-lo, !id.IsZero()
+	for i := lo; i < hi && x.Special > 0; i++ {
+		if x.Stage(i) != 0 || x.IntentToAdd(i) {
 			return true, nil
 		}
-		if e.Mode == filemode.Submodule || e.SkipWorktree {
-			seen++
-			plain = false
+		submodule := x.Mode(i) == filemode.Submodule
+		if !submodule && !w.unwatched(i) {
+			continue
 		}
-		if e.Mode == filemode.Submodule {
-			if moved, err := w.moved(filepath.Join(w.scope.repo.Root, filepath.FromSlash(p)), e.Hash); moved || err != nil {
+		there--
+		plain = false
+		if submodule {
+			if moved, err := w.moved(filepath.Join(w.scope.repo.Root, filepath.FromSlash(x.Name(i))), x.ID(i)); moved || err != nil {
 				return moved, err
 			}
 		}
-		tracked++
 	}
+	seen := 0
 	for i := range w.files {
 		f := &w.files[i]
-		if f.tracked == nil || f.objects != nil || f.tracked.SkipWorktree {
+		if f.entry < 0 || w.unwatched(int(f.entry)) {
 			continue
 		}
 		seen++
-		plain = plain && f.OID == f.tracked.Hash.String()
+		plain = plain && f.OID == x.ID(int(f.entry))
 		if f.clean {
 			continue
 		}
-		if f.Mode != f.tracked.Mode {
+		if f.Mode != x.Mode(int(f.entry)) {
 			return true, nil
 		}
 		if same, err := w.sameContent(f); err != nil || !same {
 			return true, err
 		}
 	}
-	if seen < tracked {
+	if seen < there {
 		return true, nil // a tracked file is gone
 	}
 	if !plain {
-		id = w.indexTree()
+		id = w.indexTree(lo, hi)
 	}
 	head, err := w.headTree()
 	return head != id, err
+}
+
+// unwatched tells whether git status passes over what the working tree has for an
+// entry: it was told to assume that it is unchanged, or the entry need not be
+// there. In a sparse checkout git forgets the latter of a file that is there.
+func (w *walker) unwatched(i int) bool {
+	x := w.scope.index
+	if x.Special == 0 {
+		return false
+	}
+	if x.SkipWorktree(i) {
+		if !w.scope.sparse {
+			return true
+		}
+		_, err := os.Lstat(filepath.Join(w.scope.repo.Root, filepath.FromSlash(x.Name(i))))
+		return err != nil
+	}
+	return x.AssumeValid(i)
 }
 
 // moved tells whether a submodule differs from the commit that the index records.
@@ -111,80 +130,123 @@ func (w *walker) moved(dir string, want plumbing.Hash) (bool, error) {
 }
 
 // indexTree returns the id of the source directory's tree in the index.
-func (w *walker) indexTree() string {
-	var files []File
-	for p, e := range w.scope.tracked {
-		if w.in != "" {
-			rest, ok := strings.CutPrefix(p, w.in+"/")
-			if !ok {
-				continue
-			}
-			p = rest
-		}
-		files = append(files, File{Path: p, Mode: e.Mode, OID: e.Hash.String()})
+func (w *walker) indexTree(lo, hi int) plumbing.Hash {
+	x := w.scope.index
+	files := make([]File, 0, hi-lo)
+	prefix := 0
+	if w.in != "" {
+		prefix = len(w.in) + 1
 	}
-	sort.Slice(files, func(i, j int) bool { return files[i].Path < files[j].Path })
-	return treeID(files)
+	for i := lo; i < hi; i++ {
+		files = append(files, File{Path: x.Name(i)[prefix:], Mode: x.Mode(i), OID: x.ID(i)})
+	}
+	return newTree(files, "", 0).id
 }
 
-// sameContent tells whether a tracked file holds what the index does. Where
-// content filters may stand between the two, line ends do not count.
+// sameContent tells whether git would store for a tracked file what it has stored,
+// content filters applied. Of a filter that only another program can apply nothing
+// is known; git-LFS's is the exception, because its result is a hash.
 func (w *walker) sameContent(f *File) (bool, error) {
-	id := *f
-	if id.OID == "" {
-		if err := hashFile(w.dir, &id, make([]byte, 64<<10)); err != nil {
+	raw, want := *f, w.scope.index.ID(int(f.entry))
+	if raw.OID.IsZero() {
+		if err := hashFile(w.dir, &raw, make([]byte, 64<<10)); err != nil {
 			return false, err
 		}
 	}
-	want := f.tracked.Hash.String()
-	if id.OID == want {
-		return true, nil
-	}
-	if w.scope.trustIndex || f.Mode == filemode.Symlink {
-		return false, nil
-	}
-	text, err := os.ReadFile(filepath.Join(w.dir, filepath.FromSlash(f.Path)))
+	filter, err := w.filter(f)
 	if err != nil {
 		return false, err
 	}
-	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
-	h := objectHasher("blob", int64(len(text)))
-	h.Write(text)
-	return hex.EncodeToString(h.Sum(nil)) == want, nil
+	if raw.OID == want && (filter.None() || filter.Driver != "") {
+		return true, nil // a driver that is not set up changes nothing
+	}
+	if filter.None() || f.Mode == filemode.Symlink {
+		return false, nil
+	}
+	content, err := os.ReadFile(filepath.Join(w.dir, filepath.FromSlash(f.Path)))
+	if err != nil {
+		return false, err
+	}
+	cleaned, ok := filter.Clean(content, func() []byte {
+		blob, _ := w.scope.objects.Read(want, plumbing.BlobObject)
+		return blob
+	})
+	switch {
+	case filter.Driver == "lfs":
+		cleaned = fmt.Appendf(nil, "version %s\noid sha256:%x\nsize %d\n", lfsVersion, sha256.Sum256(content), len(content))
+	case !ok:
+		return raw.OID == want, nil
+	}
+	h := gitobject.NewHash(plumbing.BlobObject, int64(len(cleaned)))
+	h.Write(cleaned)
+	return gitobject.Sum(h) == want, nil
+}
+
+// filter returns what stands between a tracked file and its blob.
+func (w *walker) filter(f *File) (attributes.Filter, error) {
+	s := w.scope
+	in := s.index.Name(int(f.entry))
+	stack := s.filters
+	parts := strings.Split(in, "/")
+	for i := range parts {
+		at := strings.Join(parts[:i], "/")
+		text, ok, err := s.read(filepath.Join(s.repo.Root, filepath.FromSlash(at)), ".gitattributes", at)
+		if err != nil {
+			return attributes.Filter{}, err
+		}
+		if ok {
+			stack = stack.Push(attributes.Parse(text, at, at == "", s.fold))
+		}
+	}
+	return stack.Push(s.info).Of(in, s.autocrlf), nil
 }
 
 // headTree returns the id of the source directory's tree in the commit that is
 // checked out, that of the empty tree where there is none.
-func (w *walker) headTree() (string, error) {
-	empty := treeID(nil)
+func (w *walker) headTree() (plumbing.Hash, error) {
+	empty := newTree(nil, "", 0).id
 	repo, err := w.scope.repo.Open()
 	if err != nil {
-		return "", err
+		return empty, err
 	}
 	ref, err := repo.Head()
 	if errors.Is(err, plumbing.ErrReferenceNotFound) {
 		return empty, nil
 	}
 	if err != nil {
-		return "", err
+		return empty, err
 	}
-	commit, err := repo.CommitObject(ref.Hash())
+	id, _, err := w.scope.objects.CommitTree(ref.Hash())
 	if err != nil {
-		return "", err
+		return empty, err
 	}
-	if w.in == "" {
-		return commit.TreeHash.String(), nil
-	}
-	tree, err := commit.Tree()
-	if err != nil {
-		return "", err
-	}
-	entry, err := tree.FindEntry(w.in)
-	if errors.Is(err, object.ErrEntryNotFound) || errors.Is(err, object.ErrDirectoryNotFound) {
+	id, err = subtree(w.scope.objects, id, w.in)
+	if errors.Is(err, errNoFolder) {
 		return empty, nil
 	}
-	if err != nil {
-		return "", err
-	}
-	return entry.Hash.String(), nil
+	return id, err
 }
+
+// errNoFolder says that a tree has no folder of that name.
+var errNoFolder = errors.New("there is no such folder")
+
+// subtree returns the tree at a path below another; "" is that itself.
+func subtree(objects *gitobject.Store, id plumbing.Hash, path string) (plumbing.Hash, error) {
+	if path == "" {
+		return id, nil
+	}
+	name, rest, _ := strings.Cut(path, "/")
+	entries, err := objects.Tree(id)
+	if err != nil {
+		return id, err
+	}
+	for _, e := range entries {
+		if e.Name == name && e.Mode == filemode.Dir {
+			return subtree(objects, e.ID, rest)
+		}
+	}
+	return id, errNoFolder
+}
+
+// lfsVersion is the only version of git-LFS's pointers (git-lfs, docs/spec.md).
+const lfsVersion = "https://git-lfs.github.com/spec/v1"

@@ -1,64 +1,58 @@
 package snapshot
 
 import (
-	"bufio"
-	"errors"
+	"cmp"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
-	"time"
 
-	"github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
-	"github.com/go-git/go-git/v5/plumbing/format/index"
 
 	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/internal/gitindex"
+	"github.com/org/aml-train/internal/gitobject"
+	"github.com/org/aml-train/snapshot/attributes"
 	"github.com/org/aml-train/snapshot/ignore"
 )
 
-// scope is what one repository says of its files: its index, its ignore rules
-// and its configuration. Outside a repository it says nothing.
+// scope is what one repository says of its files: its index, its ignore rules,
+// its attributes and its configuration. Outside a repository it says nothing.
 type scope struct {
-	repo        *gitdir.Repo
-	rules       ignore.Stack            // core.excludesFile, then .git/info/exclude
-	tracked     map[string]*index.Entry // by path relative to the root
-	trackedDirs map[string]bool         // folders that hold a tracked file, at any depth
-	skipped     []*index.Entry          // tracked, but not checked out (sparse checkout)
-	objects     *objects
+	repo    *gitdir.Repo
+	rules   ignore.Stack     // core.excludesFile, then .git/info/exclude
+	filters attributes.Stack // the system's and the person's attributes
+	info    *attributes.List // .git/info/attributes, which win over all others
+	index   *gitindex.Index
+	objects *gitobject.Store
 
-	fold       bool // core.ignoreCase
-	fileMode   bool // core.fileMode
-	trustCtime bool // core.trustctime
-	trustIndex bool // no content filter stands between a file and its blob
-	indexTime  time.Time
+	fold       bool   // core.ignoreCase
+	fileMode   bool   // core.fileMode
+	symlinks   bool   // core.symlinks
+	trustCtime bool   // core.trustctime
+	sparse     bool   // core.sparseCheckout
+	autocrlf   string // core.autocrlf
 }
 
 func newScope(repo *gitdir.Repo) (*scope, error) {
-	s := &scope{repo: repo, fileMode: runtime.GOOS != "windows"}
+	s := &scope{repo: repo, fileMode: runtime.GOOS != "windows", symlinks: true, index: &gitindex.Index{}, info: &attributes.List{}}
 	if repo == nil {
 		return s, nil
 	}
 	c := repo.Config
-	s.fold = c.Bool("core", "ignorecase", false)
-	s.fileMode = s.fileMode && c.Bool("core", "filemode", true)
-	s.trustCtime = c.Bool("core", "trustctime", true)
-	s.objects = &objects{repository: sync.OnceValues(repo.Open)}
 	if format := c.Get("extensions", "objectformat"); format != "" && format != "sha1" {
 		return nil, fmt.Errorf("snapshot: %s has %s object ids; only sha1 is supported", repo.Root, format)
 	}
-	user := c.Path("core", "excludesfile")
-	if user == "" {
-		user = gitdir.UserFile("ignore")
-	} else if !filepath.IsAbs(user) {
-		user = filepath.Join(repo.Root, user)
-	}
-	for _, name := range []string{user, filepath.Join(repo.CommonDir, "info", "exclude")} {
+	s.fold = c.Bool("core", "ignorecase", false)
+	s.fileMode = s.fileMode && c.Bool("core", "filemode", true)
+	s.symlinks = c.Bool("core", "symlinks", true)
+	s.trustCtime = c.Bool("core", "trustctime", true)
+	s.sparse = c.Bool("core", "sparsecheckout", false)
+	s.autocrlf = c.Get("core", "autocrlf")
+	s.objects = gitobject.New(filepath.Join(repo.CommonDir, "objects"))
+	for _, name := range []string{s.userFile("excludesfile", "ignore"), filepath.Join(repo.CommonDir, "info", "exclude")} {
 		if text, err := os.ReadFile(name); err == nil {
 			if rel, err := filepath.Rel(repo.Root, name); err == nil && filepath.IsLocal(rel) {
 				name = filepath.ToSlash(rel)
@@ -66,147 +60,123 @@ func newScope(repo *gitdir.Repo) (*scope, error) {
 			s.rules = s.rules.Push(ignore.Parse(text, name, "", s.fold))
 		}
 	}
-	return s, s.readIndex()
+	for _, name := range []string{"/etc/gitattributes", s.userFile("attributesfile", "attributes")} {
+		if name == "/etc/gitattributes" && os.Getenv("GIT_ATTR_NOSYSTEM") != "" {
+			continue
+		}
+		if text, err := os.ReadFile(name); err == nil {
+			s.filters = s.filters.Push(attributes.Parse(text, "", true, s.fold))
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(repo.CommonDir, "info", "attributes")); err == nil {
+		s.info = attributes.Parse(text, "", true, s.fold)
+	}
+	var err error
+	if s.index, err = gitindex.Read(repo.GitDir, s.list); err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	return s, nil
 }
 
-func (s *scope) readIndex() error {
-	name := filepath.Join(s.repo.GitDir, "index")
-	file, err := os.Open(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // no commit and no git add yet
+// userFile is a file of the person's that core.KEY names, with git's own default.
+func (s *scope) userFile(key, usual string) string {
+	name := s.repo.Config.Path("core", key)
+	if name != "" && !filepath.IsAbs(name) {
+		name = filepath.Join(s.repo.Root, name)
 	}
+	return cmp.Or(name, gitdir.UserFile(usual))
+}
+
+// list is a gitindex.Tree.
+func (s *scope) list(id plumbing.Hash, each func(string, filemode.FileMode, plumbing.Hash)) error {
+	return listTree(s.objects, id, "", each)
+}
+
+func listTree(objects *gitobject.Store, id plumbing.Hash, at string, each func(string, filemode.FileMode, plumbing.Hash)) error {
+	entries, err := objects.Tree(id)
 	if err != nil {
-		return fmt.Errorf("snapshot: %w", err)
+		return err
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return fmt.Errorf("snapshot: %w", err)
-	}
-	s.indexTime = info.ModTime()
-	idx := &index.Index{}
-	switch err := index.NewDecoder(bufio.NewReaderSize(file, 1<<20)).Decode(idx); {
-	case errors.Is(err, index.ErrUnknownExtension):
-		return fmt.Errorf("snapshot: the git index of %s is split or sparse, which cannot be read; run: git update-index --no-split-index && git sparse-checkout reapply --no-sparse-index", s.repo.Root)
-	case err != nil:
-		return fmt.Errorf("snapshot: the git index of %s cannot be read: %w; git status tells whether it is damaged", s.repo.Root, err)
-	}
-	s.tracked = make(map[string]*index.Entry, len(idx.Entries))
-	s.trackedDirs = map[string]bool{}
-	attributes := s.hasAttributesFiles()
-	last := ""
-	for _, e := range idx.Entries {
-		s.tracked[e.Name] = e
-		if e.SkipWorktree {
-			s.skipped = append(s.skipped, e)
-		}
-		dir := e.Name
-		if i := strings.LastIndexByte(dir, '/'); i >= 0 {
-			dir = dir[:i]
-		} else {
-			dir = ""
-		}
-		if dir != last {
-			last = dir
-			for d := dir; d != "" && !s.trackedDirs[d]; {
-				s.trackedDirs[d] = true
-				i := strings.LastIndexByte(d, '/')
-				if i < 0 {
-					break
-				}
-				d = d[:i]
-			}
-		}
-		if e.Name == ".gitattributes" || strings.HasSuffix(e.Name, "/.gitattributes") {
-			attributes = true
+	for _, e := range entries {
+		if e.Mode != filemode.Dir {
+			each(at+e.Name, e.Mode, e.ID)
+		} else if err := listTree(objects, e.ID, at+e.Name+"/", each); err != nil {
+			return err
 		}
 	}
-	crlf := s.repo.Config.Get("core", "autocrlf")
-	s.trustIndex = !attributes && (crlf == "" || strings.EqualFold(crlf, "false"))
 	return nil
 }
 
-// hasAttributesFiles tells whether attributes may be set from outside the index.
-func (s *scope) hasAttributesFiles() bool {
-	user := s.repo.Config.Path("core", "attributesfile")
-	if user == "" {
-		user = gitdir.UserFile("attributes")
-	}
-	for _, name := range []string{user, filepath.Join(s.repo.CommonDir, "info", "attributes"),
-		filepath.Join(s.repo.Root, ".gitattributes"), "/etc/gitattributes"} {
-		if _, err := os.Stat(name); err == nil {
-			return true
-		}
-	}
-	return false
-}
-
 // unchanged tells whether the file is as it was when the index was written: same
-// kind, same stat data, and not written in the same instant ("racily clean", git:
-// Documentation/technical/racy-git.txt).
-func (s *scope) unchanged(e *index.Entry, f File) bool {
-	return e.Stage == 0 && e.Mode == f.Mode && !e.IntentToAdd && e.ModifiedAt.Before(s.indexTime) &&
-		f.stat.MatchesIndex(e.Size, e.ModifiedAt, e.CreatedAt, e.Inode, s.trustCtime)
+// kind, same stat data, and not written in the same instant.
+func (s *scope) unchanged(entry int, f *File) bool {
+	x := s.index
+	return x.Mode(entry) == f.Mode && x.Mtime(entry) < x.Time.UnixNano() &&
+		f.stat.MatchesIndex(x.Size(entry), x.Mtime(entry), x.Ctime(entry), x.Inode(entry), s.trustCtime) &&
+		x.Stage(entry) == 0 && !x.IntentToAdd(entry)
 }
 
-// read parses one ignore file. A symbolic link is not followed, as in git since
-// 2.32; one that a sparse checkout leaves out is read from the index.
-// One that cannot be read is an error, where git only warns: what it would have
-// kept here could be a secret.
-func (s *scope) read(abs, name, in, shown string) (*ignore.List, error) {
-	empty := &ignore.List{Dir: in}
+// sameBytes tells whether an unchanged file holds the bytes of its blob. Line ends
+// can only have been converted where the sizes differ: git drops bytes when it
+// adds a file, and adds none.
+func (s *scope) sameBytes(entry int, f *File, filters attributes.Stack) bool {
+	if f.Mode == filemode.Symlink || len(filters) == 0 && s.autocrlf == "" {
+		return true
+	}
+	filter := filters.Of(s.index.Name(entry), s.autocrlf)
+	if filter.None() {
+		return true
+	}
+	if !filter.OnlyLines() {
+		return false
+	}
+	_, size, err := s.objects.Size(s.index.ID(entry))
+	return err == nil && size == f.Size
+}
+
+// read returns the text of a file that says something of others, and whether it is
+// there. A symbolic link is not followed, as in git since 2.32; one that a sparse
+// checkout leaves out is read from the repository. One that cannot be read is an
+// error, where git only warns: what it would have kept here could be a secret.
+func (s *scope) read(abs, name, in string) ([]byte, bool, error) {
 	full := filepath.Join(abs, name)
 	info, err := os.Lstat(full)
 	if err != nil {
-		if e := s.tracked[join(in, name)]; e != nil && e.SkipWorktree && e.Mode != filemode.Symlink {
-			if r, err := s.objects.open(e.Hash.String()); err == nil {
-				defer r.Close()
-				if text, err := io.ReadAll(r); err == nil {
-					return ignore.Parse(text, shown, in, s.fold), nil
-				}
-			}
+		if i := s.index.Find(join(in, name)); i >= 0 && s.index.SkipWorktree(i) && s.index.Mode(i) != filemode.Symlink {
+			text, err := s.objects.Read(s.index.ID(i), plumbing.BlobObject)
+			return text, err == nil, nil
 		}
-		return empty, nil
+		return nil, false, nil
 	}
 	if !info.Mode().IsRegular() {
-		return empty, nil
+		return nil, false, nil
 	}
 	text, err := os.ReadFile(full)
 	if err != nil {
-		return nil, fmt.Errorf("snapshot: %w; it says which files must not travel, so make it readable", err)
+		return nil, false, fmt.Errorf("snapshot: %w; it says which files must not travel, so make it readable", err)
 	}
-	return ignore.Parse(text, shown, in, s.fold), nil
+	return text, true, nil
 }
 
-// objects reads blobs from a repository's object store.
-type objects struct {
-	repository func() (*git.Repository, error)
+// linkText returns what a symbolic link says, slash-separated. Where links cannot
+// be made (core.symlinks is false), git leaves a file with that text.
+func linkText(name string) (string, error) {
+	text, err := os.Readlink(name)
+	if err == nil {
+		return filepath.ToSlash(text), nil
+	}
+	info, serr := os.Lstat(name)
+	if serr != nil || !info.Mode().IsRegular() || info.Size() > 1<<16 {
+		return "", err
+	}
+	content, err := os.ReadFile(name)
+	return string(content), err
 }
 
-func (o *objects) blob(id plumbing.Hash) (plumbing.EncodedObject, error) {
-	repo, err := o.repository()
-	if err != nil {
-		return nil, err
+// unreadable explains why a folder or file cannot be read.
+func unreadable(err error, ignoreFile string) error {
+	if strings.Contains(err.Error(), "file name too long") {
+		return fmt.Errorf("snapshot: %w: no program can open a path of that length; shorten it or leave it out with a line in %s", err, ignoreFile)
 	}
-	obj, err := repo.Storer.EncodedObject(plumbing.BlobObject, id)
-	if errors.Is(err, plumbing.ErrObjectNotFound) {
-		return nil, fmt.Errorf("git object %s is not on this machine; git fetch gets it", id)
-	}
-	return obj, err
-}
-
-func (o *objects) size(id plumbing.Hash) (int64, error) {
-	obj, err := o.blob(id)
-	if err != nil {
-		return 0, err
-	}
-	return obj.Size(), nil
-}
-
-func (o *objects) open(id string) (io.ReadCloser, error) {
-	obj, err := o.blob(plumbing.NewHash(id))
-	if err != nil {
-		return nil, err
-	}
-	return obj.Reader()
+	return fmt.Errorf("snapshot: %w; make it readable or leave it out with a line in %s", err, ignoreFile)
 }

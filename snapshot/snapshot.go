@@ -22,9 +22,14 @@
 //     files that it would send itself: a training job needs them. The id is that
 //     of a tree that holds those files as a folder, where git would record a
 //     commit.
+//
+// The bytes that count are those in the working tree: where line ends, $Id$, an
+// encoding or a driver such as git-LFS's stand between a file and its blob, the
+// id is that of the file.
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,11 +39,13 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 
+	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
-	"github.com/go-git/go-git/v5/plumbing/format/index"
 
 	"github.com/org/aml-train/internal/filestat"
+	"github.com/org/aml-train/internal/gitobject"
 	"github.com/org/aml-train/internal/size"
 )
 
@@ -49,24 +56,26 @@ const DefaultMaxBytes = 300 << 20
 
 // File is one file of a snapshot.
 type File struct {
-	Path string            `json:"path"` // slash-separated, relative to the source directory
-	Mode filemode.FileMode `json:"-"`    // Regular, Executable or Symlink
-	Size int64             `json:"size"` // bytes; of a link, of its text
-	OID  string            `json:"oid"`  // git's blob id, lower-case hex
+	Path string // slash-separated, relative to the source directory
+	Mode filemode.FileMode
+	Size int64         // bytes; of a link, of its text
+	OID  plumbing.Hash // git's blob id
 
 	stat    filestat.Stat
-	tracked *index.Entry // in the repository around the source directory; else nil
-	clean   bool         // the index says that it is unchanged
-	objects *objects     // holds the content of a file that is not in the working tree; else nil
+	objects *gitobject.Store // holds the content of a file that is not in the working tree; else nil
+	entry   int32            // in the index of the repository around the source directory; else -1
+	clean   bool             // the index says that it is unchanged
 }
 
-// MarshalJSON writes the mode as git prints it, in six octal digits.
+// MarshalJSON writes the path, the mode as git prints it, in six octal digits, the
+// size, and the id in lower-case hex.
 func (f File) MarshalJSON() ([]byte, error) {
-	type plain File
 	return json.Marshal(struct {
-		plain
+		Path string `json:"path"`
 		Mode string `json:"mode"`
-	}{plain(f), fmt.Sprintf("%06o", uint32(f.Mode))})
+		Size int64  `json:"size"`
+		OID  string `json:"oid"`
+	}{f.Path, fmt.Sprintf("%06o", uint32(f.Mode)), f.Size, f.OID.String()})
 }
 
 // Exclusion is a file or folder that does not travel, and the line that says so.
@@ -79,12 +88,17 @@ type Exclusion struct {
 // Snapshot is the files that travel.
 type Snapshot struct {
 	ID       string
-	Dir      string // the source directory, absolute
-	Files    []File // in the order of git's index: by the bytes of the path
-	Bytes    int64
+	Dir      string      // the source directory, absolute
+	Commit   string      // whose files these are; "" for those of the working tree
+	Files    []File      // in the order of git's index: by the bytes of the path
+	Bytes    int64       // of all files; 0 until Sizes for a commit without a limit
 	Excluded []Exclusion // by path
 	Hashed   int         // files whose bytes had to be read for their id
 	Dirty    bool        // the directory differs from the commit that is checked out, see Dirty
+
+	lfs   map[string]string // of files that git-LFS keeps: where the content lies
+	tree  func() *tree
+	sizes func(context.Context) error
 }
 
 // Options are the bounds of a snapshot. The zero value is the default.
@@ -117,34 +131,50 @@ func Take(ctx context.Context, dir string, o Options) (*Snapshot, error) {
 	if err := w.walk(); err != nil {
 		return nil, err
 	}
-	s := &Snapshot{Dir: abs, Files: w.files, Excluded: w.excluded}
-	sort.Slice(s.Files, func(i, j int) bool { return s.Files[i].Path < s.Files[j].Path })
-	sort.Slice(s.Excluded, func(i, j int) bool { return s.Excluded[i].Path < s.Excluded[j].Path })
-	for i := range s.Files {
-		s.Bytes += s.Files[i].Size
-	}
-	limit := o.MaxBytes
-	if limit == 0 {
-		limit = DefaultMaxBytes
-	}
-	if limit > 0 && s.Bytes > limit {
-		return nil, &TooLargeError{Bytes: s.Bytes, Limit: limit, Largest: largest(s.Files), IgnoreFile: w.ignoreFile()}
-	}
+	s := newSnapshot(abs, w.files, w.excluded)
 	if len(s.Files) == 0 {
 		return nil, fmt.Errorf("source directory %s: no file travels%s", dir, w.whyEmpty(s))
+	}
+	if err := s.weigh(o, w.ignoreFile()); err != nil {
+		return nil, err
 	}
 	if s.Hashed, err = hashAll(ctx, abs, s.Files); err != nil {
 		return nil, err
 	}
-	s.ID = treeID(s.Files)
+	id := s.tree().id
+	s.ID = id.String()
 	switch {
 	case w.aml:
 		s.Dirty, err = Dirty(ctx, abs)
 	case w.scope.repo != nil:
-		s.Dirty, err = w.dirty(s.ID)
+		s.Dirty, err = w.dirty(id)
 	}
 	return s, err
 }
+
+func newSnapshot(dir string, files []File, excluded []Exclusion) *Snapshot {
+	s := &Snapshot{Dir: dir, Files: files, Excluded: excluded}
+	sort.Slice(s.Excluded, func(i, j int) bool { return s.Excluded[i].Path < s.Excluded[j].Path })
+	s.tree = sync.OnceValue(func() *tree { return newTree(s.Files, "", 0) })
+	s.sizes = func(context.Context) error { return nil }
+	return s
+}
+
+// weigh adds up the files and holds the sum against the limit.
+func (s *Snapshot) weigh(o Options, ignoreFile string) error {
+	s.Bytes = 0
+	for i := range s.Files {
+		s.Bytes += s.Files[i].Size
+	}
+	if limit := cmp.Or(o.MaxBytes, DefaultMaxBytes); limit > 0 && s.Bytes > limit {
+		return &TooLargeError{Bytes: s.Bytes, Limit: limit, Largest: largest(s.Files), IgnoreFile: ignoreFile}
+	}
+	return nil
+}
+
+// Sizes makes sure that the size of each file is known. From a commit without a
+// limit they are not read at first, because that takes longer than the list.
+func (s *Snapshot) Sizes(ctx context.Context) error { return s.sizes(ctx) }
 
 // Size is what one file or folder adds to a snapshot.
 type Size struct {
@@ -235,13 +265,17 @@ var errChanged = errors.New("it changed while it was read")
 // Open opens a file of the snapshot for reading. Where the file is no longer the
 // one that was hashed, that is an error: what travels is what the id says.
 func (s *Snapshot) Open(f *File) (io.ReadCloser, error) {
+	if name, ok := s.lfs[f.Path]; ok {
+		return os.Open(name)
+	}
 	if f.objects != nil {
-		return f.objects.open(f.OID)
+		r, _, _, err := f.objects.Open(f.OID)
+		return r, err
 	}
 	name := filepath.Join(s.Dir, filepath.FromSlash(f.Path))
 	if f.Mode == filemode.Symlink {
-		text, err := os.Readlink(name)
-		return io.NopCloser(strings.NewReader(filepath.ToSlash(text))), err
+		text, err := linkText(name)
+		return io.NopCloser(strings.NewReader(text)), err
 	}
 	file, err := os.Open(name)
 	if err != nil {

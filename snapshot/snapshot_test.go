@@ -133,7 +133,7 @@ func TestContentFilter(t *testing.T) {
 	runGit(t, dir, "add", "-A")
 	runGit(t, dir, "commit", "-q", "-m", "x")
 	s := take(t, dir)
-	require.Equal(t, runGit(t, dir, "-c", "core.attributesFile=/dev/null", "hash-object", "--no-filters", "a.txt"), s.Find("a.txt").OID)
+	require.Equal(t, runGit(t, dir, "-c", "core.attributesFile=/dev/null", "hash-object", "--no-filters", "a.txt"), s.Find("a.txt").OID.String())
 	require.False(t, s.Dirty)
 	write(t, dir, "a.txt", "1\r\n3\r\n")
 	require.True(t, take(t, dir).Dirty)

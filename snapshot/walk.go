@@ -6,20 +6,20 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/go-git/go-git/v5/plumbing/filemode"
-	"github.com/go-git/go-git/v5/plumbing/format/index"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/snapshot/attributes"
 	"github.com/org/aml-train/snapshot/ignore"
 )
 
@@ -27,7 +27,8 @@ import (
 const homeDir = ".aml-train"
 
 // walker collects the files of one source directory, reading folders in
-// parallel.
+// parallel. It goes through a folder and through git's index side by side: both
+// are sorted, so that nothing has to be looked up.
 type walker struct {
 	ctx   context.Context
 	dir   string // the source directory, absolute, without links
@@ -35,29 +36,98 @@ type walker struct {
 	scope *scope // the repository around dir
 	in    string // dir relative to the root of scope
 
-	group *errgroup.Group
-	busy  chan struct{}
+	tasks   tasks
+	anyLink bool // a link may lead anywhere: nothing is going to travel
 
-	anyLink   bool        // a link may lead anywhere: nothing is going to travel
-	untracked atomic.Bool // a file travels that git does not track
+	untracked atomic.Bool  // a file travels that git does not track
+	seen      atomic.Int64 // entries of the index of scope whose files are there
+
+	files []File
 
 	mu       sync.Mutex
-	files    []File
 	excluded []Exclusion
+	skipped  []File // tracked, but not in the working tree
+}
+
+// tasks runs work in parallel that finds more of its kind.
+type tasks struct {
+	group *errgroup.Group
+	ctx   context.Context
+	busy  chan struct{}
+}
+
+func newTasks(ctx context.Context) tasks {
+	t := tasks{busy: make(chan struct{}, runtime.GOMAXPROCS(0)*2)}
+	t.group, t.ctx = errgroup.WithContext(ctx)
+	return t
+}
+
+// do runs f, elsewhere where somebody is free.
+func (t *tasks) do(f func() error) error {
+	if err := t.ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case t.busy <- struct{}{}:
+		t.group.Go(func() error {
+			defer func() { <-t.busy }()
+			return f()
+		})
+		return nil
+	default:
+		return f()
+	}
+}
+
+// node is what a folder holds, in git's order: kids[i] stands before
+// files[kids[i].at].
+type node struct {
+	files []File
+	kids  []kid
+}
+
+type kid struct {
+	at int
+	*node
+}
+
+// flatten appends the files of n and of all below it. It lets go of them on the
+// way.
+func (n *node) flatten(to []File) []File {
+	at := 0
+	for _, k := range n.kids {
+		to = append(to, n.files[at:k.at]...)
+		at = k.at
+		to = k.flatten(to)
+	}
+	to = append(to, n.files[at:]...)
+	n.files, n.kids = nil, nil
+	return to
+}
+
+func (n *node) count() int {
+	c := len(n.files)
+	for _, k := range n.kids {
+		c += k.count()
+	}
+	return c
 }
 
 // folder is one folder to read.
 type folder struct {
+	node     *node
 	scope    *scope
 	path     string // relative to the source directory, "" for itself
 	in       string // relative to the root of scope, "" for itself
+	lo, hi   int    // the entries of the scope's index below it
 	rules    ignore.Stack
+	filters  attributes.Stack
 	excluded bool // only what git tracks travels from here
+	commit   bool // the index has a commit for it: a submodule
 }
 
 func newWalker(ctx context.Context, dir string) (*walker, error) {
-	w := &walker{dir: dir, busy: make(chan struct{}, runtime.GOMAXPROCS(0)*2)}
-	w.group, w.ctx = errgroup.WithContext(ctx)
+	w := &walker{ctx: ctx, dir: dir, tasks: newTasks(ctx)}
 	repo, err := gitdir.Find(dir)
 	if err != nil {
 		return nil, err
@@ -89,41 +159,59 @@ func (w *walker) ignoreFile() string {
 // above returns the source directory as the first folder, with the rules of the
 // folders above it, and the pattern that excludes it as a whole.
 func (w *walker) above() (folder, *ignore.Pattern, error) {
-	f := folder{scope: w.scope, in: w.in}
-	if w.aml {
-		return f, nil, nil
+	s := w.scope
+	f := folder{scope: s, in: w.in, filters: s.filters}
+	f.lo, f.hi = w.entries()
+	if !w.aml {
+		f.rules = s.rules
 	}
-	f.rules = w.scope.rules
 	if w.in == "" {
 		return f, nil, nil
 	}
+	var decided *ignore.Pattern
 	parts := strings.Split(w.in, "/")
 	for i := range parts {
 		at := strings.Join(parts[:i], "/")
-		l, err := w.scope.read(filepath.Join(w.scope.repo.Root, filepath.FromSlash(at)), ".gitignore", at, strings.Repeat("../", len(parts)-i)+".gitignore")
+		abs := filepath.Join(s.repo.Root, filepath.FromSlash(at))
+		if text, ok, err := s.read(abs, ".gitattributes", at); err != nil {
+			return f, nil, err
+		} else if ok {
+			f.filters = f.filters.Push(attributes.Parse(text, at, at == "", s.fold))
+		}
+		if w.aml || f.excluded {
+			continue
+		}
+		text, _, err := s.read(abs, ".gitignore", at)
 		if err != nil {
 			return f, nil, err
 		}
-		f.rules = f.rules.Push(l)
+		f.rules = f.rules.Push(ignore.Parse(text, strings.Repeat("../", len(parts)-i)+".gitignore", at, s.fold))
 		if p := f.rules.Match(strings.Join(parts[:i+1], "/"), true); p != nil && !p.Negated {
-			f.excluded = true
-			return f, p, nil
+			f.excluded, decided = true, p
 		}
 	}
-	return f, nil, nil
+	return f, decided, nil
+}
+
+// entries returns the part of the index that lies in the source directory.
+func (w *walker) entries() (lo, hi int) {
+	if w.in == "" {
+		return 0, w.scope.index.Len()
+	}
+	return w.scope.index.Range(w.in + "/")
 }
 
 // enter adds the rules of the folder's own ignore file.
 func (w *walker) enter(f *folder, abs string) error {
-	scope, name := f.scope, w.ignoreFile()
+	s, name := f.scope, w.ignoreFile()
 	if w.aml {
-		scope = w.scope
+		s = w.scope
 	} else if f.excluded {
 		return nil
 	}
-	l, err := scope.read(abs, name, f.in, join(f.path, name))
+	text, _, err := s.read(abs, name, f.in)
 	if err == nil {
-		f.rules = f.rules.Push(l)
+		f.rules = f.rules.Push(ignore.Parse(text, join(f.path, name), f.in, s.fold))
 	}
 	return err
 }
@@ -133,123 +221,207 @@ func (w *walker) walk() error {
 	if err != nil {
 		return err
 	}
-	w.group.Go(func() error { return w.read(first) })
-	if err := w.group.Wait(); err != nil {
+	root := &node{}
+	first.node = root
+	w.tasks.group.Go(func() error { return w.read(first) })
+	if err := w.tasks.group.Wait(); err != nil {
 		return err
 	}
 	if !w.aml {
-		return w.addSkipped(w.scope, w.in, "")
+		if err := w.addSkipped(w.scope, w.in, ""); err != nil {
+			return err
+		}
+	}
+	w.files = root.flatten(make([]File, 0, root.count()+len(w.skipped)))
+	if len(w.skipped) > 0 {
+		w.files = append(w.files, w.skipped...)
+		slices.SortFunc(w.files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	}
 	return nil
 }
 
-// read takes in one folder: its files at once, the folders below it through
-// another goroutine where one is free.
+// read takes in one folder.
 func (w *walker) read(f folder) error {
-	if err := w.ctx.Err(); err != nil {
-		return err
-	}
 	abs := filepath.Join(w.dir, filepath.FromSlash(f.path))
-	entries, err := os.ReadDir(abs)
+	dir, err := os.Open(abs)
+	if errors.Is(err, fs.ErrNotExist) && f.path != "" {
+		return nil // deleted since its parent was read
+	}
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) && f.path != "" {
-			return nil // deleted since its parent was read
-		}
-		return fmt.Errorf("snapshot: %w; make the folder readable or leave it out with a line in %s", err, w.ignoreFile())
+		return unreadable(err, w.ignoreFile())
 	}
-	if f.in != "" && f.path != "" && !w.aml {
-		for _, e := range entries {
-			if e.Name() != ".git" {
-				continue
-			}
-			nested, err := gitdir.At(abs)
-			if err != nil {
-				return fmt.Errorf("snapshot: %w", err)
-			}
-			if nested != nil {
-				s, err := newScope(nested)
-				if err != nil {
-					return err
-				}
-				if f.scope.tracked[f.in] == nil {
-					w.untracked.Store(true)
-				}
-				f = folder{scope: s, path: f.path, rules: s.rules}
-				if err := w.addSkipped(s, "", f.path); err != nil {
-					return err
-				}
-			}
-			break
+	below, err := w.readFiles(f, dir, abs)
+	dir.Close()
+	for _, sub := range below {
+		if err == nil {
+			err = w.tasks.do(func() error { return w.read(sub) })
 		}
 	}
-	if err := w.enter(&f, abs); err != nil {
-		return err
+	return err
+}
+
+// before is git's order of a folder's entries: a folder counts as if its name
+// ended in "/".
+func before(a, b fs.DirEntry) int {
+	x, y := a.Name(), b.Name()
+	n := min(len(x), len(y))
+	if c := strings.Compare(x[:n], y[:n]); c != 0 {
+		return c
 	}
-	var files []File
+	next := func(e fs.DirEntry, name string) int {
+		if n < len(name) {
+			return int(name[n])
+		}
+		if e.IsDir() {
+			return '/'
+		}
+		return 0
+	}
+	return next(a, x) - next(b, y)
+}
+
+// readFiles takes in the files of an open folder and returns the folders in it.
+func (w *walker) readFiles(f folder, dir *os.File, abs string) (below []folder, err error) {
+	entries, err := dir.ReadDir(-1)
+	if err != nil {
+		return nil, unreadable(err, w.ignoreFile())
+	}
+	slices.SortFunc(entries, before)
+	var repository, rules, filtered bool
+	for _, e := range entries {
+		switch e.Name() {
+		case ".git":
+			repository = true
+		case ".gitattributes":
+			filtered = true
+		case w.ignoreFile():
+			rules = true
+		}
+	}
+	if f.in != "" && f.path != "" && !w.aml && repository {
+		if err := w.nested(&f, abs); err != nil {
+			return nil, err
+		}
+	}
+	// A sparse checkout may have left these files out.
+	if rules || f.scope.index.Special > 0 {
+		if err := w.enter(&f, abs); err != nil {
+			return nil, err
+		}
+	}
+	s, x := f.scope, f.scope.index
+	if filtered || x.Special > 0 {
+		text, ok, err := s.read(abs, ".gitattributes", f.in)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			f.filters = f.filters.Push(attributes.Parse(text, f.in, f.in == "", s.fold))
+		}
+	}
+	filters := f.filters.Push(s.info)
+	prefix := 0 // of the folder, in the names of the index
+	if f.in != "" {
+		prefix = len(f.in) + 1
+	}
+	n := f.node
+	n.files = make([]File, 0, len(entries))
 	var excluded []Exclusion
+	at, seen := f.lo, int64(0)
 	for _, e := range entries {
 		name := e.Name()
-		if strings.EqualFold(name, ".git") || name == homeDir {
+		if len(name) == len(".git") && strings.EqualFold(name, ".git") || name == homeDir {
 			continue
 		}
-		p, in := join(f.path, name), join(f.in, name)
-		tracked := f.scope.tracked[in]
 		if e.IsDir() {
-			keep := !w.aml && (f.scope.trackedDirs[in] || tracked != nil && tracked.Mode == filemode.Submodule)
-			out := f.excluded
-			if !out {
+			in := join(f.in, name)
+			sub := folder{node: &node{}, scope: s, path: join(f.path, name), in: in, rules: f.rules, filters: f.filters, excluded: f.excluded}
+			for at < f.hi && x.Name(at)[prefix:] < name+"/" {
+				at++
+			}
+			sub.lo = at
+			at = x.End(at, f.hi, in+"/")
+			sub.hi = at
+			if x.Submodules > 0 {
+				i := x.Find(in)
+				sub.commit = i >= 0 && x.Mode(i) == filemode.Submodule
+			}
+			keep := !w.aml && (sub.hi > sub.lo || sub.commit)
+			if !sub.excluded {
 				if rule := f.rules.Match(in, true); rule != nil && !rule.Negated {
-					out = true
+					sub.excluded = true
 					if !keep {
-						excluded = append(excluded, exclusion(p+"/", rule))
+						excluded = append(excluded, exclusion(sub.path+"/", rule))
 					}
 				}
 			}
-			if !out || keep {
-				w.descend(folder{scope: f.scope, path: p, in: in, rules: f.rules, excluded: out})
+			if !sub.excluded || keep {
+				n.kids = append(n.kids, kid{len(n.files), sub.node})
+				below = append(below, sub)
 			}
 			continue
 		}
 		if e.Type()&^fs.ModeSymlink != 0 {
 			continue // a socket, pipe or device: git leaves it out as well
 		}
-		if w.aml || tracked == nil {
-			if f.excluded {
-				continue
+		for at < f.hi && x.Name(at)[prefix:] < name {
+			at++
+		}
+		entry := -1
+		if at < f.hi && x.Name(at)[prefix:] == name {
+			entry = at
+			for at < f.hi && x.Name(at)[prefix:] == name {
+				at++ // the sides of a conflict
 			}
-			if rule := f.rules.Match(in, false); rule != nil && !rule.Negated {
-				excluded = append(excluded, exclusion(p, rule))
+		}
+		if entry < 0 && f.excluded {
+			continue
+		}
+		if w.aml || entry < 0 {
+			if rule := f.rules.Match(join(f.in, name), false); rule != nil && !rule.Negated {
+				excluded = append(excluded, exclusion(join(f.path, name), rule))
 				continue
 			}
 		}
-		file, err := w.file(e, p, f.scope, tracked)
+		file, err := w.file(dir, name, f, entry, filters)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		files = append(files, file)
+		if file.entry >= 0 {
+			seen++
+		}
+		n.files = append(n.files, file)
 	}
-	w.mu.Lock()
-	w.files = append(w.files, files...)
-	w.excluded = append(w.excluded, excluded...)
-	w.mu.Unlock()
-	return nil
+	w.seen.Add(seen)
+	if excluded != nil {
+		w.mu.Lock()
+		w.excluded = append(w.excluded, excluded...)
+		w.mu.Unlock()
+	}
+	return below, nil
 }
 
-func (w *walker) descend(f folder) {
-	select {
-	case w.busy <- struct{}{}:
-		w.group.Go(func() error {
-			defer func() { <-w.busy }()
-			return w.read(f)
-		})
-	default:
-		if err := w.read(f); err != nil {
-			w.group.Go(func() error { return err })
-		}
+// nested changes the scope of a folder that is a repository of its own.
+func (w *walker) nested(f *folder, abs string) error {
+	repo, err := gitdir.At(abs)
+	if err != nil {
+		return fmt.Errorf("snapshot: %w", err)
 	}
+	if repo == nil {
+		return nil
+	}
+	s, err := newScope(repo)
+	if err != nil {
+		return err
+	}
+	if !f.commit {
+		w.untracked.Store(true)
+	}
+	*f = folder{node: f.node, scope: s, path: f.path, hi: s.index.Len(), rules: s.rules, filters: s.filters}
+	return w.addSkipped(s, "", f.path)
 }
 
 func join(dir, name string) string {
@@ -263,41 +435,64 @@ func exclusion(p string, rule *ignore.Pattern) Exclusion {
 	return Exclusion{Path: p, Source: fmt.Sprintf("%s:%d", rule.File, rule.Line), Pattern: rule.Text}
 }
 
-// file describes one file that travels, with its id where the index knows it.
-func (w *walker) file(e fs.DirEntry, p string, s *scope, tracked *index.Entry) (File, error) {
+// storable refuses a path that no blob store can hold.
+func storable(p, ignoreFile string) error {
 	if !utf8.ValidString(p) || strings.ContainsAny(p, "\n\r\x00") {
-		return File{}, fmt.Errorf("snapshot: the name %q cannot be stored: it is not UTF-8 or holds a line break; rename it or leave it out with a line in %s", p, w.ignoreFile())
+		return fmt.Errorf("snapshot: the name %q cannot be stored: it is not UTF-8 or holds a line break; rename it or leave it out with a line in %s", p, ignoreFile)
 	}
-	info, err := e.Info()
-	if err != nil {
-		return File{}, err
-	}
-	f := File{Path: p, Mode: filemode.Regular, Size: info.Size(), stat: filestat.Of(info)}
-	switch {
-	case info.Mode()&fs.ModeSymlink != 0:
-		f.Mode = filemode.Symlink
-		if !w.anyLink {
-			if err := w.checkLink(p); err != nil {
-				return File{}, err
-			}
+	return nil
+}
+
+// file describes one file that travels, with its id where the index knows it.
+func (w *walker) file(dir *os.File, name string, in folder, entry int, filters attributes.Stack) (File, error) {
+	s, x := in.scope, in.scope.index
+	f := File{Mode: filemode.Regular, entry: -1}
+	if entry >= 0 && s == w.scope { // the name is there already
+		f.Path = x.Name(entry)
+		if w.in != "" {
+			f.Path = f.Path[len(w.in)+1:]
 		}
-	case !info.Mode().IsRegular():
-		return File{}, fs.ErrNotExist // replaced by something else just now
+	} else {
+		f.Path = join(in.path, name)
+	}
+	if err := storable(f.Path, w.ignoreFile()); err != nil {
+		return f, err
+	}
+	var mode fs.FileMode
+	var err error
+	if f.stat, mode, err = filestat.In(dir, name); err != nil {
+		return f, err
+	}
+	f.Size = f.stat.Size
+	switch {
+	case mode&fs.ModeSymlink != 0:
+		f.Mode = filemode.Symlink
+	case !mode.IsRegular():
+		return f, fs.ErrNotExist // replaced by something else just now
+	case entry >= 0 && !s.symlinks && x.Mode(entry) == filemode.Symlink:
+		f.Mode = filemode.Symlink
 	case s.fileMode:
-		if info.Mode()&0o100 != 0 {
+		if mode&0o100 != 0 {
 			f.Mode = filemode.Executable
 		}
-	case tracked != nil && tracked.Mode == filemode.Executable:
+	case entry >= 0 && x.Mode(entry) == filemode.Executable:
 		f.Mode = filemode.Executable
 	}
-	if tracked == nil {
-		w.untracked.Store(true)
-	} else if s == w.scope {
-		f.tracked = tracked
-		f.clean = s.unchanged(tracked, f)
+	if f.Mode == filemode.Symlink && !w.anyLink {
+		if err := w.checkLink(f.Path); err != nil {
+			return f, err
+		}
 	}
-	if tracked != nil && s.trustIndex && s.unchanged(tracked, f) {
-		f.OID = tracked.Hash.String()
+	if entry < 0 {
+		w.untracked.Store(true)
+		return f, nil
+	}
+	clean := s.unchanged(entry, &f)
+	if s == w.scope {
+		f.entry, f.clean = int32(entry), clean
+	}
+	if clean && s.sameBytes(entry, &f, filters) {
+		f.OID = x.ID(entry)
 	}
 	return f, nil
 }
@@ -307,13 +502,13 @@ func (w *walker) file(e fs.DirEntry, p string, s *scope, tracked *index.Entry) (
 // where a checkout keeps its credentials.
 func (w *walker) checkLink(p string) error {
 	name := filepath.Join(w.dir, filepath.FromSlash(p))
-	text, err := os.Readlink(name)
+	text, err := linkText(name)
 	if err != nil {
 		return err
 	}
 	target, err := filepath.EvalSymlinks(name)
-	if err != nil { // dangling, or a loop: what it says decides
-		target = text
+	if err != nil || target == name { // dangling, a loop, or no link here: what it says decides
+		target = filepath.FromSlash(text)
 		if !filepath.IsAbs(target) {
 			target = filepath.Join(filepath.Dir(name), target)
 		}
@@ -321,40 +516,58 @@ func (w *walker) checkLink(p string) error {
 	rel, err := filepath.Rel(w.dir, target)
 	if err == nil && filepath.IsLocal(rel) {
 		for part := range strings.SplitSeq(filepath.ToSlash(rel), "/") {
-			if strings.EqualFold(part, ".git") || part == homeDir {
-				return fmt.Errorf("snapshot: the link %s leads into %s, which never travels; remove the link or leave it out with a line in %s", p, part, w.ignoreFile())
+			if hidden(part) {
+				return leadsInto(p, part, w.ignoreFile())
 			}
 		}
 		return nil
 	}
-	return fmt.Errorf("snapshot: the link %s leads out of the source directory, to %s; copy the file there, make the source directory wider (--source-directory), or leave the link out with a line in %s", p, text, w.ignoreFile())
+	return leadsOut(p, text, w.ignoreFile())
+}
+
+// hidden tells whether a file or folder of that name never travels.
+func hidden(name string) bool { return strings.EqualFold(name, ".git") || name == homeDir }
+
+func leadsInto(p, part, ignoreFile string) error {
+	return fmt.Errorf("snapshot: the link %s leads into %s, which never travels; remove the link or leave it out with a line in %s", p, part, ignoreFile)
+}
+
+func leadsOut(p, text, ignoreFile string) error {
+	return fmt.Errorf("snapshot: the link %s leads out of the source directory, to %s; copy the file there, make the source directory wider (--source-directory), or leave the link out with a line in %s", p, text, ignoreFile)
 }
 
 // addSkipped adds what a sparse checkout tracks without having it on disk: git
 // add -A leaves it in the index, so it belongs to the tree.
 func (w *walker) addSkipped(s *scope, in, at string) error {
-	for _, e := range s.skipped {
-		p := e.Name
+	x := s.index
+	if x.Special == 0 {
+		return nil
+	}
+	lo, hi := 0, x.Len()
+	if in != "" {
+		lo, hi = x.Range(in + "/")
+	}
+	for i := lo; i < hi; i++ {
+		if !x.SkipWorktree(i) || x.Mode(i) == filemode.Submodule {
+			continue
+		}
+		p := x.Name(i)
 		if in != "" {
-			rest, ok := strings.CutPrefix(p, in+"/")
-			if !ok {
-				continue
-			}
-			p = rest
+			p = p[len(in)+1:]
 		}
 		p = join(at, p)
 		if _, err := os.Lstat(filepath.Join(w.dir, filepath.FromSlash(p))); err == nil {
 			continue
 		}
-		if e.Mode == filemode.Submodule {
-			continue
+		if err := storable(p, w.ignoreFile()); err != nil {
+			return err
 		}
-		size, err := s.objects.size(e.Hash)
+		_, size, err := s.objects.Size(x.ID(i))
 		if err != nil {
-			return fmt.Errorf("snapshot: %s is left out by the sparse checkout and %w", p, err)
+			return explainMissing(s.repo, p, err)
 		}
 		w.mu.Lock()
-		w.files = append(w.files, File{Path: p, Mode: e.Mode, Size: size, OID: e.Hash.String(), objects: s.objects})
+		w.skipped = append(w.skipped, File{Path: p, Mode: x.Mode(i), Size: size, OID: x.ID(i), objects: s.objects, entry: -1})
 		w.mu.Unlock()
 	}
 	return nil
@@ -370,78 +583,4 @@ func (w *walker) whyEmpty(s *Snapshot) string {
 		return fmt.Sprintf(": all of it is ignored, %s by %s: %s", e.Path, e.Source, e.Pattern)
 	}
 	return ": it is empty"
-}
-
-// Decision is what an ignore file, or git's index, says of one path.
-type Decision struct {
-	Path    string
-	Travels bool
-	Tracked bool            // git tracks it, so no .gitignore counts
-	Rule    *ignore.Pattern // the line that decides, nil where none matches
-}
-
-// Why tells whether path, relative to the source directory dir, travels, and
-// which line of which ignore file decides, as git check-ignore -v would.
-func Why(dir, p string) (Decision, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return Decision{}, err
-	}
-	if abs, err = filepath.EvalSymlinks(abs); err != nil {
-		return Decision{}, err
-	}
-	asked := p
-	if filepath.IsAbs(p) {
-		if p, err = filepath.Rel(abs, p); err != nil {
-			return Decision{}, err
-		}
-	}
-	p = path.Clean(filepath.ToSlash(p))
-	if p == "." || !filepath.IsLocal(p) {
-		return Decision{}, fmt.Errorf("%s is not a path inside the source directory %s", asked, dir)
-	}
-	w, err := newWalker(context.Background(), abs)
-	if err != nil {
-		return Decision{}, err
-	}
-	d := Decision{Path: p}
-	info, statErr := os.Lstat(filepath.Join(abs, filepath.FromSlash(p)))
-	isDir := statErr == nil && info.IsDir() || strings.HasSuffix(asked, "/")
-	f, rule, err := w.above()
-	if err != nil {
-		return d, err
-	}
-	d.Rule = rule
-	parts := strings.Split(p, "/")
-	for i, name := range parts {
-		if strings.EqualFold(name, ".git") || name == homeDir {
-			return d, nil
-		}
-		here := strings.Join(parts[:i], "/")
-		at := filepath.Join(abs, filepath.FromSlash(here))
-		if i > 0 && !w.aml {
-			if nested, err := gitdir.At(at); err == nil && nested != nil {
-				s, err := newScope(nested)
-				if err != nil {
-					return d, err
-				}
-				f, d.Rule = folder{scope: s, rules: s.rules}, nil
-			}
-		}
-		f.path = here
-		if err := w.enter(&f, at); err != nil {
-			return d, err
-		}
-		f.in = join(f.in, name)
-		if !f.excluded {
-			d.Rule = f.rules.Match(f.in, i < len(parts)-1 || isDir)
-			f.excluded = d.Rule != nil && !d.Rule.Negated
-		}
-	}
-	if !w.aml && (f.scope.tracked[f.in] != nil || f.scope.trackedDirs[f.in]) {
-		d.Tracked, d.Travels = true, statErr == nil
-		return d, nil
-	}
-	d.Travels = statErr == nil && !f.excluded
-	return d, nil
 }

@@ -2,4 +2,6 @@ package filestat
 
 import "syscall"
 
+const hasCtime = true
+
 func changed(s *syscall.Stat_t) int64 { return s.Ctim.Nano() }

@@ -4,9 +4,13 @@ package filestat
 
 import (
 	"io/fs"
+	"os"
 	"syscall"
-	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+const fromIndex = true
 
 // Of returns the stat data of a file.
 func Of(info fs.FileInfo) Stat {
@@ -18,10 +22,33 @@ func Of(info fs.FileInfo) Stat {
 	return s
 }
 
-// MatchesIndex compares with an entry of git's index. Times without nanoseconds
-// there never match: such an index was written by a program that does not keep
-// them.
-func (s Stat) MatchesIndex(size uint32, mtime, ctime time.Time, inode uint32, trustCtime bool) bool {
-	return uint32(s.Size) == size && s.Mtime == mtime.UnixNano() && uint32(s.Inode) == inode &&
-		(!trustCtime || s.Ctime == ctime.UnixNano())
+// In returns the stat data and the mode of a file in an open folder, a link not
+// followed. That saves the system the way to the folder, for each file.
+func In(dir *os.File, name string) (Stat, fs.FileMode, error) {
+	var sys unix.Stat_t
+	for {
+		err := unix.Fstatat(int(dir.Fd()), name, &sys, unix.AT_SYMLINK_NOFOLLOW)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return Stat{}, 0, &fs.PathError{Op: "lstat", Path: name, Err: err}
+		}
+		break
+	}
+	mode := fs.FileMode(sys.Mode & 0o777)
+	switch sys.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+	case unix.S_IFLNK:
+		mode |= fs.ModeSymlink
+	case unix.S_IFDIR:
+		mode |= fs.ModeDir
+	default:
+		mode |= fs.ModeIrregular
+	}
+	s := Stat{Size: sys.Size, Mtime: sys.Mtim.Nano(), Inode: uint64(sys.Ino)}
+	if hasCtime {
+		s.Ctime = sys.Ctim.Nano()
+	}
+	return s, mode, nil
 }

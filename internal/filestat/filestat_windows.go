@@ -2,14 +2,23 @@ package filestat
 
 import (
 	"io/fs"
-	"time"
+	"os"
+	"path/filepath"
 )
+
+const fromIndex = false
 
 // Of returns the stat data of a file.
 func Of(info fs.FileInfo) Stat {
 	return Stat{Size: info.Size(), Mtime: info.ModTime().UnixNano()}
 }
 
-// MatchesIndex never trusts the index: what git for Windows keeps there as inode
-// and change time cannot be had here without another call a file.
-func (Stat) MatchesIndex(uint32, time.Time, time.Time, uint32, bool) bool { return false }
+// In returns the stat data and the mode of a file in an open folder, a link not
+// followed.
+func In(dir *os.File, name string) (Stat, fs.FileMode, error) {
+	info, err := os.Lstat(filepath.Join(dir.Name(), name))
+	if err != nil {
+		return Stat{}, 0, err
+	}
+	return Of(info), info.Mode(), nil
+}

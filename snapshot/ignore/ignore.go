@@ -127,6 +127,16 @@ func parseLine(text string, fold bool) (Pattern, bool) {
 	return p, true
 }
 
+// ParsePattern reads one pattern that is no line of an ignore file, such as that
+// of a line in .gitattributes. ok is false for one that matches nothing.
+func ParsePattern(text string, fold bool) (p Pattern, ok bool) { return parseLine(text, fold) }
+
+// MatchFile reports whether the pattern matches a file, whose path is relative to
+// the folder that the pattern is. Whether it is negated does not count.
+func (p *Pattern) MatchFile(path string) bool {
+	return p.match(path, path[strings.LastIndexByte(path, '/')+1:], false)
+}
+
 // match reports whether the pattern matches a path relative to the folder of its
 // file; name is the path's last element.
 func (p *Pattern) match(path, name string, isDir bool) bool {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/go-git/go-git/v5/plumbing"
+
 	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/snapshot"
 )
@@ -26,7 +28,7 @@ const (
 // copied is one file of a copy.
 type copied struct {
 	Path string
-	OID  string
+	OID  plumbing.Hash
 	Mode uint32
 	Stat filestat.Stat
 }

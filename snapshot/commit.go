@@ -1,0 +1,549 @@
+package snapshot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/go-git/go-git/v5/config"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+
+	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/internal/gitobject"
+	"github.com/org/aml-train/snapshot/attributes"
+	"github.com/org/aml-train/snapshot/ignore"
+)
+
+// TakeCommit reads the source directory dir as it is in a commit, of which
+// nothing needs to be checked out. rev is whatever git rev-parse takes: a branch,
+// a tag, an id, HEAD~2.
+//
+// The files are those of the commit's tree, as they are stored there, less what an
+// .amlignore in it excludes. A pointer of git-LFS stands for its object, a
+// submodule that is set up here for the files of its commit.
+func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, error) {
+	repo, abs, in, err := locate(dir)
+	if err != nil {
+		return nil, err
+	}
+	if repo == nil {
+		return nil, fmt.Errorf("source directory %s: no git repository, so there is no commit %s", dir, rev)
+	}
+	s, err := newScope(repo)
+	if err != nil {
+		return nil, err
+	}
+	id, err := resolve(repo, rev)
+	if err != nil {
+		return nil, err
+	}
+	root, commit, err := s.objects.CommitTree(id)
+	if err != nil {
+		return nil, explainMissing(repo, rev, err)
+	}
+	top, err := subtree(s.objects, root, in)
+	if errors.Is(err, errNoFolder) {
+		return nil, fmt.Errorf("the commit %s has no folder %s", rev, in)
+	}
+	if err != nil {
+		return nil, explainMissing(repo, rev, err)
+	}
+	c := &committed{repo: repo, tasks: newTasks(ctx), lfs: map[string]pointer{}, fold: s.fold}
+	first := commitFolder{node: &node{}, objects: s.objects, root: root, tree: top, in: in, filters: s.filters, info: s.info}
+	entries, err := s.objects.Tree(top)
+	if err != nil {
+		return nil, explainMissing(repo, rev, err)
+	}
+	for _, e := range entries {
+		c.aml = c.aml || e.Name == ".amlignore"
+	}
+	if err := c.above(&first, root); err != nil {
+		return nil, err
+	}
+	c.tasks.group.Go(func() error { return c.read(first) })
+	if err := c.tasks.group.Wait(); err != nil {
+		return nil, err
+	}
+	snap := newSnapshot(abs, first.node.flatten(make([]File, 0, first.node.count())), c.excluded)
+	snap.Commit = commit.String()
+	if len(snap.Files) == 0 {
+		return nil, fmt.Errorf("source directory %s: no file travels: commit %s has none there", dir, rev)
+	}
+	if err := c.checkLinks(snap); err != nil {
+		return nil, err
+	}
+	if err := c.large(ctx, snap); err != nil {
+		return nil, err
+	}
+	snap.sizes = func(ctx context.Context) error {
+		err := each(ctx, len(snap.Files), func(i int, _ []byte) (err error) {
+			f := &snap.Files[i]
+			if f.Size < 0 {
+				if _, f.Size, err = f.objects.Size(f.OID); err != nil {
+					f.Size = -1
+					err = explainMissing(repo, f.Path, err)
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return snap.weigh(Options{MaxBytes: -1}, "")
+	}
+	if o.MaxBytes >= 0 {
+		if err := snap.Sizes(ctx); err != nil {
+			return nil, err
+		}
+		if err := snap.weigh(o, ".amlignore"); err != nil {
+			return nil, err
+		}
+	}
+	if c.differs || len(snap.lfs) > 0 {
+		top = snap.tree().id
+	}
+	snap.ID = top.String()
+	return snap, nil
+}
+
+// locate returns the repository around a directory that need not be there any
+// more, and where in it the directory lies.
+func locate(dir string) (repo *gitdir.Repo, abs, in string, err error) {
+	if abs, err = filepath.Abs(dir); err != nil {
+		return nil, "", "", err
+	}
+	there, gone := abs, ""
+	for {
+		info, err := os.Stat(there)
+		if err == nil && info.IsDir() {
+			break
+		}
+		if parent := filepath.Dir(there); parent != there {
+			there, gone = parent, filepath.Join(filepath.Base(there), gone)
+			continue
+		}
+		return nil, "", "", fmt.Errorf("source directory: %w", err)
+	}
+	if there, err = filepath.EvalSymlinks(there); err != nil {
+		return nil, "", "", err
+	}
+	if repo, err = gitdir.Find(there); err != nil || repo == nil {
+		return nil, "", "", err
+	}
+	abs = filepath.Join(there, gone)
+	rel, err := filepath.Rel(repo.Root, abs)
+	if rel != "." {
+		in = filepath.ToSlash(rel)
+	}
+	return repo, abs, in, err
+}
+
+// resolve returns the object that a revision names. What go-git has to look into
+// the history for comes last, because it reads all of a pack's index.
+func resolve(repo *gitdir.Repo, rev string) (plumbing.Hash, error) {
+	if plumbing.IsHash(rev) {
+		return plumbing.NewHash(rev), nil
+	}
+	open, err := repo.Open()
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	for _, rule := range plumbing.RefRevParseRules {
+		name := plumbing.ReferenceName(fmt.Sprintf(rule, rev))
+		if rev == "@" {
+			name = plumbing.HEAD
+		}
+		for range 10 {
+			ref, err := open.Reference(name, false)
+			if err != nil {
+				break
+			}
+			if ref.Type() == plumbing.HashReference {
+				return ref.Hash(), nil
+			}
+			name = ref.Target()
+		}
+	}
+	id, err := open.ResolveRevision(plumbing.Revision(rev))
+	if err != nil {
+		return plumbing.ZeroHash, fmt.Errorf("%s names no commit of %s; git log --all shows them, and git fetch gets those of the remote", rev, repo.Root)
+	}
+	return *id, nil
+}
+
+// explainMissing says what to do where an object cannot be read.
+func explainMissing(repo *gitdir.Repo, what string, err error) error {
+	if !errors.Is(err, gitobject.ErrNotFound) {
+		return fmt.Errorf("snapshot: %s: %w", what, err)
+	}
+	switch {
+	case repo.Config.Get("extensions", "partialclone") != "":
+		return fmt.Errorf("snapshot: %s: %w, which is a partial clone; get it with: git fetch --refetch --no-filter", what, err)
+	case exists(filepath.Join(repo.CommonDir, "shallow")):
+		return fmt.Errorf("snapshot: %s: %w, which is a shallow clone; get it with: git fetch --unshallow", what, err)
+	}
+	return fmt.Errorf("snapshot: %s: %w; git fetch gets what the remote has", what, err)
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// committed collects the files of a commit, reading trees in parallel.
+type committed struct {
+	repo  *gitdir.Repo
+	aml   bool
+	fold  bool
+	tasks tasks
+
+	mu       sync.Mutex
+	excluded []Exclusion
+	lfs      map[string]pointer // by path
+	differs  bool               // the tree is not the commit's: something was left out or put in
+}
+
+// commitFolder is one tree to read.
+type commitFolder struct {
+	node    *node
+	objects *gitobject.Store
+	root    plumbing.Hash // the tree at the top of the repository
+	tree    plumbing.Hash
+	path    string // relative to the source directory
+	in      string // relative to the repository's root
+	rules   ignore.Stack
+	filters attributes.Stack
+	info    *attributes.List
+}
+
+// above adds the attributes of the folders above the source directory.
+func (c *committed) above(f *commitFolder, root plumbing.Hash) error {
+	if f.in == "" {
+		return nil
+	}
+	parts := strings.Split(f.in, "/")
+	for i := range parts {
+		at := strings.Join(parts[:i], "/")
+		id, err := subtree(f.objects, root, at)
+		if err != nil {
+			return err
+		}
+		entries, err := f.objects.Tree(id)
+		if err != nil {
+			return err
+		}
+		if err := c.attributes(f, entries, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// text returns the file of that name among the entries of a folder.
+func (c *committed) text(f *commitFolder, entries []gitobject.Entry, name, in string) ([]byte, error) {
+	for _, e := range entries {
+		if e.Name == name && (e.Mode == filemode.Regular || e.Mode == filemode.Executable) {
+			text, err := f.objects.Read(e.ID, plumbing.BlobObject)
+			if err != nil {
+				return nil, explainMissing(c.repo, join(in, name), err)
+			}
+			return text, nil
+		}
+	}
+	return nil, nil
+}
+
+func (c *committed) attributes(f *commitFolder, entries []gitobject.Entry, in string) error {
+	text, err := c.text(f, entries, ".gitattributes", in)
+	if text != nil {
+		f.filters = f.filters.Push(attributes.Parse(text, in, in == "", c.fold))
+	}
+	return err
+}
+
+func (c *committed) read(f commitFolder) error {
+	entries, err := f.objects.Tree(f.tree)
+	if err != nil {
+		return explainMissing(c.repo, join(f.path, ""), err)
+	}
+	if c.aml {
+		text, err := c.text(&f, entries, ".amlignore", f.in)
+		if err != nil {
+			return err
+		}
+		f.rules = f.rules.Push(ignore.Parse(text, join(f.path, ".amlignore"), f.in, c.fold))
+	}
+	if err := c.attributes(&f, entries, f.in); err != nil {
+		return err
+	}
+	filters := f.filters.Push(f.info)
+	n := f.node
+	n.files = make([]File, 0, len(entries))
+	var below []commitFolder
+	var excluded []Exclusion
+	differs := false
+	for _, e := range entries {
+		if e.Name == homeDir {
+			differs = true
+			continue
+		}
+		p, in := join(f.path, e.Name), join(f.in, e.Name)
+		folder := e.Mode == filemode.Dir || e.Mode == filemode.Submodule
+		if rule := f.rules.Match(in, folder); rule != nil && !rule.Negated {
+			if folder {
+				p += "/"
+			}
+			excluded = append(excluded, exclusion(p, rule))
+			continue
+		}
+		if folder {
+			sub := f
+			sub.node, sub.tree, sub.path, sub.in = &node{}, e.ID, p, in
+			if e.Mode == filemode.Submodule {
+				differs = true
+				ok, err := c.submodule(&sub)
+				if err != nil {
+					return err
+				}
+				if !ok {
+					continue
+				}
+			}
+			n.kids = append(n.kids, kid{len(n.files), sub.node})
+			below = append(below, sub)
+			continue
+		}
+		if err := storable(p, ".amlignore"); err != nil {
+			return err
+		}
+		if !filepath.IsLocal(filepath.FromSlash(p)) {
+			return fmt.Errorf("snapshot: the name %q in the commit leads elsewhere on this system", p)
+		}
+		file := File{Path: p, Mode: e.Mode, Size: -1, OID: e.ID, objects: f.objects, entry: -1}
+		if len(filters) > 0 && e.Mode != filemode.Symlink && filters.Of(in, "").Driver == "lfs" {
+			if err := c.pointer(&file); err != nil {
+				return err
+			}
+		}
+		n.files = append(n.files, file)
+	}
+	if differs || excluded != nil {
+		c.mu.Lock()
+		c.excluded = append(c.excluded, excluded...)
+		c.differs = true
+		c.mu.Unlock()
+	}
+	for _, sub := range below {
+		if err := c.tasks.do(func() error { return c.read(sub) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// submodule turns a folder that is a commit of another repository into that
+// commit's tree. One that is not set up here has no files, as in the working tree.
+func (c *committed) submodule(f *commitFolder) (bool, error) {
+	entries, err := f.objects.Tree(f.root)
+	if err != nil {
+		return false, explainMissing(c.repo, f.path, err)
+	}
+	text, err := c.text(f, entries, ".gitmodules", "")
+	if err != nil {
+		return false, err
+	}
+	modules := config.NewModules()
+	if err := modules.Unmarshal(text); err != nil {
+		return false, fmt.Errorf("snapshot: .gitmodules: %w", err)
+	}
+	var found []string
+	if repo, err := gitdir.At(filepath.Join(c.repo.Root, filepath.FromSlash(f.in))); err == nil && repo != nil {
+		found = append(found, repo.CommonDir)
+	}
+	for name, m := range modules.Submodules {
+		if m.Path == f.in && filepath.IsLocal(filepath.FromSlash(name)) {
+			found = append(found, filepath.Join(c.repo.CommonDir, "modules", filepath.FromSlash(name)))
+		}
+	}
+	for _, dir := range found {
+		if !exists(filepath.Join(dir, "objects")) {
+			continue
+		}
+		objects := gitobject.New(filepath.Join(dir, "objects"))
+		tree, _, err := objects.CommitTree(f.tree)
+		if err != nil {
+			return false, fmt.Errorf("snapshot: the submodule %s at commit %s: %w; git fetch --recurse-submodules gets it", f.path, f.tree, err)
+		}
+		f.objects, f.root, f.tree, f.in, f.rules, f.filters, f.info = objects, tree, tree, "", nil, nil, &attributes.List{}
+		return true, nil
+	}
+	return false, nil
+}
+
+// pointer is where git-LFS keeps the content of a file.
+type pointer struct {
+	oid  string // the content's SHA-256
+	size int64
+}
+
+// pointer takes note of a file whose blob is a pointer of git-LFS.
+func (c *committed) pointer(f *File) error {
+	_, size, err := f.objects.Size(f.OID)
+	if err != nil {
+		return explainMissing(c.repo, f.Path, err)
+	}
+	if size >= 1024 { // git-lfs, docs/spec.md: a pointer is smaller
+		return nil
+	}
+	text, err := f.objects.Read(f.OID, plumbing.BlobObject)
+	if err != nil {
+		return explainMissing(c.repo, f.Path, err)
+	}
+	if p, ok := parsePointer(string(text)); ok {
+		c.mu.Lock()
+		c.lfs[f.Path] = p
+		c.mu.Unlock()
+	}
+	return nil
+}
+
+// parsePointer reads a pointer: lines of a key and a value, the version first
+// (git-lfs, docs/spec.md, "The Pointer").
+func parsePointer(text string) (p pointer, ok bool) {
+	p.size = -1
+	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
+		key, value, _ := strings.Cut(line, " ")
+		switch {
+		case i == 0:
+			if key != "version" || value != lfsVersion {
+				return p, false
+			}
+		case key == "oid":
+			oid, ok := strings.CutPrefix(value, "sha256:")
+			if !ok || len(oid) != 64 || strings.Trim(oid, "0123456789abcdef") != "" {
+				return p, false
+			}
+			p.oid = oid
+		case key == "size":
+			n, err := strconv.ParseInt(value, 10, 64)
+			if err != nil || n < 0 {
+				return p, false
+			}
+			p.size = n
+		}
+	}
+	return p, p.oid != "" && p.size >= 0
+}
+
+// large puts the objects of git-LFS in the place of their pointers.
+func (c *committed) large(ctx context.Context, s *Snapshot) error {
+	if len(c.lfs) == 0 {
+		return nil
+	}
+	store := c.repo.Config.Path("lfs", "storage")
+	if store == "" {
+		store = "lfs"
+	}
+	if !filepath.IsAbs(store) {
+		store = filepath.Join(c.repo.CommonDir, store)
+	}
+	s.lfs = map[string]string{}
+	var files []*File
+	for i := range s.Files {
+		f := &s.Files[i]
+		p, ok := c.lfs[f.Path]
+		if !ok || p.size == 0 {
+			continue // git-LFS has no object for an empty file
+		}
+		s.lfs[f.Path] = filepath.Join(store, "objects", p.oid[:2], p.oid[2:4], p.oid)
+		files = append(files, f)
+	}
+	s.Hashed = len(files)
+	return each(ctx, len(files), func(i int, buf []byte) error {
+		f, name := files[i], s.lfs[files[i].Path]
+		mode := f.Mode
+		p := c.lfs[f.Path]
+		err := hashOnce(name, f, buf)
+		switch {
+		case os.IsNotExist(err):
+			return fmt.Errorf("snapshot: %s is kept by git-LFS, and its content (%d bytes, sha256:%s) is not on this machine; get it with: git lfs fetch origin %s", f.Path, p.size, p.oid, s.Commit)
+		case err != nil:
+			return fmt.Errorf("snapshot: %s: %w", f.Path, err)
+		case f.Size != p.size:
+			return fmt.Errorf("snapshot: %s has %d bytes, and its git-LFS pointer says %d; git lfs fsck tells more", name, f.Size, p.size)
+		}
+		f.Mode, f.objects = mode, nil
+		return nil
+	})
+}
+
+// checkLinks refuses the links that a working tree's would be refused for.
+func (c *committed) checkLinks(s *Snapshot) error {
+	for i := range s.Files {
+		f := &s.Files[i]
+		if f.Mode != filemode.Symlink {
+			continue
+		}
+		text, err := f.objects.Read(f.OID, plumbing.BlobObject)
+		if err != nil {
+			return explainMissing(c.repo, f.Path, err)
+		}
+		if err := c.follow(s, f.Path, string(text)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow goes where a link leads, through links on the way.
+func (c *committed) follow(s *Snapshot, link, text string) error {
+	var at []string // the folder reached so far
+	if i := strings.LastIndexByte(link, '/'); i >= 0 {
+		at = strings.Split(link[:i], "/")
+	}
+	rest := strings.Split(text, "/")
+	if strings.HasPrefix(text, "/") || filepath.IsAbs(text) {
+		return leadsOut(link, text, ".amlignore")
+	}
+	for hops := 0; len(rest) > 0; {
+		part := rest[0]
+		rest = rest[1:]
+		switch {
+		case part == "" || part == ".":
+			continue
+		case part == "..":
+			if len(at) == 0 {
+				return leadsOut(link, text, ".amlignore")
+			}
+			at = at[:len(at)-1]
+			continue
+		case hidden(part):
+			return leadsInto(link, part, ".amlignore")
+		}
+		at = append(at[:len(at):len(at)], part)
+		f := s.Find(strings.Join(at, "/"))
+		if f == nil || f.Mode != filemode.Symlink {
+			continue
+		}
+		if hops++; hops > 40 {
+			return nil // a loop, which leads nowhere
+		}
+		next, err := f.objects.Read(f.OID, plumbing.BlobObject)
+		if err != nil {
+			return explainMissing(c.repo, f.Path, err)
+		}
+		if bytes.HasPrefix(next, []byte("/")) {
+			return leadsOut(link, text, ".amlignore")
+		}
+		at = at[:len(at)-1]
+		rest = append(strings.Split(string(next), "/"), rest...)
+	}
+	return nil
+}

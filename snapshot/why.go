@@ -1,0 +1,88 @@
+package snapshot
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/snapshot/ignore"
+)
+
+// Decision is what an ignore file, or git's index, says of one path.
+type Decision struct {
+	Path    string
+	Travels bool
+	Tracked bool            // git tracks it, so no .gitignore counts
+	Rule    *ignore.Pattern // the line that decides, nil where none matches
+}
+
+// Why tells whether path, relative to the source directory dir, travels, and
+// which line of which ignore file decides, as git check-ignore -v would.
+func Why(dir, p string) (Decision, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return Decision{}, err
+	}
+	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+		return Decision{}, err
+	}
+	asked := p
+	if filepath.IsAbs(p) {
+		if p, err = filepath.Rel(abs, p); err != nil {
+			return Decision{}, err
+		}
+	}
+	p = path.Clean(filepath.ToSlash(p))
+	if p == "." || !filepath.IsLocal(p) {
+		return Decision{}, fmt.Errorf("%s is not a path inside the source directory %s", asked, dir)
+	}
+	w, err := newWalker(context.Background(), abs)
+	if err != nil {
+		return Decision{}, err
+	}
+	d := Decision{Path: p}
+	info, statErr := os.Lstat(filepath.Join(abs, filepath.FromSlash(p)))
+	isDir := statErr == nil && info.IsDir() || strings.HasSuffix(asked, "/")
+	f, rule, err := w.above()
+	if err != nil {
+		return d, err
+	}
+	d.Rule = rule
+	parts := strings.Split(p, "/")
+	for i, name := range parts {
+		if hidden(name) {
+			return d, nil
+		}
+		here := strings.Join(parts[:i], "/")
+		at := filepath.Join(abs, filepath.FromSlash(here))
+		if i > 0 && !w.aml {
+			if nested, err := gitdir.At(at); err == nil && nested != nil {
+				s, err := newScope(nested)
+				if err != nil {
+					return d, err
+				}
+				f, d.Rule = folder{scope: s, rules: s.rules}, nil
+			}
+		}
+		f.path = here
+		if err := w.enter(&f, at); err != nil {
+			return d, err
+		}
+		f.in = join(f.in, name)
+		if !f.excluded {
+			d.Rule = f.rules.Match(f.in, i < len(parts)-1 || isDir)
+			f.excluded = d.Rule != nil && !d.Rule.Negated
+		}
+	}
+	lo, hi := f.scope.index.Range(f.in + "/")
+	if !w.aml && (f.scope.index.Find(f.in) >= 0 || hi > lo) {
+		d.Tracked, d.Travels = true, statErr == nil
+		return d, nil
+	}
+	d.Travels = statErr == nil && !f.excluded
+	return d, nil
+}

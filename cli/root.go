@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -58,6 +59,13 @@ type app struct {
 // Main runs one command line and returns the exit code. stop ends the handling of
 // signals, so that a second Ctrl-C ends the program.
 func Main(ctx context.Context, args []string, stop func()) int {
+	// A command is short: it need not collect garbage while there is little of it.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(256 << 20)
+	}
 	a := &app{out: os.Stdout, err: os.Stderr, getenv: os.Getenv, stop: stop}
 	root := a.root()
 	root.SetArgs(args)

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -64,15 +66,7 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 				if err := s.Sizes(cmd.Context()); err != nil {
 					return usageError{err}
 				}
-				if s.Excluded == nil {
-					s.Excluded = []snapshot.Exclusion{}
-				}
-				return a.printJSON(struct {
-					ID       string               `json:"id"`
-					Files    []snapshot.File      `json:"files"`
-					Bytes    int64                `json:"bytes"`
-					Excluded []snapshot.Exclusion `json:"excluded"`
-				}{s.ID, s.Files, s.Bytes, s.Excluded})
+				return printSnapshot(a.out, s)
 			}
 			out := bufio.NewWriter(a.out)
 			for i := range s.Files {
@@ -95,6 +89,30 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 	cmd.Flags().StringVar(&why, "why", "", "name the ignore line that decides over a path")
 	cmd.Flags().StringVar(&most, "max-snapshot-size", "", "the most that may travel, such as 500MB (default 300MB)")
 	return cmd
+}
+
+// printSnapshot prints a snapshot as one JSON object, a file a line.
+func printSnapshot(w io.Writer, s *snapshot.Snapshot) error {
+	if s.Excluded == nil {
+		s.Excluded = []snapshot.Exclusion{}
+	}
+	excluded, err := json.MarshalIndent(s.Excluded, "  ", "  ")
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(w, 64<<10)
+	fmt.Fprintf(out, "{\n  \"id\": %q,\n  \"files\": [", s.ID)
+	var line []byte
+	for i := range s.Files {
+		line = append(line[:0], ",\n    "...)
+		line = s.Files[i].AppendJSON(line)
+		if i == 0 {
+			line = line[1:]
+		}
+		out.Write(line)
+	}
+	fmt.Fprintf(out, "\n  ],\n  \"bytes\": %d,\n  \"excluded\": %s\n}\n", s.Bytes, excluded)
+	return out.Flush()
 }
 
 // changes prints what two snapshots do not have alike.

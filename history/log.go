@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"strings"
+	"unicode"
 )
 
 // Limits of MLflow (mlflow/utils/validation.py). A script that stays within them
@@ -21,7 +21,13 @@ const (
 	maxBatchEntities = 1000
 )
 
-var validKey = regexp.MustCompile(`^[/\p{L}\p{N}_.\- :]+$`)
+// validKey tells whether a name is made of what MLflow takes
+// (mlflow/utils/validation.py).
+func validKey(key string) bool {
+	return key != "" && !strings.ContainsFunc(key, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !strings.ContainsRune("/_.- :", r)
+	})
+}
 
 // checkKey checks the name of a metric, parameter or tag as MLflow does: its
 // letters, and that it is a path which leads nowhere else.
@@ -31,7 +37,7 @@ func checkKey(what, key string, most int) error {
 		return invalid("Missing value for required parameter 'key' of a %s", what)
 	case len(key) > most:
 		return invalid("%s name '%s...' is %d characters long; the most is %d", what, clip(key, 60), len(key), most)
-	case !validKey.MatchString(key):
+	case !validKey(key):
 		return invalid("Invalid %s name: '%s'. Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), colon(:) and slashes (/).", what, key)
 	}
 	for part := range strings.SplitSeq(key, "/") {

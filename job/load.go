@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/kballard/go-shellquote"
 
@@ -239,20 +240,24 @@ func (o Options) applyScript(j *Job, d *document, cwd string) {
 // quote writes a word so that a shell passes it on as it is. An expression in it
 // is still one.
 func quote(word string) string {
-	if word != "" && plainValue.MatchString(word) {
+	if word != "" && plain(word) {
 		return word
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// plainValue is what can stand in a shell command without changing it.
-var plainValue = regexp.MustCompile(`^[\p{L}\p{N}_./:@%+=,-]*$`)
+// plain tells whether a value can stand in a shell command without changing it.
+func plain(value string) bool {
+	return !strings.ContainsFunc(value, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsNumber(r) && !strings.ContainsRune("_./:@%+=,-", r)
+	})
+}
 
 // input sets an input from a flag. Its value lands in a command line as it is,
 // and it may come from where anybody can write, such as a branch name: what a
 // shell would interpret is refused.
 func (o Options) input(j *Job, d *document, name, value string, relative func(string) string) {
-	if !plainValue.MatchString(value) {
+	if !plain(value) {
 		d.flagProblem("--input %s: the value %q is put into the command line as it is, and a shell would interpret what it holds besides letters, digits and _ . / : @ %% + = , -; write such a value in the job file, whose author answers for it, or pass it with --env", name, value)
 		return
 	}

@@ -294,13 +294,13 @@ func (d *document) find(line int, text string) (int, int) {
 }
 
 var (
-	azureName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`)
+	azureName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`) // and at most 255 long
 	inputName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	shmSize   = regexp.MustCompile(`^[1-9][0-9]*[bkmg]$`)
 )
 
 func checkName(name string) error {
-	if azureName.MatchString(name) {
+	if len(name) <= 255 && azureName.MatchString(name) {
 		return nil
 	}
 	return fmt.Errorf("is %q; it can hold letters, digits, - and _, at most 255 of them, the first a letter or digit", name)

@@ -36,7 +36,7 @@ func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, err
 	if repo == nil {
 		return nil, fmt.Errorf("source directory %s: no git repository, so there is no commit %s", dir, rev)
 	}
-	s, err := newScope(repo)
+	s, err := newRules(repo)
 	if err != nil {
 		return nil, err
 	}
@@ -289,12 +289,16 @@ func (c *committed) read(f commitFolder) error {
 	var below []commitFolder
 	var excluded []Exclusion
 	differs := false
-	for _, e := range entries {
+	paths := joined(f.path, entries)
+	for i, e := range entries {
 		if e.Name == homeDir {
 			differs = true
 			continue
 		}
-		p, in := join(f.path, e.Name), join(f.in, e.Name)
+		p, in := paths[i], paths[i]
+		if f.in != f.path {
+			in = join(f.in, e.Name)
+		}
 		folder := e.Mode == filemode.Dir || e.Mode == filemode.Submodule
 		if rule := f.rules.Match(in, folder); rule != nil && !rule.Negated {
 			if folder {
@@ -323,7 +327,7 @@ func (c *committed) read(f commitFolder) error {
 		if err := storable(p, ".amlignore"); err != nil {
 			return err
 		}
-		if !filepath.IsLocal(filepath.FromSlash(p)) {
+		if filepath.Separator != '/' && !filepath.IsLocal(filepath.FromSlash(p)) {
 			return fmt.Errorf("snapshot: the name %q in the commit leads elsewhere on this system", p)
 		}
 		file := File{Path: p, Mode: e.Mode, Size: -1, OID: e.ID, objects: f.objects, entry: -1}
@@ -346,6 +350,34 @@ func (c *committed) read(f commitFolder) error {
 		}
 	}
 	return nil
+}
+
+// joined returns the paths of the entries of a folder, as parts of one string.
+func joined(dir string, entries []gitobject.Entry) []string {
+	var b strings.Builder
+	n := 0
+	for _, e := range entries {
+		n += len(dir) + 1 + len(e.Name)
+	}
+	b.Grow(n)
+	for _, e := range entries {
+		if dir != "" {
+			b.WriteString(dir)
+			b.WriteByte('/')
+		}
+		b.WriteString(e.Name)
+	}
+	all, at := b.String(), 0
+	paths := make([]string, len(entries))
+	for i, e := range entries {
+		n := len(e.Name)
+		if dir != "" {
+			n += len(dir) + 1
+		}
+		paths[i] = all[at : at+n]
+		at += n
+	}
+	return paths
 }
 
 // submodule turns a folder that is a commit of another repository into that

@@ -37,6 +37,18 @@ type scope struct {
 }
 
 func newScope(repo *gitdir.Repo) (*scope, error) {
+	s, err := newRules(repo)
+	if err != nil || repo == nil {
+		return s, err
+	}
+	if s.index, err = gitindex.Read(repo.GitDir, s.list); err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	return s, nil
+}
+
+// newRules is a scope without the index, which says nothing of commits.
+func newRules(repo *gitdir.Repo) (*scope, error) {
 	s := &scope{repo: repo, fileMode: runtime.GOOS != "windows", symlinks: true, index: &gitindex.Index{}, info: &attributes.List{}}
 	if repo == nil {
 		return s, nil
@@ -70,10 +82,6 @@ func newScope(repo *gitdir.Repo) (*scope, error) {
 	}
 	if text, err := os.ReadFile(filepath.Join(repo.CommonDir, "info", "attributes")); err == nil {
 		s.info = attributes.Parse(text, "", true, s.fold)
-	}
-	var err error
-	if s.index, err = gitindex.Read(repo.GitDir, s.list); err != nil {
-		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	return s, nil
 }

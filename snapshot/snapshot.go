@@ -31,6 +31,7 @@ package snapshot
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -69,13 +71,28 @@ type File struct {
 
 // MarshalJSON writes the path, the mode as git prints it, in six octal digits, the
 // size, and the id in lower-case hex.
-func (f File) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Path string `json:"path"`
-		Mode string `json:"mode"`
-		Size int64  `json:"size"`
-		OID  string `json:"oid"`
-	}{f.Path, fmt.Sprintf("%06o", uint32(f.Mode)), f.Size, f.OID.String()})
+func (f File) MarshalJSON() ([]byte, error) { return f.AppendJSON(nil), nil }
+
+// AppendJSON appends what MarshalJSON returns. Reflection would take longer than
+// the whole snapshot.
+func (f *File) AppendJSON(b []byte) []byte {
+	b = append(b, `{"path": `...)
+	plain := true
+	for i := range len(f.Path) {
+		c := f.Path[i]
+		plain = plain && ' ' <= c && c <= '~' && c != '"' && c != '\\'
+	}
+	if plain {
+		b = append(append(append(b, '"'), f.Path...), '"')
+	} else {
+		quoted, _ := json.Marshal(f.Path) // a string always can be
+		b = append(b, quoted...)
+	}
+	b = fmt.Appendf(b, `, "mode": "%06o", "size": `, uint32(f.Mode))
+	b = strconv.AppendInt(b, f.Size, 10)
+	b = append(b, `, "oid": "`...)
+	b = hex.AppendEncode(b, f.OID[:])
+	return append(b, `"}`...)
 }
 
 // Exclusion is a file or folder that does not travel, and the line that says so.

@@ -437,6 +437,13 @@ func exclusion(p string, rule *ignore.Pattern) Exclusion {
 
 // storable refuses a path that no blob store can hold.
 func storable(p, ignoreFile string) error {
+	plain := true
+	for i := range len(p) {
+		plain = plain && p[i] >= ' ' && p[i] < utf8.RuneSelf
+	}
+	if plain {
+		return nil
+	}
 	if !utf8.ValidString(p) || strings.ContainsAny(p, "\n\r\x00") {
 		return fmt.Errorf("snapshot: the name %q cannot be stored: it is not UTF-8 or holds a line break; rename it or leave it out with a line in %s", p, ignoreFile)
 	}

@@ -181,7 +181,11 @@ type values struct {
 // Of returns what stands between the file at that path and its blob, with
 // core.autocrlf as it is configured.
 func (s Stack) Of(path string, autocrlf string) Filter {
-	var v values
+	v := s.values(path)
+	return v.filter(autocrlf)
+}
+
+func (s Stack) values(path string) (v values) {
 	for i := len(s) - 1; i >= 0; i-- {
 		l := s[i]
 		rel := path
@@ -197,7 +201,7 @@ func (s Stack) Of(path string, autocrlf string) Filter {
 			}
 		}
 	}
-	return v.filter(autocrlf)
+	return v
 }
 
 // fill decides what is undecided yet, the last of a line first, as git does.

@@ -183,8 +183,10 @@ func explainMissing(repo *gitdir.Repo, what string, err error) error {
 	if !errors.Is(err, gitobject.ErrNotFound) {
 		return fmt.Errorf("snapshot: %s: %w", what, err)
 	}
+	// git leaves a mark beside each pack that is not whole (gitrepository-layout(5)).
+	promised, _ := filepath.Glob(filepath.Join(repo.CommonDir, "objects", "pack", "*.promisor"))
 	switch {
-	case repo.Config.Get("extensions", "partialclone") != "":
+	case len(promised) > 0:
 		return fmt.Errorf("snapshot: %s: %w, which is a partial clone; get it with: git fetch --refetch --no-filter", what, err)
 	case exists(filepath.Join(repo.CommonDir, "shallow")):
 		return fmt.Errorf("snapshot: %s: %w, which is a shallow clone; get it with: git fetch --unshallow", what, err)

@@ -87,7 +87,7 @@ func (w *walker) dirty(id plumbing.Hash) (bool, error) {
 	if seen < there {
 		return true, nil // a tracked file is gone
 	}
-	if !plain {
+	if !plain || seen < len(w.files) {
 		id = w.indexTree(lo, hi)
 	}
 	head, err := w.headTree()

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -50,6 +51,7 @@ func plainTree(t *testing.T, dir string) string {
 		return err
 	}))
 	runGit(t, flat, "init", "-q")
+	write(t, flat, ".git/info/attributes", "* -text -ident\n")
 	runGit(t, flat, "add", "-A", "-f")
 	return runGit(t, flat, "write-tree")
 }
@@ -177,18 +179,64 @@ func TestChangedAfterTheSnapshot(t *testing.T) {
 	require.ErrorContains(t, err, "a.py: it changed while it was read after the snapshot was taken; run the command again")
 }
 
-func TestUnreadable(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Log("root reads everything; the message is what is left to look at")
-		require.Contains(t, hashFile(t.TempDir(), &File{Path: "gone"}, make([]byte, 10)).Error(), "gone: it was deleted while the snapshot was taken")
-		return
+// An unchanged file is not read although its line ends could have been converted:
+// its blob would have another size.
+func TestTextAutoIsNotRead(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	earlier := time.Now().Add(-time.Hour)
+	write(t, dir, ".gitattributes", "* text=auto\n*.id ident\n", "unix.py", "1\n2\n", "dos.py", "1\r\n2\r\n", "a.bin", "\x00\r\n", "a.id", "$Id$")
+	for _, name := range []string{".gitattributes", "unix.py", "dos.py", "a.bin", "a.id"} {
+		require.NoError(t, os.Chtimes(filepath.Join(dir, name), earlier, earlier))
 	}
+	runGit(t, dir, "init", "-q")
+	runGit(t, dir, "add", "-A")
+	s := take(t, dir)
+	require.Equal(t, 2, s.Hashed, "dos.py is stored with other line ends, and a.id could be")
+	require.Equal(t, plainTree(t, dir), s.ID)
+	runGit(t, dir, "gc", "-q")
+	require.Equal(t, 2, take(t, dir).Hashed, "from a pack as from loose objects")
+}
+
+// The folders that a sparse index keeps as one entry are in the snapshot.
+func TestSparseIndex(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	write(t, dir, "in/a.py", "1", "out/b.py", "22", "out/deep/c.py", "333", "d.py", "4")
+	runGit(t, dir, "init", "-q")
+	runGit(t, dir, "add", "-A")
+	runGit(t, dir, "commit", "-q", "-m", "x")
+	want := runGit(t, dir, "rev-parse", "HEAD^{tree}")
+	runGit(t, dir, "sparse-checkout", "set", "--cone", "--sparse-index", "in")
+	require.Contains(t, runGit(t, dir, "ls-files", "--sparse"), "out/")
+	s := take(t, dir)
+	require.Equal(t, want, s.ID)
+	require.False(t, s.Dirty)
+	require.Equal(t, "333", read(t, s, "out/deep/c.py"))
+}
+
+// Where links cannot be made, git leaves a file with a link's text, which stays a
+// link in the tree.
+func TestNoSymlinks(t *testing.T) {
 	isolate(t)
 	dir := t.TempDir()
 	write(t, dir, "a.py", "1")
-	require.NoError(t, os.Chmod(filepath.Join(dir, "a.py"), 0))
-	_, err := Take(context.Background(), dir, Options{})
-	require.ErrorContains(t, err, "make it readable or leave it out")
+	require.NoError(t, os.Symlink("a.py", filepath.Join(dir, "link")))
+	runGit(t, dir, "init", "-q")
+	runGit(t, dir, "add", "-A")
+	runGit(t, dir, "commit", "-q", "-m", "x")
+	runGit(t, dir, "config", "core.symlinks", "false")
+	require.NoError(t, os.Remove(filepath.Join(dir, "link")))
+	runGit(t, dir, "checkout", "-q", "link")
+	info, err := os.Lstat(filepath.Join(dir, "link"))
+	require.NoError(t, err)
+	require.True(t, info.Mode().IsRegular())
+	s := take(t, dir)
+	require.Equal(t, runGit(t, dir, "rev-parse", "HEAD^{tree}"), s.ID)
+	require.Equal(t, "a.py", read(t, s, "link"))
+	write(t, dir, "link", "../../etc/passwd")
+	_, err = Take(context.Background(), dir, Options{})
+	require.ErrorContains(t, err, "leads out of the source directory")
 }
 
 // An .amlignore replaces every .gitignore, tracked files included, and nested ones

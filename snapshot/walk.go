@@ -124,6 +124,7 @@ type folder struct {
 	filters  attributes.Stack
 	excluded bool // only what git tracks travels from here
 	commit   bool // the index has a commit for it: a submodule
+	replaced bool // the index has a file for it, so git status hides what it holds
 }
 
 func newWalker(ctx context.Context, dir string) (*walker, error) {
@@ -171,6 +172,7 @@ func (w *walker) above() (folder, *ignore.Pattern, error) {
 	var decided *ignore.Pattern
 	parts := strings.Split(w.in, "/")
 	for i := range parts {
+		f.replaced = f.replaced || s.index.Find(strings.Join(parts[:i+1], "/")) >= 0
 		at := strings.Join(parts[:i], "/")
 		abs := filepath.Join(s.repo.Root, filepath.FromSlash(at))
 		if text, ok, err := s.read(abs, ".gitattributes", at); err != nil {
@@ -283,6 +285,9 @@ func before(a, b fs.DirEntry) int {
 // readFiles takes in the files of an open folder and returns the folders in it.
 func (w *walker) readFiles(f folder, dir *os.File, abs string) (below []folder, err error) {
 	entries, err := dir.ReadDir(-1)
+	if errors.Is(err, fs.ErrNotExist) && f.path != "" {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, unreadable(err, w.ignoreFile())
 	}
@@ -335,16 +340,17 @@ func (w *walker) readFiles(f folder, dir *os.File, abs string) (below []folder, 
 		}
 		if e.IsDir() {
 			in := join(f.in, name)
-			sub := folder{node: &node{}, scope: s, path: join(f.path, name), in: in, rules: f.rules, filters: f.filters, excluded: f.excluded}
+			sub := folder{node: &node{}, scope: s, path: join(f.path, name), in: in, rules: f.rules, filters: f.filters, excluded: f.excluded, replaced: f.replaced}
 			for at < f.hi && x.Name(at)[prefix:] < name+"/" {
 				at++
 			}
 			sub.lo = at
 			at = x.End(at, f.hi, in+"/")
 			sub.hi = at
-			if x.Submodules > 0 {
+			if x.Special > 0 {
 				i := x.Find(in)
 				sub.commit = i >= 0 && x.Mode(i) == filemode.Submodule
+				sub.replaced = sub.replaced || i >= 0 && !sub.commit
 			}
 			keep := !w.aml && (sub.hi > sub.lo || sub.commit)
 			if !sub.excluded {
@@ -491,7 +497,9 @@ func (w *walker) file(dir *os.File, name string, in folder, entry int, filters a
 		}
 	}
 	if entry < 0 {
-		w.untracked.Store(true)
+		if !in.replaced {
+			w.untracked.Store(true)
+		}
 		return f, nil
 	}
 	clean := s.unchanged(entry, &f)

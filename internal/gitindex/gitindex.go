@@ -37,8 +37,6 @@ type Index struct {
 	// Special counts the entries that are not just a tracked file: those with a
 	// stage, submodules, and those with one of the bits below.
 	Special int
-	// Submodules counts the entries that are commits.
-	Submodules int
 
 	data    string // holds the records and names, as in the file
 	entries []entry
@@ -512,9 +510,6 @@ func (x *Index) check() error {
 		last, stage = name, x.Stage(i)
 		if x.special(i) {
 			x.Special++
-			if x.Mode(i) == filemode.Submodule {
-				x.Submodules++
-			}
 			if x.SkipWorktree(i) && !Valid(name) {
 				return fmt.Errorf("the path %q cannot stand in a repository", name)
 			}

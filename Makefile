@@ -3,6 +3,8 @@
 # make bench   the figures of docs/performance.md
 # make lint    gofmt, go vet, staticcheck
 # make image   the action's container image
+# make fuzz    every fuzz target, FUZZTIME each
+# make differential    snapshots of random repositories against git, until stopped
 
 CACHE := $(CURDIR)/.cache
 VENV  := $(CACHE)/venv
@@ -10,7 +12,7 @@ VENV  := $(CACHE)/venv
 RACE  := $(shell command -v cc >/dev/null 2>&1 && echo -race)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build demo test bench lint image fuzz
+.PHONY: build demo test bench lint image fuzz differential
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/aml-train .
@@ -52,7 +54,18 @@ image:
 FUZZTIME ?= 30s
 fuzz:
 	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./snapshot/ignore
+	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./snapshot/attributes
+	go test -run '^$$' -fuzz FuzzTree -fuzztime $(FUZZTIME) ./snapshot
+	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./internal/gitindex
+	go test -run '^$$' -fuzz FuzzTree -fuzztime $(FUZZTIME) ./internal/gitobject
+	go test -run '^$$' -fuzz FuzzPatch -fuzztime $(FUZZTIME) ./internal/gitobject
 	go test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) ./job
 	go test -run '^$$' -fuzz FuzzFilter -fuzztime $(FUZZTIME) ./history
 	go test -run '^$$' -fuzz FuzzMetricsFile -fuzztime $(FUZZTIME) ./history
 	go test -run '^$$' -fuzz FuzzDiagnose -fuzztime $(FUZZTIME) ./report
+
+# CASES=20000 SEED=7 make differential. Each round starts where the last one ended.
+CASES ?= 10000
+SEED  ?= 1000000
+differential:
+	@seed=$(SEED); while AML_TRAIN_CASES=$(CASES) AML_TRAIN_SEED=$$seed go test -run TestAgainstGit -count 1 -timeout 0 -v ./snapshot; do seed=$$((seed + $(CASES))); done

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -152,7 +153,19 @@ next:
 				continue next
 			}
 		}
-		ts.Check(ts.Exec("kill", "-9", filepath.Base(p)))
+		pid, err := strconv.Atoi(filepath.Base(p))
+		ts.Check(err)
+		process, err := os.FindProcess(pid)
+		ts.Check(err)
+		ts.Check(process.Kill())
+		// What it holds is let go of when it is gone, not when the signal is sent.
+		for {
+			stat, err := os.ReadFile(filepath.Join(p, "stat"))
+			if _, state, _ := bytes.Cut(stat, []byte(") ")); err != nil || bytes.HasPrefix(state, []byte("Z")) {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
 		killed++
 	}
 	if killed == 0 {

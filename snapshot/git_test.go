@@ -237,7 +237,7 @@ func TestAgainstGit(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d repositories, %d files that git does not track: aml-train decides 0 differently, go-git's matcher %d, go-gitignore %d",
+	t.Logf("%d repositories with %d untracked files. Of these, go-git's matcher decides %d in another way than git does, go-gitignore %d",
 		cases, decided.files.Load(), decided.goGit.Load(), decided.goGitignore.Load())
 	if cases >= 100 {
 		require.NotZero(t, decided.goGit.Load(), "the baselines are measured")

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -59,12 +60,8 @@ type app struct {
 // Main runs one command line and returns the exit code. stop ends the handling of
 // signals, so that a second Ctrl-C ends the program.
 func Main(ctx context.Context, args []string, stop func()) int {
-	// A command is short: it need not collect garbage while there is little of it.
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(256 << 20)
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+		collectLate()
 	}
 	a := &app{out: os.Stdout, err: os.Stderr, getenv: os.Getenv, stop: stop}
 	root := a.root()
@@ -76,6 +73,18 @@ func Main(ctx context.Context, args []string, stop func()) int {
 		err = errors.Join(err, a.store.Close())
 	}
 	return a.exit(err)
+}
+
+// collectLate leaves the garbage of a short command where it is: most end before
+// they have made 128 MB of it. From then on it is collected as in any program, at
+// 256 MB more eagerly.
+func collectLate() {
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(128 << 20)
+	runtime.AddCleanup(new([64]byte), func(struct{}) { // runs after the first collection
+		debug.SetMemoryLimit(256 << 20)
+		debug.SetGCPercent(100)
+	}, struct{}{})
 }
 
 // exit says what went wrong and returns the code for it.

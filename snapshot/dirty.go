@@ -184,21 +184,40 @@ func (w *walker) sameContent(f *File) (bool, error) {
 
 // filter returns what stands between a tracked file and its blob.
 func (w *walker) filter(f *File) (attributes.Filter, error) {
+	in := w.scope.index.Name(int(f.entry))
+	stack, err := w.attributesIn(in[:max(strings.LastIndexByte(in, '/'), 0)])
+	if err != nil {
+		return attributes.Filter{}, err
+	}
+	return stack.Push(w.scope.info).Of(in, w.scope.autocrlf), nil
+}
+
+// attributesIn returns what the .gitattributes files say down to a folder of the
+// repository, "" for its root.
+func (w *walker) attributesIn(in string) (attributes.Stack, error) {
+	if stack, ok := w.attributes[in]; ok {
+		return stack, nil
+	}
 	s := w.scope
-	in := s.index.Name(int(f.entry))
 	stack := s.filters
-	parts := strings.Split(in, "/")
-	for i := range parts {
-		at := strings.Join(parts[:i], "/")
-		text, ok, err := s.read(filepath.Join(s.repo.Root, filepath.FromSlash(at)), ".gitattributes", at)
-		if err != nil {
-			return attributes.Filter{}, err
-		}
-		if ok {
-			stack = stack.Push(attributes.Parse(text, at, at == "", s.fold))
+	if in != "" {
+		var err error
+		if stack, err = w.attributesIn(in[:max(strings.LastIndexByte(in, '/'), 0)]); err != nil {
+			return nil, err
 		}
 	}
-	return stack.Push(s.info).Of(in, s.autocrlf), nil
+	text, ok, err := s.read(filepath.Join(s.repo.Root, filepath.FromSlash(in)), ".gitattributes", in)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		stack = stack.Push(attributes.Parse(text, in, in == "", s.fold))
+	}
+	if w.attributes == nil {
+		w.attributes = map[string]attributes.Stack{}
+	}
+	w.attributes[in] = stack
+	return stack, nil
 }
 
 // headTree returns the id of the source directory's tree in the commit that is

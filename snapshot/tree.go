@@ -100,7 +100,7 @@ func hashOnce(name string, f *File, buf []byte) error {
 		f.OID = gitobject.Sum(h)
 		return nil
 	}
-	file, err := os.Open(name)
+	file, err := filestat.Open(name)
 	if err != nil {
 		return err
 	}

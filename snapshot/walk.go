@@ -42,7 +42,8 @@ type walker struct {
 	untracked atomic.Bool  // a file travels that git does not track
 	seen      atomic.Int64 // entries of the index of scope whose files are there
 
-	files []File
+	files      []File
+	attributes map[string]attributes.Stack // of the folders that dirty looked at, within scope
 
 	mu       sync.Mutex
 	excluded []Exclusion

@@ -52,3 +52,18 @@ func In(dir *os.File, name string) (Stat, fs.FileMode, error) {
 	}
 	return s, mode, nil
 }
+
+// Open opens a file for reading. os.Open asks the system five times more, to find
+// out that a file of the file system cannot be waited for.
+func Open(name string) (*os.File, error) {
+	for {
+		fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
+		return os.NewFile(uintptr(fd), name), nil
+	}
+}

@@ -22,3 +22,6 @@ func In(dir *os.File, name string) (Stat, fs.FileMode, error) {
 	}
 	return Of(info), info.Mode(), nil
 }
+
+// Open opens a file for reading.
+func Open(name string) (*os.File, error) { return os.Open(name) }

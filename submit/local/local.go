@@ -11,6 +11,7 @@ package local
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -25,6 +26,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/moby/moby/api/types/container"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/job"
@@ -78,6 +81,10 @@ type plan struct {
 	Work         string // absolute
 	Artifacts    string // absolute
 	Attached     bool
+
+	Image     string // that the run gets a container of, "" for this machine's own programs
+	Resources *job.Resources
+	Mark      string // by which its container is known, nobody else's
 }
 
 type input struct {
@@ -105,15 +112,20 @@ func (t *Target) Check(j *job.Job) error {
 		}
 		return ""
 	}
-	if e := j.Environment; e != nil && !e.UserManaged {
-		what := e.Reference
-		switch {
-		case e.Image != "":
-			what = "image " + e.Image
-		case e.Build != nil:
-			what = "Docker build context " + e.Build.Path
+	image := ""
+	switch e := j.Environment; {
+	case e == nil || e.UserManaged:
+	case e.Image != "" && e.Conda == nil && e.CondaFile == "":
+		image = e.Image
+		if err := dockerArgs(j.Resources, &container.Config{}, &container.HostConfig{}); err != nil {
+			return refuse("%sresources: %v", at("resources"), err)
 		}
-		return refuse("%sthe environment (%s) cannot be built on this machine; add --environment %s to use this machine's own python and packages, or name a compute target", at("environment"), what, job.UserManaged)
+	case e.Image != "":
+		return refuse("%sthe environment adds a conda file to the image %s, which this machine does not build; build an image that has the packages and name that (image: NAME), or name a compute target", at("environment"), e.Image)
+	case e.Build != nil:
+		return refuse("%sthe environment is a Docker build context, which this machine does not build; run docker build -t NAME %s and name the image (--environment docker:NAME), or name a compute target", at("environment"), e.Build.Path)
+	default:
+		return refuse("%sthe environment %s is one of Azure Machine Learning; add --environment docker:IMAGE to train in a container, --environment %s to use this machine's own python and packages, or name a compute target", at("environment"), e.Reference, job.UserManaged)
 	}
 	if j.Resources != nil && max(j.Resources.InstanceCount, j.Resources.MaxInstanceCount) > 1 {
 		return refuse("%sthe job asks for %d instances, and this machine is one; name a compute target, or set instance_count to 1", at("resources"), max(j.Resources.InstanceCount, j.Resources.MaxInstanceCount))
@@ -131,10 +143,30 @@ func (t *Target) Check(j *job.Job) error {
 			return refuse("%sinputs.%s is %s, which only Azure Machine Learning can reach; name a local path (--input %s=PATH) or a compute target", at("inputs"), name, in.Path, name)
 		}
 	}
+	if image != "" {
+		e, err := openEngine(context.Background())
+		if err != nil {
+			return err
+		}
+		return e.Close()
+	}
+	if !isWindows {
+		if _, err := exec.LookPath("sh"); err != nil { // the action's own image has nothing but this program
+			return refuse("there is no shell here to start a command with, and no python: inside the action, name the image that the job trains in (environment: {image: NAME} in the job file, or the input environment: docker:NAME), or put aml-train on the runner itself with the action org/aml-train/setup and use aml-train run")
+		}
+	}
 	if _, err := t.python(); err != nil && (j.Script() != "" || t.Python != "") {
 		return refuse("%v", err)
 	}
 	return nil
+}
+
+// image is the image that a job trains in, "" for this machine's own programs.
+func image(j *job.Job) string {
+	if j.Environment == nil {
+		return ""
+	}
+	return j.Environment.Image
 }
 
 // python returns the interpreter as an absolute path.
@@ -193,6 +225,7 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		Work:      t.WorkingDirectory(id),
 		Artifacts: filepath.Join(t.Store.Home, "artifacts", run.Info.ExperimentID, id, "artifacts"),
 		Inputs:    map[string]input{},
+		Image:     image(s.Job), Resources: s.Job.Resources, Mark: random(),
 	}
 	for name, in := range s.Job.Inputs {
 		path := in.Path
@@ -301,7 +334,7 @@ func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run,
 		{Key: history.TagUser, Value: user},
 		{Key: "mlflow.source.type", Value: "JOB"},
 		{Key: history.TagTarget, Value: job.Local},
-		{Key: history.TagEnvironment, Value: job.UserManaged},
+		{Key: history.TagEnvironment, Value: cmp.Or(image(j), job.UserManaged)},
 		{Key: history.TagJob, Value: j.Digest()},
 		{Key: history.TagCommand, Value: clip(readable(j))},
 	}...)
@@ -546,7 +579,10 @@ func (t *Target) interrupted(ctx context.Context, id string) error {
 	p, err := t.readPlan(id)
 	var warnings []string
 	if err == nil {
-		warnings = t.collect(ctx, p)
+		if p.Image != "" {
+			warnings = t.rescue(ctx, p)
+		}
+		warnings = append(warnings, t.collect(ctx, p)...)
 	}
 	reason := "interrupted: aml-train was killed, or the machine went down, before the run ended"
 	if text, err := os.ReadFile(filepath.Join(t.runDir(id), ownLog)); err == nil && len(strings.TrimSpace(string(text))) > 0 {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,13 +22,15 @@ import (
 	"github.com/org/aml-train/job"
 )
 
-// grace is how long a command has to end after SIGTERM, before it is killed.
-const grace = 5 * time.Second
+// grace is how long a command has to end after SIGTERM, before it is killed. A
+// workflow that is canceled gives this program 10 s for everything.
+const grace = 3 * time.Second
 
 // outcome is how a run ended.
 type outcome struct {
-	status history.Status
-	reason string
+	status   history.Status
+	reason   string
+	warnings []string
 }
 
 // Supervise runs a submitted job to its end. It is called in the process that
@@ -49,8 +52,7 @@ func (t *Target) Supervise(ctx context.Context, run string, lock *os.File) error
 	end := t.run(ctx, p)
 	os.Remove(filepath.Join(t.runDir(run), reserve))
 	t.Store.SetStatus(ctx, run, history.Finalizing, "")
-	warnings := t.collect(ctx, p)
-	t.note(ctx, run, warnings)
+	t.note(ctx, run, append(end.warnings, t.collect(ctx, p)...))
 	if err := t.Store.SetStatus(ctx, run, end.status, end.reason); err != nil {
 		return err // the lock goes, and the next command finds the run interrupted
 	}
@@ -74,21 +76,19 @@ func (t *Target) run(ctx context.Context, p *plan) outcome {
 	values, err := t.resolve(ctx, p)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
-			return outcome{history.Canceled, cause.Error()}
+			return outcome{status: history.Canceled, reason: cause.Error()}
 		}
-		return outcome{history.Failed, err.Error()}
+		return outcome{status: history.Failed, reason: err.Error()}
 	}
-	token := make([]byte, 16)
-	rand.Read(token)
-	secret := hex.EncodeToString(token)
+	secret := random()
 	base, closeServer, err := history.NewServer(t.Store, secret).Serve("127.0.0.1:0")
 	if err != nil {
-		return outcome{history.Failed, "the run history cannot be served on loopback: " + err.Error()}
+		return outcome{status: history.Failed, reason: "the run history cannot be served on loopback: " + err.Error()}
 	}
 	defer closeServer()
 	console, err := os.OpenFile(filepath.Join(p.Artifacts, filepath.FromSlash(ConsoleLog)), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
-		return outcome{history.Failed, err.Error()}
+		return outcome{status: history.Failed, reason: err.Error()}
 	}
 	defer console.Close()
 	// Room for a traceback, should the command fill the disk.
@@ -98,9 +98,12 @@ func (t *Target) run(ctx context.Context, p *plan) outcome {
 			console.Truncate(info.Size()) // gives back what was not needed
 		}
 	}()
+	if p.Image != "" {
+		return t.runContainer(ctx, p, values, base[strings.LastIndexByte(base, ':')+1:], secret, console)
+	}
 	env, err := t.environment(p, base, secret)
 	if err != nil {
-		return outcome{history.Failed, err.Error()}
+		return outcome{status: history.Failed, reason: err.Error()}
 	}
 	j := job.Job{Command: p.Command}
 	cmd := shell(j.Expand(values))
@@ -110,15 +113,26 @@ func (t *Target) run(ctx context.Context, p *plan) outcome {
 	// nothing, and what was printed is there even if this process is killed.
 	cmd.Stdout, cmd.Stderr = console, console
 	if err := t.Store.SetStatus(ctx, p.Run, history.Running, ""); err != nil {
-		return outcome{history.Failed, err.Error()}
+		return outcome{status: history.Failed, reason: err.Error()}
 	}
-	if p.Timeout > 0 {
-		timer := time.AfterFunc(p.Timeout, func() {
-			stop(fmt.Errorf("the maximum duration of %s was over", p.Timeout))
-		})
-		defer timer.Stop()
-	}
+	ctx, release := p.limit(ctx)
+	defer release()
 	return execute(ctx, cmd)
+}
+
+// limit ends the context when the run has lasted as long as it may.
+func (p *plan) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if p.Timeout <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, p.Timeout, fmt.Errorf("the maximum duration of %s was over", p.Timeout))
+}
+
+// random returns 32 hex digits that nobody guesses.
+func random() string {
+	token := make([]byte, 16)
+	rand.Read(token)
+	return hex.EncodeToString(token)
 }
 
 // execute runs the command to its end and ends what it leaves behind.
@@ -128,7 +142,7 @@ func execute(ctx context.Context, cmd *exec.Cmd) outcome {
 	started := make(chan error, 1)
 	go startAndWait(cmd, started, done)
 	if err := <-started; err != nil {
-		return outcome{history.Failed, "the command cannot be started: " + err.Error()}
+		return outcome{status: history.Failed, reason: "the command cannot be started: " + err.Error()}
 	}
 	var err error
 	select {
@@ -145,22 +159,28 @@ func execute(ctx context.Context, cmd *exec.Cmd) outcome {
 		case <-time.After(grace):
 		}
 		killAll(cmd)
-		return outcome{history.Canceled, context.Cause(ctx).Error()}
+		return outcome{status: history.Canceled, reason: context.Cause(ctx).Error()}
 	}
 	if err == nil {
-		return outcome{history.Completed, ""}
+		return outcome{status: history.Completed}
 	}
-	return outcome{history.Failed, describe(err)}
+	return outcome{status: history.Failed, reason: describe(err)}
 }
 
-// describe says how a command failed. A shell reports a child's signal as 128
-// and its number.
+// describe says how a command failed.
 func describe(err error) string {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
 		return err.Error()
 	}
-	code, signal := exitStatus(exit)
+	return exitReason(exitStatus(exit))
+}
+
+const outOfMemory = "the command was killed (SIGKILL); where nobody did that, the machine ran out of memory"
+
+// exitReason writes an exit status for people. A shell reports a child's signal
+// as 128 and its number.
+func exitReason(code int, signal string) string {
 	if signal == "" && code > 128 && code < 160 {
 		signal = signalName(code - 128)
 	}
@@ -168,7 +188,7 @@ func describe(err error) string {
 	case "":
 		return fmt.Sprintf("the command exited with status %d", code)
 	case "SIGKILL":
-		return "the command was killed (SIGKILL); where nobody did that, the machine ran out of memory"
+		return outOfMemory
 	}
 	return fmt.Sprintf("the command was ended by %s", signal)
 }
@@ -347,9 +367,18 @@ next:
 	if err != nil {
 		return nil, err
 	}
-	for name, value := range map[string]string{
-		"PATH":                   search,
-		"PWD":                    p.Work,
+	env["PATH"], env["PWD"] = search, p.Work
+	for _, name := range []string{"NO_PROXY", "no_proxy"} { // the history is on this machine
+		env[name] = strings.TrimPrefix(env[name]+",127.0.0.1,localhost", ",")
+	}
+	maps.Copy(env, runEnvironment(p, base, token))
+	return append(pairs(env), marker(t.runDir(p.Run))), nil
+}
+
+// runEnvironment is what a run finds in its environment wherever it runs: what
+// Azure ML sets, and the job's own variables.
+func runEnvironment(p *plan, base, token string) map[string]string {
+	env := map[string]string{
 		"PYTHONUNBUFFERED":       "1", // a line appears when it is printed
 		"MLFLOW_TRACKING_URI":    base,
 		"MLFLOW_TRACKING_TOKEN":  token,
@@ -357,20 +386,17 @@ next:
 		"MLFLOW_EXPERIMENT_ID":   p.ExperimentID,
 		"MLFLOW_EXPERIMENT_NAME": p.Experiment,
 		"AZUREML_RUN_ID":         p.Run,
-	} {
-		env[name] = value
 	}
-	for _, name := range []string{"NO_PROXY", "no_proxy"} { // the history is on this machine
-		env[name] = strings.TrimPrefix(env[name]+",127.0.0.1,localhost", ",")
-	}
-	for name, value := range p.Env {
-		env[name] = value
-	}
-	out := append(make([]string, 0, len(env)+1), marker(t.runDir(p.Run)))
+	maps.Copy(env, p.Env)
+	return env
+}
+
+func pairs(env map[string]string) []string {
+	out := make([]string, 0, len(env)+1)
 	for name, value := range env {
 		out = append(out, name+"="+value)
 	}
-	return out, nil
+	return out
 }
 
 // tools returns the PATH on which "python" is the interpreter of the run. One

@@ -23,6 +23,7 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/version"
 	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/submit"
 	"github.com/org/aml-train/submit/local"
 )
@@ -55,6 +56,7 @@ type app struct {
 	json     bool
 	stop     func() // gives Ctrl-C its usual meaning back
 	store    *history.Store
+	secrets  []string // that no log and no report shows
 }
 
 // Main runs one command line and returns the exit code. stop ends the handling of
@@ -65,6 +67,14 @@ func Main(ctx context.Context, args []string, stop func()) int {
 	}
 	a := &app{out: os.Stdout, err: os.Stderr, getenv: os.Getenv, stop: stop}
 	root := a.root()
+	if gitmeta.InWorkflow(a.getenv) {
+		log := &commandLog{w: a.err}
+		a.err = log
+		defer log.commands(nil)
+		if len(args) == 0 { // the action
+			args = actionArguments(a.run(), a.getenv)
+		}
+	}
 	root.SetArgs(args)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
@@ -99,6 +109,11 @@ func (a *app) exit(err error) int {
 	case errors.As(err, &ended):
 		return exitRun
 	case errors.As(err, &problems):
+		var list []report.Annotation
+		for _, p := range problems {
+			list = append(list, report.Annotation{Level: "error", File: p.File, Line: p.Line, Title: "Nothing was submitted", Message: p.Message})
+		}
+		a.fail(list)
 		for _, p := range problems {
 			if p.File == "" {
 				p.Message = "aml-train: " + p.Message // of a flag; the others say which file they are of
@@ -110,6 +125,7 @@ func (a *app) exit(err error) int {
 		fmt.Fprintln(a.err, "aml-train: interrupted")
 		return exitRun
 	}
+	a.fail([]report.Annotation{{Level: "error", Title: "aml-train", Message: err.Error()}})
 	fmt.Fprintln(a.err, "aml-train:", strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	switch {
 	case errors.As(err, &usage), errors.As(err, &refusal):

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
@@ -26,6 +27,7 @@ import (
 // action's inputs.
 type jobFlags struct {
 	job.Options
+	file        string
 	python      string
 	maxSnapshot string
 }
@@ -33,24 +35,29 @@ type jobFlags struct {
 func (f *jobFlags) add(cmd *cobra.Command) {
 	s := cmd.Flags()
 	s.SortFlags = false
+	s.StringVar(&f.file, "job", "", "the job file; the same as JOB")
 	s.StringVar(&f.Script, "script", "", "the training script, relative to the source directory")
 	s.StringVar(&f.Arguments, "arguments", "", "arguments of the script, in shell words")
 	s.StringVar(&f.Command, "command", "", "a shell command, in place of --script and --arguments")
 	s.StringVar(&f.SourceDirectory, "source-directory", "", "the folder whose files travel (default: that of the job file's code, else .)")
 	s.StringVar(&f.ComputeTarget, "compute-target", "", "where to run; local is this machine")
-	s.StringVar(&f.Environment, "environment", "", "what to run in; user-managed is what the machine has")
-	s.StringArrayVar(&f.Env, "env", nil, "an environment variable, NAME=VALUE (repeatable)")
-	s.StringArrayVar(&f.Inputs, "input", nil, "a value for ${{inputs.NAME}}, NAME=VALUE (repeatable); ./PATH and URLs are data")
+	s.StringVar(&f.Environment, "environment", "", "what to run in: docker:IMAGE, an environment of Azure ML, or user-managed, which is what the machine has")
+	s.StringArrayVar(&f.Env, "environment-variables", nil, "an environment variable, NAME=VALUE (repeatable; --env for short)")
+	s.StringArrayVar(&f.Inputs, "inputs", nil, "a value for ${{inputs.NAME}}, NAME=VALUE (repeatable; --input for short); ./PATH and URLs are data")
 	s.StringVar(&f.ExperimentName, "experiment-name", "", "the experiment (default: the name of the source directory)")
 	s.StringVar(&f.DisplayName, "display-name", "", "the run's name for people")
 	s.StringVar(&f.Description, "description", "", "what the run is about")
-	s.StringArrayVar(&f.Tags, "tag", nil, "a tag of the run, NAME=VALUE (repeatable)")
+	s.StringArrayVar(&f.Tags, "tags", nil, "a tag of the run, NAME=VALUE (repeatable; --tag for short)")
 	s.IntVar(&f.MaxRunSeconds, "max-run-duration-seconds", 0, "end the run after that many seconds")
 	s.StringVar(&f.Distribution, "distribution", "", "mpi, pytorch, tensorflow or ray")
 	s.IntVar(&f.ProcessCount, "process-count", 0, "processes on each node; of tensorflow: workers")
 	s.IntVar(&f.NodeCount, "node-count", 0, "how many nodes")
 	s.StringVar(&f.python, "python", "", "the interpreter that python stands for on this machine")
 	s.StringVar(&f.maxSnapshot, "max-snapshot-size", "", "the most that may travel, such as 500MB (default 300MB)")
+	short := map[string]string{"env": "environment-variables", "input": "inputs", "tag": "tags"}
+	s.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(cmp.Or(short[name], name))
+	})
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return []string{"yml", "yaml"}, cobra.ShellCompDirectiveFilterFileExt
 	}
@@ -58,6 +65,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 
 func (a *app) run() *cobra.Command {
 	var f jobFlags
+	var w workflowFlags
 	var markdown string
 	cmd := &cobra.Command{
 		Use:   "run [JOB]",
@@ -74,14 +82,27 @@ was submitted, 4 the target could not be reached or refused.`,
 		Example: "  aml-train run --script train.py --arguments \"--epochs 10\"\n  aml-train run job.yml --input epochs=50 --markdown report.md",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			run, target, err := a.start(cmd.Context(), firstArg(args), f, true)
+			ctx := cmd.Context()
+			flow, err := a.enterWorkflow(ctx, w)
 			if err != nil {
 				return err
 			}
-			return a.follow(cmd.Context(), target, run, markdown, true)
+			run, target, err := a.start(ctx, args, f, w.wait && w.cancelWithWorkflow)
+			if err != nil {
+				return err
+			}
+			if flow != nil {
+				flow.started(ctx, run)
+				flow.superseded(ctx, target, run)
+			}
+			if !w.wait {
+				return a.submitted(run)
+			}
+			return a.follow(ctx, target, run, following{markdown: markdown, download: w.download, cancel: w.cancelWithWorkflow, flow: flow})
 		},
 	}
 	f.add(cmd)
+	w.add(cmd)
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	return cmd
 }
@@ -96,25 +117,37 @@ this command: watch shows its output, cancel ends it.`,
 		Example: "  run=$(aml-train submit job.yml) && aml-train watch $run",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			run, _, err := a.start(cmd.Context(), firstArg(args), f, false)
+			if _, err := a.enterWorkflow(cmd.Context(), workflowFlags{}); err != nil {
+				return err
+			}
+			run, _, err := a.start(cmd.Context(), args, f, false)
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return a.printRun(run)
-			}
-			a.say("aml-train watch %s shows its output", run.Info.RunID)
-			fmt.Fprintln(a.out, run.Info.RunID)
-			return nil
+			return a.submitted(run)
 		},
 	}
 	f.add(cmd)
 	return cmd
 }
 
+// submitted tells that a run goes on by itself.
+func (a *app) submitted(run *history.Run) error {
+	if a.json {
+		return a.printRun(run)
+	}
+	a.say("aml-train watch %s shows its output", run.Info.RunID)
+	fmt.Fprintln(a.out, run.Info.RunID)
+	return nil
+}
+
 // start submits a job: it reads it, takes the snapshot, and hands both to the
 // target.
-func (a *app) start(ctx context.Context, file string, f jobFlags, attached bool) (*history.Run, submit.Target, error) {
+func (a *app) start(ctx context.Context, args []string, f jobFlags, attached bool) (*history.Run, submit.Target, error) {
+	file := cmp.Or(firstArg(args), f.file)
+	if len(args) > 0 && f.file != "" {
+		return nil, nil, usage("the job file is given twice, as %s and as --job %s", args[0], f.file)
+	}
 	if file == "" && f.Script == "" && f.Command == "" {
 		var err error
 		if file, err = a.defaultJob(); err != nil {
@@ -205,14 +238,35 @@ func (a *app) defaultJob() (string, error) {
 	return "", usage("nothing to run: name a job file, or describe the job with --script train.py; aml-train run --help shows both")
 }
 
-// follow streams a run to its end and reports it. With cancel, an interrupt
-// cancels the run; else it only ends the watching.
-func (a *app) follow(ctx context.Context, target submit.Target, run *history.Run, markdown string, cancel bool) error {
+// following is how a run is followed.
+type following struct {
+	markdown string
+	download string
+	cancel   bool      // an interrupt cancels the run; else it only ends the watching
+	flow     *workflow // nil outside a workflow
+}
+
+// follow streams a run to its end and reports it.
+func (a *app) follow(ctx context.Context, target submit.Target, run *history.Run, f following) error {
 	id := run.Info.RunID
-	ended, err := target.Watch(ctx, id, a.err)
+	var ended *history.Run
+	watch := func() (err error) {
+		ended, err = target.Watch(ctx, id, a.err)
+		return err
+	}
+	var err error
+	if f.flow != nil {
+		stop := f.flow.follow(ctx, id)
+		err = f.flow.group("Output of "+id, watch)
+		stop()
+	} else {
+		err = watch()
+	}
 	if err != nil && ctx.Err() != nil {
-		a.stop() // a second Ctrl-C ends this program
-		if !cancel {
+		if f.flow == nil {
+			a.stop() // a second Ctrl-C ends this program; a workflow sends a second signal anyway
+		}
+		if !f.cancel {
 			a.say("\nThe run goes on; aml-train watch %s shows it again, aml-train cancel %s ends it.", id, id)
 			return &runEnded{run.Status()}
 		}
@@ -226,7 +280,7 @@ func (a *app) follow(ctx context.Context, target submit.Target, run *history.Run
 	if err != nil {
 		return err
 	}
-	return a.report(context.WithoutCancel(ctx), ended, markdown)
+	return a.report(ctx, ended, f)
 }
 
 func oneLine(s string) string {

@@ -15,6 +15,7 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/local"
@@ -170,6 +171,7 @@ func (a *app) collect(ctx context.Context, run *history.Run) (*report.Report, er
 		return nil, err
 	}
 	r.Name = a.experimentName(ctx, run)
+	r.URL = run.Tag(history.TagBuild)
 	about := a.diagnosisContext(run)
 	r.Diagnosis = report.Diagnose(run, r.Log, about)
 	for i := range r.Log { // paths as people know them
@@ -196,6 +198,10 @@ func (a *app) diagnosisContext(run *history.Run) report.Context {
 	c := report.Context{
 		Work: filepath.ToSlash(a.local("").WorkingDirectory(run.Info.RunID)),
 		Install: func(pkg string) string {
+			if e := run.Tag(history.TagEnvironment); e != "" && e != job.UserManaged {
+				image, _, _ := strings.Cut(e, " ")
+				return fmt.Sprintf("Add it to the image `%s`: `RUN python -m pip install %s` in its Dockerfile.", image, pkg)
+			}
 			return fmt.Sprintf("Install it for the `python` that runs the script: `python -m pip install %s`.", pkg)
 		},
 	}
@@ -222,22 +228,31 @@ func (a *app) diagnosisContext(run *history.Run) report.Context {
 }
 
 // report prints the report of a run that has ended, and returns the error that
-// carries its exit code.
-func (a *app) report(ctx context.Context, run *history.Run, markdown string) error {
+// carries its exit code. Whatever cannot be delivered is said; the run is what it
+// is.
+func (a *app) report(ctx context.Context, run *history.Run, f following) error {
+	hurry := ctx.Err() != nil
+	ctx = context.WithoutCancel(ctx)
 	r, err := a.collect(ctx, run)
 	if err != nil {
 		return err
 	}
 	human := a.out
-	if a.json || markdown == "-" {
+	if a.json || f.markdown == "-" || f.flow != nil {
 		human = a.err
 	}
 	width, color := terminal(human, a.getenv)
 	fmt.Fprint(human, "\n", r.Terminal(width, color))
-	if markdown != "" {
-		if err := a.writeMarkdown(r, markdown); err != nil {
-			a.say("aml-train: the report could not be written: %v", err) // the run is what it is
+	if f.markdown != "" {
+		if err := a.writeMarkdown(r, f.markdown); err != nil {
+			a.say("aml-train: the report could not be written: %v", err)
 		}
+	}
+	if f.download != "" {
+		a.downloadAll(run, f)
+	}
+	if f.flow != nil {
+		f.flow.ended(ctx, r, hurry)
 	}
 	if a.json {
 		if err := a.printRun(run); err != nil {
@@ -250,8 +265,23 @@ func (a *app) report(ctx context.Context, run *history.Run, markdown string) err
 	return nil
 }
 
+// downloadAll puts what a run made into a folder.
+func (a *app) downloadAll(run *history.Run, f following) {
+	files, err := a.store.Artifacts(run)
+	if err == nil {
+		_, err = a.save(run, files, f.download)
+	}
+	if err != nil {
+		a.say("aml-train: --download-outputs %s: %v", f.download, err)
+		return
+	}
+	if f.flow != nil {
+		f.flow.output("outputs-path", f.download)
+	}
+}
+
 func (a *app) writeMarkdown(r *report.Report, name string) error {
-	text := r.Markdown(report.CommentLimit)
+	text := a.redact(r.Markdown(report.CommentLimit))
 	if name == "-" {
 		_, err := io.WriteString(a.out, text)
 		return err

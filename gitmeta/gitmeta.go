@@ -68,11 +68,13 @@ func Read(dir string, getenv func(string) string) (Info, error) {
 			return info, err
 		}
 	}
-	workflow, err := readWorkflow(getenv)
+	workflow, err := ReadWorkflow(getenv)
 	if err != nil {
 		return info, err
 	}
-	workflow.apply(&info)
+	if workflow != nil {
+		workflow.apply(&info)
+	}
 	override(&info.Repository, getenv("AZUREML_GIT_REPOSITORY_URI"))
 	override(&info.Branch, getenv("AZUREML_GIT_BRANCH"))
 	override(&info.Commit, getenv("AZUREML_GIT_COMMIT"))

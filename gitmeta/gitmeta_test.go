@@ -91,8 +91,6 @@ func TestWorkflow(t *testing.T) {
 	sh(t, root, commit)
 	head := sh(t, root, "git rev-parse HEAD")
 	pushed := strings.Repeat("1", 40)
-	event := filepath.Join(t.TempDir(), "event.json")
-	require.NoError(t, os.WriteFile(event, []byte(`{"number": 7, "pull_request": {"number": 7, "head": {"sha": "`+pushed+`", "ref": "deeper"}}}`), 0o644))
 	env := func(pairs ...string) func(string) string {
 		m := map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_SHA": head, "GITHUB_RUN_ID": "42", "GITHUB_SERVER_URL": "https://github.com",
 			"GITHUB_REPOSITORY": "org/x", "GITHUB_ACTOR": "ada", "GITHUB_REF": "refs/heads/main"}
@@ -101,31 +99,55 @@ func TestWorkflow(t *testing.T) {
 		}
 		return func(name string) string { return m[name] }
 	}
-
-	t.Run("push", func(t *testing.T) {
-		sh(t, root, "git checkout -q --detach")
-		info, err := Read(root, env())
-		require.NoError(t, err)
-		require.Equal(t, head, info.Commit)
-		require.Equal(t, "main", info.Branch)
-		require.Equal(t, "https://github.com/org/x", info.Repository)
-		require.Equal(t, "https://github.com/org/x/actions/runs/42", info.BuildURL)
-	})
-	t.Run("pull request", func(t *testing.T) {
-		info, err := Read(root, env("GITHUB_EVENT_PATH", event, "GITHUB_REF", "refs/pull/7/merge", "GITHUB_RUN_ATTEMPT", "2", "GITHUB_TRIGGERING_ACTOR", "bob"))
-		require.NoError(t, err)
-		require.Equal(t, pushed, info.Commit)
-		require.Equal(t, "deeper", info.Branch)
-		require.Equal(t, "7", info.PullRequest)
-		require.Equal(t, "bob", info.Actor)
-		require.Equal(t, "https://github.com/org/x/actions/runs/42/attempts/2", info.BuildURL)
-	})
-	t.Run("another repository is checked out", func(t *testing.T) {
-		info, err := Read(root, env("GITHUB_EVENT_PATH", event, "GITHUB_SHA", strings.Repeat("2", 40)))
-		require.NoError(t, err)
-		require.Equal(t, head, info.Commit)
-		require.Equal(t, "", info.Branch)
-	})
+	sh(t, root, "git checkout -q --detach")
+	elsewhere := strings.Repeat("2", 40)
+	from := func(repository string) string {
+		return `{"number": 7, "pull_request": {"number": 7, "head": {"sha": "` + pushed + `", "ref": "deeper", "repo": ` + repository + `}}}`
+	}
+	ours, fork, gone := `{"full_name": "org/x"}`, `{"full_name": "eve/x"}`, `null`
+	for _, c := range []struct {
+		name, event, payload, sha, ref string
+		commit, branch, pull           string
+		privileged, foreign            bool
+	}{
+		{"push", "push", `{}`, head, "refs/heads/main", head, "main", "", false, true},
+		{"tag", "push", `{}`, head, "refs/tags/v1", head, "", "", false, true},
+		{"by hand", "workflow_dispatch", `{"inputs": {}}`, head, "refs/heads/try", head, "try", "", false, true},
+		{"every night", "schedule", `{"schedule": "0 3 * * *"}`, head, "refs/heads/main", head, "main", "", false, true},
+		// The merge commit is checked out, which nobody wrote.
+		{"pull request", "pull_request", from(ours), head, "refs/pull/7/merge", pushed, "deeper", "7", false, false},
+		{"of a fork", "pull_request", from(fork), head, "refs/pull/7/merge", pushed, "deeper", "7", false, true},
+		{"another repository is checked out", "pull_request", from(ours), elsewhere, "refs/pull/7/merge", head, "", "7", false, false},
+		// The base is checked out, unless the workflow asks for something else.
+		{"target", "pull_request_target", from(ours), head, "refs/heads/main", head, "main", "7", true, false},
+		{"target of a fork", "pull_request_target", from(fork), head, "refs/heads/main", head, "main", "7", true, true},
+		{"target of a deleted fork", "pull_request_target", from(gone), head, "refs/heads/main", head, "main", "7", true, true},
+		{"comment", "issue_comment", `{"issue": {"number": 8, "pull_request": {"url": "x"}}, "comment": {"body": "/train"}}`, head, "refs/heads/main", head, "main", "8", true, true},
+		{"comment of an issue", "issue_comment", `{"issue": {"number": 8}}`, head, "refs/heads/main", head, "main", "", false, true},
+		{"after a workflow", "workflow_run", `{"workflow_run": {"head_sha": "` + head + `", "head_branch": "deeper", "head_repository": ` + ours + `, "pull_requests": [{"number": 9}]}}`, elsewhere, "refs/heads/main", head, "deeper", "9", true, false},
+		{"after a fork's workflow", "workflow_run", `{"workflow_run": {"head_sha": "` + pushed + `", "head_branch": "main", "head_repository": ` + fork + `, "pull_requests": []}}`, head, "refs/heads/main", head, "main", "", true, true},
+		{"merge queue", "merge_group", `{"merge_group": {"head_sha": "` + head + `", "head_ref": "refs/heads/gh-readonly-queue/main/pr-104-` + pushed + `"}}`, head, "refs/heads/gh-readonly-queue/main/pr-104-" + pushed, head, "gh-readonly-queue/main/pr-104-" + pushed, "104", false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "event.json")
+			require.NoError(t, os.WriteFile(file, []byte(c.payload), 0o644))
+			env := env("GITHUB_EVENT_NAME", c.event, "GITHUB_EVENT_PATH", file, "GITHUB_SHA", c.sha, "GITHUB_REF", c.ref, "GITHUB_RUN_ATTEMPT", "2", "GITHUB_TRIGGERING_ACTOR", "bob")
+			info, err := Read(root, env)
+			require.NoError(t, err)
+			require.Equal(t, c.commit, info.Commit)
+			require.Equal(t, c.branch, info.Branch)
+			require.Equal(t, c.pull, info.PullRequest)
+			require.Equal(t, "bob", info.Actor)
+			require.Equal(t, "https://github.com/org/x/actions/runs/42/attempts/2", info.BuildURL)
+			if c.sha != elsewhere {
+				require.Equal(t, "https://github.com/org/x", info.Repository)
+			}
+			w, err := ReadWorkflow(env)
+			require.NoError(t, err)
+			require.Equal(t, c.privileged, w.Privileged())
+			require.Equal(t, c.foreign, w.Foreign())
+		})
+	}
 	t.Run("event is no JSON", func(t *testing.T) {
 		bad := filepath.Join(t.TempDir(), "event.json")
 		require.NoError(t, os.WriteFile(bad, []byte("{"), 0o644))

@@ -4,99 +4,193 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 )
 
-// workflow is what GitHub Actions says of the run that this program is part of
-// (docs.github.com: "Variables reference", "Webhook events and payloads"). The
-// zero value is "not in a workflow". No other file reads GITHUB_*.
-type workflow struct {
-	sha              string // the commit that the workflow was started for
-	headSHA, headRef string // of the pull request: what people pushed
-	branch           string
-	repository       string
-	runID, runURL    string
-	actor            string
-	pullRequest      int
+// Workflow is what GitHub Actions says of the run that this program is part of
+// (docs.github.com: "Variables reference", "Events that trigger workflows",
+// "Webhook events and payloads"). No other file reads GITHUB_*.
+type Workflow struct {
+	Event      string   // what started it, such as pull_request
+	Repository string   // OWNER/NAME
+	Server     string   // https://github.com, or that of a GitHub Enterprise Server
+	API        string   // https://api.github.com, or https://HOST/api/v3
+	Name       string   // of the workflow
+	Job        string   // its id within the workflow
+	RunID      int64    // grows with every run of the repository
+	Attempt    int64    // from 1
+	Actor      string   // who started it, or started it again
+	Workspace  string   // the folder that the steps share
+	Token      string   // GITHUB_TOKEN, where a step passes it on
+	Secrets    []string // that the runner itself hands to a step
+	Output     string   // the file for the step's outputs
+	Summary    string   // the file for the step's part of the job summary
+
+	SHA string // the commit that the workflow was started for; of a pull request, a merge that nobody wrote
+	Ref string // refs/heads/BRANCH, refs/tags/TAG or refs/pull/NUMBER/merge
+
+	// Of the pull request, or of what started the workflow run that this one follows:
+	PullRequest    int    // its number; 0 for none
+	Head           string // the commit that was pushed; "" where the event does not tell
+	HeadRef        string // its branch
+	HeadRepository string // OWNER/NAME; "" where the event does not tell
 }
 
-func readWorkflow(getenv func(string) string) (workflow, error) {
-	var w workflow
-	if getenv("GITHUB_ACTIONS") != "true" {
-		return w, nil
+// InWorkflow tells whether this program is a step of a workflow.
+func InWorkflow(getenv func(string) string) bool { return getenv("GITHUB_ACTIONS") == "true" }
+
+// ReadWorkflow returns nil outside a workflow.
+func ReadWorkflow(getenv func(string) string) (*Workflow, error) {
+	if !InWorkflow(getenv) {
+		return nil, nil
 	}
-	w.sha, w.runID, w.actor = getenv("GITHUB_SHA"), getenv("GITHUB_RUN_ID"), getenv("GITHUB_ACTOR")
-	if t := getenv("GITHUB_TRIGGERING_ACTOR"); t != "" {
-		w.actor = t
+	number := func(name string) int64 {
+		n, _ := strconv.ParseInt(getenv(name), 10, 64)
+		return n
 	}
-	if server, name := getenv("GITHUB_SERVER_URL"), getenv("GITHUB_REPOSITORY"); server != "" && name != "" {
-		w.repository = server + "/" + name
-		if w.runID != "" {
-			w.runURL = w.repository + "/actions/runs/" + w.runID
-			if attempt := getenv("GITHUB_RUN_ATTEMPT"); attempt != "" && attempt != "1" {
-				w.runURL += "/attempts/" + attempt
-			}
-		}
+	w := &Workflow{
+		Event: getenv("GITHUB_EVENT_NAME"), Repository: getenv("GITHUB_REPOSITORY"), Server: getenv("GITHUB_SERVER_URL"), API: getenv("GITHUB_API_URL"),
+		Name: getenv("GITHUB_WORKFLOW"), Job: getenv("GITHUB_JOB"), RunID: number("GITHUB_RUN_ID"), Attempt: max(number("GITHUB_RUN_ATTEMPT"), 1),
+		Actor: getenv("GITHUB_ACTOR"), Workspace: getenv("GITHUB_WORKSPACE"), Token: getenv("GITHUB_TOKEN"),
+		Output: getenv("GITHUB_OUTPUT"), Summary: getenv("GITHUB_STEP_SUMMARY"),
+		Secrets: []string{getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN"), getenv("ACTIONS_RUNTIME_TOKEN")},
+		SHA:     getenv("GITHUB_SHA"), Ref: getenv("GITHUB_REF"), HeadRef: getenv("GITHUB_HEAD_REF"),
 	}
-	w.branch, _ = strings.CutPrefix(getenv("GITHUB_REF"), "refs/heads/")
-	if strings.HasPrefix(w.branch, "refs/") {
-		w.branch = ""
-	}
-	w.headRef = getenv("GITHUB_HEAD_REF")
+	override(&w.Actor, getenv("GITHUB_TRIGGERING_ACTOR"))
 	path := getenv("GITHUB_EVENT_PATH")
 	if path == "" {
 		return w, nil
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return w, fmt.Errorf("GITHUB_EVENT_PATH: %w", err)
+		return nil, fmt.Errorf("GITHUB_EVENT_PATH: %w", err)
 	}
-	var event struct {
-		PullRequest *struct {
-			Number int `json:"number"`
-			Head   struct {
-				SHA string `json:"sha"`
-				Ref string `json:"ref"`
-			} `json:"head"`
-		} `json:"pull_request"`
-	}
-	if err := json.Unmarshal(text, &event); err != nil {
-		return w, fmt.Errorf("GITHUB_EVENT_PATH: %s is not a webhook payload: %w", path, err)
-	}
-	if pr := event.PullRequest; pr != nil {
-		w.pullRequest, w.headSHA = pr.Number, pr.Head.SHA
-		if pr.Head.Ref != "" {
-			w.headRef = pr.Head.Ref
-		}
+	if err := w.readEvent(text); err != nil {
+		return nil, fmt.Errorf("GITHUB_EVENT_PATH: %s is not a webhook payload: %w", path, err)
 	}
 	return w, nil
 }
+
+// queued is the branch of a merge queue's group, as GitHub names it.
+var queued = regexp.MustCompile(`^refs/heads/gh-readonly-queue/.+/pr-(\d+)-[0-9a-f]+$`)
+
+func (w *Workflow) readEvent(text []byte) error {
+	type repository struct {
+		FullName string `json:"full_name"`
+	}
+	type pullRequest struct {
+		Number int `json:"number"`
+		Head   struct {
+			SHA  string      `json:"sha"`
+			Ref  string      `json:"ref"`
+			Repo *repository `json:"repo"` // null where the fork was deleted
+		} `json:"head"`
+	}
+	var event struct {
+		PullRequest *pullRequest `json:"pull_request"`
+		Issue       *struct {
+			Number      int       `json:"number"`
+			PullRequest *struct{} `json:"pull_request"` // there for the comment of a pull request only
+		} `json:"issue"`
+		WorkflowRun *struct {
+			HeadSHA        string        `json:"head_sha"`
+			HeadBranch     string        `json:"head_branch"`
+			HeadRepository *repository   `json:"head_repository"`
+			PullRequests   []pullRequest `json:"pull_requests"` // empty for a fork's
+		} `json:"workflow_run"`
+		MergeGroup *struct {
+			HeadRef string `json:"head_ref"`
+		} `json:"merge_group"`
+	}
+	if err := json.Unmarshal(text, &event); err != nil {
+		return err
+	}
+	name := func(r *repository) string {
+		if r == nil {
+			return ""
+		}
+		return r.FullName
+	}
+	switch {
+	case event.PullRequest != nil:
+		pr := event.PullRequest
+		w.PullRequest, w.Head, w.HeadRepository = pr.Number, pr.Head.SHA, name(pr.Head.Repo)
+		override(&w.HeadRef, pr.Head.Ref)
+	case event.Issue != nil && event.Issue.PullRequest != nil:
+		w.PullRequest = event.Issue.Number
+	case event.WorkflowRun != nil:
+		run := event.WorkflowRun
+		w.Head, w.HeadRef, w.HeadRepository = run.HeadSHA, run.HeadBranch, name(run.HeadRepository)
+		if len(run.PullRequests) > 0 {
+			w.PullRequest = run.PullRequests[0].Number
+		}
+	case event.MergeGroup != nil:
+		if m := queued.FindStringSubmatch(event.MergeGroup.HeadRef); m != nil {
+			w.PullRequest, _ = strconv.Atoi(m[1])
+		}
+	}
+	return nil
+}
+
+// RunURL is the link of the workflow run, "" where it is not known.
+func (w *Workflow) RunURL() string {
+	if w.Server == "" || w.Repository == "" || w.RunID == 0 {
+		return ""
+	}
+	link := fmt.Sprintf("%s/%s/actions/runs/%d", w.Server, w.Repository, w.RunID)
+	if w.Attempt > 1 {
+		link += fmt.Sprintf("/attempts/%d", w.Attempt)
+	}
+	return link
+}
+
+// Privileged tells whether the workflow has the repository's secrets although
+// somebody without a right to them may have written the code that it is about.
+func (w *Workflow) Privileged() bool {
+	switch w.Event {
+	case "pull_request_target", "workflow_run":
+		return true
+	case "issue_comment":
+		return w.PullRequest > 0
+	}
+	return false
+}
+
+// Foreign tells whether the code comes from another repository, or from one that
+// is not known.
+func (w *Workflow) Foreign() bool { return !strings.EqualFold(w.HeadRepository, w.Repository) }
 
 // apply adds to info what the workflow knows. On a pull request the commit that
 // is checked out is a merge that nobody wrote: the one that people know stands
 // for it. A checkout of anything else, of another repository say, keeps its own
 // commit and branch.
-func (w workflow) apply(info *Info) {
-	if w.sha == "" && w.runID == "" {
+func (w *Workflow) apply(info *Info) {
+	if w.SHA == "" && w.RunID == 0 {
 		return
 	}
-	info.Build, info.BuildURL, info.Actor = w.runID, w.runURL, w.actor
-	if w.pullRequest > 0 {
-		info.PullRequest = strconv.Itoa(w.pullRequest)
+	if w.RunID > 0 {
+		info.Build = strconv.FormatInt(w.RunID, 10)
 	}
-	if info.Commit != w.sha && (w.headSHA == "" || info.Commit != w.headSHA) && info.Commit != "" {
+	info.BuildURL, info.Actor = w.RunURL(), w.Actor
+	if w.PullRequest > 0 {
+		info.PullRequest = strconv.Itoa(w.PullRequest)
+	}
+	switch {
+	case w.Head != "" && info.Commit == w.Head:
+		override(&info.Branch, w.HeadRef)
+	case info.Commit != "" && info.Commit != w.SHA:
 		return
-	}
-	if w.headSHA != "" {
-		info.Commit, info.Branch = w.headSHA, w.headRef
-	} else {
-		override(&info.Commit, w.sha)
-		if info.Branch == "" {
-			info.Branch = w.branch
+	case w.Event == "pull_request" && w.Head != "":
+		info.Commit, info.Branch = w.Head, w.HeadRef
+	default:
+		override(&info.Commit, w.SHA)
+		if branch, ok := strings.CutPrefix(w.Ref, "refs/heads/"); ok && info.Branch == "" {
+			info.Branch = branch
 		}
 	}
-	if info.Repository == "" {
-		info.Repository = w.repository
+	if info.Repository == "" && w.Server != "" && w.Repository != "" {
+		info.Repository = w.Server + "/" + w.Repository
 	}
 }

@@ -67,7 +67,7 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 	b.WriteString("\n\n" + r.statusLine() + "\n")
 	if d := r.Diagnosis; d != nil && d.Advice != "" {
 		b.WriteString("\n" + d.markdown() + "\n")
-	} else if reason := r.Run.Tag(history.TagError); reason != "" {
+	} else if reason := r.Run.Tag(history.TagError); reason != "" && reason != r.Title() {
 		b.WriteString("\n" + Escape(reason) + "\n")
 	}
 	metrics := r.metrics()
@@ -124,12 +124,7 @@ func (r *Report) before(key string) (float64, bool) {
 
 // statusLine is the second line: status, time, target, run, commit.
 func (r *Report) statusLine() string {
-	s := r.Run.Status()
-	word := map[history.Status]string{history.Completed: "in", history.Failed: "after", history.Canceled: "after", history.NotResponding: "after"}[s]
-	if word == "" {
-		word = "for"
-	}
-	line := fmt.Sprintf("**%s** %s %s", s, word, Duration(r.took()))
+	line := fmt.Sprintf("**%s** %s %s", r.Run.Status(), r.sinceWord(), Duration(r.took()))
 	if target := r.Run.Tag(history.TagTarget); target != "" {
 		line += " on " + Code(target)
 	}
@@ -395,5 +390,7 @@ func Code(s string) string {
 // Fence writes text as a block of code that nothing in it can end.
 func Fence(s string) string {
 	fence := strings.Repeat("`", max(3, longestTicks(s)+1))
-	return fence + "text\n" + visible(s) + "\n" + fence + "\n"
+	// What a comment is known by stands in it once.
+	s = strings.ReplaceAll(visible(s), "<!-- aml-train", "<!- - aml-train")
+	return fence + "text\n" + s + "\n" + fence + "\n"
 }

@@ -40,6 +40,7 @@ type Report struct {
 	FileURL   func(path string) string // the link of an output; nil where there are none
 	Log       []string                 // the last lines of the console output
 	Diagnosis *Diagnosis               // of a run that failed
+	At        time.Time                // when this was so
 }
 
 const (
@@ -51,7 +52,7 @@ const (
 
 // Collect gathers a run's report. base may be nil.
 func Collect(ctx context.Context, src Source, run, base *history.Run) (*Report, error) {
-	r := &Report{Run: run, Base: base, Curves: map[string]history.Curve{}, BaseCurve: map[string]history.Curve{}}
+	r := &Report{Run: run, Base: base, At: time.Now(), Curves: map[string]history.Curve{}, BaseCurve: map[string]history.Curve{}}
 	var err error
 	for i, m := range run.Data.Metrics {
 		if i >= 200 { // a chart of each would be read by nobody
@@ -180,7 +181,7 @@ func (r *Report) Title() string {
 	case s.Terminal():
 		return "failed"
 	}
-	return "running for " + Duration(time.Since(r.Run.Started()))
+	return strings.ToLower(string(s)) + " for " + Duration(r.took())
 }
 
 // Icon stands before a title.
@@ -268,12 +269,23 @@ func Duration(d time.Duration) string {
 	return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
 }
 
+// sinceWord stands between a status and a duration.
+func (r *Report) sinceWord() string {
+	switch s := r.Run.Status(); {
+	case s == history.Completed:
+		return "in"
+	case s.Terminal():
+		return "after"
+	}
+	return "for"
+}
+
 // took is how long the run has lasted.
 func (r *Report) took() time.Duration {
 	if r.Run.Info.EndTime != 0 {
 		return r.Run.Ended().Sub(r.Run.Started())
 	}
-	return time.Since(r.Run.Started())
+	return r.At.Sub(r.Run.Started())
 }
 
 var bars = []rune("▁▂▃▄▅▆▇█")

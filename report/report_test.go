@@ -80,7 +80,13 @@ ModuleNotFoundError: No module named 'seaborn'`, "\n"),
 		BaseCurve: map[string]history.Curve{"loss": curve(1, 2, 3)}}
 	lost := &Report{Name: "iris", Run: run(history.NotResponding, 100, map[string]string{history.TagError: "interrupted: aml-train was killed"}), Log: []string{"epoch 1"}}
 	lost.Diagnosis = Diagnose(lost.Run, lost.Log, Context{})
-	return map[string]*Report{"completed": completed, "failed": failed, "limit": limit, "hostile": hostile, "odd": odd, "lost": lost}
+	going := &Report{Name: "iris", URL: "https://example.com/run", Run: run(history.Running, 0, nil, metric("loss", 0.5)), At: time.UnixMilli(1_700_000_125_000)}
+	going.Run.Info.EndTime = 0
+	queued := &Report{Name: "iris", Run: run(history.Queued, 0, nil), At: time.UnixMilli(1_700_000_005_000)}
+	queued.Run.Info.EndTime = 0
+	canceled := &Report{Name: "iris", Run: run(history.Canceled, 3, map[string]string{history.TagError: "canceled"}), Log: []string{"epoch 1"}}
+	canceled.Diagnosis = Diagnose(canceled.Run, canceled.Log, Context{})
+	return map[string]*Report{"running": going, "queued": queued, "canceled": canceled, "completed": completed, "failed": failed, "limit": limit, "hostile": hostile, "odd": odd, "lost": lost}
 }
 
 // TestGolden compares every state's report, as Markdown and for a terminal, with

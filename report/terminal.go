@@ -29,13 +29,7 @@ func (r *Report) Terminal(width int, color bool) string {
 		mark, tone = "-", "33"
 	}
 	var b strings.Builder
-	word := "after"
-	if status == history.Completed {
-		word = "in"
-	} else if !status.Terminal() {
-		word = "for"
-	}
-	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+r.Run.Info.RunID), strings.ToLower(string(status)), word, Duration(r.took()))
+	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+r.Run.Info.RunID), strings.ToLower(string(status)), r.sinceWord(), Duration(r.took()))
 	if d := r.Diagnosis; d != nil {
 		fmt.Fprintf(&b, "\n  %s\n", paint("1", Plain(d.Title)))
 		if d.Advice != "" {

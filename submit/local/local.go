@@ -192,6 +192,9 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	if err := t.Check(s.Job); err != nil {
 		return nil, err
 	}
+	if !s.Attached && os.Getpid() == 1 {
+		return nil, &submit.Refusal{Reason: "this container ends with this command, and a run in it as well; leave wait and cancel-with-workflow at true, or name a compute target"}
+	}
 	python, _ := t.python()
 	// The files first: where they cannot be copied, there is no run to explain.
 	staged, err := t.stage(ctx, s.Snapshot)
@@ -397,7 +400,8 @@ func readable(j *job.Job) string {
 	for name, in := range j.Inputs {
 		values["inputs."+name] = in.Value
 		if !in.Literal {
-			values["inputs."+name] = in.Path
+			path, _, _ := strings.Cut(in.Path, "?") // a signature is a secret
+			values["inputs."+name] = path
 		}
 	}
 	for name := range j.Outputs {

@@ -1,0 +1,421 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sethvargo/go-githubactions"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/snapshot"
+	"github.com/org/aml-train/submit"
+)
+
+// actionArguments is the command line that the inputs of the action stand for:
+// each input is the flag of run of the same name (docs.github.com, "Metadata
+// syntax": INPUT_ and the name in capitals, its dashes kept). Of a flag that may
+// be given several times, each line of the input is one.
+func actionArguments(run *cobra.Command, getenv func(string) string) []string {
+	args := []string{"run"}
+	run.Flags().VisitAll(func(f *pflag.Flag) {
+		value := strings.TrimSpace(getenv("INPUT_" + strings.ToUpper(f.Name)))
+		if value == "" {
+			return
+		}
+		values := []string{value}
+		if _, several := f.Value.(pflag.SliceValue); several {
+			values = strings.Split(value, "\n")
+		}
+		for _, v := range values {
+			if v = strings.TrimSpace(v); v != "" {
+				args = append(args, "--"+f.Name+"="+v)
+			}
+		}
+	})
+	return args
+}
+
+// commandLog is standard error in a workflow. The runner takes lines that start
+// with "::" for commands, and what a training script prints is not to be obeyed:
+// from the first write on they are stopped, but for our own (docs.github.com,
+// "Workflow commands", Stopping and starting workflow commands).
+type commandLog struct {
+	mu    sync.Mutex
+	w     io.Writer
+	token string // ends the stopping; "" while nothing is stopped
+	open  bool   // the last line is not complete
+}
+
+func (l *commandLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.token == "" {
+		l.token = rand.Text() + rand.Text()
+		fmt.Fprintf(l.w, "::stop-commands::%s\n", l.token)
+	}
+	if len(p) > 0 {
+		l.open = p[len(p)-1] != '\n'
+	}
+	return l.w.Write(p)
+}
+
+// commands lets f, where there is one, issue commands; later ones are obeyed until
+// the next write.
+func (l *commandLog) commands(f func(*githubactions.Action)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open {
+		fmt.Fprintln(l.w)
+		l.open = false
+	}
+	if l.token != "" {
+		fmt.Fprintf(l.w, "::%s::\n", l.token)
+		l.token = ""
+	}
+	if f != nil {
+		f(githubactions.New(githubactions.WithWriter(l.w)))
+	}
+}
+
+// workflow is what a command tells the GitHub Actions workflow that it runs in.
+type workflow struct {
+	*gitmeta.Workflow
+	a       *app
+	log     *commandLog
+	flags   workflowFlags
+	comment *report.Comment // nil where none is to be written
+
+	mu        sync.Mutex // of what follows, and of writing the comment
+	link      string     // of the comment
+	commented error      // why there is none
+}
+
+// workflowFlags say what is told, and to whom.
+type workflowFlags struct {
+	wait, cancelWithWorkflow, cancelSuperseded, allowFork bool
+
+	token                         string
+	comment, annotations, summary bool
+	download                      string
+}
+
+func (f *workflowFlags) add(cmd *cobra.Command) {
+	s := cmd.Flags()
+	s.BoolVar(&f.wait, "wait", true, "stream the run and wait for its end; false returns once it is submitted")
+	s.BoolVar(&f.cancelWithWorkflow, "cancel-with-workflow", true, "cancel the run when the workflow, or Ctrl-C, cancels this command")
+	s.BoolVar(&f.cancelSuperseded, "cancel-superseded", false, "cancel the runs of earlier pushes to the same pull request")
+	s.BoolVar(&f.allowFork, "allow-fork", false, "run the code of another repository with this one's secrets")
+	s.StringVar(&f.token, "github-token", "", "the token that comments on the pull request (default: GITHUB_TOKEN)")
+	s.BoolVar(&f.comment, "comment", true, "in a workflow, keep one comment on the pull request up to date")
+	s.BoolVar(&f.annotations, "annotations", true, "in a workflow, annotate the lines that log metrics or failed")
+	s.BoolVar(&f.summary, "summary", true, "in a workflow, write the report to the job's summary")
+	s.StringVar(&f.download, "download-outputs", "", "a folder to put the run's outputs and logs into")
+}
+
+// enterWorkflow returns nil outside a workflow. It comes before anything else that
+// a command does: secrets are masked, and a stranger's code is turned away.
+func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow, error) {
+	w, err := gitmeta.ReadWorkflow(a.getenv)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if w == nil {
+		return nil, nil
+	}
+	f := &workflow{Workflow: w, a: a, log: a.err.(*commandLog), flags: flags}
+	if f.flags.token == "" {
+		f.flags.token = w.Token
+	}
+	for _, secret := range append(w.Secrets, f.flags.token) {
+		a.secret(secret)
+	}
+	return f, f.turnAway(ctx)
+}
+
+// secret keeps a text out of the log and of every report.
+func (a *app) secret(s string) {
+	if len(s) < 6 || slices.Contains(a.secrets, s) { // a shorter one would black out words
+		return
+	}
+	a.secrets = append(a.secrets, s)
+	if log, ok := a.err.(*commandLog); ok {
+		log.commands(func(c *githubactions.Action) { c.AddMask(s) })
+	}
+}
+
+// redact takes the secrets out of a text.
+func (a *app) redact(s string) string {
+	for _, secret := range a.secrets {
+		s = strings.ReplaceAll(s, secret, "***")
+	}
+	return s
+}
+
+// turnAway refuses to run a stranger's code where it could reach secrets.
+func (f *workflow) turnAway(ctx context.Context) error {
+	if !f.Privileged() {
+		return nil
+	}
+	if f.HeadRepository == "" && f.PullRequest > 0 && f.flags.token != "" {
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		if _, repository, err := report.PullRequestHead(ctx, f.Workflow, f.flags.token); err == nil {
+			f.HeadRepository = repository
+		}
+	}
+	if !f.Foreign() || f.flags.allowFork {
+		return nil
+	}
+	from := f.HeadRepository
+	if from == "" {
+		from = "a repository that is not known"
+	}
+	return usage("nothing was submitted: on %s the workflow has this repository's secrets and a token that may write, and the code comes from %s, whose author could take them along. Train on pull_request instead, which has neither, or say allow-fork: true if somebody who may read every secret of this repository has read the code", f.Event, from)
+}
+
+// started tells that there is a run: in the comment, in the background, so that
+// nothing waits for GitHub.
+func (f *workflow) started(ctx context.Context, run *history.Run) {
+	f.output("run", run.Info.RunID)
+	f.output("run-url", run.Tag(history.TagBuild))
+	f.output("experiment", f.a.experimentName(ctx, run))
+	f.output("snapshot", run.Tag(history.TagSnapshot))
+	f.output("status", string(run.Status()))
+	if !f.flags.comment || f.PullRequest == 0 {
+		return
+	}
+	if f.flags.token == "" {
+		f.commented = &report.NotAllowedError{Reason: "there is no token to comment on the pull request with; pass GITHUB_TOKEN: ${{ github.token }} in the step's env"}
+		return
+	}
+	identity := strings.Join([]string{run.Tag(history.TagJobFile), f.a.experimentName(ctx, run)}, "\x00")
+	if name := run.Tag(history.TagDisplayName); name != run.Info.RunID {
+		identity += "\x00" + name
+	}
+	f.comment, f.commented = report.NewComment(f.Workflow, f.flags.token, identity)
+}
+
+// progressEvery is how often the comment follows a run.
+const progressEvery = time.Minute
+
+// follow keeps the comment up to date until the run ends. The returned function
+// ends that, and does not wait for GitHub.
+func (f *workflow) follow(ctx context.Context, id string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	if f.comment == nil {
+		return cancel
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			if run, err := f.a.store.Run(ctx, id); err == nil && !run.Status().Terminal() {
+				if r, err := f.a.collect(ctx, run); err == nil {
+					f.write(ctx, r, false)
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(progressEvery):
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done // two writers would not know of each other's comment
+	}
+}
+
+func (f *workflow) write(ctx context.Context, r *report.Report, ended bool) {
+	link, err := f.comment.Write(ctx, func(limit int) string { return f.a.redact(r.Markdown(limit)) }, ended)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if link != "" {
+		f.link = link
+	}
+	f.commented = err
+}
+
+// ended tells the whole workflow what came out. What cannot be delivered is said,
+// and changes nothing about the run.
+func (f *workflow) ended(ctx context.Context, r *report.Report, hurry bool) {
+	run := r.Run
+	if f.comment != nil {
+		most := 3 * time.Minute
+		if hurry {
+			most = 4 * time.Second
+		}
+		ctx, cancel := context.WithTimeout(ctx, most)
+		f.write(ctx, r, true)
+		cancel()
+	}
+	if err := f.commented; err != nil {
+		f.notice("No comment on the pull request", fmt.Sprintf("%v.%s", err, map[bool]string{true: " The report is in the job's summary.", false: ""}[f.flags.summary]))
+	}
+	f.output("comment-url", f.link)
+	f.output("status", string(run.Status()))
+	if out, err := f.a.runJSON(ctx, run); err == nil {
+		if text, err := json.Marshal(out.Metrics); err == nil {
+			f.output("metrics", string(text))
+		}
+	}
+	f.output("report", f.a.redact(r.Markdown(report.CommentLimit)))
+	if f.flags.summary {
+		f.summarise(r)
+	}
+	if f.flags.annotations {
+		f.annotate(r.Annotations(f.places(ctx, run)))
+	}
+}
+
+func (f *workflow) notice(title, message string) {
+	f.log.commands(func(c *githubactions.Action) {
+		c.WithFieldsMap(map[string]string{"title": title}).Noticef("%s", f.a.redact(message))
+	})
+}
+
+func (f *workflow) annotate(list []report.Annotation) {
+	f.log.commands(func(c *githubactions.Action) {
+		for _, n := range list {
+			fields := map[string]string{"title": f.a.redact(report.Plain(n.Title))}
+			if n.File != "" {
+				fields["file"], fields["line"] = n.File, strconv.Itoa(n.Line)
+			}
+			c = c.WithFieldsMap(fields)
+			say := map[string]func(string, ...any){"notice": c.Noticef, "warning": c.Warningf, "error": c.Errorf}[n.Level]
+			say("%s", f.a.redact(report.Plain(n.Message)))
+		}
+	})
+}
+
+// fail annotates why nothing was submitted.
+func (a *app) fail(list []report.Annotation) {
+	if log, ok := a.err.(*commandLog); ok {
+		(&workflow{a: a, log: log}).annotate(list[:min(len(list), report.MaxAnnotations)])
+	}
+}
+
+// summaryLimit is the most that GitHub keeps of one step's summary
+// (docs.github.com, "Workflow commands", Job summaries: 1 MiB).
+const summaryLimit = 1 << 20
+
+func (f *workflow) summarise(r *report.Report) {
+	room := int64(summaryLimit - 1024)
+	if info, err := os.Stat(f.Summary); err == nil {
+		room -= info.Size() // an earlier run of the same step
+	}
+	f.fileCommand("step-summary", f.Summary, f.a.redact(r.Markdown(int(max(room, 0)))))
+}
+
+// output sets an output of the step.
+func (f *workflow) output(name, value string) {
+	// The end is one that no value holds: what a script printed is among them.
+	end := "end-" + rand.Text()
+	f.fileCommand("output", f.Output, name+"<<"+end+"\n"+value+"\n"+end)
+}
+
+// fileCommand appends to one of the files that the runner reads when the step has
+// ended; act has not all of them.
+func (f *workflow) fileCommand(name, file, text string) {
+	if file == "" {
+		return
+	}
+	defer func() { // the library panics where a file cannot be written
+		if err := recover(); err != nil {
+			f.a.say("aml-train: %s: %v", name, err)
+		}
+	}()
+	getenv := func(string) string { return file }
+	githubactions.New(githubactions.WithGetenv(getenv)).IssueFileCommand(&githubactions.Command{Name: name, Message: text})
+}
+
+// places tells where annotations can stand.
+func (f *workflow) places(ctx context.Context, run *history.Run) report.Places {
+	p := report.Places{Source: run.Tag(history.TagSource), JobFile: run.Tag(history.TagJobFile), JobLine: 1,
+		Read: func(string) ([]byte, error) { return nil, os.ErrNotExist }}
+	repo, err := gitdir.Find(".")
+	if err != nil || repo == nil {
+		p.JobFile = ""
+		return p
+	}
+	if p.JobFile != "" {
+		abs, _ := filepath.Abs(p.JobFile)
+		if rel, err := filepath.Rel(repo.Root, abs); err == nil && filepath.IsLocal(rel) {
+			p.JobFile = filepath.ToSlash(rel)
+		} else {
+			p.JobFile = ""
+		}
+	}
+	if p.Source == "" {
+		return p
+	}
+	source := filepath.Join(repo.Root, filepath.FromSlash(p.Source))
+	root, err := os.OpenRoot(source)
+	if err != nil {
+		return p
+	}
+	p.Read = func(path string) ([]byte, error) { return root.ReadFile(filepath.FromSlash(path)) }
+	if script := run.Tag(history.TagScript); script != "" {
+		p.Scripts = append(p.Scripts, script)
+	}
+	if s, err := snapshot.Take(ctx, source, snapshot.Options{MaxBytes: -1}); err == nil {
+		for _, file := range s.Files {
+			if strings.HasSuffix(file.Path, ".py") && !slices.Contains(p.Scripts, file.Path) {
+				p.Scripts = append(p.Scripts, file.Path)
+			}
+		}
+	}
+	return p
+}
+
+// superseded cancels the runs of earlier pushes to the same pull request.
+func (f *workflow) superseded(ctx context.Context, target submit.Target, run *history.Run) {
+	pr := run.Tag(history.TagPullRequest)
+	if !f.flags.cancelSuperseded || pr == "" {
+		return
+	}
+	runs, _, err := f.a.store.SearchRuns(ctx, history.Query{
+		ExperimentIDs: []string{run.Info.ExperimentID},
+		Filter:        fmt.Sprintf("tags.`%s` = '%s'", history.TagPullRequest, pr),
+		MaxResults:    100,
+	})
+	if err != nil {
+		f.a.say("aml-train: the runs of earlier pushes cannot be listed: %v", err)
+		return
+	}
+	for _, r := range runs {
+		if r.Info.RunID == run.Info.RunID || r.Status().Terminal() || r.Tag(history.TagBuild) == run.Tag(history.TagBuild) || r.Info.StartTime > run.Info.StartTime {
+			continue
+		}
+		switch err := target.Cancel(ctx, r.Info.RunID); {
+		case err == nil:
+			f.a.say("Canceling run %s of an earlier push", r.Info.RunID)
+		case !errors.Is(err, history.ErrEnded):
+			f.a.say("aml-train: run %s of an earlier push cannot be canceled: %v", r.Info.RunID, err)
+		}
+	}
+}
+
+// group folds what is written to the log away, under a title.
+func (f *workflow) group(title string, do func() error) error {
+	f.log.commands(func(c *githubactions.Action) { c.Group(report.Plain(title)) })
+	defer f.log.commands(func(c *githubactions.Action) { c.EndGroup() })
+	return do()
+}

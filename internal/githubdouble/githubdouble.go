@@ -1,0 +1,246 @@
+// Package githubdouble answers: what would GitHub have said?
+//
+// It stands for the part of GitHub's REST API that comments on pull requests
+// (docs.github.com, "REST API endpoints for issue comments"), with state, and
+// refuses what GitHub refuses: a request without a token, one that the token has no
+// right to, an unknown field, a body that is too long. Whether a request fits
+// GitHub's own description is for Prism to say.
+package githubdouble
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode/utf8"
+)
+
+// The tokens that there are.
+const (
+	Workflow = "ghs_workflowtoken"   // of a workflow that may write
+	Fork     = "ghs_forkstokentoken" // of a workflow on a fork's pull request
+	Person   = "ghp_personaltoken"   // of the user ada
+)
+
+// User is who wrote a comment.
+type User struct {
+	Login string `json:"login"`
+	Type  string `json:"type"` // User or Bot
+}
+
+// Bot is who a workflow's own token writes as.
+var Bot = User{"github-actions[bot]", "Bot"}
+
+var users = map[string]User{Workflow: Bot, Fork: Bot, Person: {"ada", "User"}}
+
+// Comment is a comment of a pull request.
+type Comment struct {
+	ID      int64  `json:"id"`
+	HTMLURL string `json:"html_url"`
+	Body    string `json:"body"`
+	User    User   `json:"user"`
+
+	Number int `json:"-"`
+}
+
+// PullRequest is a pull request.
+type PullRequest struct {
+	Number int
+	Head   string // the commit
+	Repo   string // of the head
+}
+
+// GitHub has one repository, org/x. Its fields may be changed while nothing is
+// asked.
+type GitHub struct {
+	PullRequests []PullRequest
+	Comments     []Comment
+
+	// Answer, where it is set, may answer a request in GitHub's place.
+	Answer func(w http.ResponseWriter, r *http.Request) bool
+	// Seen, where it is set, is given every request, with its body.
+	Seen func(r *http.Request, body []byte)
+
+	mu   sync.Mutex
+	next int64
+}
+
+// Write adds somebody's comment.
+func (g *GitHub) Write(number int, who User, body string) int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.write(number, who, body).ID
+}
+
+func (g *GitHub) write(number int, who User, body string) *Comment {
+	g.next++
+	id := 1000 + g.next
+	g.Comments = append(g.Comments, Comment{ID: id, HTMLURL: fmt.Sprintf("https://github.com/org/x/pull/%d#issuecomment-%d", number, id), Body: body, User: who, Number: number})
+	return &g.Comments[len(g.Comments)-1]
+}
+
+// Bodies returns the comments of a pull request that a user wrote.
+func (g *GitHub) Bodies(number int, who User) []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var out []string
+	for _, c := range g.Comments {
+		if c.Number == number && c.User == who {
+			out = append(out, c.Body)
+		}
+	}
+	return out
+}
+
+// Push moves the head of a pull request.
+func (g *GitHub) Push(number int, head string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range g.PullRequests {
+		if g.PullRequests[i].Number == number {
+			g.PullRequests[i].Head = head
+		}
+	}
+}
+
+func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if g.Seen != nil {
+		g.Seen(r, body)
+	}
+	if g.Answer != nil && g.Answer(w, r) {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	status, answer := g.answer(w, r, body)
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	if answer != nil {
+		json.NewEncoder(w).Encode(answer)
+	}
+}
+
+func refuse(status int, message string) (int, any) {
+	return status, map[string]string{"message": message, "documentation_url": "https://docs.github.com/rest"}
+}
+
+func (g *GitHub) answer(w http.ResponseWriter, r *http.Request, body []byte) (int, any) {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	user, known := users[token]
+	if !known {
+		return refuse(http.StatusUnauthorized, "Bad credentials")
+	}
+	if r.Header.Get("User-Agent") == "" {
+		return refuse(http.StatusForbidden, "Request forbidden by administrative rules. Please make sure your request has a User-Agent header")
+	}
+	if token == Fork && r.Method != http.MethodGet {
+		return refuse(http.StatusForbidden, "Resource not accessible by integration")
+	}
+	path := strings.TrimPrefix(r.URL.Path, "/api/v3") // where a GitHub Enterprise Server has it
+	if path == "/user" && r.Method == http.MethodGet {
+		if user.Type == "Bot" {
+			return refuse(http.StatusForbidden, "Resource not accessible by integration")
+		}
+		return http.StatusOK, user
+	}
+	rest, ok := strings.CutPrefix(path, "/repos/org/x/")
+	parts := strings.Split(rest, "/")
+	if !ok || len(parts) < 2 {
+		return refuse(http.StatusNotFound, "Not Found")
+	}
+	number, err := strconv.ParseInt(parts[len(parts)-1], 10, 64)
+	if len(parts) == 3 && parts[0] == "issues" && parts[2] == "comments" {
+		number, err = strconv.ParseInt(parts[1], 10, 64)
+	}
+	if err != nil {
+		return refuse(http.StatusNotFound, "Not Found")
+	}
+	pull := slices.IndexFunc(g.PullRequests, func(p PullRequest) bool { return p.Number == int(number) })
+	switch {
+	case len(parts) == 2 && parts[0] == "pulls" && pull >= 0 && r.Method == http.MethodGet:
+		p := g.PullRequests[pull]
+		return http.StatusOK, map[string]any{"number": p.Number, "head": map[string]any{"sha": p.Head, "repo": map[string]any{"full_name": p.Repo}}}
+	case len(parts) == 3 && parts[2] == "comments" && pull >= 0 && r.Method == http.MethodGet:
+		return g.list(w, r, int(number))
+	case len(parts) == 3 && parts[2] == "comments" && pull >= 0 && r.Method == http.MethodPost:
+		text, status, answer := text(body)
+		if status != 0 {
+			return status, answer
+		}
+		return http.StatusCreated, g.write(int(number), user, text)
+	case len(parts) == 3 && parts[0] == "issues" && parts[1] == "comments":
+		at := slices.IndexFunc(g.Comments, func(c Comment) bool { return c.ID == number })
+		if at < 0 {
+			return refuse(http.StatusNotFound, "Not Found")
+		}
+		switch r.Method {
+		case http.MethodGet:
+			return http.StatusOK, g.Comments[at]
+		case http.MethodDelete:
+			g.Comments = slices.Delete(g.Comments, at, at+1)
+			return http.StatusNoContent, nil
+		case http.MethodPatch:
+			text, status, answer := text(body)
+			if status != 0 {
+				return status, answer
+			}
+			g.Comments[at].Body = text
+			return http.StatusOK, g.Comments[at]
+		}
+	}
+	return refuse(http.StatusNotFound, "Not Found")
+}
+
+// text reads the body of a comment, or refuses it.
+func text(body []byte) (string, int, any) {
+	var request struct {
+		Body *string `json:"body"`
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	err := d.Decode(&request)
+	switch {
+	case err != nil:
+		status, answer := refuse(http.StatusBadRequest, "Problems parsing JSON")
+		return "", status, answer
+	case request.Body == nil || strings.TrimSpace(*request.Body) == "":
+		status, answer := refuse(http.StatusUnprocessableEntity, "Validation Failed: body cannot be blank")
+		return "", status, answer
+	case utf8.RuneCountInString(*request.Body) > 65536:
+		status, answer := refuse(http.StatusUnprocessableEntity, "Validation Failed: body is too long (maximum is 65536 characters)")
+		return "", status, answer
+	}
+	return *request.Body, 0, nil
+}
+
+// list answers with a page, and says in the Link header where the next one is.
+func (g *GitHub) list(w http.ResponseWriter, r *http.Request, number int) (int, any) {
+	query := r.URL.Query()
+	size, page := 30, 1
+	if n, err := strconv.Atoi(query.Get("per_page")); err == nil {
+		size = min(max(n, 1), 100)
+	}
+	if n, err := strconv.Atoi(query.Get("page")); err == nil {
+		page = max(n, 1)
+	}
+	out := []Comment{}
+	for _, c := range g.Comments {
+		if c.Number == number {
+			out = append(out, c)
+		}
+	}
+	from := min((page-1)*size, len(out))
+	to := min(from+size, len(out))
+	if to < len(out) {
+		query.Set("page", strconv.Itoa(page+1))
+		w.Header().Set("Link", fmt.Sprintf(`<http://%s%s?%s>; rel="next"`, r.Host, r.URL.Path, query.Encode()))
+	}
+	return http.StatusOK, out[from:to]
+}

@@ -1,0 +1,315 @@
+package report
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/go-github/v88/github"
+
+	"github.com/org/aml-train/gitmeta"
+)
+
+// Comment is the one comment that a job has on a pull request. It is made when the
+// job first runs, found again by a hidden first line, and kept up to date: the
+// newest push is on top, whatever the order in which runs end. Comments of others
+// are never touched.
+//
+// GitHub's REST API: docs.github.com, "REST API endpoints for issue comments".
+type Comment struct {
+	client      *github.Client
+	owner, repo string
+	number      int
+	key         string
+	run         int64 // the workflow run
+	attempt     int64
+	head        string // the commit that this run is of; "" where nobody knows
+
+	id    int64  // of the comment, once it is known
+	login string // whose comments are our own; "" for those of an app, which may not ask who it is
+}
+
+// ErrSuperseded says that the pull request has a newer push, whose result stays on
+// top.
+var ErrSuperseded = errors.New("the pull request got a newer push; its run has the comment")
+
+// NotAllowedError says that the token may not comment.
+type NotAllowedError struct{ Reason string }
+
+func (e *NotAllowedError) Error() string { return e.Reason }
+
+// NewComment returns the comment of a job on the pull request that a workflow is
+// about. identity tells the jobs of one workflow apart, as far as its name and the
+// id of the workflow's job do not.
+func NewComment(w *gitmeta.Workflow, token, identity string) (*Comment, error) {
+	client, err := gitHub(w, token)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(strings.Join([]string{w.Name, w.Job, identity}, "\x00")))
+	c := &Comment{client: client, number: w.PullRequest, key: fmt.Sprintf("%x", sum[:8]), run: w.RunID, attempt: w.Attempt, head: w.Head}
+	c.owner, c.repo, _ = strings.Cut(w.Repository, "/")
+	return c, nil
+}
+
+func gitHub(w *gitmeta.Workflow, token string) (*github.Client, error) {
+	base := strings.TrimSuffix(w.API, "/") + "/"
+	if base == "/" {
+		base = "https://api.github.com/"
+	}
+	if u, err := url.Parse(base); err != nil || u.Host == "" {
+		return nil, fmt.Errorf("GITHUB_API_URL is %q, which is no address", w.API)
+	}
+	// The client waits by itself for no rate limit: how long there is to wait is
+	// known here.
+	return github.NewClient(github.WithURLs(&base, nil), github.WithAuthToken(token), github.WithTimeout(30*time.Second),
+		github.WithUserAgent("aml-train"), github.WithDisableRateLimitCheck())
+}
+
+// PullRequestHead asks GitHub for the commit and the repository of a pull
+// request, which some events do not tell.
+func PullRequestHead(ctx context.Context, w *gitmeta.Workflow, token string) (commit, repository string, err error) {
+	client, err := gitHub(w, token)
+	if err != nil {
+		return "", "", err
+	}
+	owner, repo, _ := strings.Cut(w.Repository, "/")
+	pr, _, err := client.PullRequests.Get(ctx, owner, repo, w.PullRequest)
+	if err != nil {
+		return "", "", err
+	}
+	return pr.GetHead().GetSHA(), pr.GetHead().GetRepo().GetFullName(), nil
+}
+
+// first is the hidden line that a comment of ours starts with: the key, the
+// workflow run and its attempt, and whether the run has ended.
+var first = regexp.MustCompile(`^<!-- aml-train ([0-9a-f]{16}) (\d+)\.(\d+) (running|ended) -->\r?\n`)
+
+// earlier stands before an earlier result, within a comment.
+const earlier = "<!-- aml-train earlier -->\n"
+
+// Write puts text on the pull request. render is given the most bytes that there
+// is room for. While the run goes on, the result of an earlier push is kept below,
+// so that a new push never hides what was known.
+//
+// It waits as long as GitHub asks for, within ctx. The error is ErrSuperseded, a
+// *NotAllowedError, or what GitHub said.
+func (c *Comment) Write(ctx context.Context, render func(limit int) string, ended bool) (link string, err error) {
+	for try := 0; ; try++ {
+		link, err = c.write(ctx, render, ended)
+		wait, ok := again(err, try)
+		if !ok {
+			return link, refused(err)
+		}
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
+			return "", fmt.Errorf("GitHub asks to come back in %s, which is too late: %w", Duration(wait), err)
+		}
+		select {
+		case <-ctx.Done():
+			return "", errors.Join(ctx.Err(), err)
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (c *Comment) write(ctx context.Context, render func(limit int) string, ended bool) (string, error) {
+	old, err := c.find(ctx)
+	if err != nil {
+		return "", err
+	}
+	previous := ""
+	if old != nil {
+		m := first.FindStringSubmatch(old.GetBody())
+		run, _ := strconv.ParseInt(m[2], 10, 64)
+		attempt, _ := strconv.ParseInt(m[3], 10, 64)
+		if run > c.run || run == c.run && attempt > c.attempt {
+			return old.GetHTMLURL(), ErrSuperseded
+		}
+		previous = result(old.GetBody()[len(m[0]):], m[4] == "ended")
+	}
+	if c.head != "" {
+		pr, _, err := c.client.PullRequests.Get(ctx, c.owner, c.repo, c.number)
+		if err != nil {
+			return "", err
+		}
+		if pr.GetHead().GetSHA() != c.head {
+			return old.GetHTMLURL(), ErrSuperseded
+		}
+	}
+	state := "running"
+	if ended {
+		state, previous = "ended", ""
+	}
+	body := fmt.Sprintf("<!-- aml-train %s %d.%d %s -->\n", c.key, c.run, c.attempt, state)
+	body += render(CommentLimit - len(body))
+	if folded := fold(previous, CommentLimit-len(body)); folded != "" {
+		body += folded
+	}
+	comment := &github.IssueComment{Body: &body}
+	if old == nil {
+		comment, _, err = c.client.Issues.CreateComment(ctx, c.owner, c.repo, c.number, comment)
+	} else if old.GetBody() != body {
+		comment, _, err = c.client.Issues.EditComment(ctx, c.owner, c.repo, old.GetID(), comment)
+	} else {
+		comment = old
+	}
+	if err != nil {
+		return "", err
+	}
+	c.id = comment.GetID()
+	return comment.GetHTMLURL(), nil
+}
+
+// result is what is known of the last run that ended, from a comment's text
+// without its first line.
+func result(text string, ended bool) string {
+	top, below, found := strings.Cut(strings.ReplaceAll(text, "\r\n", "\n"), earlier)
+	if ended {
+		return top
+	}
+	if !found {
+		return ""
+	}
+	_, below, _ = strings.Cut(below, "</summary>\n\n")
+	return strings.TrimSuffix(strings.TrimSpace(below), "</details>")
+}
+
+// fold puts an earlier result behind a line to click on, in at most limit bytes:
+// in whole, else its heading and status, else not at all.
+func fold(text string, limit int) string {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return ""
+	}
+	for range 2 {
+		folded := "\n" + earlier + "<details><summary>The result before</summary>\n\n" + text + "\n\n</details>\n"
+		if len(folded) <= limit {
+			return folded
+		}
+		parts := strings.SplitN(text, "\n\n", 3)
+		text = strings.Join(parts[:min(len(parts), 2)], "\n\n")
+	}
+	return ""
+}
+
+// find returns this job's comment, nil where there is none. Of several, which two
+// runs can have made at the same moment, the first stays.
+func (c *Comment) find(ctx context.Context) (*github.IssueComment, error) {
+	if c.id != 0 {
+		comment, res, err := c.client.Issues.GetComment(ctx, c.owner, c.repo, c.id)
+		switch {
+		case err == nil && c.ours(comment):
+			return comment, nil
+		case err != nil && (res == nil || res.StatusCode != http.StatusNotFound):
+			return nil, err
+		}
+		c.id = 0 // somebody deleted it, or wrote something else into it
+	} else if err := c.whoAmI(ctx); err != nil {
+		return nil, err
+	}
+	var found *github.IssueComment
+	o := &github.IssueListCommentsOptions{ListOptions: github.ListOptions{PerPage: 100}}
+	for {
+		page, res, err := c.client.Issues.ListComments(ctx, c.owner, c.repo, c.number, o)
+		if err != nil {
+			return nil, err
+		}
+		for _, comment := range page {
+			switch {
+			case !c.ours(comment):
+			case found == nil:
+				found = comment
+			default:
+				c.client.Issues.DeleteComment(ctx, c.owner, c.repo, comment.GetID())
+			}
+		}
+		if res.NextPage == 0 {
+			return found, nil
+		}
+		o.Page = res.NextPage
+	}
+}
+
+// ours tells whether we wrote a comment, for this job: anybody can write our first
+// line.
+func (c *Comment) ours(comment *github.IssueComment) bool {
+	m := first.FindStringSubmatch(comment.GetBody())
+	if m == nil || m[1] != c.key {
+		return false
+	}
+	if c.login != "" {
+		return comment.GetUser().GetLogin() == c.login
+	}
+	return comment.GetUser().GetType() == "Bot"
+}
+
+// whoAmI finds out whose token it is. A workflow's own token, like that of any
+// app, may not ask.
+func (c *Comment) whoAmI(ctx context.Context) error {
+	user, res, err := c.client.Users.Get(ctx, "")
+	switch {
+	case err == nil:
+		c.login = user.GetLogin()
+	case res != nil && res.StatusCode == http.StatusForbidden && !limited(err):
+	default:
+		return err
+	}
+	return nil
+}
+
+func limited(err error) bool {
+	var rate *github.RateLimitError
+	var abuse *github.AbuseRateLimitError
+	return errors.As(err, &rate) || errors.As(err, &abuse)
+}
+
+// again tells whether a request is worth another try, and after how long
+// (docs.github.com, "Rate limits for the REST API").
+func again(err error, try int) (time.Duration, bool) {
+	var rate *github.RateLimitError
+	var abuse *github.AbuseRateLimitError
+	var answer *github.ErrorResponse
+	var network *url.Error
+	backoff := time.Second << min(try, 5)
+	switch {
+	case err == nil:
+		return 0, false
+	case errors.As(err, &rate):
+		return max(time.Until(rate.Rate.Reset.Time), time.Second), true
+	case errors.As(err, &abuse):
+		if abuse.RetryAfter != nil {
+			return *abuse.RetryAfter, true
+		}
+		return time.Minute, true
+	case errors.As(err, &answer):
+		if s, err := strconv.Atoi(answer.Response.Header.Get("Retry-After")); err == nil && s >= 0 {
+			return time.Duration(s) * time.Second, true
+		}
+		return backoff, answer.Response.StatusCode >= 500 && try < 5 || answer.Response.StatusCode == http.StatusTooManyRequests
+	case errors.As(err, &network):
+		return backoff, try < 5 && !errors.Is(err, context.Canceled)
+	}
+	return 0, false
+}
+
+// refused turns GitHub's ways of saying that a token may not comment into one.
+func refused(err error) error {
+	var answer *github.ErrorResponse
+	if !errors.As(err, &answer) {
+		return err
+	}
+	switch answer.Response.StatusCode {
+	case http.StatusUnauthorized:
+		return &NotAllowedError{"GitHub does not take the token (401); pass github-token, or leave it out for the workflow's own"}
+	case http.StatusForbidden, http.StatusNotFound:
+		return &NotAllowedError{fmt.Sprintf("the token may not comment on the pull request (%d: %s); give the job the permission \"pull-requests: write\". On a fork's pull request it is read-only whatever the job says", answer.Response.StatusCode, answer.Message)}
+	}
+	return err
+}

@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/org/aml-train/cli"
+	"github.com/org/aml-train/internal/githubdouble"
 	"github.com/org/aml-train/internal/parts"
 )
 
@@ -46,6 +47,7 @@ func params(t *testing.T, dir, python string) testscript.Params {
 		Dir:                dir,
 		RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
+			e.Values[gitHub{}] = &githubdouble.GitHub{}
 			home := e.WorkDir + "-home" // beside it: what a script commits is the script's
 			if err := os.MkdirAll(home, 0o755); err != nil {
 				return err
@@ -73,6 +75,9 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"https":       https,
 			"killall9":    killall9,
 			"replaceword": replaceWord,
+			"workflow":    workflow,
+			"comments":    comments,
+			"push":        push,
 		},
 	}
 }
@@ -171,6 +176,59 @@ next:
 	if killed == 0 {
 		ts.Fatalf("no process has %v in its command line", args)
 	}
+}
+
+// workflow EVENT PAYLOAD makes what follows the steps of a workflow of the
+// repository org/x, with a GitHub of its own that has pull request 7. PAYLOAD is
+// the event's; $HEAD in it stands for the commit that is checked out. Called again,
+// it is the next workflow run.
+func workflow(ts *testscript.TestScript, neg bool, args []string) {
+	head := strings.TrimSpace(output(ts, "git", "rev-parse", "HEAD"))
+	home := ts.Getenv("HOME")
+	gh := ts.Value(gitHub{}).(*githubdouble.GitHub)
+	if ts.Getenv("GITHUB_API_URL") == "" {
+		gh.PullRequests = []githubdouble.PullRequest{{Number: 7, Head: head, Repo: "org/x"}}
+		server := httptest.NewServer(gh)
+		ts.Defer(server.Close)
+		ts.Setenv("GITHUB_API_URL", server.URL)
+	}
+	run, _ := strconv.Atoi(ts.Getenv("GITHUB_RUN_ID"))
+	event := filepath.Join(home, "event.json")
+	ts.Check(os.WriteFile(event, []byte(strings.ReplaceAll(args[1], "$HEAD", head)), 0o644))
+	for name, value := range map[string]string{
+		"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": args[0], "GITHUB_EVENT_PATH": event, "GITHUB_REPOSITORY": "org/x",
+		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_WORKFLOW": "train", "GITHUB_JOB": "train", "GITHUB_RUN_ID": strconv.Itoa(max(run, 40) + 1),
+		"GITHUB_ACTOR": "ada", "GITHUB_SHA": head, "GITHUB_REF": "refs/pull/7/merge", "GITHUB_WORKSPACE": ts.Getenv("WORK"),
+		"GITHUB_OUTPUT": filepath.Join(home, "output"), "GITHUB_STEP_SUMMARY": filepath.Join(home, "summary"),
+		"OUTPUT": filepath.Join(home, "output"), "SUMMARY": filepath.Join(home, "summary"), "HEAD": head,
+	} {
+		ts.Setenv(name, value)
+	}
+	for _, name := range []string{"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"} {
+		ts.Check(os.WriteFile(ts.Getenv(name), nil, 0o644))
+	}
+}
+
+// gitHub is under which a script has its GitHub.
+type gitHub struct{}
+
+// comments FILE writes what the workflow's own user has said on pull request 7.
+func comments(ts *testscript.TestScript, neg bool, args []string) {
+	bodies := ts.Value(gitHub{}).(*githubdouble.GitHub).Bodies(7, githubdouble.Bot)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Join(bodies, "\n=====\n")), 0o644))
+}
+
+// push COMMIT moves the head of pull request 7.
+func push(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Value(gitHub{}).(*githubdouble.GitHub).Push(7, args[0])
+}
+
+func output(ts *testscript.TestScript, name string, args ...string) string {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = ts.MkAbs(".")
+	out, err := cmd.Output()
+	ts.Check(err)
+	return string(out)
 }
 
 // replaceWord FILE OLD NEW replaces every OLD in a file.

@@ -43,7 +43,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.ComputeTarget, "compute-target", "", "where to run; local is this machine")
 	s.StringVar(&f.Environment, "environment", "", "what to run in: docker:IMAGE, an environment of Azure ML, or user-managed, which is what the machine has")
 	s.StringArrayVar(&f.Env, "environment-variables", nil, "an environment variable, NAME=VALUE (repeatable; --env for short)")
-	s.StringArrayVar(&f.Inputs, "inputs", nil, "a value for ${{inputs.NAME}}, NAME=VALUE (repeatable; --input for short); ./PATH and URLs are data")
+	s.StringArrayVar(&f.Inputs, "inputs", nil, "a value for an input of the job, NAME=VALUE (repeatable; --input for short); ./PATH and URLs are data")
 	s.StringVar(&f.ExperimentName, "experiment-name", "", "the experiment (default: the name of the source directory)")
 	s.StringVar(&f.DisplayName, "display-name", "", "the run's name for people")
 	s.StringVar(&f.Description, "description", "", "what the run is about")

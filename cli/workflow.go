@@ -324,8 +324,24 @@ func (f *workflow) summarise(r *report.Report) {
 	f.fileCommand("step-summary", f.Summary, f.a.redact(r.Markdown(int(max(room, 0)))))
 }
 
+// actionOutputs are the outputs of the action, and what they are.
+var actionOutputs = map[string]string{
+	"run":          "the run's id",
+	"run-url":      "the run's page: in the studio, or the workflow run for a run on this machine",
+	"experiment":   "the experiment",
+	"status":       "how the run ended: Completed, Failed, Canceled or NotResponding; without wait, its status then",
+	"metrics":      "the last value of each metric, as one JSON object",
+	"report":       "the report, in Markdown",
+	"snapshot":     "the id of the snapshot, a git tree",
+	"comment-url":  "the comment on the pull request",
+	"outputs-path": "the folder of download-outputs, relative to the workspace",
+}
+
 // output sets an output of the step.
 func (f *workflow) output(name, value string) {
+	if _, ok := actionOutputs[name]; !ok {
+		panic("no output " + name)
+	}
 	// The end is one that no value holds: what a script printed is among them.
 	end := "end-" + rand.Text()
 	f.fileCommand("output", f.Output, name+"<<"+end+"\n"+value+"\n"+end)

@@ -346,7 +346,7 @@ func fetch(ctx context.Context, address, name string) error {
 
 // private are variables that are this program's own business in a workflow, and
 // no training script's.
-var private = []string{"INPUT_", "ACTIONS_ID_TOKEN_REQUEST_", "ACTIONS_RUNTIME_TOKEN=", "AML_TRAIN_HOME=", "AML_TRAIN_RUN_DIR=",
+var private = []string{"INPUT_", "GITHUB_TOKEN=", "ACTIONS_ID_TOKEN_REQUEST_", "ACTIONS_RUNTIME_TOKEN=", "AML_TRAIN_HOME=", "AML_TRAIN_RUN_DIR=",
 	"MLFLOW_TRACKING_USERNAME=", "MLFLOW_TRACKING_PASSWORD=", "MLFLOW_REGISTRY_URI="}
 
 // environment is what the command runs with: this process's own variables, what

@@ -56,7 +56,15 @@ everything is downloaded. Without RUN, from the newest run.`,
 					return err
 				}
 			}
-			bytes, err := a.save(run, files, to)
+			if err := os.MkdirAll(to, 0o755); err != nil {
+				return usage("--to: %w", err)
+			}
+			root, err := os.OpenRoot(to)
+			if err != nil {
+				return usage("--to: %w", err)
+			}
+			defer root.Close()
+			bytes, err := a.save(run, files, root)
 			if err != nil {
 				return err
 			}
@@ -101,17 +109,9 @@ func choose(files []history.File, patterns []string) ([]history.File, error) {
 	return out, nil
 }
 
-// save writes files below the folder to, and nowhere else, whatever they are
-// called and whatever links lie there.
-func (a *app) save(run *history.Run, files []history.File, to string) (bytes int64, err error) {
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return 0, usage("--to: %w", err)
-	}
-	root, err := os.OpenRoot(to)
-	if err != nil {
-		return 0, usage("--to: %w", err)
-	}
-	defer root.Close()
+// save writes files below a folder, and nowhere else, whatever they are called and
+// whatever links lie there.
+func (a *app) save(run *history.Run, files []history.File, root *os.Root) (bytes int64, err error) {
 	for _, f := range files {
 		n, err := a.saveFile(root, run, f.Path)
 		if err != nil {
@@ -120,6 +120,37 @@ func (a *app) save(run *history.Run, files []history.File, to string) (bytes int
 		bytes += n
 	}
 	return bytes, nil
+}
+
+// downloadAll puts everything that a run made into a folder. A relative one lies in
+// the working directory, also where a commit has made it a link to elsewhere.
+func (a *app) downloadAll(run *history.Run, to string) error {
+	files, err := a.store.Artifacts(run)
+	if err != nil {
+		return err
+	}
+	base, within := ".", filepath.Clean(to)
+	if filepath.IsAbs(to) {
+		base, within = to, "."
+		if err := os.MkdirAll(base, 0o755); err != nil {
+			return err
+		}
+	}
+	parent, err := os.OpenRoot(base)
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	if err := parent.MkdirAll(within, 0o755); err != nil {
+		return err
+	}
+	root, err := parent.OpenRoot(within)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	_, err = a.save(run, files, root)
+	return err
 }
 
 func (a *app) saveFile(root *os.Root, run *history.Run, name string) (int64, error) {

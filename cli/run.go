@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -250,8 +251,9 @@ type following struct {
 func (a *app) follow(ctx context.Context, target submit.Target, run *history.Run, f following) error {
 	id := run.Info.RunID
 	var ended *history.Run
+	log := &resumed{w: a.err}
 	watch := func() (err error) {
-		ended, err = target.Watch(ctx, id, a.err)
+		ended, err = target.Watch(ctx, id, log)
 		return err
 	}
 	var err error
@@ -275,12 +277,30 @@ func (a *app) follow(ctx context.Context, target submit.Target, run *history.Run
 		if cerr := target.Cancel(background, id); cerr != nil && !errors.Is(cerr, history.ErrEnded) {
 			a.say("aml-train: %v", cerr)
 		}
-		ended, err = target.Watch(background, id, nil)
+		log.again()
+		ended, err = target.Watch(background, id, log)
 	}
 	if err != nil {
 		return err
 	}
 	return a.report(ctx, ended, f)
+}
+
+// resumed is the log of a run that is written from the beginning a second time:
+// what has been shown is not shown again.
+type resumed struct {
+	w           io.Writer
+	shown, skip int64
+}
+
+func (r *resumed) again() { r.skip = r.shown }
+
+func (r *resumed) Write(p []byte) (int, error) {
+	skip := min(r.skip, int64(len(p)))
+	r.skip -= skip
+	n, err := r.w.Write(p[skip:])
+	r.shown += int64(n)
+	return n + int(skip), err
 }
 
 func oneLine(s string) string {

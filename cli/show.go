@@ -249,7 +249,11 @@ func (a *app) report(ctx context.Context, run *history.Run, f following) error {
 		}
 	}
 	if f.download != "" {
-		a.downloadAll(run, f)
+		if err := a.downloadAll(run, f.download); err != nil {
+			a.say("aml-train: --download-outputs %s: %v", f.download, err)
+		} else if f.flow != nil {
+			f.flow.output("outputs-path", f.download)
+		}
 	}
 	if f.flow != nil {
 		f.flow.ended(ctx, r, hurry)
@@ -263,21 +267,6 @@ func (a *app) report(ctx context.Context, run *history.Run, f following) error {
 		return &runEnded{s}
 	}
 	return nil
-}
-
-// downloadAll puts what a run made into a folder.
-func (a *app) downloadAll(run *history.Run, f following) {
-	files, err := a.store.Artifacts(run)
-	if err == nil {
-		_, err = a.save(run, files, f.download)
-	}
-	if err != nil {
-		a.say("aml-train: --download-outputs %s: %v", f.download, err)
-		return
-	}
-	if f.flow != nil {
-		f.flow.output("outputs-path", f.download)
-	}
 }
 
 func (a *app) writeMarkdown(r *report.Report, name string) error {

@@ -257,6 +257,11 @@ func (f *workflow) write(ctx context.Context, r *report.Report, ended bool) {
 // and changes nothing about the run.
 func (f *workflow) ended(ctx context.Context, r *report.Report, hurry bool) {
 	run := r.Run
+	if f.Workspace != "" { // a container of an action is root's, the steps around it are not
+		for _, path := range []string{f.a.store.Home, f.flags.download} {
+			giveToOwner(path, f.Workspace)
+		}
+	}
 	if f.comment != nil {
 		most := 3 * time.Minute
 		if hurry {

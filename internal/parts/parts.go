@@ -62,3 +62,19 @@ func note(t testing.TB, what string) {
 		}
 	}
 }
+
+// Docker needs a Docker Engine and the images that .ci/docker makes.
+func Docker(t testing.TB) {
+	t.Helper()
+	for _, image := range []string{Image, UserImage} {
+		if exec.Command("docker", "image", "inspect", image).Run() != nil {
+			missing(t, "a Docker Engine with the test images (.ci/docker starts and makes them)")
+		}
+	}
+}
+
+// Images with a Debian and its Python; the second runs as another user than root.
+const (
+	Image     = "aml-train-test/python"
+	UserImage = "aml-train-test/user"
+)

@@ -488,7 +488,11 @@ func (t *Target) Cancel(ctx context.Context, id string) error {
 	if run.Tag(history.TagTarget) != job.Local {
 		return fmt.Errorf("run %s was not started by aml-train on this machine", id)
 	}
-	return t.cancel(ctx, id, "canceled by "+currentUser())
+	reason := "canceled"
+	if user := currentUser(); user != "" { // the action's container has none
+		reason += " by " + user
+	}
+	return t.cancel(ctx, id, reason)
 }
 
 // cancel records the request; the supervisor acts on it.

@@ -8,11 +8,12 @@
 
 CACHE := $(CURDIR)/.cache
 VENV  := $(CACHE)/venv
+NODE  := $(CACHE)/node
 # The race detector needs a C compiler.
 RACE  := $(shell command -v cc >/dev/null 2>&1 && echo -race)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build demo test bench lint image fuzz differential
+.PHONY: build demo test bench lint image docker fuzz differential
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/aml-train .
@@ -25,16 +26,32 @@ demo: build
 	@echo "  bin/aml-train download             the newest run's outputs"
 	@echo "  mlflow ui --backend-store-uri sqlite:///.aml-train/history.db"
 
-# The real MLflow and scikit-learn. Without them the tests that need them are
-# skipped and named at the end; with CI=true they fail.
+# The real parts that tests need. Without one, the tests that need it are skipped and
+# named at the end; with CI=true they fail.
+OPTIONAL := test "$$CI" != true
+
 $(VENV)/ready:
 	@mkdir -p $(CACHE)
 	python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check 'mlflow>=3.17,<4' scikit-learn matplotlib && touch $@ \
-		|| { rm -rf $(VENV); test "$$CI" != true; }
+		|| { rm -rf $(VENV); $(OPTIONAL); }
 
-test: $(VENV)/ready
+# GitHub's own description of its API with the server that checks requests against
+# it, and Mermaid.
+$(NODE)/ready:
+	@mkdir -p $(NODE)
+	npm install --prefix $(NODE) --no-audit --no-fund --loglevel=error @stoplight/prism-cli@5.16.0 @octokit/openapi@23 mermaid@11 && touch $@ \
+		|| { rm -rf $(NODE); $(OPTIONAL); }
+
+$(CACHE)/bin/act:
+	GOBIN=$(CACHE)/bin go install github.com/nektos/act@v0.2.89 || $(OPTIONAL)
+
+# A Docker Engine and the test images.
+docker:
+	@.ci/docker || $(OPTIONAL)
+
+test: $(VENV)/ready $(NODE)/ready $(CACHE)/bin/act docker
 	@rm -f $(CACHE)/skipped
-	AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped go test $(RACE) ./...
+	PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped go test $(RACE) -timeout 30m ./...
 	@if [ -s $(CACHE)/skipped ]; then echo "Skipped, because they are not on this machine:"; sort -u $(CACHE)/skipped; fi
 
 bench: build
@@ -46,6 +63,7 @@ lint:
 	GOOS=windows go vet ./...
 	GOOS=darwin go vet ./...
 	go run $(STATICCHECK) ./...
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes= .github/workflows/*.yml examples/workflows/*.yml
 
 image:
 	docker build -t aml-train .

@@ -38,6 +38,13 @@ func TestScriptsWithMLflow(t *testing.T) {
 	testscript.Run(t, params(t, "testdata/script/mlflow", parts.Python(t)))
 }
 
+// TestScriptsWithDocker are those that need a Docker Engine. No other test has runs
+// in containers while they go on: they look at all there are.
+func TestScriptsWithDocker(t *testing.T) {
+	parts.Docker(t)
+	testscript.Run(t, params(t, "testdata/script/docker", ""))
+}
+
 func params(t *testing.T, dir, python string) testscript.Params {
 	root, err := os.Getwd()
 	if err != nil {
@@ -78,6 +85,8 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"workflow":    workflow,
 			"comments":    comments,
 			"push":        push,
+			"fork":        fork,
+			"nocontainer": noContainer,
 		},
 	}
 }
@@ -193,7 +202,7 @@ func workflow(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("GITHUB_API_URL", server.URL)
 	}
 	run, _ := strconv.Atoi(ts.Getenv("GITHUB_RUN_ID"))
-	event := filepath.Join(home, "event.json")
+	event := filepath.Join(home, fmt.Sprintf("event-%d.json", run))
 	ts.Check(os.WriteFile(event, []byte(strings.ReplaceAll(args[1], "$HEAD", head)), 0o644))
 	for name, value := range map[string]string{
 		"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": args[0], "GITHUB_EVENT_PATH": event, "GITHUB_REPOSITORY": "org/x",
@@ -221,6 +230,21 @@ func comments(ts *testscript.TestScript, neg bool, args []string) {
 // push COMMIT moves the head of pull request 7.
 func push(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Value(gitHub{}).(*githubdouble.GitHub).Push(7, args[0])
+}
+
+// fork NUMBER REPOSITORY makes the head of a pull request another repository's.
+func fork(ts *testscript.TestScript, neg bool, args []string) {
+	gh := ts.Value(gitHub{}).(*githubdouble.GitHub)
+	for i := range gh.PullRequests {
+		gh.PullRequests[i].Repo = args[1]
+	}
+}
+
+// nocontainer looks whether a container of a run was left behind.
+func noContainer(ts *testscript.TestScript, neg bool, args []string) {
+	if left := output(ts, "docker", "ps", "-a", "-q", "--filter", "label=aml-train.run"); left != "" {
+		ts.Fatalf("left behind: %s", left)
+	}
 }
 
 func output(ts *testscript.TestScript, name string, args ...string) string {

@@ -78,3 +78,13 @@ const (
 	Image     = "aml-train-test/python"
 	UserImage = "aml-train-test/user"
 )
+
+// Node returns the folder with the npm packages that make test installs.
+func Node(t testing.TB) string {
+	t.Helper()
+	dir := os.Getenv("AML_TRAIN_TEST_NODE")
+	if _, err := os.Stat(filepath.Join(dir, "ready")); dir == "" || err != nil {
+		missing(t, "Prism, GitHub's API description and Mermaid (make test installs them)")
+	}
+	return filepath.Join(dir, "node_modules")
+}

@@ -1,0 +1,108 @@
+package report
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/internal/githubdouble"
+	"github.com/org/aml-train/internal/parts"
+)
+
+// prism starts Prism with GitHub's own description of its API and returns its
+// address. It refuses every request that does not fit.
+func prism(t *testing.T) string {
+	modules := parts.Node(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	cmd := exec.Command(filepath.Join(modules, ".bin/prism"), "mock", "-h", "127.0.0.1", "-p", fmt.Sprint(port), "--errors",
+		filepath.Join(modules, "@octokit/openapi/generated/api.github.com.json"))
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	cmd.Stderr = cmd.Stdout
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	ready := make(chan bool, 1)
+	go func() {
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if strings.Contains(lines.Text(), "Prism is listening") {
+				ready <- true
+			}
+		}
+	}()
+	select {
+	case <-ready:
+	case <-time.After(5 * time.Minute):
+		t.Fatal("Prism does not start")
+	}
+	return fmt.Sprintf("http://127.0.0.1:%d", port)
+}
+
+// TestPrism shows every request that we make to GitHub to Prism as well.
+func TestPrism(t *testing.T) {
+	mock := prism(t)
+	seen := map[string]bool{}
+	g, api := gitHubDouble(t)
+	g.Seen = func(r *http.Request, body []byte) {
+		req, err := http.NewRequest(r.Method, mock+r.URL.RequestURI(), bytes.NewReader(body))
+		require.NoError(t, err)
+		req.Header = r.Header.Clone()
+		// The description names the answers' plain type, not GitHub's own names for it
+		// (docs.github.com, "Getting started with the REST API", Media types).
+		require.Contains(t, req.Header.Get("Accept"), "application/vnd.github.")
+		req.Header.Set("Accept", "application/json")
+		res, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		defer res.Body.Close()
+		text, _ := io.ReadAll(res.Body)
+		// The description's own example of an answer does not always fit it: what
+		// counts is the request.
+		var violations struct{ Validation []struct{ Location []string } }
+		if res.StatusCode == 500 && json.Unmarshal(text, &violations) == nil && len(violations.Validation) > 0 {
+			for _, v := range violations.Validation {
+				require.Equal(t, "response", v.Location[0], "%s %s: %s", r.Method, r.URL, text)
+			}
+		} else {
+			require.Less(t, res.StatusCode, 300, "%s %s: %s", r.Method, r.URL, text)
+		}
+		parts := strings.Split(r.URL.Path, "/")
+		seen[r.Method+" "+strings.Trim(strings.Join(parts[min(4, len(parts)-1):], "/"), "0123456789")] = true
+	}
+	for run, token := range []string{githubdouble.Workflow, githubdouble.Person} {
+		for range 120 { // two pages
+			g.Write(7, githubdouble.User{Login: "eve", Type: "User"}, "talk")
+		}
+		c := comment(t, pushed(api, int64(run), oldHead), token, "iris")
+		require.NoError(t, write(t, c, "one", false))
+		require.NoError(t, write(t, c, "two", true))
+		g.Write(7, githubdouble.Bot, "<!-- aml-train "+c.key+" 0.1 running -->\ndouble")
+	}
+	require.NoError(t, write(t, comment(t, pushed(api, 9, oldHead), githubdouble.Workflow, "iris"), "three", true))
+	_, _, err := PullRequestHead(t.Context(), pushed(api, 9, ""), githubdouble.Workflow)
+	require.NoError(t, err)
+	for _, want := range []string{"GET user", "GET pulls/", "GET issues/7/comments", "POST issues/7/comments", "GET issues/comments/", "PATCH issues/comments/", "DELETE issues/comments/"} {
+		require.True(t, seen[want], "%s is not among %v", want, seen)
+	}
+	// Prism does refuse what does not fit.
+	req := httptest.NewRequest(http.MethodPost, mock+"/repos/org/x/issues/7/comments", strings.NewReader(`{"text": "no body"}`))
+	req.RequestURI = ""
+	req.Header.Set("Content-Type", "application/json")
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	res.Body.Close()
+	require.Equal(t, http.StatusUnprocessableEntity, res.StatusCode)
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/job"
@@ -76,6 +77,48 @@ func TestExamples(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, string(a), string(b))
 	require.Equal(t, 151, strings.Count(string(a), "\n"))
+}
+
+// TestExampleWorkflows looks whether every input and output that the examples name
+// is one of the action.
+func TestExampleWorkflows(t *testing.T) {
+	var action struct{ Inputs, Outputs map[string]any }
+	text, err := os.ReadFile("action.yml")
+	require.NoError(t, err)
+	require.NoError(t, yaml.Unmarshal(text, &action))
+	files, err := filepath.Glob("examples/workflows/*.yml")
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(files), 5)
+	named := regexp.MustCompile(`steps\.train\.outputs\.([\w-]+)`)
+	for _, file := range files {
+		var workflow struct {
+			Jobs map[string]struct {
+				Steps []struct {
+					Uses string
+					With map[string]any
+				}
+			}
+		}
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.NoError(t, yaml.Unmarshal(text, &workflow))
+		uses := false
+		for _, job := range workflow.Jobs {
+			for _, step := range job.Steps {
+				if !strings.HasPrefix(step.Uses, "org/aml-train") {
+					continue
+				}
+				uses = true
+				for input := range step.With {
+					require.Contains(t, action.Inputs, input, file)
+				}
+			}
+		}
+		require.True(t, uses, file)
+		for _, m := range named.FindAllStringSubmatch(string(text), -1) {
+			require.Contains(t, action.Outputs, m[1], file)
+		}
+	}
 }
 
 // TestLinks follows every relative link of the documentation.

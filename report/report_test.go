@@ -124,7 +124,7 @@ func TestLimit(t *testing.T) {
 	for range 1000 {
 		r.Log = append(r.Log, strings.Repeat("x", 5000))
 	}
-	for _, limit := range []int{CommentLimit, 20000, 5000, 1000, 100, 1, 0} {
+	for _, limit := range []int{1 << 20, CommentLimit, 20000, 5000, 1000, 100, 1, 0} {
 		text := r.Markdown(limit)
 		require.LessOrEqual(t, len(text), limit)
 		if limit >= 5000 {

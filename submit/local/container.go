@@ -59,10 +59,10 @@ type engine struct {
 func openEngine(ctx context.Context) (*engine, error) {
 	c, err := client.New(client.FromEnv)
 	if err != nil {
-		return nil, fmt.Errorf("Docker: %w", err)
+		return nil, fmt.Errorf("the Docker Engine: %w", err)
 	}
 	if host := c.DaemonHost(); !strings.HasPrefix(host, "unix:") && !strings.HasPrefix(host, "npipe:") {
-		return nil, fmt.Errorf("Docker: DOCKER_HOST is %s, another machine, from which a run cannot reach its history here; use this machine's own Engine", host)
+		return nil, fmt.Errorf("the Docker Engine: DOCKER_HOST is %s, another machine, from which a run cannot reach its history here; use this machine's own Engine", host)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

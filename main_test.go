@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -36,6 +37,30 @@ func TestScripts(t *testing.T) {
 
 func TestScriptsWithMLflow(t *testing.T) {
 	testscript.Run(t, params(t, "testdata/script/mlflow", parts.Python(t)))
+}
+
+// TestScriptsWithHookManagers share the pre-push hook with the real git-lfs,
+// lefthook, husky and pre-commit.
+func TestScriptsWithHookManagers(t *testing.T) {
+	modules, python := parts.Node(t), parts.Python(t)
+	parts.Program(t, "git-lfs")
+	p := params(t, "testdata/script/managers", python)
+	setup := p.Setup
+	env := func(name string) string {
+		out, err := exec.Command("go", "env", name).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	p.Setup = func(e *testscript.Env) error {
+		e.Setenv("PATH", strings.Join([]string{e.Getenv("PATH"), filepath.Join(modules, ".bin"), filepath.Dir(python)}, string(os.PathListSeparator)))
+		for _, name := range []string{"GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS"} { // what was built once need not be built again
+			e.Setenv(name, env(name))
+		}
+		return setup(e)
+	}
+	testscript.Run(t, p)
 }
 
 // TestScriptsWithDocker are those that need a Docker Engine. No other test has runs
@@ -76,17 +101,19 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			return false, fmt.Errorf("no condition %q", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"smalldisk":   smallDisk,
-			"eventually":  eventually,
-			"repo":        repo,
-			"https":       https,
-			"killall9":    killall9,
-			"replaceword": replaceWord,
-			"workflow":    workflow,
-			"comments":    comments,
-			"push":        push,
-			"fork":        fork,
-			"nocontainer": noContainer,
+			"smalldisk":    smallDisk,
+			"eventually":   eventually,
+			"repo":         repo,
+			"https":        https,
+			"killall9":     killall9,
+			"replaceword":  replaceWord,
+			"workflow":     workflow,
+			"comments":     comments,
+			"push":         push,
+			"fork":         fork,
+			"nocontainer":  noContainer,
+			"runs":         runs,
+			"samesnapshot": sameSnapshot,
 		},
 	}
 }
@@ -245,6 +272,34 @@ func noContainer(ts *testscript.TestScript, neg bool, args []string) {
 	if left := output(ts, "docker", "ps", "-a", "-q", "--filter", "label=aml-train.run"); left != "" {
 		ts.Fatalf("left behind: %s", left)
 	}
+}
+
+// runs N looks whether there are N runs, of any status.
+func runs(ts *testscript.TestScript, neg bool, args []string) {
+	var list []json.RawMessage
+	ts.Check(json.Unmarshal([]byte(amlTrain(ts, "runs", "--json")), &list))
+	if strconv.Itoa(len(list)) != args[0] {
+		ts.Fatalf("there are %d runs, not %s", len(list), args[0])
+	}
+}
+
+// samesnapshot FILE looks whether the newest run's snapshot is the tree whose id is
+// in the file.
+func sameSnapshot(ts *testscript.TestScript, neg bool, args []string) {
+	var run struct{ Snapshot string }
+	ts.Check(json.Unmarshal([]byte(amlTrain(ts, "show", "--json")), &run))
+	if want := strings.TrimSpace(ts.ReadFile(args[0])); run.Snapshot != want {
+		ts.Fatalf("the snapshot is %s, the tree %s", run.Snapshot, want)
+	}
+}
+
+func amlTrain(ts *testscript.TestScript, args ...string) string {
+	cmd := exec.Command("/bin/sh", append([]string{"-c", `exec aml-train "$@"`, "sh"}, args...)...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = environ(ts)
+	out, err := cmd.Output()
+	ts.Check(err)
+	return string(out)
 }
 
 func output(ts *testscript.TestScript, name string, args ...string) string {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/gitdir"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/internal/suggest"
 	"github.com/org/aml-train/job"
@@ -29,6 +30,9 @@ import (
 type jobFlags struct {
 	job.Options
 	file        string
+	commit      string
+	branch      string // of commit, where the caller knows it
+	once        bool
 	python      string
 	maxSnapshot string
 }
@@ -41,6 +45,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.Arguments, "arguments", "", "arguments of the script, in shell words")
 	s.StringVar(&f.Command, "command", "", "a shell command, in place of --script and --arguments")
 	s.StringVar(&f.SourceDirectory, "source-directory", "", "the folder whose files travel (default: that of the job file's code, else .)")
+	s.StringVar(&f.commit, "commit", "", "train a commit, such as HEAD or a branch, instead of the working tree; the job file and its data are the commit's too")
 	s.StringVar(&f.ComputeTarget, "compute-target", "", "where to run; local is this machine")
 	s.StringVar(&f.Environment, "environment", "", "what to run in: docker:IMAGE, an environment of Azure ML, or user-managed, which is what the machine has")
 	s.StringArrayVar(&f.Env, "environment-variables", nil, "an environment variable, NAME=VALUE (repeatable; --env for short)")
@@ -122,13 +127,18 @@ this command: watch shows its output, cancel ends it.`,
 				return err
 			}
 			run, _, err := a.start(cmd.Context(), args, f, false)
-			if err != nil {
+			if errors.Is(err, errSubmitted) {
+				a.say("Submitted already: run %s", run.Info.RunID)
+			} else if err != nil {
 				return err
 			}
 			return a.submitted(run)
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().BoolVar(&f.once, "once", false, "submit only if the commit has no run of this job yet")
+	cmd.Flags().StringVar(&f.branch, "branch", "", "the branch that --commit was pushed to")
+	cmd.Flags().MarkHidden("branch")
 	return cmd
 }
 
@@ -149,9 +159,16 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 	if len(args) > 0 && f.file != "" {
 		return nil, nil, usage("the job file is given twice, as %s and as --job %s", args[0], f.file)
 	}
+	s := submit.Submission{Attached: attached}
+	var err error
+	if f.commit != "" {
+		if s.Commit, err = wholeCommit(ctx, f.commit); err != nil {
+			return nil, nil, usageError{err}
+		}
+		f.Files = job.Files{Root: s.Commit.Dir, FS: s.Commit.FS()}
+	}
 	if file == "" && f.Script == "" && f.Command == "" {
-		var err error
-		if file, err = a.defaultJob(); err != nil {
+		if file, err = a.defaultJob(s.Commit); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -159,6 +176,7 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 	if err != nil {
 		return nil, nil, err
 	}
+	s.Job = j
 	// The target says no before anything is made, the history included.
 	check, err := a.target(j, f.python)
 	if err != nil {
@@ -167,19 +185,30 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 	if err := check.Check(j); err != nil {
 		return nil, nil, err
 	}
-	s := submit.Submission{Job: j, Attached: attached}
 	source := j.SourceDirectory()
 	begin := time.Now()
-	if s.Git, err = gitmeta.Read(cmp.Or(source, j.Dir), a.getenv); err != nil {
+	where := cmp.Or(source, j.Dir)
+	if s.Commit != nil {
+		where = s.Commit.Dir // the source directory need not be checked out
+	}
+	if s.Git, err = gitmeta.Read(where, a.getenv); err != nil {
 		return nil, nil, usageError{err}
 	}
+	if s.Commit != nil {
+		s.Git.SetCommit(s.Commit.Commit, f.branch)
+	}
+	if f.once {
+		if run := a.sameRun(ctx, j, s.Git.Commit); run != nil {
+			return run, nil, errSubmitted
+		}
+	}
 	if source != "" {
-		if s.Snapshot, err = a.takeSnapshot(ctx, source, f.maxSnapshot); err != nil {
+		if s.Snapshot, err = a.takeSnapshot(ctx, source, f.commit, f.maxSnapshot); err != nil {
 			return nil, nil, err
 		}
 		s.Git.SetDirty(s.Snapshot.Dirty)
 	}
-	if script := j.Script(); script != "" && s.Snapshot != nil && s.Snapshot.Find(script) == nil {
+	if script := j.Script(); script != "" && s.Snapshot != nil && s.Snapshot.Find(script) == nil && s.Commit == nil {
 		if d, err := snapshot.Why(source, script); err == nil && d.Rule != nil {
 			return nil, nil, usage("the script %s does not travel: %s:%d ignores it (%s)", script, d.Rule.File, d.Rule.Line, d.Rule.Text)
 		}
@@ -204,7 +233,38 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 	return run, target, nil
 }
 
-func (a *app) takeSnapshot(ctx context.Context, source, most string) (*snapshot.Snapshot, error) {
+// wholeCommit returns all files of a commit of the repository around the working
+// directory.
+func wholeCommit(ctx context.Context, rev string) (*snapshot.Snapshot, error) {
+	repo, err := gitdir.Find(".")
+	if err != nil {
+		return nil, err
+	}
+	if repo == nil {
+		return nil, fmt.Errorf("--commit %s: there is no git repository here", rev)
+	}
+	return snapshot.TakeCommit(ctx, repo.Root, rev, snapshot.Options{MaxBytes: -1, Whole: true})
+}
+
+// errSubmitted says that a commit has a run of the same job already.
+var errSubmitted = errors.New("submitted already")
+
+// sameRun returns the newest run of the same job and commit, nil where there is
+// none.
+func (a *app) sameRun(ctx context.Context, j *job.Job, commit string) *history.Run {
+	store, err := a.openStore(ctx, false)
+	if err != nil || store == nil {
+		return nil
+	}
+	runs, _, err := store.SearchRuns(ctx, history.Query{MaxResults: 1,
+		Filter: fmt.Sprintf("tags.`%s` = '%s' AND tags.`%s` = '%s'", history.TagJob, j.Digest(), gitmeta.PropCommit, commit)})
+	if err != nil || len(runs) == 0 {
+		return nil
+	}
+	return runs[0]
+}
+
+func (a *app) takeSnapshot(ctx context.Context, source, commit, most string) (*snapshot.Snapshot, error) {
 	var o snapshot.Options
 	if most != "" {
 		n, err := size.Parse(most)
@@ -215,7 +275,13 @@ func (a *app) takeSnapshot(ctx context.Context, source, most string) (*snapshot.
 			o.MaxBytes = -1
 		}
 	}
-	s, err := snapshot.Take(ctx, source, o)
+	take := snapshot.Take
+	if commit != "" {
+		take = func(ctx context.Context, dir string, o snapshot.Options) (*snapshot.Snapshot, error) {
+			return snapshot.TakeCommit(ctx, dir, commit, o)
+		}
+	}
+	s, err := take(ctx, source, o)
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -223,8 +289,8 @@ func (a *app) takeSnapshot(ctx context.Context, source, most string) (*snapshot.
 }
 
 // defaultJob is the job file that is run when none is named.
-func (a *app) defaultJob() (string, error) {
-	settings, err := readSettings(".")
+func (a *app) defaultJob(commit *snapshot.Snapshot) (string, error) {
+	settings, err := readSettings(".", commit)
 	if err != nil {
 		return "", err
 	}
@@ -232,8 +298,12 @@ func (a *app) defaultJob() (string, error) {
 		return settings.Job, nil
 	}
 	for _, name := range []string{"job.yml", "job.yaml"} {
-		if _, err := os.Stat(name); err == nil {
-			return name, nil
+		if commit == nil {
+			if _, err := os.Stat(name); err == nil {
+				return name, nil
+			}
+		} else if commit.Find(name) != nil {
+			return relative(filepath.Join(commit.Dir, name)), nil
 		}
 	}
 	return "", usage("nothing to run: name a job file, or describe the job with --script train.py; aml-train run --help shows both")

@@ -1,14 +1,17 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/goccy/go-yaml"
 
 	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/snapshot"
 )
 
 // settingsFile is what a team shares, at the repository's root.
@@ -16,10 +19,21 @@ const settingsFile = ".aml-train.yaml"
 
 // settings is the file's content.
 type settings struct {
-	Job string `yaml:"job"` // the job file that is run when none is named, relative to the root
+	Job  string       `yaml:"job"` // the job file that is run when none is named, relative to the root
+	Hook hookSettings `yaml:"hook"`
 }
 
-func readSettings(dir string) (settings, error) {
+// hookSettings is what the pre-push hook submits, and how.
+type hookSettings struct {
+	Branches []string `yaml:"branches"` // patterns; without any, every branch
+	Paths    []string `yaml:"paths"`    // patterns, as in .gitignore; without any, every change counts
+	Wait     string   `yaml:"wait"`     // "submitted" waits until the run is accepted
+	Required bool     `yaml:"required"` // a submission that fails stops the push
+}
+
+// readSettings reads the settings of the repository around dir: those of its
+// working tree, or with a commit, of that.
+func readSettings(dir string, commit *snapshot.Snapshot) (settings, error) {
 	var s settings
 	repo, err := gitdir.Find(dir)
 	if err != nil {
@@ -30,19 +44,25 @@ func readSettings(dir string) (settings, error) {
 		root = repo.Root
 	}
 	name := filepath.Join(root, settingsFile)
-	f, err := os.Open(name)
-	if errors.Is(err, os.ErrNotExist) {
+	from := os.DirFS(root)
+	if commit != nil {
+		from = commit.FS()
+	}
+	text, err := fs.ReadFile(from, settingsFile)
+	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
 	if err != nil {
 		return s, usageError{err}
 	}
-	defer f.Close()
-	if err := yaml.NewDecoder(f, yaml.Strict()).Decode(&s); err != nil && !errors.Is(err, io.EOF) {
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&s); err != nil && !errors.Is(err, io.EOF) {
 		return s, usage("%s: %s", relative(name), yaml.FormatError(err, false, true))
 	}
 	if s.Job != "" && !filepath.IsAbs(s.Job) {
 		s.Job = relative(filepath.Join(root, filepath.FromSlash(s.Job)))
+	}
+	if w := s.Hook.Wait; w != "" && w != "submitted" {
+		return s, usage("%s: hook.wait is %q; it can be submitted", relative(name), w)
 	}
 	return s, nil
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -35,25 +34,9 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 				}
 				return a.why(dir, why)
 			}
-			var o snapshot.Options
-			if most != "" {
-				n, err := size.Parse(most)
-				if err != nil {
-					return usage("--max-snapshot-size: %w", err)
-				}
-				if o.MaxBytes = n; n == 0 {
-					o.MaxBytes = -1
-				}
-			}
-			take := snapshot.Take
-			if commit != "" {
-				take = func(ctx context.Context, dir string, o snapshot.Options) (*snapshot.Snapshot, error) {
-					return snapshot.TakeCommit(ctx, dir, commit, o)
-				}
-			}
-			s, err := take(cmd.Context(), dir, o)
+			s, err := a.takeSnapshot(cmd.Context(), dir, commit, most)
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			if since != "" {
 				old, err := snapshot.TakeCommit(cmd.Context(), dir, since, snapshot.Options{MaxBytes: -1})

@@ -103,6 +103,18 @@ func (i *Info) SetDirty(dirty bool) {
 	}
 }
 
+// SetCommit makes it a commit that need not be the one that is checked out, and
+// that nothing differs from. branch is where it was pushed to, "" where nobody
+// knows; that of the checkout stays if its commit is the same.
+func (i *Info) SetCommit(commit, branch string) {
+	if branch != "" || i.Commit != commit {
+		i.Branch = branch
+	}
+	i.Commit = commit
+	clean := false
+	i.Dirty = &clean
+}
+
 func (i *Info) read(repo *git.Repository, config gitdir.Config) error {
 	head, err := repo.Reference(plumbing.HEAD, false)
 	if err != nil && !errors.Is(err, plumbing.ErrReferenceNotFound) {

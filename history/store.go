@@ -39,14 +39,8 @@ func Open(home string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(home, "artifacts"), 0o755); err != nil {
-		return nil, fmt.Errorf("run history: %w; AML_TRAIN_HOME names another folder", err)
-	}
-	ignore := filepath.Join(home, ".gitignore")
-	if _, err := os.Lstat(ignore); errors.Is(err, os.ErrNotExist) {
-		if err := os.WriteFile(ignore, []byte("*\n"), 0o644); err != nil {
-			return nil, fmt.Errorf("run history: %w", err)
-		}
+	if err := MakeHome(home, "artifacts"); err != nil {
+		return nil, err
 	}
 	file := filepath.Join(home, "history.db")
 	where := url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(filepath.ToSlash(file), "/")}
@@ -64,6 +58,21 @@ func Open(home string) (*Store, error) {
 		return nil, fmt.Errorf("run history %s: %w", file, explain(err))
 	}
 	return s, nil
+}
+
+// MakeHome makes a folder within home. home itself carries a .gitignore of "*", so
+// that it is never committed.
+func MakeHome(home, dir string) error {
+	if err := os.MkdirAll(filepath.Join(home, dir), 0o755); err != nil {
+		return fmt.Errorf("run history: %w; AML_TRAIN_HOME names another folder", err)
+	}
+	ignore := filepath.Join(home, ".gitignore")
+	if _, err := os.Lstat(ignore); errors.Is(err, os.ErrNotExist) {
+		if err := os.WriteFile(ignore, []byte("*\n"), 0o644); err != nil {
+			return fmt.Errorf("run history: %w", err)
+		}
+	}
+	return nil
 }
 
 // OpenExisting is Open for a command that only looks: it creates nothing, and

@@ -35,6 +35,8 @@ type Options struct {
 	Distribution    string   // mpi, pytorch, tensorflow or ray
 	ProcessCount    int      // a node; of tensorflow: workers
 	NodeCount       int
+
+	Files Files
 }
 
 // Load reads the job file at path, or starts from nothing where path is "", puts
@@ -47,7 +49,7 @@ func Load(path string, o Options) (*Job, error) {
 	}
 	j, d := &Job{Type: "command", Compute: Local, Dir: cwd, Code: "."}, &document{}
 	if path != "" {
-		if j, d = read(path); j == nil {
+		if j, d = read(path, o.Files); j == nil {
 			return nil, d.sorted()
 		}
 	}
@@ -213,16 +215,16 @@ func (o Options) applyScript(j *Job, d *document, cwd string) {
 		j.Code = "."
 	}
 	script := filepath.FromSlash(o.Script)
-	if source := j.SourceDirectory(); isDir(source) {
+	if source := j.SourceDirectory(); o.Files.isDir(source) {
 		inSource := script
 		if !filepath.IsAbs(script) {
 			inSource = filepath.Join(source, script)
 		}
 		// What completion in a shell gives is relative to the working directory.
-		if _, err := os.Stat(inSource); err != nil && !filepath.IsAbs(script) {
+		if _, err := o.Files.stat(inSource); err != nil && !filepath.IsAbs(script) {
 			inSource = filepath.Join(cwd, script)
 		}
-		if _, err := os.Stat(inSource); err == nil {
+		if _, err := o.Files.stat(inSource); err == nil {
 			if rel, err := filepath.Rel(source, inSource); err == nil && filepath.IsLocal(rel) {
 				script = rel
 			} else {
@@ -282,7 +284,7 @@ func (o Options) input(j *Job, d *document, name, value string, relative func(st
 		}
 	case strings.HasPrefix(value, "./"), strings.HasPrefix(value, "../"), filepath.IsAbs(value):
 		in = Input{Type: URIFolder, Path: relative(value)}
-		if info, err := os.Stat(j.Local(in.Path)); err == nil && !info.IsDir() {
+		if info, err := o.Files.stat(j.Local(in.Path)); err == nil && !info.IsDir() {
 			in.Type = URIFile
 		}
 	default:
@@ -330,16 +332,16 @@ func (d *document) check(j *Job, o Options) {
 		report("command", "the command starts %s, but without code no file travels; add the source directory, such as \"code: .\"", script)
 	}
 	if source := j.SourceDirectory(); source != "" {
-		info, err := os.Stat(source)
+		info, err := o.Files.stat(source)
 		switch {
 		case err != nil:
-			report("code", "the source directory %s does not exist%s", j.Code, sibling(source))
+			report("code", "the source directory %s does not exist%s", j.Code, o.Files.sibling(source))
 		case !info.IsDir():
 			report("code", "the source directory %s is a file; name the folder that it stands in", j.Code)
 		default:
 			if script := scriptOf(j.Command); script != "" {
-				if _, err := os.Stat(filepath.Join(source, filepath.FromSlash(script))); err != nil {
-					report("command", "the script %s does not exist in the source directory %s%s", script, j.Code, similarScript(source, script))
+				if _, err := o.Files.stat(filepath.Join(source, filepath.FromSlash(script))); err != nil {
+					report("command", "the script %s does not exist in the source directory %s%s", script, j.Code, o.Files.similarScript(source, script))
 				}
 			}
 		}
@@ -357,9 +359,9 @@ func (d *document) check(j *Job, o Options) {
 				d.flagProblem(format, args...)
 			}
 		}
-		switch info, err := os.Stat(path); {
+		switch info, err := o.Files.stat(path); {
 		case err != nil:
-			say("inputs.%s: %s does not exist%s", name, in.Path, sibling(path))
+			say("inputs.%s: %s does not exist%s", name, in.Path, o.Files.sibling(path))
 		case info.IsDir() && in.Type == URIFile:
 			say("inputs.%s: %s is a folder; its type is uri_folder", name, in.Path)
 		case !info.IsDir() && in.Type == URIFolder:
@@ -388,19 +390,17 @@ func (j *Job) Script() string { return scriptOf(j.Command) }
 
 // similarScript looks for the script meant: one of the same name elsewhere, or
 // of a similar name.
-func similarScript(source, script string) string {
+func (f Files) similarScript(source, script string) string {
 	var scripts []string
-	filepath.WalkDir(source, func(path string, e fs.DirEntry, err error) error {
+	fs.WalkDir(f.dir(source), ".", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || len(scripts) > 2000 {
 			return fs.SkipDir
 		}
-		if e.IsDir() && path != source && (strings.HasPrefix(e.Name(), ".") || e.Name() == "node_modules" || e.Name() == "site-packages") {
+		if e.IsDir() && path != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "node_modules" || e.Name() == "site-packages") {
 			return fs.SkipDir
 		}
 		if strings.HasSuffix(e.Name(), ".py") {
-			if rel, err := filepath.Rel(source, path); err == nil {
-				scripts = append(scripts, filepath.ToSlash(rel))
-			}
+			scripts = append(scripts, path)
 		}
 		return nil
 	})
@@ -418,13 +418,8 @@ func similarScript(source, script string) string {
 	return ""
 }
 
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
-}
-
-func sibling(path string) string {
-	entries, _ := os.ReadDir(filepath.Dir(path))
+func (f Files) sibling(path string) string {
+	entries, _ := fs.ReadDir(f.dir(filepath.Dir(path)), ".")
 	var names []string
 	for _, e := range entries {
 		names = append(names, e.Name())

@@ -21,9 +21,9 @@ func (d *document) sorted() Problems {
 	return d.problems
 }
 
-func read(path string) (*Job, *document) {
+func read(path string, files Files) (*Job, *document) {
 	shown := filepath.ToSlash(path)
-	d, root := open(path, shown)
+	d, root := open(path, shown, files)
 	if root == nil {
 		return nil, d
 	}

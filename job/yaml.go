@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"strings"
 	"unicode/utf8"
 
@@ -68,14 +68,14 @@ func (d *document) report(line, column int, format string, args ...any) {
 
 // open reads a YAML file whose root is a mapping. On an error the document holds
 // at least one problem and the value is nil.
-func open(path, shown string) (*document, *value) {
+func open(path, shown string, files Files) (*document, *value) {
 	d := &document{file: shown, anchors: map[string]*value{}}
-	info, err := os.Stat(path)
+	info, err := files.stat(path)
 	switch {
 	case strings.HasSuffix(path, ".py"):
 		d.report(0, 0, "is a script, not a job file; run it with --script %s", shown)
 		return d, nil
-	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist):
 		d.report(0, 0, "no such file")
 		return d, nil
 	case err != nil:
@@ -88,7 +88,7 @@ func open(path, shown string) (*document, *value) {
 		d.report(0, 0, "is %s; a job file has at most %s", size.Format(info.Size()), size.Format(maxFile))
 		return d, nil
 	}
-	text, err := os.ReadFile(path)
+	text, err := files.read(path)
 	if err != nil {
 		d.report(0, 0, "%v", err)
 		return d, nil

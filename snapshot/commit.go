@@ -62,7 +62,7 @@ func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, err
 		return nil, explainMissing(repo, rev, err)
 	}
 	for _, e := range entries {
-		c.aml = c.aml || e.Name == ".amlignore"
+		c.aml = c.aml || e.Name == ".amlignore" && !o.Whole
 	}
 	if err := c.above(&first, root); err != nil {
 		return nil, err
@@ -76,8 +76,10 @@ func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, err
 	if len(snap.Files) == 0 {
 		return nil, fmt.Errorf("source directory %s: no file travels: commit %s has none there", dir, rev)
 	}
-	if err := c.checkLinks(snap); err != nil {
-		return nil, err
+	if !o.Whole {
+		if err := c.checkLinks(snap); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.large(ctx, snap); err != nil {
 		return nil, err

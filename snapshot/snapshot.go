@@ -121,6 +121,10 @@ type Snapshot struct {
 // Options are the bounds of a snapshot. The zero value is the default.
 type Options struct {
 	MaxBytes int64 // 0 is DefaultMaxBytes, negative is no limit
+
+	// Whole is for looking at a commit, of which nothing is going to travel: no
+	// .amlignore counts, and links may lead anywhere.
+	Whole bool
 }
 
 // Take reads the source directory dir. It returns a *TooLargeError over the

@@ -21,6 +21,11 @@ type Submission struct {
 	Snapshot *snapshot.Snapshot // nil where the job sends no code
 	Git      gitmeta.Info
 
+	// Commit holds all files of the repository as they are in the commit that is
+	// submitted: local data of the job that it has come from there. It is nil where
+	// the working tree is submitted.
+	Commit *snapshot.Snapshot
+
 	// Attached ends the run when this process ends without having said so, even
 	// by kill -9: nobody else would wait for it.
 	Attached bool

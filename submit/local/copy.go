@@ -91,7 +91,7 @@ func copyFile(s *snapshot.Snapshot, f *snapshot.File, dir string) error {
 		return err
 	}
 	n, err := io.Copy(w, r)
-	if err == nil && n != f.Size {
+	if err == nil && f.Size >= 0 && n != f.Size {
 		err = fmt.Errorf("snapshot: %s changed while it was copied; run the command again", f.Path)
 	}
 	return errors.Join(err, w.Close())

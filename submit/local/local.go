@@ -234,6 +234,9 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		path := in.Path
 		if !in.Literal && !job.IsRemote(path) {
 			path = s.Job.Local(path)
+			if path, err = committedInput(s.Commit, path, filepath.Join(t.base(dir), inputsDir, name)); err != nil {
+				return fail(err)
+			}
 		}
 		p.Inputs[name] = input{in.Literal, in.Value, in.Type, path}
 	}
@@ -264,6 +267,36 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		return fail(err)
 	}
 	return run, nil
+}
+
+// committedInput returns where a file or folder of a commit was copied to below the
+// folder to. A path that the commit does not have stays what it is.
+func committedInput(commit *snapshot.Snapshot, path, to string) (string, error) {
+	if commit == nil {
+		return path, nil
+	}
+	rel, err := filepath.Rel(commit.Dir, path)
+	if err != nil || !filepath.IsLocal(rel) {
+		return path, nil
+	}
+	name, copied := filepath.ToSlash(rel), false
+	for i := range commit.Files {
+		f := &commit.Files[i]
+		if f.Path != name && name != "." && !strings.HasPrefix(f.Path, name+"/") {
+			continue
+		}
+		copied = true
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(to, filepath.FromSlash(f.Path))), 0o755); err != nil {
+			return "", err
+		}
+		if err := copyFile(commit, f, to); err != nil {
+			return "", err
+		}
+	}
+	if !copied {
+		return path, nil
+	}
+	return filepath.Join(to, rel), nil
 }
 
 // stage copies the files of a snapshot to a folder from which a run takes them
@@ -464,7 +497,7 @@ func (t *Target) spawn(run string, lock *os.File, attached bool) error {
 		cmd.Stdin = r
 		lifeline = append(lifeline, w)
 	}
-	detach(cmd, lock)
+	detached(cmd, lock)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("the supervisor cannot be started: %w", err)
 	}

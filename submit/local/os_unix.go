@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/org/aml-train/internal/detach"
 )
 
 // tryLock takes the lock on a file, nil where somebody else holds it. It is
@@ -31,7 +33,7 @@ func tryLock(name string) (*os.File, error) {
 	return f, nil
 }
 
-// inheritedLock is the descriptor under which detach hands the lock over.
+// inheritedLock is the descriptor under which detached hands the lock over.
 const inheritedLock = 3
 
 // InheritedLock is the lock that Submit handed to this process, nil where that is
@@ -41,11 +43,10 @@ func InheritedLock() *os.File {
 	return os.NewFile(inheritedLock, "lock")
 }
 
-// detach puts the supervisor into a session of its own, so that neither Ctrl-C
-// nor the end of the terminal reaches it.
-func detach(cmd *exec.Cmd, lock *os.File) {
+// detached puts the supervisor into a session of its own and hands it the lock.
+func detached(cmd *exec.Cmd, lock *os.File) {
 	cmd.ExtraFiles = []*os.File{lock}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	detach.Session(cmd)
 }
 
 func shell(command string) *exec.Cmd {

@@ -5,10 +5,11 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/windows"
+
+	"github.com/org/aml-train/internal/detach"
 )
 
 // tryLock takes the lock on a file, nil where somebody else holds it.
@@ -32,9 +33,7 @@ func tryLock(name string) (*os.File, error) {
 // it when Submit lets go.
 func InheritedLock() *os.File { return nil }
 
-func detach(cmd *exec.Cmd, _ *os.File) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP | windows.DETACHED_PROCESS}
-}
+func detached(cmd *exec.Cmd, _ *os.File) { detach.Session(cmd) }
 
 func shell(command string) *exec.Cmd {
 	if bash, err := exec.LookPath("bash"); err == nil {

@@ -1,0 +1,401 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/hooks"
+	"github.com/org/aml-train/internal/detach"
+	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/snapshot"
+)
+
+func (a *app) hook() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "hook",
+		Short: "The git pre-push hook: a push submits training of what is pushed",
+		Long: `The git pre-push hook: git push submits training of the commit that is pushed.
+
+It never holds up the push: the submission goes on by itself. hook in
+.aml-train.yaml says which branches and files count. One push goes without it with
+git push -o aml-train.skip, AML_TRAIN_SKIP=1 git push or git push --no-verify.`,
+		Example: "  aml-train hook install\n  aml-train hook status",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use:     "install",
+			Short:   "Put the hook in its place; a hook that is there keeps running, first",
+			Example: "  aml-train hook install",
+			Args:    cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, args []string) error {
+				return a.changeHook(func(r *gitdir.Repo) (hooks.State, error) {
+					program, err := os.Executable()
+					if err != nil {
+						return hooks.State{}, err
+					}
+					return hooks.Install(r, program)
+				})
+			},
+		},
+		&cobra.Command{
+			Use:     "uninstall",
+			Short:   "Remove the hook and restore what was there before",
+			Example: "  aml-train hook uninstall",
+			Args:    cobra.NoArgs,
+			RunE:    func(cmd *cobra.Command, args []string) error { return a.changeHook(hooks.Uninstall) },
+		},
+		&cobra.Command{
+			Use:     "status",
+			Short:   "What the next push would do, and what the last ones did",
+			Example: "  aml-train hook status",
+			Args:    cobra.NoArgs,
+			RunE:    func(cmd *cobra.Command, args []string) error { return a.hookStatus(cmd.Context()) },
+		},
+		&cobra.Command{
+			Use:   "run [REMOTE [URL]]",
+			Short: "What git calls: submit training of the commits that are pushed",
+			Long: `Submit training of the commits that are pushed, as git's pre-push hook: standard
+input has a line for each ref. Hook managers call it; pre-commit's variables
+PRE_COMMIT_TO_REF and so on do as well.`,
+			Example: "  aml-train hook run origin https://github.com/org/x < refs",
+			Args:    cobra.MaximumNArgs(2),
+			RunE:    func(cmd *cobra.Command, args []string) error { return a.pushed(cmd.Context(), cmd.InOrStdin()) },
+		},
+	)
+	return cmd
+}
+
+func repository() (*gitdir.Repo, error) {
+	repo, err := gitdir.Find(".")
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if repo == nil {
+		return nil, usage("there is no git repository here; a hook belongs to one")
+	}
+	return repo, nil
+}
+
+func (a *app) changeHook(change func(*gitdir.Repo) (hooks.State, error)) error {
+	repo, err := repository()
+	if err != nil {
+		return err
+	}
+	state, err := change(repo)
+	if err != nil {
+		return usageError{err}
+	}
+	a.sayHook(state)
+	return nil
+}
+
+func (a *app) sayHook(s hooks.State) {
+	switch {
+	case s.Installed && s.Kept != "":
+		a.say("Installed: %s; %s, which was there before, runs first", relative(s.File), relative(s.Kept))
+	case s.Installed:
+		a.say("Installed: %s", relative(s.File))
+	case s.Other:
+		a.say("Not installed; %s is another hook", relative(s.File))
+	default:
+		a.say("Not installed")
+	}
+}
+
+// training is one commit that a push gives to one branch.
+type training struct {
+	commit, branch string
+	settings       settings
+	no             string // why nothing is trained; "" where something is
+}
+
+func (t training) String() string { return t.branch + " " + t.commit[:7] }
+
+// consider decides about one ref of a push.
+func (a *app) consider(ctx context.Context, repo *gitdir.Repo, u hooks.Update) (training, error) {
+	t := training{commit: u.Local, branch: u.Branch()}
+	commit, err := snapshot.TakeCommit(ctx, repo.Root, u.Local, snapshot.Options{MaxBytes: -1, Whole: true})
+	if err != nil {
+		return t, err
+	}
+	t.commit = commit.Commit // of a tag, what it stands for
+	if t.settings, err = readSettings(repo.Root, commit); err != nil {
+		return t, err
+	}
+	h := t.settings.Hook
+	if !hooks.MatchBranch(h.Branches, t.branch) {
+		t.no = fmt.Sprintf("hook.branches names %s, and not this branch", strings.Join(h.Branches, ", "))
+		return t, nil
+	}
+	if _, err := a.defaultJob(commit); err != nil {
+		t.no = fmt.Sprintf("the commit has neither job.yml nor a job in %s", settingsFile)
+		return t, nil
+	}
+	// Where the remote has nothing to compare with, or what it has is not here,
+	// everything counts.
+	if len(h.Paths) == 0 || u.New() {
+		return t, nil
+	}
+	before, err := snapshot.TakeCommit(ctx, repo.Root, u.Remote, snapshot.Options{MaxBytes: -1, Whole: true})
+	if err != nil {
+		return t, nil
+	}
+	if !slices.ContainsFunc(snapshot.Diff(before, commit), func(c snapshot.Change) bool { return hooks.MatchPath(h.Paths, c.Path()) }) {
+		t.no = fmt.Sprintf("nothing below %s changed (hook.paths)", strings.Join(h.Paths, ", "))
+	}
+	return t, nil
+}
+
+// pushed is the hook. It lets the push go on whatever happens, but for a submission
+// that the settings require.
+func (a *app) pushed(ctx context.Context, in io.Reader) error {
+	if v := a.getenv("AML_TRAIN_SKIP"); v != "" && v != "0" {
+		a.say("aml-train: skipped, as AML_TRAIN_SKIP says")
+		return nil
+	}
+	if slices.Contains(hooks.PushOptions(), "aml-train.skip") {
+		a.say("aml-train: skipped, as the push option aml-train.skip says")
+		return nil
+	}
+	updates, err := a.updates(in)
+	if err != nil {
+		a.say("aml-train: nothing is trained: %s", oneLine(err.Error()))
+		return nil
+	}
+	repo, err := repository()
+	if err != nil {
+		a.say("aml-train: nothing is trained: %s", oneLine(err.Error()))
+		return nil
+	}
+	var refused error
+	seen := map[string]bool{}
+	for _, u := range updates {
+		if u.Branch() == "" || seen[u.Local] {
+			continue
+		}
+		seen[u.Local] = true
+		t, err := a.consider(ctx, repo, u)
+		switch {
+		case err != nil:
+			a.say("aml-train: %s is not trained: %s", t, oneLine(err.Error()))
+			if t.settings.Hook.Required {
+				refused = errRequired
+			}
+		case t.no != "":
+			if len(updates) == 1 {
+				a.say("aml-train: %s is not trained: %s", t, t.no)
+			}
+		default:
+			refused = errors.Join(refused, a.train(ctx, t))
+		}
+	}
+	if refused != nil {
+		return usage("the push is stopped, because hook.required is true in %s; git push --no-verify goes without training", settingsFile)
+	}
+	return nil
+}
+
+var errRequired = errors.New("a training that the settings require was not submitted")
+
+// updates reads what is pushed, from git or from pre-commit (pre-commit.com,
+// "pre-push"), which has read git's lines itself.
+func (a *app) updates(in io.Reader) ([]hooks.Update, error) {
+	to := a.getenv("PRE_COMMIT_TO_REF")
+	if to == "" {
+		return hooks.ParseUpdates(in)
+	}
+	line := strings.Join([]string{cmp.Or(a.getenv("PRE_COMMIT_LOCAL_BRANCH"), "HEAD"), to, a.getenv("PRE_COMMIT_REMOTE_BRANCH"),
+		cmp.Or(a.getenv("PRE_COMMIT_FROM_REF"), strings.Repeat("0", len(to)))}, " ")
+	return hooks.ParseUpdates(strings.NewReader(line))
+}
+
+// logsDir, in .aml-train, has a log of each submission, named by its time, commit
+// and branch.
+const (
+	logsDir    = "hook"
+	logTime    = "20060102-150405.000"
+	logsKept   = 20
+	waitAtMost = 30 * time.Second
+)
+
+// train starts the submission of a commit. It goes on by itself, unless the settings
+// have the push wait for it.
+func (a *app) train(ctx context.Context, t training) error {
+	failed := func(err error) error {
+		a.say("aml-train: %s is not trained: %s", t, oneLine(err.Error()))
+		if t.settings.Hook.Required {
+			return errRequired
+		}
+		return nil
+	}
+	home, err := gitmeta.Home(".", a.getenv)
+	if err != nil {
+		return failed(err)
+	}
+	if err := history.MakeHome(home, logsDir); err != nil {
+		return failed(err)
+	}
+	dropLogs(filepath.Join(home, logsDir))
+	branch := strings.Map(func(r rune) rune {
+		if strings.ContainsRune(`/\:*?"<>|`, r) {
+			return '-'
+		}
+		return r
+	}, t.branch)
+	name := filepath.Join(home, logsDir, fmt.Sprintf("%s %s %s.log", time.Now().UTC().Format(logTime), t.commit[:7], branch))
+	log, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return failed(err)
+	}
+	defer log.Close()
+	self, err := os.Executable()
+	if err != nil {
+		return failed(err)
+	}
+	cmd := exec.Command(self, "submit", "--once", "--commit", t.commit, "--branch", t.branch)
+	cmd.Stdout, cmd.Stderr = log, log
+	for _, kv := range os.Environ() { // git tells its hooks where the repository is, and everybody else finds it
+		if name, _, _ := strings.Cut(kv, "="); !strings.HasPrefix(name, "GIT_") || strings.HasPrefix(name, "GIT_CONFIG") {
+			cmd.Env = append(cmd.Env, kv)
+		}
+	}
+	detach.Session(cmd)
+	if err := cmd.Start(); err != nil {
+		return failed(err)
+	}
+	h := t.settings.Hook
+	if h.Wait == "" && !h.Required {
+		a.say("aml-train: training %s; aml-train hook status and aml-train watch follow it", t)
+		return cmd.Process.Release()
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err := <-done:
+		last := lastLine(name)
+		if err != nil {
+			return failed(errors.New(strings.TrimPrefix(last, "aml-train: ")))
+		}
+		a.say("aml-train: training %s: run %s", t, last)
+	case <-time.After(waitAtMost):
+		a.say("aml-train: training %s, which takes a while to be accepted; aml-train hook status shows how it goes", t)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+func lastLine(name string) string {
+	text, _ := os.ReadFile(name)
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// dropLogs keeps the newest logs.
+func dropLogs(dir string) {
+	names := logNames(dir)
+	for _, name := range names[min(len(names), logsKept-1):] {
+		os.Remove(filepath.Join(dir, name))
+	}
+}
+
+// logNames lists the logs, newest first.
+func logNames(dir string) []string {
+	entries, _ := os.ReadDir(dir)
+	var names []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".log") {
+			names = append(names, e.Name())
+		}
+	}
+	sort.Sort(sort.Reverse(sort.StringSlice(names)))
+	return names
+}
+
+func (a *app) hookStatus(ctx context.Context) error {
+	repo, err := repository()
+	if err != nil {
+		return err
+	}
+	state, err := hooks.Look(repo)
+	if err != nil {
+		return usageError{err}
+	}
+	a.sayHook(state)
+	info, err := gitmeta.Read(repo.Root, a.getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	switch {
+	case info.Commit == "":
+		a.say("There is no commit yet to push")
+	case info.Branch == "":
+		a.say("HEAD is no branch, so a push of it trains what it names")
+	default:
+		u := hooks.Update{LocalRef: "HEAD", Local: info.Commit, RemoteRef: "refs/heads/" + info.Branch, Remote: upstream(repo, info.Branch)}
+		t, err := a.consider(ctx, repo, u)
+		switch {
+		case err != nil:
+			a.say("A push of %s trains nothing: %v", t, err)
+		case t.no != "":
+			a.say("A push of %s trains nothing: %s", t, t.no)
+		default:
+			a.say("A push of %s trains it", t)
+		}
+	}
+	home, err := gitmeta.Home(".", a.getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	dir := filepath.Join(home, logsDir)
+	names := logNames(dir)
+	for _, name := range names[:min(len(names), 5)] {
+		parts := strings.SplitN(strings.TrimSuffix(name, ".log"), " ", 3)
+		at, err := time.Parse(logTime, parts[0])
+		if err != nil || len(parts) < 3 {
+			continue
+		}
+		last := cmp.Or(lastLine(filepath.Join(dir, name)), "is being submitted")
+		fmt.Fprintf(a.out, "%s  %s %s  %s\n", at.Local().Format(time.DateTime), parts[2], parts[1], last)
+	}
+	if len(names) > 0 {
+		a.say("The logs are in %s", relative(dir))
+	}
+	return nil
+}
+
+// upstream returns what the remote is known to have of a branch, zeros where
+// nothing is known.
+func upstream(repo *gitdir.Repo, branch string) string {
+	none := strings.Repeat("0", 40)
+	open, err := repo.Open()
+	if err != nil {
+		return none
+	}
+	remote, name := "origin", branch
+	if c, err := open.Branch(branch); err == nil && c.Remote != "" {
+		remote, name = c.Remote, c.Merge.Short()
+	}
+	ref, err := open.Reference(plumbing.NewRemoteReferenceName(remote, name), true)
+	if err != nil {
+		return none
+	}
+	return ref.Hash().String()
+}

@@ -1,0 +1,112 @@
+// Package hooks answers: what happens on a push?
+//
+// It knows git's pre-push hook (githooks(5)): what git tells it, where it lies, and
+// how to share the place with the hooks of others. What is done about a push is its
+// caller's business.
+package hooks
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/org/aml-train/snapshot/ignore"
+)
+
+// Update is one ref that a push changes, as git tells it: "LOCAL-REF LOCAL-OID
+// REMOTE-REF REMOTE-OID" (githooks(5), pre-push). Object ids have 40 hex digits, or
+// 64 in a SHA-256 repository.
+type Update struct {
+	LocalRef  string // "(delete)" where the remote's ref is deleted
+	Local     string // the commit that is pushed
+	RemoteRef string // refs/heads/NAME, refs/tags/NAME
+	Remote    string // what the remote has; zeros where it has no such ref
+}
+
+// maxLine bounds a line: git's names have at most 4,096 bytes each.
+const maxLine = 64 << 10
+
+// ParseUpdates reads what git writes to the hook's standard input.
+func ParseUpdates(r io.Reader) ([]Update, error) {
+	var out []Update
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		text := strings.TrimSuffix(lines.Text(), "\r")
+		if text == "" {
+			continue
+		}
+		parts := strings.Split(text, " ")
+		if len(parts) == 5 && parts[0] == "" { // nothing is pushed there, so nothing is named
+			parts = parts[1:]
+		}
+		if len(parts) != 4 || !objectID(parts[1]) || !objectID(parts[3]) || len(parts[1]) != len(parts[3]) {
+			return nil, fmt.Errorf("git tells the hook %q, which is no line of the pre-push protocol", text)
+		}
+		out = append(out, Update{parts[0], parts[1], parts[2], parts[3]})
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("what git tells the hook cannot be read: %w", err)
+	}
+	return out, nil
+}
+
+func objectID(s string) bool {
+	return (len(s) == 40 || len(s) == 64) && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+func zero(id string) bool { return strings.Trim(id, "0") == "" }
+
+// Branch is the branch that gets the commit, "" where no branch does: a deletion,
+// a tag, any other ref.
+func (u Update) Branch() string {
+	if zero(u.Local) {
+		return ""
+	}
+	branch, ok := strings.CutPrefix(u.RemoteRef, "refs/heads/")
+	if !ok {
+		return ""
+	}
+	return branch
+}
+
+// New tells whether the remote does not have the ref yet.
+func (u Update) New() bool { return zero(u.Remote) }
+
+// MatchBranch tells whether one of the patterns names the branch: "*" stands for
+// any part of a name without "/", "**" for any part, and the last pattern that fits
+// decides, so that "!release/*" takes out what an earlier one let in. Without
+// patterns, every branch is named.
+func MatchBranch(patterns []string, branch string) bool {
+	if len(patterns) == 0 {
+		return true
+	}
+	match := false
+	for _, text := range patterns {
+		text, not := strings.CutPrefix(text, "!")
+		if p, ok := ignore.ParsePattern("/"+strings.TrimPrefix(text, "/"), false); ok && p.MatchFile(branch) {
+			match = !not
+		}
+	}
+	return match
+}
+
+// MatchPath tells whether a file is one that the patterns name, in the words of
+// .gitignore: "src/", "*.py", "!docs". Without patterns, every file is named.
+func MatchPath(patterns []string, path string) bool {
+	if len(patterns) == 0 {
+		return true
+	}
+	list := ignore.Parse([]byte(strings.Join(patterns, "\n")), "", "", false)
+	match := false
+	for i := 0; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			continue
+		}
+		if p := list.Match(path[:i], i < len(path)); p != nil {
+			match = !p.Negated
+		}
+	}
+	return match
+}

@@ -214,16 +214,24 @@ func (a *app) pushed(ctx context.Context, in io.Reader) error {
 
 var errRequired = errors.New("a training that the settings require was not submitted")
 
-// updates reads what is pushed, from git or from pre-commit (pre-commit.com,
-// "pre-push"), which has read git's lines itself.
+// updates reads what is pushed, from git or from pre-commit, which has read git's
+// lines itself and hands one of them on (pre-commit.com, "pre-push"). Of a branch
+// that has nothing in common with the remote it does not name the commits.
 func (a *app) updates(in io.Reader) ([]hooks.Update, error) {
-	to := a.getenv("PRE_COMMIT_TO_REF")
-	if to == "" {
+	local, remote := a.getenv("PRE_COMMIT_LOCAL_BRANCH"), a.getenv("PRE_COMMIT_REMOTE_BRANCH")
+	if remote == "" {
 		return hooks.ParseUpdates(in)
 	}
-	line := strings.Join([]string{cmp.Or(a.getenv("PRE_COMMIT_LOCAL_BRANCH"), "HEAD"), to, a.getenv("PRE_COMMIT_REMOTE_BRANCH"),
-		cmp.Or(a.getenv("PRE_COMMIT_FROM_REF"), strings.Repeat("0", len(to)))}, " ")
-	return hooks.ParseUpdates(strings.NewReader(line))
+	to := a.getenv("PRE_COMMIT_TO_REF")
+	if to == "" {
+		commit, err := wholeCommit(context.Background(), local)
+		if err != nil {
+			return nil, err
+		}
+		to = commit.Commit
+	}
+	from := cmp.Or(a.getenv("PRE_COMMIT_FROM_REF"), strings.Repeat("0", len(to)))
+	return hooks.ParseUpdates(strings.NewReader(strings.Join([]string{local, to, remote, from}, " ")))
 }
 
 // logsDir, in .aml-train, has a log of each submission, named by its time, commit

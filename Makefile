@@ -80,6 +80,7 @@ fuzz:
 	go test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) ./job
 	go test -run '^$$' -fuzz FuzzFilter -fuzztime $(FUZZTIME) ./history
 	go test -run '^$$' -fuzz FuzzMetricsFile -fuzztime $(FUZZTIME) ./history
+	go test -run '^$$' -fuzz FuzzParseUpdates -fuzztime $(FUZZTIME) ./hooks
 	go test -run '^$$' -fuzz FuzzDiagnose -fuzztime $(FUZZTIME) ./report
 
 # CASES=20000 SEED=7 make differential. Each round starts where the last one ended.

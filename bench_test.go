@@ -159,3 +159,58 @@ func BenchmarkHistory(b *testing.B) {
 	b.ReportMetric(float64(peak)/1024, "drawn-MB")
 	b.ReportMetric(0, "ns/op")
 }
+
+// waitForRuns waits until n runs have ended.
+func waitForRuns(b *testing.B, program, dir string, n int) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		cmd := exec.Command(program, "runs", "--json")
+		cmd.Dir = dir
+		out, _ := cmd.Output()
+		if bytes.Count(out, []byte(`"status": "Completed"`)) >= n {
+			return
+		}
+		if time.Now().After(end) {
+			b.Fatalf("%d runs have not ended:\n%s", n, out)
+		}
+	}
+}
+
+// BenchmarkHook is how long a push of a new commit takes with the pre-push hook and
+// without, in a repository of 20,000 files.
+func BenchmarkHook(b *testing.B) {
+	program, dir, remote := binary(b), repository(b, 20000), filepath.Join(b.TempDir(), "remote.git")
+	if err := os.WriteFile(filepath.Join(dir, "job.yml"), []byte("command: echo trained\ncode: d000\n"), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, ".aml-train.yaml"), []byte("hook:\n  paths: [d000/]\n"), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	file := filepath.Join(dir, "d000", "f0.py")
+	commit := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			b.Fatal(err)
+		}
+		timed(b, dir, "git", "add", "-A")
+		timed(b, dir, "git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", text)
+	}
+	timed(b, dir, "git", "init", "-q", "--bare", remote)
+	timed(b, dir, "git", "remote", "add", "origin", remote)
+	commit("first")
+	timed(b, dir, "git", "push", "-q", "origin", "HEAD:refs/heads/main")
+	timed(b, dir, program, "hook", "install")
+	var with, without time.Duration
+	n := 0
+	for b.Loop() {
+		for range 5 {
+			commit(fmt.Sprint("without ", n))
+			without += timed(b, dir, "git", "push", "-q", "--no-verify", "origin", "HEAD:refs/heads/main")
+			commit(fmt.Sprint("with ", n))
+			with += timed(b, dir, "git", "push", "-q", "origin", "HEAD:refs/heads/main")
+			n++
+			waitForRuns(b, program, dir, n) // the training itself is not what is measured
+		}
+	}
+	b.ReportMetric(float64(with.Microseconds())/1000/float64(n), "with-ms")
+	b.ReportMetric(float64(without.Microseconds())/1000/float64(n), "without-ms")
+	b.ReportMetric(0, "ns/op")
+}

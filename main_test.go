@@ -326,7 +326,7 @@ func TestHelp(t *testing.T) {
 	}
 	old := os.Stdout
 	os.Stdout = w
-	for _, name := range strings.Fields("run submit watch cancel show runs download compare snapshot metadata validate archive history") {
+	for _, name := range strings.Fields("run submit watch cancel show runs download compare snapshot metadata validate archive hook history") {
 		fmt.Fprintln(w, "=====", name)
 		if code := cli.Main(context.Background(), []string{name, "--help"}, func() {}); code != 0 {
 			t.Errorf("%s --help exits with %d", name, code)

@@ -21,6 +21,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/org/aml-train/cli"
+	"github.com/org/aml-train/internal/amldouble"
 	"github.com/org/aml-train/internal/githubdouble"
 	"github.com/org/aml-train/internal/parts"
 )
@@ -58,6 +59,21 @@ func TestScriptsWithHookManagers(t *testing.T) {
 		for _, name := range []string{"GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS"} { // what was built once need not be built again
 			e.Setenv(name, env(name))
 		}
+		return setup(e)
+	}
+	testscript.Run(t, p)
+}
+
+// TestScriptsWithAzure submit to an Azure Machine Learning workspace: Microsoft's own
+// fake of the control plane, Azurite, and jobs that run for real.
+func TestScriptsWithAzure(t *testing.T) {
+	p := params(t, "testdata/script/azure", "")
+	azurite := parts.Azurite(t)
+	setup := p.Setup
+	p.Setup = func(e *testscript.Env) error {
+		e.Setenv("AZURITE", azurite)
+		e.Values[azure{}] = &cell{}
+		e.Setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential") // nobody is asked for an identity of the machine
 		return setup(e)
 	}
 	testscript.Run(t, p)
@@ -113,6 +129,10 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"fork":         fork,
 			"nocontainer":  noContainer,
 			"runs":         runs,
+			"workspace":    workspace,
+			"requests":     requests,
+			"snapshots":    snapshots,
+			"oidc":         oidc,
 			"samesnapshot": sameSnapshot,
 		},
 	}
@@ -140,7 +160,7 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 // environ is the script's environment, as far as our programs look at it.
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "WORK", "TMPDIR", "GIT_CONFIG_NOSYSTEM", "AML_TRAIN_HOME", "NO_COLOR"} {
+	for _, name := range []string{"PATH", "HOME", "WORK", "TMPDIR", "GIT_CONFIG_NOSYSTEM", "AML_TRAIN_HOME", "NO_COLOR", "SSL_CERT_FILE", "AZURE_CREDENTIALS"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env
@@ -259,11 +279,74 @@ func push(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Value(gitHub{}).(*githubdouble.GitHub).Push(7, args[0])
 }
 
-// fork NUMBER REPOSITORY makes the head of a pull request another repository's.
+// fork REPOSITORY makes the head of pull request 7 another repository's.
 func fork(ts *testscript.TestScript, neg bool, args []string) {
-	gh := ts.Value(gitHub{}).(*githubdouble.GitHub)
-	for i := range gh.PullRequests {
-		gh.PullRequests[i].Repo = args[1]
+	ts.Value(gitHub{}).(*githubdouble.GitHub).Fork(7, args[0])
+}
+
+// azure is under which a script has its workspace.
+type azure struct{}
+
+type cell struct{ w *amldouble.Workspace }
+
+// workspace [SECRETS] starts a workspace of the script's own and signs in to it.
+// SECRETS is key, sas or none: what the workspace gives out of its storage account.
+func workspace(ts *testscript.TestScript, neg bool, args []string) {
+	program := strings.TrimSpace(output(ts, "/bin/sh", "-c", "PATH='"+ts.Getenv("PATH")+"'; command -v aml-train"))
+	w, err := amldouble.New(ts.Getenv("AZURITE"), filepath.Join(ts.Getenv("HOME"), "workspace"), []string{program, "supervise"})
+	ts.Check(err)
+	ts.Defer(w.Close)
+	if len(args) > 0 {
+		w.Secrets = args[0]
+	}
+	ts.Value(azure{}).(*cell).w = w
+	certificate := filepath.Join(ts.Getenv("HOME"), "azure.pem")
+	ts.Check(os.WriteFile(certificate, w.Certificate(), 0o644))
+	ts.Setenv("SSL_CERT_FILE", certificate)
+	ts.Setenv("AZURE_CREDENTIALS", w.Creds())
+}
+
+// requests N PATTERN looks how many requests to the control plane and the workspace
+// there were since it was last called.
+func requests(ts *testscript.TestScript, neg bool, args []string) {
+	re := regexp.MustCompile(args[1])
+	var found []string
+	for _, r := range ts.Value(azure{}).(*cell).w.Requests() {
+		if line := r.Method + " " + r.Path; re.MatchString(line) {
+			found = append(found, line)
+		}
+	}
+	if strconv.Itoa(len(found)) != args[0] {
+		ts.Fatalf("%d requests match:\n%s", len(found), strings.Join(found, "\n"))
+	}
+}
+
+// oidc makes what follows the steps of a workflow that may ask for a token of its
+// own, as GitHub gives it out. A token is good for one exchange.
+func oidc(ts *testscript.TestScript, neg bool, args []string) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer runtime-token" || r.URL.Query().Get("audience") != "api://AzureADTokenExchange" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		asked++
+		fmt.Fprintf(w, `{"value": "workflow-token-for-%d"}`, asked)
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv("GITHUB_ACTIONS", "true")
+	ts.Setenv("GITHUB_EVENT_NAME", "push")
+	ts.Setenv("GITHUB_REPOSITORY", "org/x")
+	ts.Setenv("GITHUB_RUN_ID", "41")
+	ts.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", server.URL+"?api-version=2.0")
+	ts.Setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "runtime-token")
+	ts.Setenv("CLOUD", ts.Value(azure{}).(*cell).w.Creds())
+}
+
+// snapshots N looks how many snapshots the workspace has.
+func snapshots(ts *testscript.TestScript, neg bool, args []string) {
+	if list := ts.Value(azure{}).(*cell).w.Snapshots(); strconv.Itoa(len(list)) != args[0] {
+		ts.Fatalf("the workspace has the snapshots %v", list)
 	}
 }
 

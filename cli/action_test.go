@@ -99,6 +99,7 @@ func TestActionIsRun(t *testing.T) {
 	// The issue's list, so that none goes missing.
 	for _, name := range strings.Fields(`job script arguments command source-directory compute-target environment environment-variables inputs
 		experiment-name display-name tags max-run-duration-seconds distribution process-count node-count
+		subscription-id resource-group workspace-name tenant-id client-id creds cloud
 		wait cancel-with-workflow cancel-superseded allow-fork github-token comment annotations summary download-outputs`) {
 		require.Contains(t, action.Inputs, name)
 	}

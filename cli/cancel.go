@@ -17,7 +17,7 @@ func (a *app) cancel() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			target := a.local("")
+			target := a.where
 			if err := target.Cancel(cmd.Context(), run.Info.RunID); err != nil {
 				return usageError{err}
 			}

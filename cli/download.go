@@ -32,7 +32,7 @@ everything is downloaded. Without RUN, from the newest run.`,
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			files, _ := a.store.Artifacts(run)
+			files, _ := a.past.Artifacts(run)
 			var out []string
 			for _, f := range files {
 				out = append(out, f.Path)
@@ -47,7 +47,7 @@ everything is downloaded. Without RUN, from the newest run.`,
 			if to == "" {
 				to = run.Info.RunID
 			}
-			files, err := a.store.Artifacts(run)
+			files, err := a.past.Artifacts(run)
 			if err != nil {
 				return err
 			}
@@ -125,7 +125,7 @@ func (a *app) save(run *history.Run, files []history.File, root *os.Root) (bytes
 // downloadAll puts everything that a run made into a folder. A relative one lies in
 // the working directory, also where a commit has made it a link to elsewhere.
 func (a *app) downloadAll(run *history.Run, to string) error {
-	files, err := a.store.Artifacts(run)
+	files, err := a.past.Artifacts(run)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (a *app) downloadAll(run *history.Run, to string) error {
 }
 
 func (a *app) saveFile(root *os.Root, run *history.Run, name string) (int64, error) {
-	r, err := a.store.OpenArtifact(run, name)
+	r, err := a.past.OpenArtifact(run, name)
 	if err != nil {
 		return 0, err
 	}

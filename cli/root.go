@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -25,6 +26,7 @@ import (
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/submit"
+	"github.com/org/aml-train/submit/azureml"
 	"github.com/org/aml-train/submit/local"
 )
 
@@ -54,9 +56,12 @@ type app struct {
 	out, err io.Writer
 	getenv   func(string) string
 	json     bool
-	stop     func() // gives Ctrl-C its usual meaning back
-	store    *history.Store
-	secrets  []string // that no log and no report shows
+	stop     func()         // gives Ctrl-C its usual meaning back
+	store    *history.Store // of the runs on this machine
+	azure    azureFlags
+	where    submit.Target  // of the run that the command is about
+	past     submit.History // what is known of that and others
+	secrets  []string       // that no log and no report shows
 }
 
 // Main runs one command line and returns the exit code. stop ends the handling of
@@ -166,6 +171,10 @@ reports what came out: metrics, outputs, and why it failed.`,
 		a.snapshot(), a.metadata(), a.validate(), a.archive(), a.hook(), a.history(), a.supervise())
 	for _, c := range root.Commands() {
 		usageErrors(c)
+		switch c.Name() {
+		case "watch", "cancel", "show", "runs", "download", "compare", "archive":
+			a.azure.add(c)
+		}
 	}
 	return root
 }
@@ -248,16 +257,76 @@ func (a *app) target(j *job.Job, python string) (submit.Target, error) {
 	if strings.EqualFold(j.Compute, job.Local) {
 		return a.local(python), nil
 	}
-	at := ""
-	if line := j.Line("compute"); line > 0 {
-		at = fmt.Sprintf("%s:%d: ", j.File, line)
-	}
-	return nil, usage("%sthis version of aml-train runs jobs on this machine only, and the compute target is %q; --compute-target local runs it here", at, j.Compute)
+	return a.workspace()
+}
+
+// at makes a target the one that the command is about.
+func (a *app) at(ctx context.Context, t submit.Target) (err error) {
+	a.where = t
+	a.past, err = t.History(ctx)
+	return err
 }
 
 // findRun returns the run of an id, of the unique beginning of one, or for ""
-// the newest.
+// the newest: of this machine, else, by its whole id, of the workspace.
 func (a *app) findRun(ctx context.Context, id string) (*history.Run, error) {
+	run, err := a.findLocal(ctx, id)
+	if id == "" {
+		last, when := a.lastElsewhere()
+		if last == "" && err != nil {
+			return nil, err
+		}
+		if last != "" && (err != nil || when.After(run.Started())) {
+			id, run = last, nil
+		}
+	}
+	if run != nil {
+		return run, a.at(ctx, a.local(""))
+	}
+	t, aerr := a.workspace()
+	if aerr != nil || len(t.Missing()) > 0 {
+		return nil, errors.Join(err, aerr)
+	}
+	if aerr := a.at(ctx, t); aerr != nil {
+		return nil, aerr
+	}
+	if run, aerr = a.past.Run(ctx, id); errors.Is(aerr, azureml.ErrNoRun) {
+		return nil, usageError{errors.Join(err, aerr)}
+	}
+	return run, aerr
+}
+
+// lastFile, in .aml-train, names the newest run that was submitted elsewhere from
+// here.
+const lastFile = "last"
+
+func (a *app) lastElsewhere() (id string, when time.Time) {
+	home, err := gitmeta.Home(".", a.getenv)
+	if err != nil {
+		return "", when
+	}
+	name := filepath.Join(home, lastFile)
+	text, err := os.ReadFile(name)
+	info, serr := os.Stat(name)
+	if err != nil || serr != nil {
+		return "", when
+	}
+	return strings.TrimSpace(string(text)), info.ModTime()
+}
+
+func (a *app) rememberElsewhere(id string) {
+	home, err := gitmeta.Home(".", a.getenv)
+	if err == nil {
+		if err = history.MakeHome(home, "."); err == nil {
+			err = os.WriteFile(filepath.Join(home, lastFile), []byte(id+"\n"), 0o644)
+		}
+	}
+	if err != nil {
+		a.say("aml-train: %v", err) // the run is there all the same
+	}
+}
+
+func (a *app) findLocal(ctx context.Context, id string) (*history.Run, error) {
 	store, err := a.openStore(ctx, false)
 	if err != nil {
 		return nil, err

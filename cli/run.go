@@ -108,6 +108,7 @@ was submitted, 4 the target could not be reached or refused.`,
 		},
 	}
 	f.add(cmd)
+	a.azure.add(cmd)
 	w.add(cmd)
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	return cmd
@@ -136,6 +137,7 @@ this command: watch shows its output, cancel ends it.`,
 		},
 	}
 	f.add(cmd)
+	a.azure.add(cmd)
 	cmd.Flags().BoolVar(&f.once, "once", false, "submit only if the commit has no run of this job yet")
 	cmd.Flags().StringVar(&f.branch, "branch", "", "the branch that --commit was pushed to")
 	cmd.Flags().MarkHidden("branch")
@@ -198,6 +200,7 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 		s.Git.SetCommit(s.Commit.Commit, f.branch)
 	}
 	if f.once {
+		a.azure.attempt = "once" // the job's name then says what it is, and a name is taken once
 		if run := a.sameRun(ctx, j, s.Git.Commit); run != nil {
 			return run, nil, errSubmitted
 		}
@@ -213,11 +216,14 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 			return nil, nil, usage("the script %s does not travel: %s:%d ignores it (%s)", script, d.Rule.File, d.Rule.Line, d.Rule.Text)
 		}
 	}
-	if _, err := a.openStore(ctx, true); err != nil {
-		return nil, nil, usageError{err}
+	target := check
+	if strings.EqualFold(j.Compute, job.Local) {
+		if _, err := a.openStore(ctx, true); err != nil {
+			return nil, nil, usageError{err}
+		}
+		target = a.local(f.python)
 	}
-	target, err := a.target(j, f.python)
-	if err != nil {
+	if err := a.at(ctx, target); err != nil {
 		return nil, nil, err
 	}
 	run, err := target.Submit(ctx, s)
@@ -226,10 +232,16 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 	}
 	// Said only now: standard error may be a file in the source directory, and a
 	// file that grows cannot be copied as it was.
-	if n := s.Snapshot; n != nil {
+	if n := s.Snapshot; n != nil && target != check {
 		a.say("Snapshot %s: %d files, %s, copied in %s", n.ID[:7], len(n.Files), size.Format(n.Bytes), report.Duration(time.Since(begin)))
 	}
 	a.say("Run %s on %s: %s", run.Info.RunID, j.Compute, oneLine(run.Tag(history.TagCommand)))
+	if url := httpsOnly(a.past.URL(run)); url != "" {
+		a.say("%s", url)
+	}
+	if target == check {
+		a.rememberElsewhere(run.Info.RunID)
+	}
 	return run, target, nil
 }
 
@@ -258,7 +270,7 @@ func (a *app) sameRun(ctx context.Context, j *job.Job, commit string) *history.R
 	}
 	runs, _, err := store.SearchRuns(ctx, history.Query{MaxResults: 1,
 		Filter: fmt.Sprintf("tags.`%s` = '%s' AND tags.`%s` = '%s'", history.TagJob, j.Digest(), gitmeta.PropCommit, commit)})
-	if err != nil || len(runs) == 0 {
+	if err != nil || len(runs) == 0 || a.at(ctx, a.local("")) != nil {
 		return nil
 	}
 	return runs[0]

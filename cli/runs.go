@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/submit"
 )
 
 func (a *app) runs() *cobra.Command {
@@ -33,15 +36,45 @@ func (a *app) runs() *cobra.Command {
 			if limit < 1 {
 				return usage("--limit is %d; it has to be positive", limit)
 			}
-			var runs []*history.Run
-			if store != nil {
-				if runs, err = a.listRuns(ctx, experiment, commit, status, limit, archived); err != nil {
-					return err
-				}
+			cloud, err := a.workspace()
+			if err != nil {
+				return err
 			}
+			var targets []submit.Target
+			if store != nil {
+				targets = append(targets, a.local(""))
+			}
+			if len(cloud.Missing()) == 0 {
+				targets = append(targets, cloud)
+			}
+			var runs []*history.Run
+			of := map[*history.Run]submit.Target{}
+			for _, t := range targets {
+				var list []*history.Run
+				if err = a.at(ctx, t); err == nil {
+					list, err = a.listRuns(ctx, experiment, commit, status, limit, archived)
+				}
+				var mistake usageError
+				switch {
+				case errors.As(err, &mistake) && len(targets) > 1: // the other one may have the experiment
+				case err != nil && (len(targets) == 1 || t != submit.Target(cloud)):
+					return err
+				case err != nil:
+					a.say("aml-train: the workspace's runs are not among these: %v", err)
+				}
+				for _, r := range list {
+					of[r] = t
+				}
+				runs = append(runs, list...)
+			}
+			slices.SortStableFunc(runs, func(a, b *history.Run) int { return int(b.Info.StartTime - a.Info.StartTime) })
+			runs = runs[:min(limit, len(runs))]
 			if a.json {
 				out := []runJSON{}
 				for _, r := range runs {
+					if err := a.at(ctx, of[r]); err != nil {
+						return err
+					}
 					j, err := a.runJSON(ctx, r)
 					if err != nil {
 						return err
@@ -82,22 +115,26 @@ func (a *app) listRuns(ctx context.Context, experiment, commit, status string, l
 		q.View = "DELETED_ONLY"
 	}
 	if experiment != "" {
-		e, err := a.store.ExperimentByName(ctx, experiment)
+		list, _, err := a.past.SearchExperiments(ctx, history.Query{})
 		if err != nil {
-			list, _, _ := a.store.SearchExperiments(ctx, history.Query{View: "ALL"})
-			var names []string
-			for _, e := range list {
-				names = append(names, e.Name)
+			return nil, err
+		}
+		var names []string
+		for _, e := range list {
+			names = append(names, e.Name)
+			if e.Name == experiment {
+				q.ExperimentIDs = []string{e.ID}
 			}
+		}
+		if q.ExperimentIDs == nil {
 			return nil, usage("there is no experiment %q%s", experiment, didYouMean(experiment, names))
 		}
-		q.ExperimentIDs = []string{e.ID}
 	}
 	if commit != "" {
 		if strings.ContainsAny(commit, "'\"%`") {
 			return nil, usage("--commit %q is no commit's id", commit)
 		}
-		q.Filter = fmt.Sprintf("tags.`%s` LIKE '%s%%'", gitmeta.PropCommit, commit)
+		q.Filter = fmt.Sprintf("tags.`%s` LIKE '%s%%'", gitmeta.PropMLflowCommit, commit)
 	}
 	want := history.Status("")
 	if status != "" {
@@ -112,7 +149,7 @@ func (a *app) listRuns(ctx context.Context, experiment, commit, status string, l
 	}
 	var out []*history.Run
 	for {
-		runs, token, err := a.store.SearchRuns(ctx, q)
+		runs, token, err := a.past.SearchRuns(ctx, q)
 		if err != nil {
 			return nil, err
 		}

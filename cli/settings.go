@@ -12,6 +12,7 @@ import (
 
 	"github.com/org/aml-train/internal/gitdir"
 	"github.com/org/aml-train/snapshot"
+	"github.com/org/aml-train/submit/azureml"
 )
 
 // settingsFile is what a team shares, at the repository's root.
@@ -21,6 +22,8 @@ const settingsFile = ".aml-train.yaml"
 type settings struct {
 	Job  string       `yaml:"job"` // the job file that is run when none is named, relative to the root
 	Hook hookSettings `yaml:"hook"`
+
+	Workspace azureml.Workspace `yaml:"workspace"`
 }
 
 // hookSettings is what the pre-push hook submits, and how.

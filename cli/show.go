@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
-	"github.com/org/aml-train/submit/local"
 )
 
 func (a *app) show() *cobra.Command {
@@ -38,7 +36,7 @@ func (a *app) show() *cobra.Command {
 			}
 			switch {
 			case log:
-				f, err := a.store.OpenArtifact(run, local.ConsoleLog)
+				f, err := a.past.OpenArtifact(run, history.ConsoleLog)
 				if err != nil {
 					return err
 				}
@@ -87,15 +85,15 @@ func (a *app) details(run *history.Run) {
 	for _, p := range run.Data.Params[:min(len(run.Data.Params), 20)] {
 		line("parameter", p.Key+" = "+p.Value)
 	}
-	line("files", relative(a.store.ArtifactDir(run)))
+	if url := a.past.URL(run); strings.HasPrefix(url, "file:") {
+		line("files", relative(a.store.ArtifactDir(run)))
+	} else {
+		line("page", url)
+	}
 }
 
 func (a *app) experimentName(ctx context.Context, run *history.Run) string {
-	e, err := a.store.Experiment(ctx, run.Info.ExperimentID)
-	if err != nil {
-		return ""
-	}
-	return e.Name
+	return a.past.ExperimentName(ctx, run)
 }
 
 // runJSON is the stable form of a run for machines.
@@ -122,19 +120,18 @@ type outputJSON struct {
 }
 
 func (a *app) runJSON(ctx context.Context, run *history.Run) (runJSON, error) {
-	dir := a.store.ArtifactDir(run)
 	out := runJSON{
 		Run: run.Info.RunID, Name: run.Info.RunName, Experiment: a.experimentName(ctx, run), Status: string(run.Status()),
-		Target: run.Tag(history.TagTarget), URL: fileURL(dir), Snapshot: run.Tag(history.TagSnapshot), Job: run.Tag(history.TagJob),
+		Target: run.Tag(history.TagTarget), URL: a.past.URL(run), Snapshot: run.Tag(history.TagSnapshot), Job: run.Tag(history.TagJob),
 		Metrics: map[string]any{}, Outputs: []outputJSON{}, Error: run.Tag(history.TagError),
 		Started: moment(run.Started()), Ended: moment(run.Ended()),
 	}
 	for _, m := range run.Data.Metrics {
 		out.Metrics[m.Key] = m.Value
 	}
-	files, err := a.store.Artifacts(run)
+	files, err := a.past.Artifacts(run)
 	for _, f := range files {
-		out.Outputs = append(out.Outputs, outputJSON{f.Path, int64(f.Size), fileURL(filepath.Join(dir, filepath.FromSlash(f.Path)))})
+		out.Outputs = append(out.Outputs, outputJSON{f.Path, int64(f.Size), a.past.FileURL(run, f.Path)})
 	}
 	return out, err
 }
@@ -145,10 +142,6 @@ func moment(t time.Time) *time.Time {
 	}
 	t = t.UTC()
 	return &t
-}
-
-func fileURL(path string) string {
-	return (&url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(filepath.ToSlash(path), "/")}).String()
 }
 
 func (a *app) printRun(run *history.Run) error {
@@ -166,15 +159,22 @@ func (a *app) collect(ctx context.Context, run *history.Run) (*report.Report, er
 	if err != nil {
 		return nil, err
 	}
-	r, err := report.Collect(ctx, a.store, run, base)
+	r, err := report.Collect(ctx, a.past, run, base)
 	if err != nil {
 		return nil, err
 	}
 	r.Name = a.experimentName(ctx, run)
 	r.URL = run.Tag(history.TagBuild)
+	if url := httpsOnly(a.past.URL(run)); url != "" {
+		r.URL = url
+		r.FileURL = func(path string) string { return a.past.FileURL(run, path) }
+	}
 	about := a.diagnosisContext(run)
 	r.Diagnosis = report.Diagnose(run, r.Log, about)
 	for i := range r.Log { // paths as people know them
+		if about.Work == "" {
+			break
+		}
 		r.Log[i] = strings.ReplaceAll(r.Log[i], filepath.FromSlash(about.Work+"/"), "")
 	}
 	return r, nil
@@ -183,9 +183,12 @@ func (a *app) collect(ctx context.Context, run *history.Run) (*report.Report, er
 // before returns the newest completed run of the experiment that started before
 // this one, nil where there is none.
 func (a *app) before(ctx context.Context, run *history.Run) (*history.Run, error) {
-	runs, _, err := a.store.SearchRuns(ctx, history.Query{
+	if run.Info.ExperimentID == "" { // of a job that waits: there are no metrics to compare
+		return nil, nil
+	}
+	runs, _, err := a.past.SearchRuns(ctx, history.Query{
 		ExperimentIDs: []string{run.Info.ExperimentID},
-		Filter:        fmt.Sprintf("tags.`%s` = '%s' AND attributes.start_time < %d", history.TagStatus, history.Completed, run.Info.StartTime),
+		Filter:        fmt.Sprintf("attributes.status = 'FINISHED' AND attributes.start_time < %d", run.Info.StartTime),
 		MaxResults:    1,
 	})
 	if err != nil || len(runs) == 0 {
@@ -196,14 +199,19 @@ func (a *app) before(ctx context.Context, run *history.Run) (*history.Run, error
 
 func (a *app) diagnosisContext(run *history.Run) report.Context {
 	c := report.Context{
-		Work: filepath.ToSlash(a.local("").WorkingDirectory(run.Info.RunID)),
 		Install: func(pkg string) string {
-			if e := run.Tag(history.TagEnvironment); e != "" && e != job.UserManaged {
+			switch e := run.Tag(history.TagEnvironment); {
+			case run.Tag(history.TagTarget) != job.Local:
+				return fmt.Sprintf("Add `%s` to the environment `%s`: to the conda file that the job file names, or to its image.", pkg, e)
+			case e != "" && e != job.UserManaged:
 				image, _, _ := strings.Cut(e, " ")
 				return fmt.Sprintf("Add it to the image `%s`: `RUN python -m pip install %s` in its Dockerfile.", image, pkg)
 			}
 			return fmt.Sprintf("Install it for the `python` that runs the script: `python -m pip install %s`.", pkg)
 		},
+	}
+	if run.Tag(history.TagTarget) == job.Local {
+		c.Work = filepath.ToSlash(a.local("").WorkingDirectory(run.Info.RunID))
 	}
 	repo, err := gitdir.Find(".")
 	if err != nil || repo == nil || run.Tag(history.TagSource) == "" {

@@ -19,7 +19,7 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 			if err != nil {
 				return err
 			}
-			return a.follow(cmd.Context(), a.local(""), run, following{markdown: markdown})
+			return a.follow(cmd.Context(), a.where, run, following{markdown: markdown})
 		},
 	}
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")

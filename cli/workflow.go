@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -25,6 +26,7 @@ import (
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit"
+	"github.com/org/aml-train/submit/azureml"
 )
 
 // actionArguments is the command line that the inputs of the action stand for:
@@ -142,7 +144,7 @@ func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow
 	if f.flags.token == "" {
 		f.flags.token = w.Token
 	}
-	for _, secret := range append(w.Secrets, f.flags.token) {
+	for _, secret := range append(append(w.Secrets, f.flags.token, a.azure.Creds), azureml.SignIn{Creds: cmp.Or(a.azure.Creds, a.getenv("AZURE_CREDENTIALS"))}.Secrets()...) {
 		a.secret(secret)
 	}
 	return f, f.turnAway(ctx)
@@ -193,7 +195,7 @@ func (f *workflow) turnAway(ctx context.Context) error {
 // nothing waits for GitHub.
 func (f *workflow) started(ctx context.Context, run *history.Run) {
 	f.output("run", run.Info.RunID)
-	f.output("run-url", run.Tag(history.TagBuild))
+	f.output("run-url", cmp.Or(httpsOnly(f.a.past.URL(run)), run.Tag(history.TagBuild)))
 	f.output("experiment", f.a.experimentName(ctx, run))
 	f.output("snapshot", run.Tag(history.TagSnapshot))
 	f.output("status", string(run.Status()))
@@ -211,6 +213,14 @@ func (f *workflow) started(ctx context.Context, run *history.Run) {
 	f.comment, f.commented = report.NewComment(f.Workflow, f.flags.token, identity)
 }
 
+// httpsOnly is an address that can be opened from anywhere, else "".
+func httpsOnly(url string) string {
+	if strings.HasPrefix(url, "https:") {
+		return url
+	}
+	return ""
+}
+
 // progressEvery is how often the comment follows a run.
 const progressEvery = time.Minute
 
@@ -225,7 +235,7 @@ func (f *workflow) follow(ctx context.Context, id string) (stop func()) {
 	go func() {
 		defer close(done)
 		for {
-			if run, err := f.a.store.Run(ctx, id); err == nil && !run.Status().Terminal() {
+			if run, err := f.a.past.Run(ctx, id); err == nil && !run.Status().Terminal() {
 				if r, err := f.a.collect(ctx, run); err == nil {
 					f.write(ctx, r, false)
 				}
@@ -258,7 +268,8 @@ func (f *workflow) write(ctx context.Context, r *report.Report, ended bool) {
 func (f *workflow) ended(ctx context.Context, r *report.Report, hurry bool) {
 	run := r.Run
 	if f.Workspace != "" { // a container of an action is root's, the steps around it are not
-		for _, path := range []string{f.a.store.Home, f.flags.download} {
+		home, _ := gitmeta.Home(".", f.a.getenv)
+		for _, path := range []string{home, f.flags.download} {
 			giveToOwner(path, f.Workspace)
 		}
 	}
@@ -412,7 +423,7 @@ func (f *workflow) superseded(ctx context.Context, target submit.Target, run *hi
 	if !f.flags.cancelSuperseded || pr == "" {
 		return
 	}
-	runs, _, err := f.a.store.SearchRuns(ctx, history.Query{
+	runs, _, err := f.a.past.SearchRuns(ctx, history.Query{
 		ExperimentIDs: []string{run.Info.ExperimentID},
 		Filter:        fmt.Sprintf("tags.`%s` = '%s'", history.TagPullRequest, pr),
 		MaxResults:    100,

@@ -21,12 +21,15 @@ type Workflow struct {
 	Job        string   // its id within the workflow
 	RunID      int64    // grows with every run of the repository
 	Attempt    int64    // from 1
+	Step       string   // its id within the job
 	Actor      string   // who started it, or started it again
 	Workspace  string   // the folder that the steps share
 	Token      string   // GITHUB_TOKEN, where a step passes it on
 	Secrets    []string // that the runner itself hands to a step
 	Output     string   // the file for the step's outputs
 	Summary    string   // the file for the step's part of the job summary
+
+	CanIdentify bool // it may ask for a token that says who it is (permissions: id-token: write)
 
 	SHA string // the commit that the workflow was started for; of a pull request, a merge that nobody wrote
 	Ref string // refs/heads/BRANCH, refs/tags/TAG or refs/pull/NUMBER/merge
@@ -56,7 +59,8 @@ func ReadWorkflow(getenv func(string) string) (*Workflow, error) {
 		Actor: getenv("GITHUB_ACTOR"), Workspace: getenv("GITHUB_WORKSPACE"), Token: getenv("GITHUB_TOKEN"),
 		Output: getenv("GITHUB_OUTPUT"), Summary: getenv("GITHUB_STEP_SUMMARY"),
 		Secrets: []string{getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN"), getenv("ACTIONS_RUNTIME_TOKEN")},
-		SHA:     getenv("GITHUB_SHA"), Ref: getenv("GITHUB_REF"), HeadRef: getenv("GITHUB_HEAD_REF"),
+		Step:    getenv("GITHUB_ACTION"), CanIdentify: getenv("ACTIONS_ID_TOKEN_REQUEST_URL") != "",
+		SHA: getenv("GITHUB_SHA"), Ref: getenv("GITHUB_REF"), HeadRef: getenv("GITHUB_HEAD_REF"),
 	}
 	override(&w.Actor, getenv("GITHUB_TRIGGERING_ACTOR"))
 	path := getenv("GITHUB_EVENT_PATH")
@@ -144,6 +148,16 @@ func (w *Workflow) RunURL() string {
 		link += fmt.Sprintf("/attempts/%d", w.Attempt)
 	}
 	return link
+}
+
+// Subject is what the workflow's token names as its subject, unless the repository
+// or its environment has that changed (docs.github.com, "OpenID Connect reference",
+// Example subject claims).
+func (w *Workflow) Subject() string {
+	if w.Event == "pull_request" {
+		return "repo:" + w.Repository + ":pull_request"
+	}
+	return "repo:" + w.Repository + ":ref:" + w.Ref
 }
 
 // Privileged tells whether the workflow has the repository's secrets although

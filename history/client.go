@@ -143,6 +143,17 @@ func (c *Client) SearchRuns(ctx context.Context, q Query) ([]*Run, string, error
 	return out.Runs, out.Next, err
 }
 
+// SearchExperiments returns a page of experiments and the token of the next one.
+func (c *Client) SearchExperiments(ctx context.Context, q Query) ([]*Experiment, string, error) {
+	body := map[string]any{"filter": q.Filter, "page_token": q.PageToken, "max_results": max(q.MaxResults, 200)}
+	var out struct {
+		Experiments []*Experiment
+		Next        string `json:"next_page_token"`
+	}
+	err := c.call(ctx, "POST", "experiments/search", nil, body, &out)
+	return out.Experiments, out.Next, err
+}
+
 // ExperimentByName returns an experiment by its name.
 func (c *Client) ExperimentByName(ctx context.Context, name string) (*Experiment, error) {
 	var out struct{ Experiment *Experiment }

@@ -294,6 +294,7 @@ const (
 	TagWarnings    = "aml-train.warnings"     // what was noticed besides, one a line
 	TagSnapshot    = "aml-train.snapshot"     // the id of the snapshot, a git tree
 	TagFiles       = "aml-train.files"        // how many files the snapshot has, and their bytes: "12 34567"
+	TagSent        = "aml-train.sent"         // how many of them were sent, and their bytes
 	TagJob         = "aml-train.job"          // the digest of the resolved job
 	TagJobFile     = "aml-train.job_file"     // the job file
 	TagCommand     = "aml-train.command"      // what ran, with its inputs
@@ -307,6 +308,10 @@ const (
 	TagDisplayName = "mlflow.runName"
 	TagUser        = "mlflow.user"
 )
+
+// ConsoleLog is where the console output lies among a run's artifacts, on every
+// target.
+const ConsoleLog = "user_logs/std_log.txt"
 
 // Status is the run's state: the one that this program or Azure ML recorded, else
 // MLflow's.

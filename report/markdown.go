@@ -311,7 +311,11 @@ func (r *Report) whatRan() string {
 		var files int
 		var bytes int64
 		if n, _ := fmt.Sscanf(t(history.TagFiles), "%d %d", &files, &bytes); n == 2 {
-			s += fmt.Sprintf(" (%s, %s)", count(files, "file"), size.Format(bytes))
+			s += fmt.Sprintf(" (%s, %s", count(files, "file"), size.Format(bytes))
+			if n, _ := fmt.Sscanf(t(history.TagSent), "%d %d", &files, &bytes); n == 2 && files > 0 {
+				s += fmt.Sprintf("; %d sent, %s", files, size.Format(bytes))
+			}
+			s += ")"
 		}
 		parts = append(parts, s)
 	}

@@ -44,8 +44,42 @@ type Target interface {
 	// run ends, and returns the run as it ended. A nil out only waits.
 	Watch(ctx context.Context, run string, out io.Writer) (*history.Run, error)
 
-	// Cancel asks a run to end. It returns once the request is recorded.
+	// Cancel asks a run to end. It returns once the request is recorded. The error of
+	// a run that has ended already is history.ErrEnded.
 	Cancel(ctx context.Context, run string) error
+
+	// Archive hides a run from lists, or brings it back.
+	Archive(ctx context.Context, run string, archived bool) error
+
+	// History returns what is known of the target's runs.
+	History(context.Context) (History, error)
+}
+
+// History is what is known of runs.
+type History interface {
+	Run(ctx context.Context, id string) (*history.Run, error)
+
+	// SearchRuns returns a page of runs and the token of the next one.
+	SearchRuns(context.Context, history.Query) ([]*history.Run, string, error)
+
+	// SearchExperiments returns a page of experiments and the token of the next one.
+	SearchExperiments(context.Context, history.Query) ([]*history.Experiment, string, error)
+
+	// ExperimentName is the name of a run's experiment.
+	ExperimentName(context.Context, *history.Run) string
+
+	// Curve returns a metric over its steps, drawn together to at most points values.
+	Curve(ctx context.Context, run, key string, points int) (history.Curve, error)
+
+	// Artifacts lists every file that a run made, by path; OpenArtifact opens one. The
+	// console output is history.ConsoleLog.
+	Artifacts(*history.Run) ([]history.File, error)
+	OpenArtifact(r *history.Run, path string) (io.ReadCloser, error)
+
+	// URL is the run's page, and FileURL that of one of its files; "" where there is
+	// none.
+	URL(*history.Run) string
+	FileURL(r *history.Run, path string) string
 }
 
 // Refusal is a target's answer to a job that it cannot run: the job has to

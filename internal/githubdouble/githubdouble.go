@@ -108,6 +108,17 @@ func (g *GitHub) Push(number int, head string) {
 	}
 }
 
+// Fork makes the head of a pull request another repository's.
+func (g *GitHub) Fork(number int, repository string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range g.PullRequests {
+		if g.PullRequests[i].Number == number {
+			g.PullRequests[i].Repo = repository
+		}
+	}
+}
+
 func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))

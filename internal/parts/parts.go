@@ -6,10 +6,13 @@ package parts
 
 import (
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // Python returns the interpreter of the virtual environment with MLflow and
@@ -87,4 +90,33 @@ func Node(t testing.TB) string {
 		missing(t, "Prism, GitHub's API description and Mermaid (make test installs them)")
 	}
 	return filepath.Join(dir, "node_modules")
+}
+
+// Azurite starts Microsoft's emulator of blob storage, until the test ends, and
+// returns the address of its blob service.
+func Azurite(t testing.TB) string {
+	t.Helper()
+	program := filepath.Join(Node(t), ".bin", "azurite-blob")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	cmd := exec.Command(program, "--blobHost", "127.0.0.1", "--blobPort", fmt.Sprint(port), "--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--disableTelemetry")
+	cmd.Dir = t.TempDir()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	address := fmt.Sprintf("http://127.0.0.1:%d", port)
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if res, err := http.Get(address); err == nil {
+			res.Body.Close()
+			return address
+		}
+		if time.Now().After(end) {
+			t.Fatal("Azurite does not start")
+		}
+	}
 }

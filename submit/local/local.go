@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -50,6 +51,38 @@ type Target struct {
 
 var _ submit.Target = (*Target)(nil)
 
+// History implements submit.Target.
+func (t *Target) History(context.Context) (submit.History, error) { return records{t.Store}, nil }
+
+// Archive implements submit.Target.
+func (t *Target) Archive(ctx context.Context, run string, archived bool) error {
+	return t.Store.ArchiveRun(ctx, run, archived)
+}
+
+// records is the run history of this machine.
+type records struct{ *history.Store }
+
+// ExperimentName implements submit.History.
+func (r records) ExperimentName(ctx context.Context, run *history.Run) string {
+	e, err := r.Experiment(ctx, run.Info.ExperimentID)
+	if err != nil {
+		return ""
+	}
+	return e.Name
+}
+
+// URL implements submit.History: the folder of the run's artifacts.
+func (r records) URL(run *history.Run) string { return fileURL(r.ArtifactDir(run)) }
+
+// FileURL implements submit.History.
+func (r records) FileURL(run *history.Run, path string) string {
+	return fileURL(filepath.Join(r.ArtifactDir(run), filepath.FromSlash(path)))
+}
+
+func fileURL(path string) string {
+	return (&url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(filepath.ToSlash(path), "/")}).String()
+}
+
 // Names within a run's folder, .aml-train/runs/RUN, which lives as long as the
 // run.
 const (
@@ -63,9 +96,6 @@ const (
 	ownLog     = "supervisor.log" // what goes wrong outside the command
 	reserve    = "reserve"        // room on the disk for recording the end, should the command fill it
 )
-
-// ConsoleLog is where the console output lies among a run's artifacts.
-const ConsoleLog = "user_logs/std_log.txt"
 
 // plan is what the supervisor needs to know of a job.
 type plan struct {
@@ -249,7 +279,7 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	if err := os.WriteFile(filepath.Join(dir, reserve), bytes.Repeat([]byte("reserve\n"), 64<<10), 0o600); err != nil {
 		return fail(err)
 	}
-	console := filepath.Join(p.Artifacts, filepath.FromSlash(ConsoleLog))
+	console := filepath.Join(p.Artifacts, filepath.FromSlash(history.ConsoleLog))
 	if err := os.MkdirAll(filepath.Dir(console), 0o755); err != nil {
 		return fail(err)
 	}
@@ -410,14 +440,20 @@ func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run,
 	for {
 		n++
 		id := fmt.Sprintf("%s%d", prefix, n)
+		if j.Name != "" { // the job file names the run
+			id = j.Name
+		}
 		name := j.DisplayName
 		if name == "" {
 			name = id
 		}
 		run, err := t.Store.CreateRun(ctx, history.NewRun{ID: id, ExperimentID: experiment, Name: name, User: user,
 			Start: time.Now(), Status: "SCHEDULED", Tags: tags})
-		if errors.Is(err, history.ErrRunExists) {
+		if errors.Is(err, history.ErrRunExists) && j.Name == "" {
 			continue
+		}
+		if errors.Is(err, history.ErrRunExists) {
+			return nil, &submit.Refusal{Reason: fmt.Sprintf("there is a run %s already; take name out of the job file, or change it", j.Name)}
 		}
 		var refused *history.Error
 		if errors.As(err, &refused) {
@@ -516,7 +552,7 @@ func (t *Target) Cancel(ctx context.Context, id string) error {
 		return err
 	}
 	if s := run.Status(); s.Terminal() {
-		return fmt.Errorf("run %s has ended already: %s", id, s)
+		return fmt.Errorf("run %s: %w: %s", id, history.ErrEnded, s)
 	}
 	if run.Tag(history.TagTarget) != job.Local {
 		return fmt.Errorf("run %s was not started by aml-train on this machine", id)
@@ -682,7 +718,7 @@ func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.
 	buf := make([]byte, 64<<10)
 	drain := func() error {
 		if log == nil {
-			f, err := t.Store.OpenArtifact(run, ConsoleLog)
+			f, err := t.Store.OpenArtifact(run, history.ConsoleLog)
 			if err != nil {
 				return nil // not there yet
 			}

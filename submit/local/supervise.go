@@ -86,7 +86,7 @@ func (t *Target) run(ctx context.Context, p *plan) outcome {
 		return outcome{status: history.Failed, reason: "the run history cannot be served on loopback: " + err.Error()}
 	}
 	defer closeServer()
-	console, err := os.OpenFile(filepath.Join(p.Artifacts, filepath.FromSlash(ConsoleLog)), os.O_WRONLY|os.O_APPEND, 0)
+	console, err := os.OpenFile(filepath.Join(p.Artifacts, filepath.FromSlash(history.ConsoleLog)), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return outcome{status: history.Failed, reason: err.Error()}
 	}

@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+
+	"github.com/sethvargo/go-githubactions"
+	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/submit/azureml"
+)
+
+// azureFlags name the workspace, and who signs in.
+type azureFlags struct {
+	azureml.Workspace
+	azureml.SignIn
+	attempt string
+}
+
+func (f *azureFlags) add(cmd *cobra.Command) {
+	s := cmd.Flags()
+	s.StringVar(&f.Subscription, "subscription-id", "", "the subscription of the Azure Machine Learning workspace")
+	s.StringVar(&f.ResourceGroup, "resource-group", "", "the workspace's resource group")
+	s.StringVar(&f.Workspace.Name, "workspace-name", "", "the workspace (default: workspace in .aml-train.yaml, else Azure ML's config.json)")
+	s.StringVar(&f.Tenant, "tenant-id", "", "the directory to sign in to")
+	s.StringVar(&f.Client, "client-id", "", "the application to sign in as, with the workflow's own token (permissions: id-token: write)")
+	s.StringVar(&f.Creds, "creds", "", "JSON of \"az ad sp create-for-rbac --sdk-auth\", to sign in with a secret")
+	s.StringVar(&f.Cloud, "cloud", "", "AzureCloud (the default), AzureUSGovernment, AzureChinaCloud, or JSON with the endpoints of another")
+}
+
+// workspace returns the target that is an Azure Machine Learning workspace: what
+// flags say of it, then the environment, then the settings of the team, then Azure
+// ML's own config.json.
+func (a *app) workspace() (*azureml.Target, error) {
+	f := a.azure
+	f.Creds = cmp.Or(f.Creds, a.getenv("AZURE_CREDENTIALS"))
+	f.Cloud = cmp.Or(f.Cloud, a.getenv("AZUREML_CURRENT_CLOUD")) // Microsoft's own client reads it
+	// Azure ML's own jobs find their workspace under these names.
+	f.Workspace = f.Workspace.Or(azureml.Workspace{Subscription: a.getenv("AZUREML_ARM_SUBSCRIPTION"), ResourceGroup: a.getenv("AZUREML_ARM_RESOURCEGROUP"), Name: a.getenv("AZUREML_ARM_WORKSPACE_NAME")})
+	settings, err := readSettings(".", nil)
+	if err != nil {
+		return nil, err
+	}
+	f.Workspace = f.Workspace.Or(settings.Workspace)
+	if len(f.Missing()) > 0 {
+		found, err := azureml.FindConfig(".")
+		if err != nil {
+			return nil, usageError{err}
+		}
+		f.Workspace = f.Workspace.Or(found)
+	}
+	home, err := gitmeta.Home(".", a.getenv)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	t := &azureml.Target{Workspace: f.Workspace, SignIn: f.SignIn, Home: home, Attempt: f.attempt, Say: a.say}
+	w, err := gitmeta.ReadWorkflow(a.getenv)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	if w == nil {
+		return t, nil
+	}
+	if t.Attempt == "" {
+		t.Attempt = fmt.Sprintf("%s %d.%d %s %s", w.Repository, w.RunID, w.Attempt, w.Job, w.Step)
+	}
+	if w.CanIdentify {
+		t.SignIn.IDToken = func(ctx context.Context) (string, error) {
+			return githubactions.New(githubactions.WithGetenv(a.getenv)).GetIDToken(ctx, "api://AzureADTokenExchange")
+		}
+		t.SignIn.Subject = w.Subject()
+	}
+	return t, nil
+}

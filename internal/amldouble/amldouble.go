@@ -1,0 +1,423 @@
+// Package amldouble answers: what would an Azure Machine Learning workspace have said?
+//
+// It puts Microsoft's generated fake of the control plane behind TLS on loopback, with
+// Azurite as the storage account and this project's own history as the workspace's
+// MLflow, and runs the jobs for real, on this machine. It refuses what the service
+// refuses: a request without a token or an api-version, an unknown field, a reference
+// to what is not there, a change of what cannot change.
+package amldouble
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4/fake"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/submit/local"
+)
+
+// The workspace that there is, and who may use it.
+const (
+	Subscription = "00000000-0000-0000-0000-000000000001"
+	Group        = "flowers"
+	Name         = "garden"
+	Tenant       = "00000000-0000-0000-0000-000000000002"
+	Client       = "00000000-0000-0000-0000-000000000003"
+	Secret       = "double-client-secret"
+	sasSecret    = "double-sas"
+	lifetime     = 3600
+)
+
+// root is the workspace's resource id.
+const root = "/subscriptions/" + Subscription + "/resourceGroups/" + Group + "/providers/Microsoft.MachineLearningServices/workspaces/" + Name
+
+// Azurite's own account.
+const (
+	account = "devstoreaccount1"
+	key     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+
+// Request is one request that the double got.
+type Request struct {
+	Method, Path, Query string
+	Body                []byte
+}
+
+// Workspace is the double.
+type Workspace struct {
+	URL  string // https://127.0.0.1:PORT
+	blob string // http://127.0.0.1:PORT/ACCOUNT
+
+	// Secrets is what listSecrets gives out: "key", "sas" or "none", the last of which
+	// is a refusal.
+	Secrets string
+	// Fault, where it is set, is asked before each request, and answers it in the
+	// double's place.
+	Fault func(n int, w http.ResponseWriter, r *http.Request) (answered bool)
+
+	server  *httptest.Server
+	arm     *fake.ServerFactoryTransport
+	store   *history.Store
+	local   *local.Target
+	mlflow  http.Handler
+	work    string
+	storage map[string]*container.Client
+
+	mu       sync.Mutex
+	requests []Request
+	codes    map[string]armmachinelearning.CodeVersion
+	order    []string // codes, oldest first
+	envs     map[string]armmachinelearning.EnvironmentVersion
+	jobs     map[string]*submitted
+	tokens   map[string]time.Time
+}
+
+// submitted is a job that was taken.
+type submitted struct {
+	job     armmachinelearning.JobBase
+	body    string
+	command *armmachinelearning.CommandJob
+	status  history.Status
+	created time.Time
+	err     string
+	done    bool // its files are in the storage account
+}
+
+// New starts a workspace. supervisor runs "aml-train supervise"; azurite is the
+// address of Azurite's blob service, such as http://127.0.0.1:10000; dir is the
+// workspace's own folder.
+func New(azurite, dir string, supervisor []string) (*Workspace, error) {
+	store, err := history.Open(filepath.Join(dir, "history"))
+	if err != nil {
+		return nil, err
+	}
+	w := &Workspace{Secrets: "key", blob: azurite + "/" + account, store: store, work: dir,
+		local:   &local.Target{Store: store, Supervisor: supervisor},
+		mlflow:  history.NewServer(store, ""),
+		storage: map[string]*container.Client{},
+		codes:   map[string]armmachinelearning.CodeVersion{}, envs: map[string]armmachinelearning.EnvironmentVersion{},
+		jobs: map[string]*submitted{}, tokens: map[string]time.Time{}}
+	for name, containerName := range map[string]string{"workspaceblobstore": fmt.Sprintf("azureml-blobstore-%d", time.Now().UnixNano()), "workspaceartifactstore": fmt.Sprintf("azureml-%d", time.Now().UnixNano())} {
+		cred, err := container.NewSharedKeyCredential(account, key)
+		if err != nil {
+			return nil, err
+		}
+		c, err := container.NewClientWithSharedKeyCredential(w.blob+"/"+containerName, cred, nil)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := c.Create(context.Background(), nil); err != nil {
+			return nil, err
+		}
+		w.storage[name] = c
+	}
+	w.arm = fake.NewServerFactoryTransport(w.fakes())
+	w.server = httptest.NewTLSServer(w)
+	w.URL = w.server.URL
+	return w, nil
+}
+
+// Close ends the workspace.
+func (w *Workspace) Close() {
+	w.server.Close()
+	w.store.Close()
+}
+
+// Certificate is what its clients have to trust, in PEM.
+func (w *Workspace) Certificate() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.server.Certificate().Raw})
+}
+
+// Creds is what "az ad sp create-for-rbac --sdk-auth" would print.
+func (w *Workspace) Creds() string {
+	text, _ := json.Marshal(map[string]string{"clientId": Client, "clientSecret": Secret, "tenantId": Tenant, "subscriptionId": Subscription,
+		"activeDirectoryEndpointUrl": w.URL, "resourceManagerEndpointUrl": w.URL, "machineLearningResourceId": w.URL + "/ml",
+		"blobEndpointUrl": strings.TrimSuffix(w.blob, account) + "{account}"})
+	return string(text)
+}
+
+// Requests returns what was asked so far, and forgets it.
+func (w *Workspace) Requests() []Request {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := w.requests
+	w.requests = nil
+	return out
+}
+
+// Jobs returns the names of the jobs that were taken.
+func (w *Workspace) Jobs() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []string
+	for name := range w.jobs {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Snapshots returns the versions of the code asset, oldest first.
+func (w *Workspace) Snapshots() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.order)
+}
+
+// Expire makes every token that was given out worthless.
+func (w *Workspace) Expire() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.tokens)
+}
+
+func (w *Workspace) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	w.mu.Lock()
+	w.requests = append(w.requests, Request{r.Method, r.URL.Path, r.URL.RawQuery, body})
+	n := len(w.requests)
+	w.mu.Unlock()
+	if w.Fault != nil && w.Fault(n, rw, r) {
+		return
+	}
+	switch p := r.URL.Path; {
+	case strings.HasPrefix(p, "/"+Tenant+"/"):
+		w.directory(rw, r, strings.TrimPrefix(p, "/"+Tenant))
+	case strings.HasPrefix(p, "/subscriptions/"):
+		if w.admit(rw, r, w.URL) {
+			w.manage(rw, r, body)
+		}
+	case strings.HasPrefix(p, "/history/v1.0"+root+"/runs/"):
+		if w.admit(rw, r, w.URL+"/ml") {
+			w.details(rw, strings.Split(strings.TrimPrefix(p, "/history/v1.0"+root+"/runs/"), "/"))
+		}
+	case strings.HasPrefix(p, "/mlflow/v1.0"+root+"/"):
+		if w.admit(rw, r, w.URL+"/ml") {
+			r.Header.Del("Authorization")
+			http.StripPrefix("/mlflow/v1.0"+root, w.mlflow).ServeHTTP(rw, r)
+		}
+	case strings.HasPrefix(p, "/log/"):
+		w.log(rw, r, strings.Split(strings.TrimPrefix(p, "/log/"), "/"))
+	default:
+		refuse(rw, http.StatusNotFound, "NotFound", "no such address: "+p)
+	}
+}
+
+func refuse(rw http.ResponseWriter, status int, code, message string) {
+	rw.Header().Set("Content-Type", "application/json")
+	rw.Header().Set("x-ms-error-code", code)
+	rw.WriteHeader(status)
+	json.NewEncoder(rw).Encode(map[string]any{"error": map[string]string{"code": code, "message": message}})
+}
+
+// directory is Microsoft Entra ID: what a client asks before it signs in, and the
+// tokens.
+func (w *Workspace) directory(rw http.ResponseWriter, r *http.Request, p string) {
+	rw.Header().Set("Content-Type", "application/json")
+	base := w.URL + "/" + Tenant
+	switch p {
+	case "/v2.0/.well-known/openid-configuration":
+		json.NewEncoder(rw).Encode(map[string]string{"issuer": base + "/v2.0", "authorization_endpoint": base + "/oauth2/v2.0/authorize", "token_endpoint": base + "/oauth2/v2.0/token"})
+	case "/oauth2/v2.0/token":
+		r.ParseForm()
+		deny := func(code, text string) {
+			rw.WriteHeader(http.StatusUnauthorized)
+			json.NewEncoder(rw).Encode(map[string]string{"error": "invalid_client", "error_description": code + ": " + text})
+		}
+		switch {
+		case r.Form.Get("client_id") != Client:
+			deny("AADSTS700016", "Application with identifier '"+r.Form.Get("client_id")+"' was not found in the directory")
+			return
+		case r.Form.Get("client_assertion") != "":
+			if !strings.HasPrefix(r.Form.Get("client_assertion"), "workflow-token-for-") {
+				deny("AADSTS700213", "No matching federated identity record found for presented assertion subject 'repo:org/x:pull_request'")
+				return
+			}
+		case r.Form.Get("client_secret") != Secret:
+			deny("AADSTS7000215", "Invalid client secret provided")
+			return
+		}
+		audience := strings.TrimSuffix(strings.Fields(r.Form.Get("scope"))[0], "/.default")
+		w.mu.Lock()
+		token := fmt.Sprintf("token-%d-%s", len(w.tokens)+int(time.Now().UnixNano()%1e9), audience)
+		w.tokens[token] = time.Now().Add(lifetime * time.Second)
+		w.mu.Unlock()
+		json.NewEncoder(rw).Encode(map[string]any{"token_type": "Bearer", "expires_in": lifetime, "access_token": token})
+	default:
+		rw.WriteHeader(http.StatusNotFound)
+	}
+}
+
+// admit looks at the token.
+func (w *Workspace) admit(rw http.ResponseWriter, r *http.Request, audience string) bool {
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	w.mu.Lock()
+	until, known := w.tokens[token]
+	w.mu.Unlock()
+	if !known || time.Now().After(until) || !strings.HasSuffix(token, "-"+audience) {
+		rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+		refuse(rw, http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is missing, expired or for another audience")
+		return false
+	}
+	return true
+}
+
+// routes tell which operation a request is.
+var routes = []struct {
+	method, path, name string
+}{
+	{"GET", `/workspaces`, "WorkspacesClient.NewListByResourceGroupPager"},
+	{"GET", `/workspaces/[^/]+`, "WorkspacesClient.Get"},
+	{"GET", `/workspaces/[^/]+/datastores/[^/]+`, "DatastoresClient.Get"},
+	{"POST", `/workspaces/[^/]+/datastores/[^/]+/listSecrets`, "DatastoresClient.ListSecrets"},
+	{"GET", `/workspaces/[^/]+/computes`, "ComputeClient.NewListPager"},
+	{"GET", `/workspaces/[^/]+/computes/[^/]+`, "ComputeClient.Get"},
+	{"GET", `/workspaces/[^/]+/codes/[^/]+/versions`, "CodeVersionsClient.NewListPager"},
+	{"GET", `/workspaces/[^/]+/codes/[^/]+/versions/[^/]+`, "CodeVersionsClient.Get"},
+	{"PUT", `/workspaces/[^/]+/codes/[^/]+/versions/[^/]+`, "CodeVersionsClient.CreateOrUpdate"},
+	{"POST", `/workspaces/[^/]+/codes/[^/]+/versions/[^/]+/startPendingUpload`, "CodeVersionsClient.CreateOrGetStartPendingUpload"},
+	{"GET", `/workspaces/[^/]+/environments`, "EnvironmentContainersClient.NewListPager"},
+	{"GET", `/workspaces/[^/]+/environments/[^/]+/versions`, "EnvironmentVersionsClient.NewListPager"},
+	{"GET", `/workspaces/[^/]+/environments/[^/]+/versions/[^/]+`, "EnvironmentVersionsClient.Get"},
+	{"PUT", `/workspaces/[^/]+/environments/[^/]+/versions/[^/]+`, "EnvironmentVersionsClient.CreateOrUpdate"},
+	{"GET", `/workspaces/[^/]+/jobs/[^/]+`, "JobsClient.Get"},
+	{"PUT", `/workspaces/[^/]+/jobs/[^/]+`, "JobsClient.CreateOrUpdate"},
+	{"POST", `/workspaces/[^/]+/jobs/[^/]+/cancel`, "JobsClient.BeginCancel"},
+}
+
+var compiled = sync.OnceValue(func() []*regexp.Regexp {
+	var out []*regexp.Regexp
+	for _, r := range routes {
+		out = append(out, regexp.MustCompile(`^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.MachineLearningServices`+r.path+`$`))
+	}
+	return out
+})
+
+// manage hands a request to Microsoft's fake of the control plane.
+func (w *Workspace) manage(rw http.ResponseWriter, r *http.Request, body []byte) {
+	if v := r.URL.Query().Get("api-version"); v != "2024-04-01" && v != "2025-01-01-preview" {
+		refuse(rw, http.StatusBadRequest, "InvalidApiVersionParameter", "The api-version '"+v+"' is invalid")
+		return
+	}
+	name := ""
+	for i, re := range compiled() {
+		if r.Method == routes[i].method && re.MatchString(r.URL.Path) {
+			name = routes[i].name
+		}
+	}
+	if name == "" {
+		refuse(rw, http.StatusNotFound, "NotFound", r.Method+" "+r.URL.Path)
+		return
+	}
+	if name == "JobsClient.CreateOrUpdate" {
+		if problem := w.checkJob(path.Base(r.URL.Path), body); problem != "" {
+			refuse(rw, http.StatusBadRequest, "UserError", problem)
+			return
+		}
+	}
+	ctx := context.WithValue(r.Context(), runtime.CtxAPINameKey{}, name)
+	req := r.Clone(context.WithValue(ctx, bodyKey{}, body))
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	req.URL.Scheme, req.URL.Host, req.RequestURI = "https", r.Host, ""
+	res, err := w.arm.Do(req)
+	var answer *azcore.ResponseError
+	switch {
+	case errors.As(err, &answer):
+		refuse(rw, answer.StatusCode, answer.ErrorCode, name+": "+answer.ErrorCode)
+		return
+	case err != nil:
+		refuse(rw, http.StatusBadRequest, "BadRequest", err.Error())
+		return
+	}
+	defer res.Body.Close()
+	for key, values := range res.Header {
+		rw.Header()[key] = values
+	}
+	rw.WriteHeader(res.StatusCode)
+	io.Copy(rw, res.Body)
+}
+
+type bodyKey struct{}
+
+// details is the run history's answer about a run.
+func (w *Workspace) details(rw http.ResponseWriter, parts []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.jobs[parts[0]]
+	if s == nil || len(parts) != 2 || parts[1] != "details" {
+		refuse(rw, http.StatusNotFound, "UserError", "Run "+parts[0]+" was not found")
+		return
+	}
+	out := map[string]any{"runId": parts[0], "status": s.status, "createdTimeUtc": s.created.UTC().Format(time.RFC3339Nano)}
+	logs := map[string]string{}
+	if run, err := w.store.Run(context.Background(), parts[0]); err == nil {
+		out["startTimeUtc"] = run.Started().UTC().Format(time.RFC3339Nano)
+		if s.status.Terminal() && !run.Ended().IsZero() {
+			out["endTimeUtc"] = run.Ended().UTC().Format(time.RFC3339Nano)
+		}
+		logs[history.ConsoleLog] = w.URL + "/log/" + parts[0] + "/" + history.ConsoleLog + "?sig=" + sasSecret
+		if d := run.Tag(history.TagError); d != "" && s.status == history.Failed {
+			out["error"] = map[string]any{"error": map[string]string{"code": "UserError", "message": "Execution failed. " + d}}
+		}
+	}
+	if s.status == history.Queued {
+		out["queueingInfo"] = map[string]string{"code": "Queued", "message": "Waiting for 1 node of the cluster"}
+	}
+	out["logFiles"] = logs
+	rw.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(rw).Encode(out)
+}
+
+// log is a blob that grows, with a SAS.
+func (w *Workspace) log(rw http.ResponseWriter, r *http.Request, parts []string) {
+	if r.URL.Query().Get("sig") != sasSecret {
+		rw.WriteHeader(http.StatusForbidden)
+		return
+	}
+	run, err := w.store.Run(r.Context(), parts[0])
+	if err != nil {
+		rw.WriteHeader(http.StatusNotFound)
+		return
+	}
+	f, err := os.Open(filepath.Join(w.store.ArtifactDir(run), filepath.FromSlash(strings.Join(parts[1:], "/"))))
+	if err != nil {
+		rw.WriteHeader(http.StatusNotFound)
+		return
+	}
+	defer f.Close()
+	text, _ := io.ReadAll(f)
+	from := 0
+	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); err == nil {
+		if from >= len(text) { // as blob storage does, for an empty one too
+			rw.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+			return
+		}
+		rw.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(text)-1, len(text)))
+		rw.WriteHeader(http.StatusPartialContent)
+	}
+	rw.Write(text[from:])
+}
+
+func ptr[T any](v T) *T { return to.Ptr(v) }

@@ -1,0 +1,498 @@
+package amldouble
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	azfake "github.com/Azure/azure-sdk-for-go/sdk/azcore/fake"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4/fake"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/snapshot"
+	"github.com/org/aml-train/submit"
+)
+
+// computes are the compute targets that there are, by kind.
+var computes = map[string]armmachinelearning.ComputeClassification{
+	"cpu-cluster": &armmachinelearning.AmlCompute{ComputeType: ptr(armmachinelearning.ComputeTypeAmlCompute)},
+	"gpu-cluster": &armmachinelearning.AmlCompute{ComputeType: ptr(armmachinelearning.ComputeTypeAmlCompute)},
+	"k8s":         &armmachinelearning.Kubernetes{ComputeType: ptr(armmachinelearning.ComputeTypeKubernetes)},
+	"bricks":      &armmachinelearning.Databricks{ComputeType: ptr(armmachinelearning.ComputeTypeDatabricks)},
+}
+
+// environments are the registered ones, with their newest version.
+var environments = map[string]string{"AzureML-sklearn-1.5": "7", "ours": "3"}
+
+func (w *Workspace) fakes() *fake.ServerFactory {
+	f := &fake.ServerFactory{}
+	f.WorkspacesServer.Get = func(_ context.Context, group, name string, _ *armmachinelearning.WorkspacesClientGetOptions) (resp azfake.Responder[armmachinelearning.WorkspacesClientGetResponse], errResp azfake.ErrorResponder) {
+		if group != Group || name != Name {
+			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
+			return
+		}
+		resp.SetResponse(http.StatusOK, armmachinelearning.WorkspacesClientGetResponse{Workspace: w.workspace()}, nil)
+		return
+	}
+	f.WorkspacesServer.NewListByResourceGroupPager = func(string, *armmachinelearning.WorkspacesClientListByResourceGroupOptions) (resp azfake.PagerResponder[armmachinelearning.WorkspacesClientListByResourceGroupResponse]) {
+		one := w.workspace()
+		resp.AddPage(http.StatusOK, armmachinelearning.WorkspacesClientListByResourceGroupResponse{WorkspaceListResult: armmachinelearning.WorkspaceListResult{Value: []*armmachinelearning.Workspace{&one}}}, nil)
+		return
+	}
+	f.DatastoresServer.Get = func(_ context.Context, _, _, name string, _ *armmachinelearning.DatastoresClientGetOptions) (resp azfake.Responder[armmachinelearning.DatastoresClientGetResponse], errResp azfake.ErrorResponder) {
+		c := w.storage[name]
+		if c == nil {
+			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
+			return
+		}
+		resp.SetResponse(http.StatusOK, armmachinelearning.DatastoresClientGetResponse{Datastore: armmachinelearning.Datastore{Name: &name,
+			Properties: &armmachinelearning.AzureBlobDatastore{DatastoreType: ptr(armmachinelearning.DatastoreTypeAzureBlob), AccountName: ptr(account),
+				ContainerName: ptr(filepath.Base(c.URL())), Endpoint: ptr("core.windows.net"), Protocol: ptr("https"), IsDefault: ptr(name == "workspaceblobstore"),
+				Credentials: &armmachinelearning.AccountKeyDatastoreCredentials{CredentialsType: ptr(armmachinelearning.CredentialsTypeAccountKey), Secrets: &armmachinelearning.AccountKeyDatastoreSecrets{SecretsType: ptr(armmachinelearning.SecretsTypeAccountKey)}}}}}, nil)
+		return
+	}
+	f.DatastoresServer.ListSecrets = func(_ context.Context, _, _, name string, _ *armmachinelearning.DatastoresClientListSecretsOptions) (resp azfake.Responder[armmachinelearning.DatastoresClientListSecretsResponse], errResp azfake.ErrorResponder) {
+		var secrets armmachinelearning.DatastoreSecretsClassification
+		switch {
+		case w.Secrets == "none" && name == "workspaceblobstore":
+			errResp.SetResponseError(http.StatusForbidden, "AuthorizationFailed")
+			return
+		case w.Secrets == "sas":
+			secrets = &armmachinelearning.SasDatastoreSecrets{SecretsType: ptr(armmachinelearning.SecretsTypeSas), SasToken: ptr("?" + sign(w.storage[name]))}
+		default:
+			secrets = &armmachinelearning.AccountKeyDatastoreSecrets{SecretsType: ptr(armmachinelearning.SecretsTypeAccountKey), Key: ptr(key)}
+		}
+		resp.SetResponse(http.StatusOK, armmachinelearning.DatastoresClientListSecretsResponse{DatastoreSecretsClassification: secrets}, nil)
+		return
+	}
+	f.ComputeServer.Get = func(_ context.Context, _, _, name string, _ *armmachinelearning.ComputeClientGetOptions) (resp azfake.Responder[armmachinelearning.ComputeClientGetResponse], errResp azfake.ErrorResponder) {
+		c := computes[name]
+		if c == nil {
+			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
+			return
+		}
+		resp.SetResponse(http.StatusOK, armmachinelearning.ComputeClientGetResponse{ComputeResource: armmachinelearning.ComputeResource{ID: ptr(root + "/computes/" + name), Name: &name, Properties: c}}, nil)
+		return
+	}
+	f.ComputeServer.NewListPager = func(string, string, *armmachinelearning.ComputeClientListOptions) (resp azfake.PagerResponder[armmachinelearning.ComputeClientListResponse]) {
+		var list []*armmachinelearning.ComputeResource
+		for name, c := range computes {
+			list = append(list, &armmachinelearning.ComputeResource{Name: ptr(name), Properties: c})
+		}
+		resp.AddPage(http.StatusOK, armmachinelearning.ComputeClientListResponse{PaginatedComputeResourcesList: armmachinelearning.PaginatedComputeResourcesList{Value: list}}, nil)
+		return
+	}
+	w.codeFakes(f)
+	w.environmentFakes(f)
+	w.jobFakes(f)
+	return f
+}
+
+func (w *Workspace) workspace() armmachinelearning.Workspace {
+	return armmachinelearning.Workspace{ID: ptr(root), Name: ptr(Name), Location: ptr("westeurope"), Properties: &armmachinelearning.WorkspaceProperties{
+		DiscoveryURL: ptr(w.URL + "/discovery"), MlFlowTrackingURI: ptr("azureml://" + strings.TrimPrefix(w.URL, "https://") + "/mlflow/v1.0" + root)}}
+}
+
+// sign is a SAS of a container: read, write, list.
+func sign(c *container.Client) string {
+	cred, _ := container.NewSharedKeyCredential(account, key)
+	query, _ := sas.BlobSignatureValues{Protocol: sas.ProtocolHTTPSandHTTP, ExpiryTime: time.Now().UTC().Add(time.Hour), ContainerName: filepath.Base(c.URL()),
+		Permissions: (&sas.ContainerPermissions{Read: true, Write: true, Create: true, List: true, Delete: true, Add: true}).String()}.SignWithSharedKey(cred)
+	return query.Encode()
+}
+
+func (w *Workspace) codeFakes(f *fake.ServerFactory) {
+	f.CodeVersionsServer.Get = func(_ context.Context, _, _, name, version string, _ *armmachinelearning.CodeVersionsClientGetOptions) (resp azfake.Responder[armmachinelearning.CodeVersionsClientGetResponse], errResp azfake.ErrorResponder) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		c, ok := w.codes[name+"/"+version]
+		if !ok {
+			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
+			return
+		}
+		resp.SetResponse(http.StatusOK, armmachinelearning.CodeVersionsClientGetResponse{CodeVersion: c}, nil)
+		return
+	}
+	f.CodeVersionsServer.CreateOrUpdate = func(ctx context.Context, _, _, name, version string, body armmachinelearning.CodeVersion, _ *armmachinelearning.CodeVersionsClientCreateOrUpdateOptions) (resp azfake.Responder[armmachinelearning.CodeVersionsClientCreateOrUpdateResponse], errResp azfake.ErrorResponder) {
+		if body.Properties == nil || body.Properties.CodeURI == nil || len(w.blobs(ctx, *body.Properties.CodeURI)) == 0 {
+			errResp.SetResponseError(http.StatusBadRequest, "NoFilesAtCodeUri")
+			return
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		id := name + "/" + version
+		if old, ok := w.codes[id]; ok && *old.Properties.CodeURI != *body.Properties.CodeURI {
+			errResp.SetResponseError(http.StatusBadRequest, "AssetPathsCannotBeUpdated")
+			return
+		} else if !ok {
+			w.order = append(w.order, version)
+		}
+		body.ID, body.Name = ptr(root+"/codes/"+name+"/versions/"+version), &version
+		w.codes[id] = body
+		resp.SetResponse(http.StatusCreated, armmachinelearning.CodeVersionsClientCreateOrUpdateResponse{CodeVersion: body}, nil)
+		return
+	}
+	f.CodeVersionsServer.NewListPager = func(_, _, name string, _ *armmachinelearning.CodeVersionsClientListOptions) (resp azfake.PagerResponder[armmachinelearning.CodeVersionsClientListResponse]) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		var list []*armmachinelearning.CodeVersion
+		for _, version := range slices.Backward(w.order) {
+			c := w.codes[name+"/"+version]
+			list = append(list, &c)
+		}
+		resp.AddPage(http.StatusOK, armmachinelearning.CodeVersionsClientListResponse{CodeVersionResourceArmPaginatedResult: armmachinelearning.CodeVersionResourceArmPaginatedResult{Value: list[:min(1, len(list))]}}, nil)
+		return
+	}
+	f.CodeVersionsServer.CreateOrGetStartPendingUpload = func(_ context.Context, _, _, name, version string, _ armmachinelearning.PendingUploadRequestDto, _ *armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadOptions) (resp azfake.Responder[armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadResponse], errResp azfake.ErrorResponder) {
+		cred, _ := container.NewSharedKeyCredential(account, key)
+		c, err := container.NewClientWithSharedKeyCredential(fmt.Sprintf("%s/pending-%d", w.blob, time.Now().UnixNano()), cred, nil)
+		if err == nil {
+			_, err = c.Create(context.Background(), nil)
+		}
+		if err != nil {
+			errResp.SetResponseError(http.StatusInternalServerError, "InternalError")
+			return
+		}
+		resp.SetResponse(http.StatusOK, armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadResponse{PendingUploadResponseDto: armmachinelearning.PendingUploadResponseDto{
+			PendingUploadType: ptr(armmachinelearning.PendingUploadTypeTemporaryBlobReference),
+			BlobReferenceForConsumption: &armmachinelearning.BlobReferenceForConsumptionDto{BlobURI: ptr(c.URL()),
+				Credential: &armmachinelearning.SASCredentialDto{CredentialType: ptr(armmachinelearning.PendingUploadCredentialTypeSAS), SasURI: ptr(c.URL() + "?" + sign(c))}}}}, nil)
+		return
+	}
+}
+
+func (w *Workspace) environmentFakes(f *fake.ServerFactory) {
+	id := func(name, version string) *string {
+		return ptr(root + "/environments/" + name + "/versions/" + version)
+	}
+	f.EnvironmentContainersServer.NewListPager = func(string, string, *armmachinelearning.EnvironmentContainersClientListOptions) (resp azfake.PagerResponder[armmachinelearning.EnvironmentContainersClientListResponse]) {
+		var list []*armmachinelearning.EnvironmentContainer
+		for name := range environments {
+			list = append(list, &armmachinelearning.EnvironmentContainer{Name: ptr(name)})
+		}
+		resp.AddPage(http.StatusOK, armmachinelearning.EnvironmentContainersClientListResponse{EnvironmentContainerResourceArmPaginatedResult: armmachinelearning.EnvironmentContainerResourceArmPaginatedResult{Value: list}}, nil)
+		return
+	}
+	f.EnvironmentVersionsServer.NewListPager = func(_, _, name string, _ *armmachinelearning.EnvironmentVersionsClientListOptions) (resp azfake.PagerResponder[armmachinelearning.EnvironmentVersionsClientListResponse]) {
+		var list []*armmachinelearning.EnvironmentVersion
+		if version := environments[name]; version != "" {
+			list = append(list, &armmachinelearning.EnvironmentVersion{ID: id(name, version), Name: ptr(version)})
+		}
+		resp.AddPage(http.StatusOK, armmachinelearning.EnvironmentVersionsClientListResponse{EnvironmentVersionResourceArmPaginatedResult: armmachinelearning.EnvironmentVersionResourceArmPaginatedResult{Value: list}}, nil)
+		return
+	}
+	f.EnvironmentVersionsServer.Get = func(_ context.Context, _, _, name, version string, _ *armmachinelearning.EnvironmentVersionsClientGetOptions) (resp azfake.Responder[armmachinelearning.EnvironmentVersionsClientGetResponse], errResp azfake.ErrorResponder) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		e, ok := w.envs[name+"/"+version]
+		if environments[name] == version {
+			e, ok = armmachinelearning.EnvironmentVersion{ID: id(name, version), Name: &version}, true
+		}
+		if !ok {
+			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
+			return
+		}
+		resp.SetResponse(http.StatusOK, armmachinelearning.EnvironmentVersionsClientGetResponse{EnvironmentVersion: e}, nil)
+		return
+	}
+	f.EnvironmentVersionsServer.CreateOrUpdate = func(_ context.Context, _, _, name, version string, body armmachinelearning.EnvironmentVersion, _ *armmachinelearning.EnvironmentVersionsClientCreateOrUpdateOptions) (resp azfake.Responder[armmachinelearning.EnvironmentVersionsClientCreateOrUpdateResponse], errResp azfake.ErrorResponder) {
+		p := body.Properties
+		if p == nil || (p.Image == nil) == (p.Build == nil) || p.CondaFile != nil && p.Image == nil {
+			errResp.SetResponseError(http.StatusBadRequest, "EnvironmentNeedsImageOrBuild")
+			return
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if _, ok := w.envs[name+"/"+version]; ok {
+			errResp.SetResponseError(http.StatusConflict, "EnvironmentVersionExists")
+			return
+		}
+		body.ID, body.Name = id(name, version), &version
+		w.envs[name+"/"+version] = body
+		resp.SetResponse(http.StatusCreated, armmachinelearning.EnvironmentVersionsClientCreateOrUpdateResponse{EnvironmentVersion: body}, nil)
+		return
+	}
+}
+
+// Fields that a command job has (REST reference, "Jobs - Create Or Update", CommandJob).
+var jobFields = strings.Fields(`codeId command componentId computeId description displayName distribution environmentId environmentVariables experimentName
+	identity inputs isArchived jobType limits notificationSetting outputs properties queueSettings resources services tags parentJobName`)
+
+var jobName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`)
+
+// checkJob is what the service refuses of a job; "" is nothing.
+func (w *Workspace) checkJob(name string, body []byte) string {
+	var b struct{ Properties map[string]json.RawMessage }
+	if err := json.Unmarshal(body, &b); err != nil {
+		return "The request is no JSON: " + err.Error()
+	}
+	text := func(key string) (s string) { json.Unmarshal(b.Properties[key], &s); return s }
+	for key := range b.Properties {
+		if !slices.Contains(jobFields, key) && key != "status" && key != "parameters" {
+			return "Could not find member '" + key + "' on object of type 'CommandJob'"
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch env, code, compute := text("environmentId"), text("codeId"), text("computeId"); {
+	case !jobName.MatchString(name):
+		return "The job name " + name + " is invalid"
+	case text("jobType") != "Command":
+		return "jobType is required"
+	case text("command") == "":
+		return "command is required"
+	case env == "":
+		return "environmentId is required"
+	case !strings.HasPrefix(env, "azureml://registries/") && !strings.HasPrefix(env, root+"/environments/"):
+		return "environmentId " + env + " is no resource id"
+	case code != "" && !strings.HasPrefix(code, root+"/codes/"):
+		return "codeId " + code + " is no resource id"
+	case code != "" && w.codes[strings.Replace(strings.TrimPrefix(code, root+"/codes/"), "/versions", "", 1)].ID == nil:
+		return "The code asset " + code + " does not exist"
+	case compute != "" && computes[strings.TrimPrefix(compute, root+"/computes/")] == nil:
+		return "The compute " + compute + " does not exist"
+	}
+	for key, value := range map[string]string{"tags": "tag", "properties": "property", "environmentVariables": "environment variable"} {
+		var m map[string]string
+		if raw := b.Properties[key]; raw != nil && json.Unmarshal(raw, &m) != nil {
+			return "Each " + value + " has to be a string"
+		}
+	}
+	return ""
+}
+
+func (w *Workspace) jobFakes(f *fake.ServerFactory) {
+	f.JobsServer.Get = func(_ context.Context, _, _, id string, _ *armmachinelearning.JobsClientGetOptions) (resp azfake.Responder[armmachinelearning.JobsClientGetResponse], errResp azfake.ErrorResponder) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		s := w.jobs[id]
+		if s == nil {
+			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
+			return
+		}
+		resp.SetResponse(http.StatusOK, armmachinelearning.JobsClientGetResponse{JobBase: s.job}, nil)
+		return
+	}
+	f.JobsServer.CreateOrUpdate = func(ctx context.Context, _, _, id string, body armmachinelearning.JobBase, _ *armmachinelearning.JobsClientCreateOrUpdateOptions) (resp azfake.Responder[armmachinelearning.JobsClientCreateOrUpdateResponse], errResp azfake.ErrorResponder) {
+		text, _ := ctx.Value(bodyKey{}).([]byte)
+		command, ok := body.Properties.(*armmachinelearning.CommandJob)
+		if !ok {
+			errResp.SetResponseError(http.StatusBadRequest, "UserError")
+			return
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if old := w.jobs[id]; old != nil {
+			// Only what describes a job may change.
+			if *old.command.Command != *command.Command || old.status.Terminal() && old.body != string(text) && command.IsArchived == nil {
+				errResp.SetResponseError(http.StatusConflict, "JobPropertyImmutable")
+				return
+			}
+			old.command.IsArchived = command.IsArchived
+			resp.SetResponse(http.StatusOK, armmachinelearning.JobsClientCreateOrUpdateResponse{JobBase: old.job}, nil)
+			return
+		}
+		command.Services = map[string]*armmachinelearning.JobService{"Studio": {Endpoint: ptr("https://ml.azure.com/runs/" + id + "?wsid=" + root), JobServiceType: ptr("Studio")}}
+		if command.ExperimentName == nil {
+			command.ExperimentName = ptr("Default")
+		}
+		body.ID, body.Name = ptr(root+"/jobs/"+id), &id
+		s := &submitted{job: body, body: string(text), command: command, status: history.Queued, created: time.Now()}
+		w.jobs[id] = s
+		go w.run(id, s)
+		resp.SetResponse(http.StatusCreated, armmachinelearning.JobsClientCreateOrUpdateResponse{JobBase: body}, nil)
+		return
+	}
+	f.JobsServer.BeginCancel = func(ctx context.Context, _, _, id string, _ *armmachinelearning.JobsClientBeginCancelOptions) (resp azfake.PollerResponder[armmachinelearning.JobsClientCancelResponse], errResp azfake.ErrorResponder) {
+		w.mu.Lock()
+		s := w.jobs[id]
+		w.mu.Unlock()
+		if s == nil {
+			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
+			return
+		}
+		w.local.Cancel(ctx, id)
+		resp.SetTerminalResponse(http.StatusOK, armmachinelearning.JobsClientCancelResponse{}, nil)
+		return
+	}
+}
+
+// blobs lists what lies below an address of a container.
+func (w *Workspace) blobs(ctx context.Context, address string) map[string]*container.Client {
+	out := map[string]*container.Client{}
+	rest, ok := strings.CutPrefix(address, w.blob+"/")
+	if !ok {
+		return nil
+	}
+	name, prefix, _ := strings.Cut(rest, "/")
+	cred, _ := container.NewSharedKeyCredential(account, key)
+	c, err := container.NewClientWithSharedKeyCredential(w.blob+"/"+name, cred, nil)
+	if err != nil {
+		return nil
+	}
+	prefix = strings.TrimSuffix(prefix, "/") + "/"
+	pager := c.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &prefix})
+	for pager.More() {
+		page, err := pager.NextPage(ctx)
+		if err != nil {
+			return nil
+		}
+		for _, b := range page.Segment.BlobItems {
+			out[*b.Name] = c
+		}
+	}
+	return out
+}
+
+// fetch copies what lies below an address to a folder.
+func (w *Workspace) fetch(ctx context.Context, address, dir string) error {
+	_, prefix, _ := strings.Cut(strings.TrimPrefix(address, w.blob+"/"), "/")
+	for name, c := range w.blobs(ctx, address) {
+		to := filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(name, strings.TrimSuffix(prefix, "/")+"/")))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		res, err := c.NewBlobClient(name).DownloadStream(ctx, nil)
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(to, text, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run is the cluster.
+func (w *Workspace) run(id string, s *submitted) {
+	ctx := context.Background()
+	set := func(status history.Status) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		s.status = status
+	}
+	end, err := w.train(ctx, id, s, set)
+	if err != nil {
+		w.mu.Lock()
+		s.err = err.Error()
+		w.mu.Unlock()
+		end = history.Failed
+	}
+	set(end)
+}
+
+func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func(history.Status)) (history.Status, error) {
+	set(history.Preparing)
+	dir := filepath.Join(w.work, "code", id)
+	j := &job.Job{Type: "command", Name: id, Compute: job.Local, Command: *s.command.Command, ExperimentName: *s.command.ExperimentName, Dir: dir,
+		Inputs: map[string]job.Input{}, Outputs: map[string]job.Output{}, EnvironmentVariables: map[string]string{}}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	var snap *snapshot.Snapshot
+	if s.command.CodeID != nil {
+		w.mu.Lock()
+		code := w.codes[strings.Replace(strings.TrimPrefix(*s.command.CodeID, root+"/codes/"), "/versions", "", 1)]
+		w.mu.Unlock()
+		if err := w.fetch(ctx, *code.Properties.CodeURI, dir); err != nil {
+			return "", err
+		}
+		j.Code = "."
+		var err error
+		if snap, err = snapshot.Take(ctx, dir, snapshot.Options{MaxBytes: -1}); err != nil {
+			return "", err
+		}
+	}
+	j.Tags = map[string]string{}
+	for name, value := range s.command.Tags { // MLflow shows them too
+		j.Tags[name] = *value
+	}
+	for name, value := range s.command.EnvironmentVariables {
+		j.EnvironmentVariables[name] = *value
+	}
+	for name, in := range s.command.Inputs {
+		switch in := in.(type) {
+		case *armmachinelearning.LiteralJobInput:
+			j.Inputs[name] = job.Input{Literal: true, Value: *in.Value}
+		case *armmachinelearning.URIFileJobInput:
+			p, err := w.data(ctx, *in.URI, filepath.Join(w.work, "data", id, name))
+			if err != nil {
+				return "", err
+			}
+			j.Inputs[name] = job.Input{Type: job.URIFile, Path: p}
+		case *armmachinelearning.URIFolderJobInput:
+			p, err := w.data(ctx, *in.URI, filepath.Join(w.work, "data", id, name))
+			if err != nil {
+				return "", err
+			}
+			j.Inputs[name] = job.Input{Type: job.URIFolder, Path: p}
+		default:
+			return "", fmt.Errorf("input %s: the double knows no %T", name, in)
+		}
+	}
+	for name := range s.command.Outputs {
+		j.Outputs[name] = job.Output{Type: job.URIFolder}
+	}
+	if s.command.Limits != nil && s.command.Limits.Timeout != nil {
+		j.Limits = &job.Limits{Timeout: 3600}
+	}
+	if _, err := w.local.Submit(ctx, submit.Submission{Job: j, Snapshot: snap, Git: gitmeta.Info{}}); err != nil {
+		return "", err
+	}
+	set(history.Running)
+	run, err := w.local.Watch(ctx, id, nil)
+	if err != nil {
+		return "", err
+	}
+	set(history.Finalizing)
+	files, err := w.store.Artifacts(run)
+	if err != nil {
+		return "", err
+	}
+	for _, f := range files {
+		r, err := w.store.OpenArtifact(run, f.Path)
+		if err != nil {
+			return "", err
+		}
+		text, err := io.ReadAll(r)
+		r.Close()
+		if err != nil {
+			return "", err
+		}
+		if _, err := w.storage["workspaceartifactstore"].NewBlockBlobClient("ExperimentRun/dcid."+id+"/"+f.Path).UploadBuffer(ctx, text, nil); err != nil {
+			return "", err
+		}
+	}
+	return run.Status(), nil
+}
+
+// data fetches what an address in the datastore names: one file, or a folder.
+func (w *Workspace) data(ctx context.Context, uri, dir string) (string, error) {
+	rest, ok := strings.CutPrefix(uri, "azureml://datastores/workspaceblobstore/paths/")
+	if !ok {
+		return "", fmt.Errorf("the double has no data at %s", uri)
+	}
+	base := w.storage["workspaceblobstore"].URL() + "/"
+	if len(w.blobs(ctx, base+rest)) > 0 {
+		return dir, w.fetch(ctx, base+rest, dir)
+	}
+	return filepath.Join(dir, filepath.Base(rest)), w.fetch(ctx, base+filepath.Dir(rest), dir)
+}

@@ -1,0 +1,449 @@
+package azureml
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/org/aml-train/internal/gitobject"
+	"github.com/org/aml-train/internal/size"
+	"github.com/org/aml-train/snapshot"
+)
+
+// codeName is the code asset whose versions are snapshots: a version's name is the
+// id of the git tree, so that what is in it is known without looking.
+const codeName = "aml-train"
+
+// uploads is where in the container the files lie, as az puts its own
+// (azure-ai-ml, _blob_storage_helper.py): LocalUpload/aml-train/TREE/code/..., with a
+// manifest beside it that tells the next upload which of its files are there.
+const uploads = "LocalUpload/aml-train/"
+
+// parallel is how many files are sent or copied at a time.
+const parallel = 64
+
+// Sent is what an upload cost.
+type Sent struct {
+	Files, Copied int
+	Bytes         int64
+}
+
+// sending is a file on its way.
+type sending struct {
+	path string // under which it arrives
+	oid  string // the git id of its content
+	size int64
+	open func() (io.ReadCloser, error)
+}
+
+func fileOf(s *snapshot.Snapshot, path string, f *snapshot.File) sending {
+	return sending{path, f.OID.String(), f.Size, func() (io.ReadCloser, error) { return s.Open(f) }}
+}
+
+// sendings lists the files of a snapshot as a blob store can hold them: it has no
+// links, so a link becomes what it leads to.
+func sendings(s *snapshot.Snapshot) []sending {
+	out := make([]sending, 0, len(s.Files))
+	for i := range s.Files {
+		f := &s.Files[i]
+		if f.Mode != filemode.Symlink {
+			out = append(out, fileOf(s, f.Path, f))
+			continue
+		}
+		out = append(out, follow(s, f.Path, f, 10)...)
+	}
+	return out
+}
+
+// follow returns what the link f, or a link that it leads to, stands for. One that
+// leads nowhere stands for nothing.
+func follow(s *snapshot.Snapshot, at string, f *snapshot.File, depth int) []sending {
+	if depth == 0 {
+		return nil
+	}
+	r, err := s.Open(f)
+	if err != nil {
+		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(r, 4096))
+	r.Close()
+	if err != nil {
+		return nil
+	}
+	target := filepath.ToSlash(string(text))
+	if filepath.IsAbs(string(text)) {
+		rel, err := filepath.Rel(s.Dir, string(text))
+		if err != nil {
+			return nil
+		}
+		target = filepath.ToSlash(rel)
+	} else {
+		target = path.Join(path.Dir(f.Path), target)
+	}
+	if g := s.Find(target); g != nil {
+		if g.Mode == filemode.Symlink {
+			return follow(s, at, g, depth-1)
+		}
+		return []sending{fileOf(s, at, g)}
+	}
+	var out []sending
+	for i := range s.Files {
+		g := &s.Files[i]
+		rest, below := strings.CutPrefix(g.Path, target+"/")
+		switch {
+		case !below || strings.HasPrefix(at+"/", target+"/"):
+		case g.Mode == filemode.Symlink:
+			out = append(out, follow(s, at+"/"+rest, g, depth-1)...)
+		default:
+			out = append(out, fileOf(s, at+"/"+rest, g))
+		}
+	}
+	return out
+}
+
+// code makes sure that the workspace has a snapshot, and returns the resource id of
+// its code version. The version is made when the last file is in place, so that half
+// an upload is never used.
+func (t *Target) code(ctx context.Context, c *connection, s *snapshot.Snapshot) (string, Sent, error) {
+	var sent Sent
+	versions := c.clients.NewCodeVersionsClient()
+	existing, err := versions.Get(ctx, c.group, c.name, codeName, s.ID, nil)
+	if err == nil {
+		return deref(existing.ID), sent, nil
+	}
+	if status(err) != http.StatusNotFound {
+		return "", sent, fmt.Errorf("code asset: %w", short(err))
+	}
+	if err := s.Sizes(ctx); err != nil {
+		return "", sent, err
+	}
+	store, err := c.store()
+	prefix := uploads + s.ID + "/"
+	var before *manifest
+	switch {
+	case errors.Is(err, errNoSecrets):
+		answer, perr := versions.CreateOrGetStartPendingUpload(ctx, c.group, c.name, codeName, s.ID,
+			armmachinelearning.PendingUploadRequestDto{PendingUploadType: to.Ptr(armmachinelearning.PendingUploadTypeTemporaryBlobReference)}, nil)
+		if perr != nil {
+			return "", sent, fmt.Errorf("nothing can be uploaded: the secrets of %s may not be listed (that takes Microsoft.MachineLearningServices/workspaces/datastores/listSecrets/action), and the workspace offers no other place: %w", defaultDatastore, short(perr))
+		}
+		ref := answer.BlobReferenceForConsumption
+		cred, ok := ref.Credential.(*armmachinelearning.SASCredentialDto)
+		if !ok {
+			return "", sent, errors.New("the workspace offers a place for the upload without a SAS")
+		}
+		var base string
+		if store, base, err = c.temporary(deref(ref.BlobURI), deref(cred.SasURI)); err != nil {
+			return "", sent, err
+		}
+		if prefix = base + "/"; base == "" {
+			prefix = ""
+		}
+	case err != nil:
+		return "", sent, err
+	default:
+		before = t.newest(ctx, c, store)
+	}
+	if sent, err = t.upload(ctx, store, prefix, sendings(s), before); err != nil {
+		return "", sent, fmt.Errorf("the snapshot cannot be uploaded: %w", err)
+	}
+	made, err := versions.CreateOrUpdate(ctx, c.group, c.name, codeName, s.ID, armmachinelearning.CodeVersion{Properties: &armmachinelearning.CodeVersionProperties{
+		CodeURI: to.Ptr(store.at(prefix + "code")), IsAnonymous: to.Ptr(true),
+		Description: to.Ptr("git tree " + s.ID)}}, nil)
+	if err != nil {
+		// Somebody else was first: a version never changes, and its name says what is in it.
+		if existing, gerr := versions.Get(ctx, c.group, c.name, codeName, s.ID, nil); gerr == nil {
+			return deref(existing.ID), sent, nil
+		}
+		return "", sent, fmt.Errorf("code asset: %w", short(err))
+	}
+	return deref(made.ID), sent, nil
+}
+
+// upload brings files below prefix, by the cheapest way for each: it is there
+// already, it is copied from an earlier upload, or it is sent.
+func (t *Target) upload(ctx context.Context, store *storage, prefix string, list []sending, before *manifest) (Sent, error) {
+	there, err := store.list(ctx, prefix+"code/")
+	if err != nil {
+		return Sent{}, short(err)
+	}
+	arrived := map[string]string{} // by path, the git id
+	for _, i := range there {
+		arrived[i.name] = i.oid
+	}
+	var total int64
+	for _, f := range list {
+		total += f.size
+	}
+	var bytes, copied, files atomic.Int64
+	progress := t.progress(len(list), total)
+	defer progress.end()
+	g, working := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for _, f := range list {
+		if arrived[f.path] == f.oid {
+			progress.add(f.size)
+			continue
+		}
+		g.Go(func() error {
+			defer progress.add(f.size)
+			to := prefix + "code/" + f.path
+			if from := before.find(f.oid); from != "" && f.size <= 256<<20 {
+				err := store.copy(working, from, to)
+				if err == nil {
+					copied.Add(1)
+					return nil
+				}
+				if !errors.Is(err, errNoSource) {
+					return fmt.Errorf("%s: %w", f.path, short(err))
+				}
+			}
+			if err := store.put(working, to, f.oid, f.size, f.open); err != nil {
+				return fmt.Errorf("%s: %w", f.path, short(err))
+			}
+			files.Add(1)
+			bytes.Add(f.size)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return Sent{}, err
+	}
+	text := manifestOf(list)
+	if err := store.put(ctx, prefix+manifestFile, "", int64(len(text)), reading(text)); err != nil {
+		return Sent{}, short(err)
+	}
+	return Sent{int(files.Load()), int(copied.Load()), bytes.Load()}, nil
+}
+
+func reading(text []byte) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
+}
+
+// manifestFile, beside the folder of code, lists what is in it: a line for each
+// file, its git id, a space and its path.
+const manifestFile = "manifest"
+
+// manifest is what an earlier upload left in the container.
+type manifest struct {
+	folder string // with a "/" at its end
+	paths  map[string]string
+}
+
+// find returns the blob with the content of a git id, "" where there is none.
+func (m *manifest) find(oid string) string {
+	if m == nil {
+		return ""
+	}
+	if p, ok := m.paths[oid]; ok {
+		return m.folder + p
+	}
+	return ""
+}
+
+func manifestOf(list []sending) []byte {
+	var b bytes.Buffer
+	for _, f := range list {
+		b.WriteString(f.oid)
+		b.WriteByte(' ')
+		b.WriteString(f.path)
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
+}
+
+// readManifest reads what manifestOf wrote. Lines that it cannot have written are
+// passed over: the file they name is sent again.
+func readManifest(r io.Reader) (map[string]string, error) {
+	paths := map[string]string{}
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 64<<10)
+	for lines.Scan() {
+		oid, p, ok := strings.Cut(lines.Text(), " ")
+		if ok && len(oid) == 40 && p != "" && path.Clean("/"+p) == "/"+p {
+			paths[oid] = p
+		}
+	}
+	return paths, lines.Err()
+}
+
+// newest returns the manifest of the newest snapshot in the workspace, nil where
+// there is none or it cannot be read: then everything is sent.
+func (t *Target) newest(ctx context.Context, c *connection, store *storage) *manifest {
+	pager := c.clients.NewCodeVersionsClient().NewListPager(c.group, c.name, codeName,
+		&armmachinelearning.CodeVersionsClientListOptions{OrderBy: to.Ptr("createdtime desc"), Top: to.Ptr(int32(1))})
+	page, err := pager.NextPage(ctx)
+	if err != nil || len(page.Value) == 0 || page.Value[0].Properties == nil {
+		return nil
+	}
+	at, ok := strings.CutPrefix(deref(page.Value[0].Properties.CodeURI), store.url+"/"+uploads)
+	id, ok2 := strings.CutSuffix(at, "/code")
+	if !ok || !ok2 || strings.Contains(id, "/") {
+		return nil
+	}
+	r, err := store.read(ctx, uploads+id+"/"+manifestFile)
+	if err != nil {
+		return nil
+	}
+	defer r.Close()
+	paths, err := readManifest(r)
+	if err != nil {
+		return nil
+	}
+	return &manifest{uploads + id + "/code/", paths}
+}
+
+// uploadData uploads a file or folder of this machine that a job has as its data,
+// and returns its address in the datastore (azure-ai-ml, SHORT_URI_FORMAT). Its place
+// is named by its content, so that the same data are sent once. Ignore files do not
+// count: the job names the data.
+func (t *Target) uploadData(ctx context.Context, c *connection, name string) (string, error) {
+	list, id, err := dataFiles(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	store, err := c.store()
+	if errors.Is(err, errNoSecrets) {
+		return "", fmt.Errorf("the data %s cannot be uploaded: the secrets of %s may not be listed", name, defaultDatastore)
+	}
+	if err != nil {
+		return "", err
+	}
+	prefix := uploads + "data-" + id + "/"
+	there, err := store.list(ctx, prefix+manifestFile)
+	if err != nil {
+		return "", short(err)
+	}
+	if len(there) == 0 {
+		sent, err := t.upload(ctx, store, prefix, list, nil)
+		if err != nil {
+			return "", fmt.Errorf("the data %s cannot be uploaded: %w", name, err)
+		}
+		t.say("Data %s: %d files sent, %s", name, sent.Files, size.Format(sent.Bytes))
+	}
+	address := "azureml://datastores/" + store.datastore + "/paths/" + prefix + "code"
+	if info, err := os.Stat(name); err == nil && !info.IsDir() {
+		address += "/" + filepath.Base(name)
+	}
+	return address, nil
+}
+
+// dataFiles lists a file, or everything below a folder, and what names it: a hash of
+// the paths and contents.
+func dataFiles(ctx context.Context, name string) ([]sending, string, error) {
+	var list []sending
+	base := name
+	if info, err := os.Stat(name); err != nil {
+		return nil, "", err
+	} else if !info.IsDir() {
+		base = filepath.Dir(name)
+	}
+	err := filepath.WalkDir(name, func(p string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := os.Stat(p) // a link is what it leads to
+		if err != nil || !info.Mode().IsRegular() {
+			return err
+		}
+		rel, err := filepath.Rel(base, p)
+		if err != nil {
+			return err
+		}
+		list = append(list, sending{filepath.ToSlash(rel), "", info.Size(), func() (io.ReadCloser, error) { return os.Open(p) }})
+		return nil
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range list {
+		g.Go(func() error {
+			f := &list[i]
+			r, err := f.open()
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			h := gitobject.NewHash(plumbing.BlobObject, f.size)
+			if n, err := io.Copy(h, r); err != nil || n != f.size {
+				return cmp.Or(err, fmt.Errorf("%s changed while it was read; run the command again", f.path))
+			}
+			f.oid = gitobject.Sum(h).String()
+			return ctx.Err()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, "", err
+	}
+	sum := sha256.Sum256(manifestOf(list))
+	return list, hex.EncodeToString(sum[:20]), nil
+}
+
+// progress prints how far an upload is, every few seconds.
+type progress struct {
+	say         func(string, ...any)
+	files, all  atomic.Int64
+	bytes       atomic.Int64
+	total       int64
+	stop, ended chan struct{}
+}
+
+const progressEvery = 3 * time.Second
+
+func (t *Target) progress(files int, total int64) *progress {
+	p := &progress{say: t.say, total: total, stop: make(chan struct{}), ended: make(chan struct{})}
+	p.all.Store(int64(files))
+	go func() {
+		defer close(p.ended)
+		tick := time.NewTicker(progressEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-p.stop:
+				return
+			case <-tick.C:
+				p.say("Uploading: %d of %d files, %s of %s", p.files.Load(), p.all.Load(), size.Format(p.bytes.Load()), size.Format(p.total))
+			}
+		}
+	}()
+	return p
+}
+
+func (p *progress) add(bytes int64) {
+	p.files.Add(1)
+	p.bytes.Add(bytes)
+}
+
+func (p *progress) end() {
+	close(p.stop)
+	<-p.ended
+}
+
+func (t *Target) say(format string, args ...any) {
+	if t.Say != nil {
+		t.Say(format, args...)
+	}
+}

@@ -1,0 +1,414 @@
+package azureml
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/submit"
+)
+
+// records is what a workspace knows of its runs: the job as it was submitted from
+// the control plane, state and logs from the run history, metrics from MLflow, files
+// from the storage account.
+type records struct {
+	t *Target
+	c *connection
+}
+
+var _ submit.History = (*records)(nil)
+
+func newID() string {
+	var b [4]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// details is a run as the run history tells of it (azure-ai-ml, RunDetails).
+type details struct {
+	Status  history.Status `json:"status"`
+	Target  string         `json:"target"`
+	Created time.Time      `json:"createdTimeUtc"`
+	Start   time.Time      `json:"startTimeUtc"`
+	End     time.Time      `json:"endTimeUtc"`
+	Error   struct {
+		Error struct {
+			Code       string `json:"code"`
+			Message    string `json:"message"`
+			InnerError struct {
+				Code string `json:"code"`
+			} `json:"innerError"`
+		} `json:"error"`
+	} `json:"error"`
+	Warnings []struct {
+		Source  string `json:"source"`
+		Message string `json:"message"`
+	} `json:"warnings"`
+	LogFiles map[string]string `json:"logFiles"` // by name, addresses with a SAS
+	Queueing struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	} `json:"queueingInfo"`
+}
+
+func (r *records) details(ctx context.Context, id string) (*details, error) {
+	d := &details{}
+	err := r.c.get(ctx, "/history/v1.0"+r.c.path+"/runs/"+url.PathEscape(id)+"/details", d)
+	var answer *apiError
+	if errors.As(err, &answer) && answer.status == http.StatusNotFound {
+		return nil, fmt.Errorf("the workspace has no run %s", id)
+	}
+	return d, err
+}
+
+func commandOf(j armmachinelearning.JobBase) (*armmachinelearning.CommandJob, error) {
+	command, ok := j.Properties.(*armmachinelearning.CommandJob)
+	if !ok {
+		return nil, fmt.Errorf("%s is no command job, which is the only kind that aml-train reads", deref(j.Name))
+	}
+	return command, nil
+}
+
+// ErrNoRun says that a workspace has no run of that name.
+var ErrNoRun = errors.New("no such run")
+
+// Run implements submit.History.
+func (r *records) Run(ctx context.Context, id string) (*history.Run, error) {
+	j, err := r.c.clients.NewJobsClient().Get(ctx, r.c.group, r.c.name, id, nil)
+	switch {
+	case status(err) == http.StatusNotFound:
+		return nil, fmt.Errorf("the workspace %s has no run %s: %w", r.c.name, id, ErrNoRun)
+	case err != nil:
+		return nil, fmt.Errorf("run %s: %w", id, short(err))
+	}
+	return r.run(ctx, j.JobBase)
+}
+
+func (r *records) run(ctx context.Context, j armmachinelearning.JobBase) (*history.Run, error) {
+	command, err := commandOf(j)
+	if err != nil {
+		return nil, err
+	}
+	id := deref(j.Name)
+	d, err := r.details(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	// MLflow makes its record when the run starts; until then there are no metrics.
+	run, err := r.c.mlflow.Run(ctx, id)
+	if err != nil {
+		var refused *history.Error
+		if !errors.As(err, &refused) {
+			return nil, err
+		}
+		run = &history.Run{Info: history.RunInfo{RunID: id}}
+	}
+	tags := map[string]string{}
+	for _, t := range run.Data.Tags {
+		tags[t.Key] = t.Value
+	}
+	for _, from := range []map[string]*string{command.Properties, command.Tags} {
+		for key, value := range from {
+			tags[key] = deref(value)
+		}
+	}
+	tags[history.TagStatus] = string(d.Status)
+	tags[history.TagCommand] = readable(command)
+	tags[history.TagEnvironment] = environmentName(deref(command.EnvironmentID))
+	tags[history.TagTarget] = path.Base(deref(command.ComputeID))
+	if command.ComputeID == nil {
+		tags[history.TagTarget] = "serverless"
+	}
+	tags[tagExperiment] = deref(command.ExperimentName)
+	if s := command.Services["Studio"]; s != nil {
+		tags[tagStudio] = deref(s.Endpoint)
+	}
+	if message := strings.TrimSpace(d.Error.Error.Message); message != "" {
+		tags[history.TagError] = message
+	}
+	if d.Queueing.Message != "" && !d.Status.Terminal() {
+		tags[tagQueue] = d.Queueing.Message
+	}
+	var warnings []string
+	for _, w := range d.Warnings {
+		if w.Message != "" {
+			warnings = append(warnings, strings.Join(strings.Fields(w.Message), " "))
+		}
+	}
+	if len(warnings) > 0 {
+		tags[history.TagWarnings] = strings.Join(warnings, "\n")
+	}
+	run.Data.Tags = nil
+	for _, key := range sortedKeys(tags) {
+		run.Data.Tags = append(run.Data.Tags, history.KeyValue{Key: key, Value: tags[key]})
+	}
+	if name := deref(command.DisplayName); name != "" {
+		run.Info.RunName = name
+	}
+	start := d.Start
+	if start.IsZero() {
+		start = d.Created
+	}
+	if start.IsZero() && j.SystemData != nil {
+		start = deref(j.SystemData.CreatedAt)
+	}
+	if !start.IsZero() {
+		run.Info.StartTime = history.Int(start.UnixMilli())
+	}
+	if !d.End.IsZero() {
+		run.Info.EndTime = history.Int(d.End.UnixMilli())
+	}
+	return run, nil
+}
+
+// Tags of ours that never leave this program.
+const (
+	tagExperiment = "aml-train.experiment"
+	tagStudio     = "aml-train.studio"
+	tagQueue      = "aml-train.queue"
+)
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+// environmentName is an environment as people write it.
+func environmentName(id string) string {
+	_, rest, ok := strings.Cut(id, "/environments/")
+	if !ok {
+		return id
+	}
+	name, version, _ := strings.Cut(rest, "/")
+	version = path.Base(version)
+	if name == anonymous {
+		return "described in the job (" + version[:min(7, len(version))] + ")"
+	}
+	return name + "@" + version
+}
+
+// expression is what stands for an input or output in a command.
+var expression = regexp.MustCompile(`\$\{\{\s*(inputs|outputs)\.([A-Za-z0-9_-]+)\s*\}\}`)
+
+// readable is the command with its inputs, for people.
+func readable(c *armmachinelearning.CommandJob) string {
+	return expression.ReplaceAllStringFunc(deref(c.Command), func(text string) string {
+		m := expression.FindStringSubmatch(text)
+		in, ok := c.Inputs[m[2]]
+		if !ok || m[1] == "outputs" {
+			return text
+		}
+		if literal, ok := in.(*armmachinelearning.LiteralJobInput); ok {
+			return deref(literal.Value)
+		}
+		return m[2] // data: where they will lie is not known
+	})
+}
+
+// submitted returns the run of a name if it is the one that s makes, nil where there
+// is none.
+func (r *records) submitted(ctx context.Context, name string, s submit.Submission) (*history.Run, error) {
+	j, err := r.c.clients.NewJobsClient().Get(ctx, r.c.group, r.c.name, name, nil)
+	switch {
+	case status(err) == http.StatusNotFound:
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("job %s: %w", name, short(err))
+	}
+	command, err := commandOf(j.JobBase)
+	if err != nil {
+		return nil, err
+	}
+	if deref(command.Tags[history.TagJob]) != s.Job.Digest() {
+		return nil, &submit.Refusal{Reason: fmt.Sprintf("the workspace has a job %s already, and it is another one; take name out of the job file, or change it", name)}
+	}
+	return r.run(ctx, j.JobBase)
+}
+
+// ExperimentName implements submit.History.
+func (r *records) ExperimentName(_ context.Context, run *history.Run) string {
+	return run.Tag(tagExperiment)
+}
+
+// URL implements submit.History: the run's page in the studio.
+func (r *records) URL(run *history.Run) string { return run.Tag(tagStudio) }
+
+// FileURL implements submit.History. The studio has one page for all files of a run.
+func (r *records) FileURL(run *history.Run, _ string) string { return run.Tag(tagStudio) }
+
+// SearchExperiments implements submit.History.
+func (r *records) SearchExperiments(ctx context.Context, q history.Query) ([]*history.Experiment, string, error) {
+	return r.c.mlflow.SearchExperiments(ctx, q)
+}
+
+// SearchRuns implements submit.History, through MLflow, which asks for experiments: of
+// none, those that there are. What it finds lacks what only
+// the other services know, but for the status.
+func (r *records) SearchRuns(ctx context.Context, q history.Query) ([]*history.Run, string, error) {
+	if q.ExperimentIDs == nil {
+		list, _, err := r.c.mlflow.SearchExperiments(ctx, history.Query{})
+		if err != nil {
+			return nil, "", err
+		}
+		for _, e := range list {
+			q.ExperimentIDs = append(q.ExperimentIDs, e.ID)
+		}
+	}
+	runs, next, err := r.c.mlflow.SearchRuns(ctx, q)
+	for _, run := range runs {
+		for name, from := range map[string]string{gitmeta.PropCommit: gitmeta.PropMLflowCommit, gitmeta.PropBranch: gitmeta.PropMLflowBranch} {
+			if run.Tag(name) == "" {
+				run.Data.Tags = append(run.Data.Tags, history.KeyValue{Key: name, Value: run.Tag(from)})
+			}
+		}
+	}
+	return runs, next, err
+}
+
+// Curve implements submit.History.
+func (r *records) Curve(ctx context.Context, run, key string, points int) (history.Curve, error) {
+	return r.c.mlflow.Curve(ctx, run, key, points)
+}
+
+// artifacts is the container of the runs' files, and where in it those of a run lie
+// (azure-ai-ml, job_ops: the default output, ExperimentRun/dcid.RUN).
+func (r *records) artifacts(ctx context.Context, run *history.Run) (*storage, string, error) {
+	store, err := r.c.openStorage(ctx, artifactDatastore)
+	if errors.Is(err, errNoSecrets) {
+		err = fmt.Errorf("the files of run %s cannot be read: the secrets of %s may not be listed", run.Info.RunID, artifactDatastore)
+	}
+	return store, "ExperimentRun/dcid." + run.Info.RunID + "/", err
+}
+
+// Artifacts implements submit.History.
+func (r *records) Artifacts(run *history.Run) ([]history.File, error) {
+	ctx := context.Background()
+	store, prefix, err := r.artifacts(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	list, err := store.list(ctx, prefix)
+	if err != nil {
+		return nil, short(err)
+	}
+	out := make([]history.File, 0, len(list))
+	for _, i := range list {
+		if strings.HasPrefix(i.name, "system_logs/") { // the service's own
+			continue
+		}
+		out = append(out, history.File{Path: i.name, Size: history.Int(i.size)})
+	}
+	return out, nil
+}
+
+// OpenArtifact implements submit.History. The console output has several names: of
+// more than one process, the first one's is meant.
+func (r *records) OpenArtifact(run *history.Run, name string) (io.ReadCloser, error) {
+	ctx := context.Background()
+	if name == history.ConsoleLog {
+		d, err := r.details(ctx, run.Info.RunID)
+		if err != nil {
+			return nil, err
+		}
+		names := streamable(d.LogFiles)
+		if len(names) == 0 {
+			return nil, fmt.Errorf("run %s has printed nothing yet", run.Info.RunID)
+		}
+		res, err := r.c.fetch(ctx, d.LogFiles[names[0]], 0)
+		if err != nil {
+			return nil, err
+		}
+		return res.Body, nil
+	}
+	store, prefix, err := r.artifacts(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	f, err := store.read(ctx, prefix+name)
+	if err != nil {
+		return nil, short(err)
+	}
+	return f, nil
+}
+
+// The console output of a run, newer and older (azure-ai-ml, constants/_job/job.py,
+// JobLogPattern).
+var (
+	userLog   = regexp.MustCompile(`^user_logs/std_log.*\.txt$`)
+	legacyLog = regexp.MustCompile(`^azureml-logs/[\d]{2}.+\.txt$`)
+)
+
+// streamable lists the console output among a run's logs, the first process first.
+func streamable(logs map[string]string) []string {
+	var out []string
+	for _, pattern := range []*regexp.Regexp{userLog, legacyLog} {
+		for name := range logs {
+			if pattern.MatchString(name) {
+				out = append(out, name)
+			}
+		}
+		if len(out) > 0 {
+			break
+		}
+	}
+	slices.SortFunc(out, func(a, b string) int { return strings.Compare(natural(a), natural(b)) })
+	return out
+}
+
+var digits = regexp.MustCompile(`\d+`)
+
+// natural pads numbers, so that process 10 comes after process 9.
+func natural(s string) string {
+	return digits.ReplaceAllStringFunc(s, func(n string) string { return fmt.Sprintf("%09s", n) })
+}
+
+// fetch asks for a log from a byte on. The address holds a SAS, which no error shows.
+func (c *connection) fetch(ctx context.Context, address string, from int64) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, errors.New("the workspace names a log at an address that is none")
+	}
+	if from > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
+	}
+	req.Header.Set("x-ms-version", "2021-12-02")
+	res, err := c.http.Do(req)
+	if err != nil {
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err
+		}
+		return nil, err
+	}
+	switch {
+	case res.StatusCode == http.StatusOK && from == 0, res.StatusCode == http.StatusPartialContent, res.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+		return res, nil
+	case res.StatusCode == http.StatusOK: // the whole of it: what is known is passed over
+		if _, err := io.CopyN(io.Discard, res.Body, from); err != nil && err != io.EOF {
+			res.Body.Close()
+			return nil, err
+		}
+		return res, nil
+	}
+	res.Body.Close()
+	return nil, &apiError{res.StatusCode, "log"}
+}

@@ -1,0 +1,227 @@
+package azureml
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/size"
+	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/submit"
+)
+
+// Check implements submit.Target.
+func (t *Target) Check(j *job.Job) error {
+	refuse := func(key, format string, args ...any) error {
+		text := fmt.Sprintf(format, args...)
+		if line := j.Line(key); line > 0 && j.File != "" {
+			text = fmt.Sprintf("%s:%d: %s", j.File, line, text)
+		}
+		return &submit.Refusal{Reason: text}
+	}
+	if e := j.Environment; e != nil && e.UserManaged {
+		return refuse("environment", "the compute target %s has no environment of its own; name an image (--environment docker:IMAGE), one of the workspace (azureml:NAME@latest), or none, for %s", j.Compute, DefaultEnvironment)
+	}
+	if missing := t.Missing(); len(missing) > 0 {
+		return refuse("compute", "the compute target is %q, and no workspace is known that has it; give --subscription-id, --resource-group and --workspace-name, write them under workspace in .aml-train.yaml, or put the config.json of Azure ML's studio here; --compute-target local runs it on this machine", j.Compute)
+	}
+	return nil
+}
+
+// Submit implements submit.Target. The job's name is decided before anything is sent,
+// so that a submission that is cut off and started again makes one job.
+func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run, error) {
+	if err := t.Check(s.Job); err != nil {
+		return nil, err
+	}
+	c, err := t.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name, done, err := t.jobName(s)
+	if err != nil {
+		return nil, err
+	}
+	records := &records{t, c}
+	if run, err := records.submitted(ctx, name, s); err != nil {
+		return nil, err
+	} else if run != nil {
+		return run, done()
+	}
+	p, sent, err := t.prepare(ctx, c, s)
+	if err != nil {
+		return nil, err
+	}
+	if n := s.Snapshot; n != nil && (sent.Files > 0 || sent.Copied > 0) {
+		t.say("Snapshot %s: %d files sent, %s; %d copied within the workspace", n.ID[:7], sent.Files, size.Format(sent.Bytes), sent.Copied)
+	}
+	tags, properties := tagsOf(s, sent)
+	b, version := body(s.Job, p, t.Workspace, tags, properties)
+	if err := c.put(ctx, name, b, version); err != nil {
+		// An answer can be lost, and what is there already be refused: look.
+		background, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if run, gerr := records.submitted(background, name, s); gerr == nil && run != nil {
+			return run, done()
+		}
+		if code := status(err); code >= 400 && code < 500 && code != http.StatusTooManyRequests && code != http.StatusUnauthorized && code != http.StatusForbidden {
+			return nil, &submit.Refusal{Reason: fmt.Sprintf("the workspace refuses the job: %v", short(err))}
+		}
+		return nil, fmt.Errorf("the job %s could not be submitted: %w", name, short(err))
+	}
+	run, err := records.Run(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("the job %s was submitted, and cannot be read: %w; aml-train show %s", name, err, name)
+	}
+	return run, done()
+}
+
+// prepare brings everything that the job needs into the workspace, at the same time
+// where one does not need the other. Nothing is uploaded for a compute target that
+// does not exist.
+func (t *Target) prepare(ctx context.Context, c *connection, s submit.Submission) (place, Sent, error) {
+	var p place
+	var sent Sent
+	var err error
+	if p.compute, err = t.compute(ctx, c, s.Job.Compute); err != nil {
+		return p, sent, err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		p.environment, err = t.environment(ctx, c, s.Job)
+		return err
+	})
+	if s.Snapshot != nil {
+		g.Go(func() (err error) {
+			p.code, sent, err = t.code(ctx, c, s.Snapshot)
+			return err
+		})
+	}
+	g.Go(func() (err error) {
+		p.data, err = t.data(ctx, c, s)
+		return err
+	})
+	if err = g.Wait(); err == nil && job.IsRemote(s.Job.Code) {
+		p.code = reference(s.Job.Code, "codes", t.Workspace)
+	}
+	return p, sent, err
+}
+
+var notSlug = regexp.MustCompile(`[^a-z0-9]+`)
+
+// jobName decides the job's name: what it is, and a few digits of what this
+// submission is. In a workflow that is the workflow run, its attempt and step;
+// elsewhere it is remembered until done is called, so that the submission can be
+// taken up again by whoever makes the same one.
+func (t *Target) jobName(s submit.Submission) (name string, done func() error, err error) {
+	done = func() error { return nil }
+	if s.Job.Name != "" {
+		return s.Job.Name, done, nil
+	}
+	slug := strings.Trim(notSlug.ReplaceAllString(strings.ToLower(s.Job.ExperimentName), "-"), "-")
+	slug = strings.Trim(slug[:min(len(slug), 40)], "-")
+	if c := s.Git.ShortCommit(); c != "" {
+		slug += "-" + c
+	}
+	if slug == "" || slug[0] < 'a' || slug[0] > 'z' {
+		slug = "run-" + slug // a name starts with a letter
+	}
+	id := ""
+	if s.Snapshot != nil {
+		id = s.Snapshot.ID
+	}
+	same := sha256.Sum256([]byte(strings.Join([]string{t.path(), s.Job.Digest(), s.Job.DisplayName, id, t.Attempt}, "\x00")))
+	key := hex.EncodeToString(same[:])
+	if t.Attempt != "" {
+		return slug + "-" + key[:8], done, nil
+	}
+	file := filepath.Join(t.Home, "pending", key[:32])
+	type pending struct{ Name string }
+	var p pending
+	text, err := os.ReadFile(file)
+	if info, serr := os.Stat(file); err == nil && serr == nil && time.Since(info.ModTime()) < time.Hour && json.Unmarshal(text, &p) == nil && p.Name != "" {
+		return p.Name, func() error { return remove(file) }, nil
+	}
+	p.Name = slug + "-" + newID()
+	if err := history.MakeHome(t.Home, "pending"); err != nil {
+		return "", nil, err
+	}
+	if text, err = json.Marshal(p); err == nil {
+		err = os.WriteFile(file, text, 0o600)
+	}
+	return p.Name, func() error { return remove(file) }, err
+}
+
+func remove(file string) error {
+	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Cancel implements submit.Target.
+func (t *Target) Cancel(ctx context.Context, id string) error {
+	c, err := t.connect(ctx)
+	if err != nil {
+		return err
+	}
+	r := &records{t, c}
+	d, err := r.details(ctx, id)
+	if err != nil {
+		return err
+	}
+	if d.Status.Terminal() {
+		return fmt.Errorf("run %s: %w: %s", id, history.ErrEnded, d.Status)
+	}
+	_, err = c.clients.NewJobsClient().BeginCancel(ctx, c.group, c.name, id, nil)
+	if err != nil {
+		return fmt.Errorf("run %s cannot be canceled: %w", id, short(err))
+	}
+	return nil
+}
+
+// Archive hides a run from lists, or brings it back: the job's isArchived.
+func (t *Target) Archive(ctx context.Context, id string, archived bool) error {
+	c, err := t.connect(ctx)
+	if err != nil {
+		return err
+	}
+	jobs := c.clients.NewJobsClient()
+	j, err := jobs.Get(ctx, c.group, c.name, id, nil)
+	if err != nil {
+		return fmt.Errorf("run %s: %w", id, short(err))
+	}
+	command, err := commandOf(j.JobBase)
+	if err != nil {
+		return err
+	}
+	command.IsArchived = &archived
+	if _, err = jobs.CreateOrUpdate(ctx, c.group, c.name, id, j.JobBase, nil); err != nil {
+		return fmt.Errorf("run %s: %w", id, short(err))
+	}
+	return nil
+}
+
+// History implements submit.Target.
+func (t *Target) History(ctx context.Context) (submit.History, error) {
+	c, err := t.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &records{t, c}, nil
+}
+
+func (t *Target) poll() time.Duration { return cmp.Or(t.Poll, 2*time.Second) }

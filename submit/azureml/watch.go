@@ -1,0 +1,193 @@
+package azureml
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/org/aml-train/history"
+)
+
+// How long a workspace may be out of reach while a run is watched.
+const outage = 10 * time.Minute
+
+// Watch implements submit.Target. Every byte of a log is asked for once. Where several
+// processes log, each line says whose it is. While nothing happens, it looks less
+// often: up to every 30 s at a run that waits, every 4 s at one that runs.
+func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.Run, error) {
+	c, err := t.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &records{t, c}
+	w := &watching{c: c, out: out, logs: map[string]*tailed{}}
+	var reached time.Time
+	queue, wait := "", t.poll()/8 // a run that has just been submitted changes soon
+	for {
+		d, err := r.details(ctx, id)
+		if err == nil {
+			reached = time.Now()
+			var moved bool
+			moved, err = w.follow(ctx, d)
+			if moved {
+				wait = min(wait, t.poll()/2)
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil && !(passing(err) && !reached.IsZero() && time.Since(reached) < outage):
+			return nil, err
+		case err == nil && d.Status.Terminal():
+			w.end()
+			return r.Run(ctx, id)
+		case err == nil && d.Queueing.Message != "" && d.Queueing.Message != queue:
+			queue = d.Queueing.Message
+			t.say("%s: %s", d.Status, queue)
+		}
+		most := 2 * t.poll()
+		if err == nil && waits(d.Status) {
+			most = 15 * t.poll()
+		}
+		wait = min(wait*5/4, most)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+func waits(s history.Status) bool {
+	switch s {
+	case history.NotStarted, history.Queued, history.Provisioning, history.Paused:
+		return true
+	}
+	return false
+}
+
+// passing tells a failure that may be over the next time.
+func passing(err error) bool {
+	var answer *apiError
+	var network net.Error
+	var address *url.Error
+	switch {
+	case errors.As(err, &answer):
+		return answer.status >= 500 || answer.status == http.StatusTooManyRequests || answer.status == http.StatusRequestTimeout
+	case errors.As(err, &network), errors.As(err, &address), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return true
+	}
+	return strings.Contains(err.Error(), "connection")
+}
+
+// watching is what has been printed of a run.
+type watching struct {
+	c    *connection
+	out  io.Writer // nil prints nothing
+	logs map[string]*tailed
+	many bool // several processes log
+}
+
+// tailed is a log as far as it was read.
+type tailed struct {
+	read int64
+	line []byte // the last one, which is not complete
+}
+
+// follow prints what is new, and tells whether there was anything.
+func (w *watching) follow(ctx context.Context, d *details) (moved bool, err error) {
+	if w.out == nil {
+		return false, nil
+	}
+	names := streamable(d.LogFiles)
+	w.many = w.many || len(names) > 1
+	for _, name := range names {
+		log := w.logs[name]
+		if log == nil {
+			log = &tailed{}
+			w.logs[name] = log
+		}
+		before := log.read
+		if err := w.read(ctx, d.LogFiles[name], name, log); err != nil {
+			return moved, err
+		}
+		moved = moved || log.read > before
+	}
+	return moved, nil
+}
+
+// read prints the rest of one log.
+func (w *watching) read(ctx context.Context, address, name string, log *tailed) error {
+	res, err := w.c.fetch(ctx, address, log.read)
+	if err != nil {
+		var answer *apiError
+		if errors.As(err, &answer) && (answer.status == http.StatusNotFound || answer.status == http.StatusForbidden) {
+			return nil // announced and not there yet; or its address has expired, and the next look brings a new one
+		}
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		return nil // nothing new
+	}
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := res.Body.Read(buf)
+		log.read += int64(n)
+		if werr := w.print(name, log, buf[:n]); werr != nil {
+			return werr
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// print writes what a process printed: as it is where it is the only one, else line
+// by line with its name.
+func (w *watching) print(name string, log *tailed, text []byte) error {
+	if !w.many {
+		_, err := w.out.Write(text)
+		return err
+	}
+	log.line = append(log.line, text...)
+	for {
+		end := bytes.IndexByte(log.line, '\n')
+		if end < 0 {
+			return nil
+		}
+		if _, err := fmt.Fprintf(w.out, "%s | %s\n", process(name), log.line[:end]); err != nil {
+			return err
+		}
+		log.line = log.line[end+1:]
+	}
+}
+
+// end prints the lines that were never ended.
+func (w *watching) end() {
+	for name, log := range w.logs {
+		if len(log.line) > 0 {
+			fmt.Fprintf(w.out, "%s | %s\n", process(name), log.line)
+		}
+	}
+}
+
+// process is whose log it is: "process_1" of user_logs/std_log_process_1.txt.
+func process(name string) string {
+	short := strings.TrimSuffix(path.Base(name), ".txt")
+	if rest := strings.TrimLeft(strings.TrimPrefix(short, "std_log"), "_"); rest != "" {
+		return rest
+	}
+	return short
+}

@@ -32,14 +32,14 @@ OPTIONAL := test "$$CI" != true
 
 $(VENV)/ready:
 	@mkdir -p $(CACHE)
-	python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check 'mlflow>=3.17,<4' scikit-learn matplotlib pre-commit && touch $@ \
+	python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check 'mlflow>=3.17,<4' scikit-learn matplotlib pre-commit azure-ai-ml==1.35.0 && touch $@ \
 		|| { rm -rf $(VENV); $(OPTIONAL); }
 
 # GitHub's own description of its API with the server that checks requests against
-# it, Mermaid, and managers of git hooks.
+# it, Mermaid, managers of git hooks, and Microsoft's emulator of blob storage.
 $(NODE)/ready:
 	@mkdir -p $(NODE)
-	npm install --prefix $(NODE) --no-audit --no-fund --loglevel=error @stoplight/prism-cli@5.16.0 @octokit/openapi@23 mermaid@11 lefthook@1 husky@9 && touch $@ \
+	npm install --prefix $(NODE) --no-audit --no-fund --loglevel=error @stoplight/prism-cli@5.16.0 @octokit/openapi@23 mermaid@11 lefthook@1 husky@9 azurite@3 && touch $@ \
 		|| { rm -rf $(NODE); $(OPTIONAL); }
 
 $(CACHE)/bin/act:

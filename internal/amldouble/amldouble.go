@@ -46,7 +46,6 @@ const (
 	Client       = "00000000-0000-0000-0000-000000000003"
 	Secret       = "double-client-secret"
 	sasSecret    = "double-sas"
-	lifetime     = 3600
 )
 
 // root is the workspace's resource id.
@@ -72,9 +71,11 @@ type Workspace struct {
 	// Secrets is what listSecrets gives out: "key", "sas" or "none", the last of which
 	// is a refusal.
 	Secrets string
+	// Lifetime is how long a token lives.
+	Lifetime time.Duration
 	// Fault, where it is set, is asked before each request, and answers it in the
 	// double's place.
-	Fault func(n int, w http.ResponseWriter, r *http.Request) (answered bool)
+	Fault func(w http.ResponseWriter, r *http.Request, next http.Handler) (answered bool)
 
 	server  *httptest.Server
 	arm     *fake.ServerFactoryTransport
@@ -100,8 +101,6 @@ type submitted struct {
 	command *armmachinelearning.CommandJob
 	status  history.Status
 	created time.Time
-	err     string
-	done    bool // its files are in the storage account
 }
 
 // New starts a workspace. supervisor runs "aml-train supervise"; azurite is the
@@ -112,7 +111,7 @@ func New(azurite, dir string, supervisor []string) (*Workspace, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Workspace{Secrets: "key", blob: azurite + "/" + account, store: store, work: dir,
+	w := &Workspace{Secrets: "key", Lifetime: time.Hour, blob: azurite + "/" + account, store: store, work: dir,
 		local:   &local.Target{Store: store, Supervisor: supervisor},
 		mlflow:  history.NewServer(store, ""),
 		storage: map[string]*container.Client{},
@@ -185,11 +184,25 @@ func (w *Workspace) Snapshots() []string {
 	return slices.Clone(w.order)
 }
 
-// Expire makes every token that was given out worthless.
-func (w *Workspace) Expire() {
+// Files lists the files of a snapshot that the workspace has, without their folder.
+func (w *Workspace) Files(version string) []string {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	clear(w.tokens)
+	c := w.codes["aml-train/"+version]
+	w.mu.Unlock()
+	var out []string
+	for name := range w.blobs(context.Background(), deref(deref(c.Properties).CodeURI)) {
+		_, path, _ := strings.Cut(name, "/code/")
+		out = append(out, path)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func deref[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
 }
 
 func (w *Workspace) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
@@ -197,11 +210,14 @@ func (w *Workspace) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	w.mu.Lock()
 	w.requests = append(w.requests, Request{r.Method, r.URL.Path, r.URL.RawQuery, body})
-	n := len(w.requests)
 	w.mu.Unlock()
-	if w.Fault != nil && w.Fault(n, rw, r) {
-		return
+	next := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.serve(rw, r, body) })
+	if w.Fault == nil || !w.Fault(rw, r, next) {
+		next(rw, r)
 	}
+}
+
+func (w *Workspace) serve(rw http.ResponseWriter, r *http.Request, body []byte) {
 	switch p := r.URL.Path; {
 	case strings.HasPrefix(p, "/"+Tenant+"/"):
 		w.directory(rw, r, strings.TrimPrefix(p, "/"+Tenant))
@@ -262,9 +278,9 @@ func (w *Workspace) directory(rw http.ResponseWriter, r *http.Request, p string)
 		audience := strings.TrimSuffix(strings.Fields(r.Form.Get("scope"))[0], "/.default")
 		w.mu.Lock()
 		token := fmt.Sprintf("token-%d-%s", len(w.tokens)+int(time.Now().UnixNano()%1e9), audience)
-		w.tokens[token] = time.Now().Add(lifetime * time.Second)
+		w.tokens[token] = time.Now().Add(w.Lifetime)
 		w.mu.Unlock()
-		json.NewEncoder(rw).Encode(map[string]any{"token_type": "Bearer", "expires_in": lifetime, "access_token": token})
+		json.NewEncoder(rw).Encode(map[string]any{"token_type": "Bearer", "expires_in": int(w.Lifetime.Seconds()), "access_token": token})
 	default:
 		rw.WriteHeader(http.StatusNotFound)
 	}

@@ -391,9 +391,6 @@ func (w *Workspace) run(id string, s *submitted) {
 	}
 	end, err := w.train(ctx, id, s, set)
 	if err != nil {
-		w.mu.Lock()
-		s.err = err.Error()
-		w.mu.Unlock()
 		end = history.Failed
 	}
 	set(end)

@@ -333,6 +333,10 @@ func (t *Target) environment(ctx context.Context, c *connection, j *job.Job) (st
 	}
 	made, err := versions.CreateOrUpdate(ctx, c.group, c.name, name, version, armmachinelearning.EnvironmentVersion{Properties: properties}, nil)
 	if err != nil {
+		// The answer was lost, or somebody else was first: its name says what is in it.
+		if found, gerr := versions.Get(ctx, c.group, c.name, name, version, nil); gerr == nil {
+			return deref(found.ID), nil
+		}
 		return "", fmt.Errorf("the environment cannot be registered: %w", short(err))
 	}
 	return deref(made.ID), nil

@@ -120,7 +120,7 @@ func (s SignIn) environment() (environment, endpoints, error) {
 
 // credential returns what signs in, and a name for it.
 func (s SignIn) credential(env environment, creds endpoints, client *http.Client) (azcore.TokenCredential, string, error) {
-	options := azcore.ClientOptions{Cloud: env.cloud, Transport: client}
+	options := azcore.ClientOptions{Cloud: env.cloud, Transport: client, Telemetry: policy.TelemetryOptions{ApplicationID: "aml-train"}}
 	switch {
 	case s.Creds != "":
 		c, err := azidentity.NewClientSecretCredential(creds.TenantID, creds.ClientID, creds.ClientSecret,

@@ -46,7 +46,7 @@ type storage struct {
 // blobOptions are those of every client of the storage account. Uploads are many
 // and small, so each is tried again by itself.
 func (c *connection) blobOptions() *container.ClientOptions {
-	return &container.ClientOptions{ClientOptions: policy.ClientOptions{Cloud: c.env.cloud, Transport: c.http,
+	return &container.ClientOptions{ClientOptions: policy.ClientOptions{Cloud: c.env.cloud, Transport: c.http, Telemetry: policy.TelemetryOptions{ApplicationID: "aml-train"},
 		Retry: policy.RetryOptions{MaxRetries: 5, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 30 * time.Second}}}
 }
 

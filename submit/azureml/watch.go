@@ -23,6 +23,14 @@ const outage = 10 * time.Minute
 // processes log, each line says whose it is. While nothing happens, it looks less
 // often: up to every 30 s at a run that waits, every 4 s at one that runs.
 func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.Run, error) {
+	r, err := t.watch(ctx, id, out)
+	if err != nil {
+		return nil, err
+	}
+	return r.Run(ctx, id)
+}
+
+func (t *Target) watch(ctx context.Context, id string, out io.Writer) (*records, error) {
 	c, err := t.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -48,7 +56,7 @@ func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.
 			return nil, err
 		case err == nil && d.Status.Terminal():
 			w.end()
-			return r.Run(ctx, id)
+			return r, nil
 		case err == nil && d.Queueing.Message != "" && d.Queueing.Message != queue:
 			queue = d.Queueing.Message
 			t.say("%s: %s", d.Status, queue)

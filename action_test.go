@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 
+	"github.com/org/aml-train/internal/amldouble"
 	"github.com/org/aml-train/internal/githubdouble"
 	"github.com/org/aml-train/internal/parts"
 )
@@ -323,6 +325,49 @@ func TestActionItself(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 1001, info.Sys().(*syscall.Stat_t).Uid, path)
 	}
+}
+
+// The action submits to a workspace, signs in with the token of its workflow, and tells
+// the pull request what came out, as it does for a run on this machine.
+func TestActionAzure(t *testing.T) {
+	parts.Docker(t)
+	azurite := parts.Azurite(t)
+	image := actionImage(t)
+	program := filepath.Join(t.TempDir(), "aml-train")
+	must(t, ".", "go", "build", "-o", program, ".")
+	w, err := amldouble.New(azurite, t.TempDir(), []string{program, "supervise"})
+	require.NoError(t, err)
+	defer w.Close()
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS("examples/iris")))
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, ".aml-train")))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ".azure.pem"), w.Certificate(), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ".gitignore"), []byte(".azure.pem\n"), 0o644))
+	must(t, dir, "git", "init", "-q", "-b", "main")
+	head := commit(t, dir)
+	gh, api := serveGitHub(t, head)
+	inputs := map[string]string{"JOB": "job.yml", "COMPUTE-TARGET": "cpu-cluster", "SUBSCRIPTION-ID": amldouble.Subscription, "RESOURCE-GROUP": amldouble.Group,
+		"WORKSPACE-NAME": amldouble.Name, "CREDS": w.Creds(), "DOWNLOAD-OUTPUTS": "results"}
+	for run := 80; run < 82; run++ {
+		cmd, out, _ := action(t, image, dir, api, run, inputs)
+		at := slices.Index(cmd.Args, image)
+		cmd.Args = slices.Insert(cmd.Args, at, "-e", "SSL_CERT_FILE=/github/workspace/.azure.pem")
+		require.NoError(t, cmd.Run(), out.String())
+		require.Contains(t, out.String(), "::add-mask::"+amldouble.Secret)
+		for line := range strings.SplitSeq(out.String(), "\n") {
+			require.False(t, strings.Contains(line, amldouble.Secret) && !strings.HasPrefix(line, "::add-mask::"), line)
+		}
+		require.Contains(t, out.String(), "test accuracy 0.9")
+		require.Regexp(t, `::notice file=train.py,line=\d+,title=accuracy 0\.\d+::`, out.String())
+		bodies := gh.Bodies(7, githubdouble.Bot)
+		require.Len(t, bodies, 1)
+		require.Regexp(t, fmt.Sprintf(`^<!-- aml-train [0-9a-f]{16} %d\.1 ended -->\n### ✅ iris · accuracy 0\.\d+`, run), bodies[0])
+		require.Contains(t, bodies[0], "on `cpu-cluster` · run [`iris-"+head[:7])
+		require.Contains(t, bodies[0], "](https://ml.azure.com/runs/iris-")
+		_, err = os.Stat(filepath.Join(dir, "results/outputs/model.json"))
+		require.NoError(t, err)
+	}
+	require.Len(t, w.Jobs(), 2, "each workflow run has a job of its own")
 }
 
 // The image is small.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/amldouble"
+	"github.com/org/aml-train/internal/parts"
 )
 
 // binary is the program as it is released: make bench builds it.
@@ -212,5 +214,52 @@ func BenchmarkHook(b *testing.B) {
 	}
 	b.ReportMetric(float64(with.Microseconds())/1000/float64(n), "with-ms")
 	b.ReportMetric(float64(without.Microseconds())/1000/float64(n), "without-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkAzure is how long it takes from starting the program until a workspace has
+// accepted the job, in a repository of 20,000 files: with all of it to be sent, with
+// nothing, and with one file. The workspace is the double with Azurite, on this
+// machine. Beside it, what the snapshot alone takes.
+func BenchmarkAzure(b *testing.B) {
+	program, dir := binary(b), repository(b, 20000)
+	w, err := amldouble.New(parts.Azurite(b), b.TempDir(), []string{"true"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Close()
+	certificate := filepath.Join(b.TempDir(), "azure.pem")
+	if err := os.WriteFile(certificate, w.Certificate(), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	submit := func() time.Duration {
+		cmd := exec.Command(program, "submit", "--command", "true", "--compute-target", "cpu-cluster", "--subscription-id", amldouble.Subscription,
+			"--resource-group", amldouble.Group, "--workspace-name", amldouble.Name)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+certificate, "AZURE_CREDENTIALS="+w.Creds())
+		start := time.Now()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			b.Fatal(string(out))
+		}
+		return time.Since(start)
+	}
+	ms := func(d time.Duration, n int) float64 { return float64(d.Microseconds()) / 1000 / float64(n) }
+	b.ReportMetric(ms(submit(), 1), "all-ms")
+	var unchanged, snapshot, one time.Duration
+	n := 0
+	for b.Loop() {
+		for range 3 {
+			unchanged += submit()
+			snapshot += timed(b, dir, program, "snapshot")
+			n++
+		}
+		if err := os.WriteFile(filepath.Join(dir, "d000", "f0.py"), fmt.Append(nil, "changed", n), 0o644); err != nil {
+			b.Fatal(err)
+		}
+		one += submit()
+	}
+	b.ReportMetric(ms(unchanged, n), "unchanged-ms")
+	b.ReportMetric(ms(snapshot, n), "snapshot-ms")
+	b.ReportMetric(ms(one, n/3), "one-file-ms")
 	b.ReportMetric(0, "ns/op")
 }

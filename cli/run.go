@@ -162,6 +162,9 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 		return nil, nil, usage("the job file is given twice, as %s and as --job %s", args[0], f.file)
 	}
 	s := submit.Submission{Attached: attached}
+	if f.once {
+		a.azure.attempt = "once" // the job's name then says what it is, and a name is taken once
+	}
 	var err error
 	if f.commit != "" {
 		if s.Commit, err = wholeCommit(ctx, f.commit); err != nil {
@@ -200,7 +203,6 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 		s.Git.SetCommit(s.Commit.Commit, f.branch)
 	}
 	if f.once {
-		a.azure.attempt = "once" // the job's name then says what it is, and a name is taken once
 		if run := a.sameRun(ctx, j, s.Git.Commit); run != nil {
 			return run, nil, errSubmitted
 		}

@@ -93,13 +93,19 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	}
 }
 
+// NotFound tells an answer that what was asked for is not there.
+func NotFound(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == codeNotFound
+}
+
 // answer turns a refusal into an error.
 func answer(res *http.Response) error {
 	defer res.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	e := &Error{}
 	if json.Unmarshal(text, e) != nil || e.Code == "" {
-		e = &Error{codeInternal, fmt.Sprintf("the server answered %s: %s", res.Status, clip(strings.TrimSpace(string(text)), 300))}
+		e = &Error{map[bool]string{true: codeNotFound, false: codeInternal}[res.StatusCode == http.StatusNotFound], fmt.Sprintf("the server answered %s: %s", res.Status, clip(strings.TrimSpace(string(text)), 300))}
 	}
 	return e
 }

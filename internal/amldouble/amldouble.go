@@ -318,6 +318,8 @@ var routes = []struct {
 	{"GET", `/workspaces/[^/]+/environments/[^/]+/versions`, "EnvironmentVersionsClient.NewListPager"},
 	{"GET", `/workspaces/[^/]+/environments/[^/]+/versions/[^/]+`, "EnvironmentVersionsClient.Get"},
 	{"PUT", `/workspaces/[^/]+/environments/[^/]+/versions/[^/]+`, "EnvironmentVersionsClient.CreateOrUpdate"},
+	{"GET", `/workspaces/[^/]+/data/[^/]+/versions`, "DataVersionsClient.NewListPager"},
+	{"GET", `/workspaces/[^/]+/models/[^/]+/versions`, "ModelVersionsClient.NewListPager"},
 	{"GET", `/workspaces/[^/]+/jobs/[^/]+`, "JobsClient.Get"},
 	{"PUT", `/workspaces/[^/]+/jobs/[^/]+`, "JobsClient.CreateOrUpdate"},
 	{"POST", `/workspaces/[^/]+/jobs/[^/]+/cancel`, "JobsClient.BeginCancel"},

@@ -244,10 +244,16 @@ func status(err error) int {
 	return 0
 }
 
-// short is an error of the Azure SDK in one line: its own quotes the whole answer.
+// short is an error of the Azure SDK in one line, without secrets: its own quotes the
+// whole answer, and of a network failure the signed address.
 func short(err error) error {
 	var answer *azcore.ResponseError
 	if !errors.As(err, &answer) {
+		var u *url.Error
+		if errors.As(err, &u) { // its text holds the whole address, a SAS among it
+			shown, _, _ := strings.Cut(u.URL, "?")
+			return &azureError{fmt.Sprintf("%s %s: %v", strings.ToUpper(u.Op), shown, u.Err), err}
+		}
 		return err
 	}
 	message := ""

@@ -401,3 +401,28 @@ func FuzzManifest(f *testing.F) {
 		}
 	})
 }
+
+// What cannot be reached is named, and no signature of an address.
+func TestShort(t *testing.T) {
+	err := short(&url.Error{Op: "Put", URL: "https://x.blob.core.windows.net/c/b?sig=secret", Err: io.ErrUnexpectedEOF})
+	require.EqualError(t, err, "PUT https://x.blob.core.windows.net/c/b: unexpected EOF")
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}
+
+// "azureml:NAME@latest" names the newest version of data and of models.
+func TestLabels(t *testing.T) {
+	w, _ := double(t, parts.Azurite(t), nil)
+	target := target(t, w, t.TempDir())
+	c, err := target.connect(t.Context())
+	require.NoError(t, err)
+	s := submission(t)
+	s.Job.Inputs = map[string]job.Input{"data": {Type: job.URIFolder, Path: "azureml:flowers@latest"}, "model": {Type: job.MLflowModel, Path: "azureml:classifier@latest"}}
+	got, err := target.data(t.Context(), c, s)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"data": target.path() + "/data/flowers/versions/4", "model": target.path() + "/models/classifier/versions/2"}, got)
+	for path, want := range map[string]string{"azureml:weeds@latest": "the workspace has no data asset weeds", "azureml:flowers@first": "the only label is latest"} {
+		s.Job.Inputs = map[string]job.Input{"data": {Type: job.URIFolder, Path: path}}
+		_, err = target.data(t.Context(), c, s)
+		require.ErrorContains(t, err, want)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/http"
 	"os"
@@ -185,17 +186,49 @@ func inputBody(in job.Input, address string, w Workspace) object {
 		return object{"jobInputType": "literal", "value": in.Value}
 	}
 	b := object{"jobInputType": cmp.Or(in.Type, job.URIFolder)}
-	kind := "data"
-	if slices.Contains([]string{job.CustomModel, job.MLflowModel, job.TritonModel}, in.Type) {
-		kind = "models"
-	}
-	b.set("uri", reference(address, kind, w))
+	b.set("uri", reference(address, kindOf(in), w))
 	mode := modes[in.Mode]
 	if in.Mode == "mount" { // of an input, reading
 		mode = "ReadOnlyMount"
 	}
 	b.set("mode", mode)
 	return b
+}
+
+// kindOf is the kind of asset that an input names.
+func kindOf(in job.Input) string {
+	if slices.Contains([]string{job.CustomModel, job.MLflowModel, job.TritonModel}, in.Type) {
+		return "models"
+	}
+	return "data"
+}
+
+// labelled returns the resource id of the newest version of an asset.
+func (t *Target) labelled(ctx context.Context, c *connection, kind, name, label string) (string, error) {
+	if label != "latest" {
+		return "", &submit.Refusal{Reason: fmt.Sprintf("%s@%s: the only label is latest", name, label)}
+	}
+	order, one := to.Ptr("createdtime desc"), to.Ptr(int32(1))
+	id := ""
+	var err error
+	if kind == "models" {
+		var page armmachinelearning.ModelVersionsClientListResponse
+		if page, err = c.clients.NewModelVersionsClient().NewListPager(c.group, c.name, name, &armmachinelearning.ModelVersionsClientListOptions{OrderBy: order, Top: one}).NextPage(ctx); err == nil && len(page.Value) > 0 {
+			id = deref(page.Value[0].ID)
+		}
+	} else {
+		var page armmachinelearning.DataVersionsClientListResponse
+		if page, err = c.clients.NewDataVersionsClient().NewListPager(c.group, c.name, name, &armmachinelearning.DataVersionsClientListOptions{OrderBy: order, Top: one}).NextPage(ctx); err == nil && len(page.Value) > 0 {
+			id = deref(page.Value[0].ID)
+		}
+	}
+	switch {
+	case id != "":
+		return id, nil
+	case err == nil, status(err) == http.StatusNotFound:
+		return "", &submit.Refusal{Reason: fmt.Sprintf("the workspace has no %s asset %s", strings.TrimSuffix(kind, "s"), name)}
+	}
+	return "", fmt.Errorf("%s: %w", name, short(err))
 }
 
 func serviceBody(s job.Service) object {
@@ -495,8 +528,12 @@ func (t *Target) data(ctx context.Context, c *connection, s submit.Submission) (
 	out := map[string]string{}
 	for name, in := range s.Job.Inputs {
 		if in.Literal || in.Path == "" || job.IsRemote(in.Path) {
-			if n, l, ok := label(in.Path); ok && !in.Literal {
-				return nil, &submit.Refusal{Reason: fmt.Sprintf("inputs.%s: write the version of %s; the label %s cannot be looked up for data", name, n, l)}
+			if asset, l, ok := label(in.Path); ok && !in.Literal {
+				id, err := t.labelled(ctx, c, kindOf(in), asset, l)
+				if err != nil {
+					return nil, fmt.Errorf("inputs.%s: %w", name, err)
+				}
+				out[name] = id
 			}
 			continue
 		}
@@ -529,17 +566,22 @@ func (t *Target) committedData(ctx context.Context, c *connection, s submit.Subm
 		return "", false, err
 	}
 	defer os.RemoveAll(dir)
-	root := s.Commit.FS()
-	name := filepath.ToSlash(rel)
-	info, err := statFS(root, name)
+	root, name := s.Commit.FS(), filepath.ToSlash(rel)
+	info, err := fs.Stat(root, name)
 	if err != nil {
 		return "", false, nil
 	}
 	to := filepath.Join(dir, filepath.Base(rel))
-	if !info.IsDir() {
-		err = copyFS(root, name, to)
+	if info.IsDir() {
+		var below fs.FS
+		if below, err = fs.Sub(root, name); err == nil {
+			err = os.CopyFS(to, below)
+		}
 	} else {
-		err = copyTree(root, name, to)
+		var text []byte
+		if text, err = fs.ReadFile(root, name); err == nil {
+			err = os.WriteFile(to, text, 0o644)
+		}
 	}
 	if err != nil {
 		return "", false, err

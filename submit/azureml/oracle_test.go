@@ -22,8 +22,14 @@ warnings.filterwarnings("ignore")
 logging.disable(logging.CRITICAL)
 from azure.ai.ml import load_job
 from azure.ai.ml._restclient.arm_ml_service._utils.model_base import SdkJSONEncoder
+class Encoder(SdkJSONEncoder):
+    def default(self, o):
+        try:
+            return super().default(o)
+        except TypeError:
+            return str(o) # an environment that the job describes, which is registered first
 for name in sys.argv[1:]:
-    print(json.dumps(load_job(name)._to_job()._to_rest_object(), cls=SdkJSONEncoder, exclude_readonly=True))
+    print(json.dumps(load_job(name)._to_job()._to_rest_object(), cls=Encoder, exclude_readonly=True))
 `
 
 // differences are what our body has otherwise than Microsoft's client, by the path in

@@ -112,9 +112,8 @@ func (r *records) run(ctx context.Context, j armmachinelearning.JobBase) (*histo
 	// MLflow makes its record when the run starts; until then there are no metrics.
 	run, err := r.c.mlflow.Run(ctx, id)
 	if err != nil {
-		var refused *history.Error
-		if !errors.As(err, &refused) {
-			return nil, err
+		if !history.NotFound(err) {
+			return nil, fmt.Errorf("the metrics of run %s: %w", id, err)
 		}
 		run = &history.Run{Info: history.RunInfo{RunID: id}}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -77,6 +78,32 @@ func TestScriptsWithAzure(t *testing.T) {
 		return setup(e)
 	}
 	testscript.Run(t, p)
+}
+
+// TestWorkspaceDouble has Microsoft's own client submit to the workspace that the other
+// tests submit to: what it takes from us, it takes from them.
+func TestWorkspaceDouble(t *testing.T) {
+	python := parts.Python(t)
+	w, err := amldouble.New(parts.Azurite(t), t.TempDir(), []string{"true"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"azure.pem": string(w.Certificate()), "src/train.py": "print(1)\n", "job.yml": "command: python train.py\ncode: src\ncompute: azureml:cpu-cluster\nenvironment: azureml:ours:3\n"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755), os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	certificate := filepath.Join(dir, "azure.pem")
+	cmd := exec.Command(python, "testdata/azure/peer.py", filepath.Join(dir, "job.yml"), "2")
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+certificate, "REQUESTS_CA_BUNDLE="+certificate, "AZURE_CREDENTIALS="+w.Creds())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if jobs, snapshots := w.Jobs(), w.Snapshots(); len(jobs) != 2 || len(snapshots) != 1 {
+		t.Fatalf("jobs %v, snapshots %v", jobs, snapshots)
+	}
 }
 
 // TestScriptsWithDocker are those that need a Docker Engine. No other test has runs

@@ -301,7 +301,7 @@ func (a *app) train(ctx context.Context, t training) error {
 		if err != nil {
 			return failed(errors.New(strings.TrimPrefix(last, "aml-train: ")))
 		}
-		a.say("aml-train: training %s: run %s", t, last)
+		a.say("aml-train: training %s: run %s", t, strings.TrimSpace(last+" "+link(name)))
 	case <-time.After(waitAtMost):
 		a.say("aml-train: training %s, which takes a while to be accepted; aml-train hook status shows how it goes", t)
 	case <-ctx.Done():
@@ -314,6 +314,18 @@ func lastLine(name string) string {
 	text, _ := os.ReadFile(name)
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// link is the run's page, as a submission has printed it; "" for a run on this
+// machine.
+func link(name string) string {
+	text, _ := os.ReadFile(name)
+	for line := range strings.Lines(string(text)) {
+		if url := httpsOnly(strings.TrimSpace(line)); url != "" {
+			return url
+		}
+	}
+	return ""
 }
 
 // dropLogs keeps the newest logs.

@@ -362,12 +362,33 @@ func (a *app) follow(ctx context.Context, target submit.Target, run *history.Run
 			a.say("aml-train: %v", cerr)
 		}
 		log.again()
-		ended, err = target.Watch(background, id, log)
+		if f.flow == nil {
+			ended, err = target.Watch(background, id, log)
+		} else {
+			ended, err = a.awaitCancel(background, target, id, log)
+		}
 	}
 	if err != nil {
 		return err
 	}
 	return a.report(ctx, ended, f)
+}
+
+// cancelPatience is how long a workflow that is being canceled waits for the run's
+// end: ten seconds after its first signal this program is killed, and the comment has
+// to be written before.
+const cancelPatience = 6 * time.Second
+
+// awaitCancel waits for the end of a run that was asked to end, or returns it as it is:
+// a cluster may take minutes.
+func (a *app) awaitCancel(ctx context.Context, target submit.Target, id string, log io.Writer) (*history.Run, error) {
+	soon, stop := context.WithTimeout(ctx, cancelPatience)
+	defer stop()
+	ended, err := target.Watch(soon, id, log)
+	if err != nil && soon.Err() != nil {
+		return a.past.Run(ctx, id)
+	}
+	return ended, err
 }
 
 // resumed is the log of a run that is written from the beginning a second time:

@@ -178,6 +178,8 @@ func (r *Report) Title() string {
 		return r.Diagnosis.Title
 	case s == history.Canceled:
 		return "canceled"
+	case s == history.CancelRequested:
+		return "being canceled"
 	case s.Terminal():
 		return "failed"
 	}

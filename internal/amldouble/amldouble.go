@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -335,7 +336,7 @@ var compiled = sync.OnceValue(func() []*regexp.Regexp {
 
 // manage hands a request to Microsoft's fake of the control plane.
 func (w *Workspace) manage(rw http.ResponseWriter, r *http.Request, body []byte) {
-	if v := r.URL.Query().Get("api-version"); v != "2024-04-01" && v != "2025-01-01-preview" {
+	if v := r.URL.Query().Get("api-version"); !apiVersion.MatchString(v) {
 		refuse(rw, http.StatusBadRequest, "InvalidApiVersionParameter", "The api-version '"+v+"' is invalid")
 		return
 	}
@@ -354,6 +355,9 @@ func (w *Workspace) manage(rw http.ResponseWriter, r *http.Request, body []byte)
 			refuse(rw, http.StatusBadRequest, "UserError", problem)
 			return
 		}
+	}
+	if name == "CodeVersionsClient.CreateOrUpdate" {
+		body = hashVersion.ReplaceAll(body, []byte(`"hash_version": "$1"`))
 	}
 	ctx := context.WithValue(r.Context(), runtime.CtxAPINameKey{}, name)
 	req := r.Clone(context.WithValue(ctx, bodyKey{}, body))
@@ -376,6 +380,13 @@ func (w *Workspace) manage(rw http.ResponseWriter, r *http.Request, body []byte)
 	rw.WriteHeader(res.StatusCode)
 	io.Copy(rw, res.Body)
 }
+
+// hashVersion is a property that Microsoft's own client sends as a number, which the
+// service takes and the generated fake does not.
+var hashVersion = regexp.MustCompile(`"hash_version":\s*(\d+)`)
+
+// apiVersion is a version since the API has command jobs.
+var apiVersion = regexp.MustCompile(`^202[3-6]-\d\d-\d\d(-preview)?$`)
 
 type bodyKey struct{}
 
@@ -426,6 +437,10 @@ func (w *Workspace) log(rw http.ResponseWriter, r *http.Request, parts []string)
 	}
 	defer f.Close()
 	text, _ := io.ReadAll(f)
+	if r.Method == http.MethodHead {
+		rw.Header().Set("Content-Length", strconv.Itoa(len(text)))
+		return
+	}
 	from := 0
 	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); err == nil {
 		if from >= len(text) { // as blob storage does, for an empty one too

@@ -161,13 +161,23 @@ func (w *Workspace) codeFakes(f *fake.ServerFactory) {
 		resp.SetResponse(http.StatusCreated, armmachinelearning.CodeVersionsClientCreateOrUpdateResponse{CodeVersion: body}, nil)
 		return
 	}
-	f.CodeVersionsServer.NewListPager = func(_, _, name string, _ *armmachinelearning.CodeVersionsClientListOptions) (resp azfake.PagerResponder[armmachinelearning.CodeVersionsClientListResponse]) {
+	f.CodeVersionsServer.NewListPager = func(_, _, name string, o *armmachinelearning.CodeVersionsClientListOptions) (resp azfake.PagerResponder[armmachinelearning.CodeVersionsClientListResponse]) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		var list []*armmachinelearning.CodeVersion
+		if o != nil && o.Hash != nil { // whatever its name: Microsoft's own client asks so
+			for _, c := range w.codes {
+				if h := c.Properties.Properties["hash_sha256"]; h != nil && *h == *o.Hash {
+					list = append(list, &c)
+				}
+			}
+			resp.AddPage(http.StatusOK, armmachinelearning.CodeVersionsClientListResponse{CodeVersionResourceArmPaginatedResult: armmachinelearning.CodeVersionResourceArmPaginatedResult{Value: list}}, nil)
+			return
+		}
 		for _, version := range slices.Backward(w.order) {
-			c := w.codes[name+"/"+version]
-			list = append(list, &c)
+			if c, ok := w.codes[name+"/"+version]; ok {
+				list = append(list, &c)
+			}
 		}
 		resp.AddPage(http.StatusOK, armmachinelearning.CodeVersionsClientListResponse{CodeVersionResourceArmPaginatedResult: armmachinelearning.CodeVersionResourceArmPaginatedResult{Value: list[:min(1, len(list))]}}, nil)
 		return

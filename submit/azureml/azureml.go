@@ -21,6 +21,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -51,6 +52,7 @@ func (w Workspace) Missing() []string {
 			out = append(out, name)
 		}
 	}
+	slices.Sort(out)
 	return out
 }
 
@@ -71,10 +73,9 @@ func (w Workspace) Or(other Workspace) Workspace {
 // folder dir itself, or one above (azure-ai-ml, _ml_client.py, from_config). Where
 // there is none, the workspace is empty.
 func FindConfig(dir string) (Workspace, error) {
-	var w Workspace
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return w, err
+		return Workspace{}, err
 	}
 	for {
 		for _, name := range []string{filepath.Join(dir, ".azureml", "config.json"), filepath.Join(dir, "config.json")} {
@@ -83,9 +84,10 @@ func FindConfig(dir string) (Workspace, error) {
 				continue
 			}
 			if err != nil {
-				return w, err
+				return Workspace{}, err
 			}
 			// Other programs have a config.json too; ours names a workspace.
+			var w Workspace
 			if json.Unmarshal(text, &w) == nil && w.Name != "" {
 				return w, nil
 			}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -425,4 +426,53 @@ func TestLabels(t *testing.T) {
 		_, err = target.data(t.Context(), c, s)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// Of a long log, a report fetches the end.
+func TestLogEnd(t *testing.T) {
+	text := strings.Repeat("line\n", 1000)
+	sent := 0
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			w.Header().Set("Content-Length", fmt.Sprint(len(text)))
+			return
+		}
+		from := 0
+		fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
+		sent += len(text) - from
+		if from > 0 {
+			w.WriteHeader(http.StatusPartialContent)
+		}
+		io.WriteString(w, text[from:])
+	}))
+	defer server.Close()
+	log := &remoteLog{ctx: t.Context(), c: &connection{http: server.Client()}, address: server.URL}
+	end, err := log.Seek(0, io.SeekEnd)
+	require.NoError(t, err)
+	require.EqualValues(t, len(text), end)
+	_, err = log.Seek(-10, io.SeekEnd)
+	require.NoError(t, err)
+	got, err := io.ReadAll(log)
+	require.NoError(t, err)
+	require.Equal(t, "line\nline\n", string(got))
+	require.NoError(t, log.Close())
+	require.Equal(t, 10, sent)
+}
+
+// The workspace's own config.json is found above, and nobody else's is taken for it.
+func TestFindConfig(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name, text string) {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	put("a/b/config.json", `{"subscription_id": "wrong"}`)
+	put("a/config.json", "no JSON")
+	put(".azureml/config.json", `{"subscription_id": "s", "resource_group": "g", "workspace_name": "w"}`)
+	w, err := FindConfig(filepath.Join(dir, "a/b"))
+	require.NoError(t, err)
+	require.Equal(t, Workspace{"s", "g", "w"}, w)
+	w, err = FindConfig(t.TempDir())
+	require.NoError(t, err)
+	require.Equal(t, []string{"resource-group", "subscription-id", "workspace-name"}, slices.Sorted(slices.Values(w.Missing())))
 }

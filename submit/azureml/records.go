@@ -332,11 +332,7 @@ func (r *records) OpenArtifact(run *history.Run, name string) (io.ReadCloser, er
 		if len(names) == 0 {
 			return nil, fmt.Errorf("run %s has printed nothing yet", run.Info.RunID)
 		}
-		res, err := r.c.fetch(ctx, d.LogFiles[names[0]], 0)
-		if err != nil {
-			return nil, err
-		}
-		return res.Body, nil
+		return &remoteLog{ctx: ctx, c: r.c, address: d.LogFiles[names[0]]}, nil
 	}
 	store, prefix, err := r.artifacts(ctx, run)
 	if err != nil {
@@ -378,6 +374,73 @@ var digits = regexp.MustCompile(`\d+`)
 // natural pads numbers, so that process 10 comes after process 9.
 func natural(s string) string {
 	return digits.ReplaceAllStringFunc(s, func(n string) string { return fmt.Sprintf("%09s", n) })
+}
+
+// remoteLog reads a log. Whoever wants its end seeks there, and no more is fetched.
+type remoteLog struct {
+	ctx     context.Context
+	c       *connection
+	address string
+	at      int64
+	body    io.ReadCloser
+}
+
+func (l *remoteLog) Read(p []byte) (int, error) {
+	if l.body == nil {
+		res, err := l.c.fetch(l.ctx, l.address, l.at)
+		if err != nil {
+			return 0, err
+		}
+		l.body = res.Body
+		if res.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+			l.body.Close()
+			l.body = http.NoBody
+		}
+	}
+	n, err := l.body.Read(p)
+	l.at += int64(n)
+	return n, err
+}
+
+// Seek implements io.Seeker; from the end, it asks how long the log is.
+func (l *remoteLog) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += l.at
+	case io.SeekEnd:
+		size, err := l.c.logSize(l.ctx, l.address)
+		if err != nil {
+			return 0, err
+		}
+		offset += size
+	}
+	l.at = offset
+	return offset, l.Close()
+}
+
+func (l *remoteLog) Close() error {
+	if l.body == nil {
+		return nil
+	}
+	defer func() { l.body = nil }()
+	return l.body.Close()
+}
+
+// logSize asks for the length of a log.
+func (c *connection) logSize(ctx context.Context, address string) (int64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
+	if err != nil {
+		return 0, errors.New("the workspace names a log at an address that is none")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return 0, short(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return 0, &apiError{res.StatusCode, "log"}
+	}
+	return max(res.ContentLength, 0), nil
 }
 
 // fetch asks for a log from a byte on. The address holds a SAS, which no error shows.

@@ -185,6 +185,17 @@ func (w *Workspace) Snapshots() []string {
 	return slices.Clone(w.order)
 }
 
+// Know has the workspace have the files of a job already: as the snapshot of that git
+// tree, and as an upload of Microsoft's own client, by its hash of them.
+func (w *Workspace) Know(tree, hash string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.codes["aml-train/"+tree] = armmachinelearning.CodeVersion{ID: ptr(root + "/codes/aml-train/versions/" + tree), Name: &tree,
+		Properties: &armmachinelearning.CodeVersionProperties{CodeURI: ptr(w.blob + "/known")}}
+	w.codes["known/1"] = armmachinelearning.CodeVersion{ID: ptr(root + "/codes/known/versions/1"), Name: ptr("1"),
+		Properties: &armmachinelearning.CodeVersionProperties{CodeURI: ptr(w.blob + "/known"), Properties: map[string]*string{"hash_sha256": &hash}}}
+}
+
 // Files lists the files of a snapshot that the workspace has, without their folder.
 func (w *Workspace) Files(version string) []string {
 	w.mu.Lock()

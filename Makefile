@@ -39,7 +39,7 @@ $(VENV)/ready:
 # it, Mermaid, managers of git hooks, and Microsoft's emulator of blob storage.
 $(NODE)/ready:
 	@mkdir -p $(NODE)
-	npm install --prefix $(NODE) --no-audit --no-fund --loglevel=error @stoplight/prism-cli@5.16.0 @octokit/openapi@23 mermaid@11 lefthook@1 husky@9 azurite@3 && touch $@ \
+	npm install --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel=error @stoplight/prism-cli@5.16.0 @octokit/openapi@23 mermaid@11 lefthook@1 husky@9 azurite@3 && touch $@ \
 		|| { rm -rf $(NODE); $(OPTIONAL); }
 
 $(CACHE)/bin/act:

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"path"
@@ -40,10 +41,10 @@ func (f snapshotFS) Open(name string) (fs.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &openFile{fileEntry{path.Base(name), file}, r}, nil
+		return openFile{fileEntry{path.Base(name), file}, r}, nil
 	}
-	if name == "." || len(f.below(name)) > 0 {
-		return &openFile{fileEntry{path.Base(name), nil}, nil}, nil
+	if entries, err := f.ReadDir(name); err == nil {
+		return &openDir{fileEntry{path.Base(name), nil}, entries}, nil
 	}
 	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
@@ -111,21 +112,33 @@ func (e fileEntry) Mode() fs.FileMode {
 
 type openFile struct {
 	fileEntry
-	io.ReadCloser // nil for a folder
+	io.ReadCloser
 }
 
-func (f *openFile) Stat() (fs.FileInfo, error) { return f.fileEntry, nil }
+func (f openFile) Stat() (fs.FileInfo, error) { return f.fileEntry, nil }
 
-func (f *openFile) Read(p []byte) (int, error) {
-	if f.ReadCloser == nil {
-		return 0, &fs.PathError{Op: "read", Path: f.name, Err: fs.ErrInvalid}
-	}
-	return f.ReadCloser.Read(p)
+// openDir is a folder with the entries that ReadDir has not returned yet.
+type openDir struct {
+	fileEntry
+	rest []fs.DirEntry
 }
 
-func (f *openFile) Close() error {
-	if f.ReadCloser == nil {
-		return nil
+func (d *openDir) Stat() (fs.FileInfo, error) { return d.fileEntry, nil }
+func (d *openDir) Close() error               { return nil }
+
+func (d *openDir) Read([]byte) (int, error) {
+	return 0, &fs.PathError{Op: "read", Path: d.name, Err: errors.New("it is a folder")}
+}
+
+// ReadDir implements fs.ReadDirFile.
+func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
+	if n > 0 && len(d.rest) == 0 {
+		return nil, io.EOF
 	}
-	return f.ReadCloser.Close()
+	if n <= 0 || n > len(d.rest) {
+		n = len(d.rest)
+	}
+	out := d.rest[:n]
+	d.rest = d.rest[n:]
+	return out, nil
 }

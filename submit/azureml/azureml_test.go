@@ -136,9 +136,13 @@ func TestEveryRequestFailsOnce(t *testing.T) {
 			next.ServeHTTP(httptest.NewRecorder(), r)
 			cut()
 		},
-		"too many":  answer(http.StatusTooManyRequests),
-		"broken":    answer(http.StatusInternalServerError),
-		"unwell":    answer(http.StatusServiceUnavailable),
+		"too many": answer(http.StatusTooManyRequests),
+		"broken":   answer(http.StatusInternalServerError),
+		"unwell":   answer(http.StatusServiceUnavailable),
+		"slowly": func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			<-time.After(50 * time.Millisecond)
+			next.ServeHTTP(w, r)
+		},
 		"killed":    nil,
 		"cut, kill": nil,
 	} {

@@ -30,12 +30,15 @@ func (f *azureFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.Cloud, "cloud", "", "AzureCloud (the default), AzureUSGovernment, AzureChinaCloud, or JSON with the endpoints of another")
 }
 
+// creds are the credentials in a secret: the flag's, else the environment's.
+func (a *app) creds() string { return cmp.Or(a.azure.Creds, a.getenv("AZURE_CREDENTIALS")) }
+
 // workspace returns the target that is an Azure Machine Learning workspace: what
 // flags say of it, then the environment, then the settings of the team, then Azure
 // ML's own config.json.
 func (a *app) workspace() (*azureml.Target, error) {
 	f := a.azure
-	f.Creds = cmp.Or(f.Creds, a.getenv("AZURE_CREDENTIALS"))
+	f.Creds = a.creds()
 	f.Cloud = cmp.Or(f.Cloud, a.getenv("AZUREML_CURRENT_CLOUD")) // Microsoft's own client reads it
 	// Azure ML's own jobs find their workspace under these names.
 	f.Workspace = f.Workspace.Or(azureml.Workspace{Subscription: a.getenv("AZUREML_ARM_SUBSCRIPTION"), ResourceGroup: a.getenv("AZUREML_ARM_RESOURCEGROUP"), Name: a.getenv("AZUREML_ARM_WORKSPACE_NAME")})

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -140,11 +139,11 @@ func (a *app) consider(ctx context.Context, repo *gitdir.Repo, u hooks.Update) (
 		return t, err
 	}
 	h := t.settings.Hook
-	if !hooks.MatchBranch(h.Branches, t.branch) {
+	if !matchBranch(h.Branches, t.branch) {
 		t.no = fmt.Sprintf("hook.branches names %s, and not this branch", strings.Join(h.Branches, ", "))
 		return t, nil
 	}
-	if _, err := a.defaultJob(commit); err != nil {
+	if _, err := defaultJob(t.settings, commit); err != nil {
 		t.no = fmt.Sprintf("the commit has neither job.yml nor a job in %s", settingsFile)
 		return t, nil
 	}
@@ -157,7 +156,7 @@ func (a *app) consider(ctx context.Context, repo *gitdir.Repo, u hooks.Update) (
 	if err != nil {
 		return t, nil
 	}
-	if !slices.ContainsFunc(snapshot.Diff(before, commit), func(c snapshot.Change) bool { return hooks.MatchPath(h.Paths, c.Path()) }) {
+	if !slices.ContainsFunc(snapshot.Diff(before, commit), func(c snapshot.Change) bool { return matchPath(h.Paths, c.Path()) }) {
 		t.no = fmt.Sprintf("nothing below %s changed (hook.paths)", strings.Join(h.Paths, ", "))
 	}
 	return t, nil
@@ -184,7 +183,7 @@ func (a *app) pushed(ctx context.Context, in io.Reader) error {
 		a.say("aml-train: nothing is trained: %s", oneLine(err.Error()))
 		return nil
 	}
-	var refused error
+	refused := false
 	seen := map[string]bool{}
 	for _, u := range updates {
 		if u.Branch() == "" || seen[u.Local] {
@@ -192,27 +191,22 @@ func (a *app) pushed(ctx context.Context, in io.Reader) error {
 		}
 		seen[u.Local] = true
 		t, err := a.consider(ctx, repo, u)
+		if err == nil && t.no == "" {
+			err = a.train(ctx, t)
+		}
 		switch {
 		case err != nil:
 			a.say("aml-train: %s is not trained: %s", t, oneLine(err.Error()))
-			if t.settings.Hook.Required {
-				refused = errRequired
-			}
-		case t.no != "":
-			if len(updates) == 1 {
-				a.say("aml-train: %s is not trained: %s", t, t.no)
-			}
-		default:
-			refused = errors.Join(refused, a.train(ctx, t))
+			refused = refused || t.settings.Hook.Required
+		case t.no != "" && len(updates) == 1:
+			a.say("aml-train: %s is not trained: %s", t, t.no)
 		}
 	}
-	if refused != nil {
+	if refused {
 		return usage("the push is stopped, because hook.required is true in %s; git push --no-verify goes without training", settingsFile)
 	}
 	return nil
 }
-
-var errRequired = errors.New("a training that the settings require was not submitted")
 
 // updates reads what is pushed, from git or from pre-commit, which has read git's
 // lines itself and hands one of them on (pre-commit.com, "pre-push"). Of a branch
@@ -246,19 +240,12 @@ const (
 // train starts the submission of a commit. It goes on by itself, unless the settings
 // have the push wait for it.
 func (a *app) train(ctx context.Context, t training) error {
-	failed := func(err error) error {
-		a.say("aml-train: %s is not trained: %s", t, oneLine(err.Error()))
-		if t.settings.Hook.Required {
-			return errRequired
-		}
-		return nil
-	}
 	home, err := gitmeta.Home(".", a.getenv)
 	if err != nil {
-		return failed(err)
+		return err
 	}
 	if err := history.MakeHome(home, logsDir); err != nil {
-		return failed(err)
+		return err
 	}
 	dropLogs(filepath.Join(home, logsDir))
 	branch := strings.Map(func(r rune) rune {
@@ -270,12 +257,12 @@ func (a *app) train(ctx context.Context, t training) error {
 	name := filepath.Join(home, logsDir, fmt.Sprintf("%s %s %s.log", time.Now().UTC().Format(logTime), t.commit[:7], branch))
 	log, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		return failed(err)
+		return err
 	}
 	defer log.Close()
 	self, err := os.Executable()
 	if err != nil {
-		return failed(err)
+		return err
 	}
 	cmd := exec.Command(self, "submit", "--once", "--commit", t.commit, "--branch", t.branch)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -286,7 +273,7 @@ func (a *app) train(ctx context.Context, t training) error {
 	}
 	detach.Session(cmd)
 	if err := cmd.Start(); err != nil {
-		return failed(err)
+		return err
 	}
 	h := t.settings.Hook
 	if h.Wait == "" && !h.Required {
@@ -299,7 +286,7 @@ func (a *app) train(ctx context.Context, t training) error {
 	case err := <-done:
 		last := lastLine(name)
 		if err != nil {
-			return failed(errors.New(strings.TrimPrefix(last, "aml-train: ")))
+			return errors.New(strings.TrimPrefix(last, "aml-train: "))
 		}
 		a.say("aml-train: training %s: run %s", t, strings.TrimSpace(last+" "+link(name)))
 	case <-time.After(waitAtMost):
@@ -345,7 +332,7 @@ func logNames(dir string) []string {
 			names = append(names, e.Name())
 		}
 	}
-	sort.Sort(sort.Reverse(sort.StringSlice(names)))
+	slices.Reverse(names) // ReadDir lists by name
 	return names
 }
 

@@ -252,9 +252,9 @@ func (a *app) local(python string) *local.Target {
 	return &local.Target{Store: a.store, Python: python, Supervisor: []string{self, "supervise"}}
 }
 
-// target returns where a job runs.
-func (a *app) target(j *job.Job, python string) (submit.Target, error) {
-	if strings.EqualFold(j.Compute, job.Local) {
+// target returns where a job runs: here, or in the workspace.
+func (a *app) target(here bool, python string) (submit.Target, error) {
+	if here {
 		return a.local(python), nil
 	}
 	return a.workspace()

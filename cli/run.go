@@ -173,7 +173,11 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 		f.Files = job.Files{Root: s.Commit.Dir, FS: s.Commit.FS()}
 	}
 	if file == "" && f.Script == "" && f.Command == "" {
-		if file, err = a.defaultJob(s.Commit); err != nil {
+		settings, err := readSettings(".", s.Commit)
+		if err != nil {
+			return nil, nil, err
+		}
+		if file, err = defaultJob(settings, s.Commit); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -183,11 +187,12 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 	}
 	s.Job = j
 	// The target says no before anything is made, the history included.
-	check, err := a.target(j, f.python)
+	here := strings.EqualFold(j.Compute, job.Local)
+	target, err := a.target(here, f.python)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := check.Check(j); err != nil {
+	if err := target.Check(j); err != nil {
 		return nil, nil, err
 	}
 	source := j.SourceDirectory()
@@ -218,8 +223,7 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 			return nil, nil, usage("the script %s does not travel: %s:%d ignores it (%s)", script, d.Rule.File, d.Rule.Line, d.Rule.Text)
 		}
 	}
-	target := check
-	if strings.EqualFold(j.Compute, job.Local) {
+	if here {
 		if _, err := a.openStore(ctx, true); err != nil {
 			return nil, nil, usageError{err}
 		}
@@ -234,14 +238,14 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 	}
 	// Said only now: standard error may be a file in the source directory, and a
 	// file that grows cannot be copied as it was.
-	if n := s.Snapshot; n != nil && target != check {
+	if n := s.Snapshot; n != nil && here {
 		a.say("Snapshot %s: %d files, %s, copied in %s", n.ID[:7], len(n.Files), size.Format(n.Bytes), report.Duration(time.Since(begin)))
 	}
 	a.say("Run %s on %s: %s", run.Info.RunID, j.Compute, oneLine(run.Tag(history.TagCommand)))
 	if url := httpsOnly(a.past.URL(run)); url != "" {
 		a.say("%s", url)
 	}
-	if target == check {
+	if !here {
 		a.rememberElsewhere(run.Info.RunID)
 	}
 	return run, target, nil
@@ -303,11 +307,7 @@ func (a *app) takeSnapshot(ctx context.Context, source, commit, most string) (*s
 }
 
 // defaultJob is the job file that is run when none is named.
-func (a *app) defaultJob(commit *snapshot.Snapshot) (string, error) {
-	settings, err := readSettings(".", commit)
-	if err != nil {
-		return "", err
-	}
+func defaultJob(settings settings, commit *snapshot.Snapshot) (string, error) {
 	if settings.Job != "" {
 		return settings.Job, nil
 	}

@@ -144,7 +144,7 @@ func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow
 	if f.flags.token == "" {
 		f.flags.token = w.Token
 	}
-	for _, secret := range append(append(w.Secrets, f.flags.token, a.azure.Creds), azureml.SignIn{Creds: cmp.Or(a.azure.Creds, a.getenv("AZURE_CREDENTIALS"))}.Secrets()...) {
+	for _, secret := range append(append(w.Secrets, f.flags.token, a.creds()), azureml.SignIn{Creds: a.creds()}.Secrets()...) {
 		a.secret(secret)
 	}
 	return f, f.turnAway(ctx)
@@ -380,7 +380,7 @@ func (f *workflow) fileCommand(name, file, text string) {
 
 // places tells where annotations can stand.
 func (f *workflow) places(ctx context.Context, run *history.Run) report.Places {
-	p := report.Places{Source: run.Tag(history.TagSource), JobFile: run.Tag(history.TagJobFile), JobLine: 1,
+	p := report.Places{Source: run.Tag(history.TagSource), JobFile: run.Tag(history.TagJobFile),
 		Read: func(string) ([]byte, error) { return nil, os.ErrNotExist }}
 	repo, err := gitdir.Find(".")
 	if err != nil || repo == nil {

@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,7 +12,7 @@ import (
 // they are read off its command line: one of the processes above this one. Where
 // that cannot be read, there are none.
 func PushOptions() []string {
-	pid := parent()
+	pid := os.Getppid()
 	for range 10 { // shells and other hook managers stand between
 		above, args := process(pid)
 		if i := slices.Index(args, "push"); i > 0 && strings.TrimSuffix(filepath.Base(args[0]), ".exe") == "git" {

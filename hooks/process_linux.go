@@ -7,8 +7,6 @@ import (
 	"strings"
 )
 
-func parent() int { return os.Getppid() }
-
 // process returns the parent of a process and its command line (proc(5)).
 func process(pid int) (above int, args []string) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

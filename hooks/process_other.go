@@ -3,13 +3,10 @@
 package hooks
 
 import (
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 )
-
-func parent() int { return os.Getppid() }
 
 // process returns the parent of a process and its command line, as ps knows them;
 // nothing on Windows, which has no ps of that kind.

@@ -10,8 +10,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/org/aml-train/snapshot/ignore"
 )
 
 // Update is one ref that a push changes, as git tells it: "LOCAL-REF LOCAL-OID
@@ -73,40 +71,3 @@ func (u Update) Branch() string {
 
 // New tells whether the remote does not have the ref yet.
 func (u Update) New() bool { return zero(u.Remote) }
-
-// MatchBranch tells whether one of the patterns names the branch: "*" stands for
-// any part of a name without "/", "**" for any part, and the last pattern that fits
-// decides, so that "!release/*" takes out what an earlier one let in. Without
-// patterns, every branch is named.
-func MatchBranch(patterns []string, branch string) bool {
-	if len(patterns) == 0 {
-		return true
-	}
-	match := false
-	for _, text := range patterns {
-		text, not := strings.CutPrefix(text, "!")
-		if p, ok := ignore.ParsePattern("/"+strings.TrimPrefix(text, "/"), false); ok && p.MatchFile(branch) {
-			match = !not
-		}
-	}
-	return match
-}
-
-// MatchPath tells whether a file is one that the patterns name, in the words of
-// .gitignore: "src/", "*.py", "!docs". Without patterns, every file is named.
-func MatchPath(patterns []string, path string) bool {
-	if len(patterns) == 0 {
-		return true
-	}
-	list := ignore.Parse([]byte(strings.Join(patterns, "\n")), "", "", false)
-	match := false
-	for i := 0; i <= len(path); i++ {
-		if i < len(path) && path[i] != '/' {
-			continue
-		}
-		if p := list.Match(path[:i], i < len(path)); p != nil {
-			match = !p.Negated
-		}
-	}
-	return match
-}

@@ -26,8 +26,7 @@ const MaxAnnotations = 10
 // Places is where annotations can stand. All paths are relative: those of files
 // to the repository's root, the others to the source directory.
 type Places struct {
-	JobFile string // "" for a job in flags
-	JobLine int
+	JobFile string                            // "" for a job in flags
 	Source  string                            // the source directory; "." for the root
 	Scripts []string                          // the source files that may log metrics, the job's script first
 	Read    func(path string) ([]byte, error) // of the source directory
@@ -43,7 +42,7 @@ func (p Places) file(path string) string {
 // job is the annotation that speaks of the whole job: on its job file, else on its
 // script.
 func (p Places) job(level, title, message string) Annotation {
-	a := Annotation{Level: level, File: p.JobFile, Line: max(p.JobLine, 1), Title: title, Message: message}
+	a := Annotation{Level: level, File: p.JobFile, Line: 1, Title: title, Message: message}
 	if a.File == "" && len(p.Scripts) > 0 {
 		a.File, a.Line = p.file(p.Scripts[0]), 1
 	}

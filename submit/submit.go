@@ -8,6 +8,9 @@ package submit
 import (
 	"context"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
@@ -22,13 +25,45 @@ type Submission struct {
 	Git      gitmeta.Info
 
 	// Commit holds all files of the repository as they are in the commit that is
-	// submitted: local data of the job that it has come from there. It is nil where
-	// the working tree is submitted.
+	// submitted: what the job names of them comes from there (Local). It is nil where the
+	// working tree is submitted.
 	Commit *snapshot.Snapshot
 
 	// Attached ends the run when this process ends without having said so, even
 	// by kill -9: nobody else would wait for it.
 	Attached bool
+}
+
+// Local returns where a file or folder that the job names lies on this machine. Those
+// of a commit are written below the folder to first; a path that the commit does not
+// have is that of the working tree.
+func (s Submission) Local(path, to string) (string, error) {
+	path = s.Job.Local(path)
+	if s.Commit == nil {
+		return path, nil
+	}
+	rel, err := filepath.Rel(s.Commit.Dir, path)
+	if err != nil || !filepath.IsLocal(rel) {
+		return path, nil
+	}
+	name, copied := filepath.ToSlash(rel), false
+	for i := range s.Commit.Files {
+		f := &s.Commit.Files[i]
+		if f.Path != name && name != "." && !strings.HasPrefix(f.Path, name+"/") {
+			continue
+		}
+		copied = true
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(to, filepath.FromSlash(f.Path))), 0o755); err != nil {
+			return "", err
+		}
+		if err := s.Commit.Copy(f, to); err != nil {
+			return "", err
+		}
+	}
+	if !copied {
+		return path, nil
+	}
+	return filepath.Join(to, rel), nil
 }
 
 // Target runs jobs.

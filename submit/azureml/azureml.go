@@ -16,7 +16,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -141,7 +140,8 @@ type connection struct {
 	name    string
 	path    string // the workspace's resource id
 
-	api    string // https://REGION.api.azureml.ms
+	api    string           // https://REGION.api.azureml.ms
+	own    runtime.Pipeline // to there
 	mlflow *history.Client
 	store  func() (*storage, error) // the default datastore
 }
@@ -169,11 +169,8 @@ func (t *Target) open(ctx context.Context) (*connection, error) {
 	if err := t.SignIn.signedIn(ctx, cred, how, env); err != nil {
 		return nil, err
 	}
-	options := &arm.ClientOptions{ClientOptions: policy.ClientOptions{
-		Cloud: env.cloud, Transport: client, Telemetry: policy.TelemetryOptions{ApplicationID: "aml-train"},
-		Retry: policy.RetryOptions{MaxRetries: 5, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 30 * time.Second},
-	}, DisableRPRegistration: true}
 	c := &connection{env: env, cred: cred, http: client, group: t.ResourceGroup, name: t.Name, path: t.path()}
+	options := &arm.ClientOptions{ClientOptions: c.options(), DisableRPRegistration: true}
 	if c.clients, err = armmachinelearning.NewClientFactory(t.Subscription, cred, options); err != nil {
 		return nil, err
 	}
@@ -192,9 +189,18 @@ func (t *Target) open(ctx context.Context) (*connection, error) {
 		return nil, fmt.Errorf("the workspace %s names no MLflow address (mlFlowTrackingUri: %q)", t.Name, tracking)
 	}
 	c.api = u.Scheme + "://" + u.Host
+	own := c.options()
+	c.own = runtime.NewPipeline("aml-train", "v1.0.0", runtime.PipelineOptions{PerRetry: []policy.Policy{runtime.NewBearerTokenPolicy(cred, []string{env.ml}, nil)}}, &own)
 	c.mlflow = &history.Client{Base: tracking, HTTP: client, Token: c.token}
 	c.store = sync.OnceValues(func() (*storage, error) { return c.openStorage(context.WithoutCancel(ctx), defaultDatastore) })
 	return c, nil
+}
+
+// options are those of every client: each request is tried again by itself, for
+// uploads are many and small.
+func (c *connection) options() policy.ClientOptions {
+	return policy.ClientOptions{Cloud: c.env.cloud, Transport: c.http, Telemetry: policy.TelemetryOptions{ApplicationID: "aml-train"},
+		Retry: policy.RetryOptions{MaxRetries: 5, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 30 * time.Second}}
 }
 
 // token returns a token for the workspace's own API. The credential keeps it as
@@ -294,41 +300,12 @@ func (c *connection) get(ctx context.Context, path string, out any) error {
 	if err != nil {
 		return err
 	}
-	for try := 0; ; try++ {
-		token, err := c.token(ctx)
-		if err != nil {
-			return err
-		}
-		req.Raw().Header.Set("Authorization", "Bearer "+token)
-		res, err := c.http.Do(req.Raw())
-		if err == nil && res.StatusCode == http.StatusOK {
-			defer res.Body.Close()
-			return json.NewDecoder(res.Body).Decode(out)
-		}
-		if err == nil {
-			text, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
-			res.Body.Close()
-			err = &apiError{res.StatusCode, strings.TrimSpace(string(text))}
-			if res.StatusCode < 500 && res.StatusCode != http.StatusTooManyRequests {
-				return err
-			}
-		}
-		if try == 4 || ctx.Err() != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Duration(200<<try) * time.Millisecond):
-		}
+	res, err := c.own.Do(req)
+	if err != nil {
+		return err
 	}
-}
-
-type apiError struct {
-	status int
-	text   string
-}
-
-func (e *apiError) Error() string {
-	return fmt.Sprintf("the workspace answers %d: %s", e.status, e.text)
+	if !runtime.HasStatusCode(res, http.StatusOK) {
+		return runtime.NewResponseError(res)
+	}
+	return runtime.UnmarshalAsJSON(res, out)
 }

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/gitmeta"
@@ -318,7 +318,8 @@ func TestWatchOutage(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	c := &connection{api: server.URL, http: server.Client(), cred: noCredential{}}
+	c := &connection{api: server.URL, http: server.Client(), own: runtime.NewPipeline("test", "v1.0.0", runtime.PipelineOptions{}, // it gives up sooner than the outage ends
+		&policy.ClientOptions{Transport: server.Client(), Retry: policy.RetryOptions{MaxRetries: 1, RetryDelay: time.Millisecond}})}
 	target := &Target{Poll: time.Millisecond}
 	target.once.Do(func() { target.conn = c })
 	var out strings.Builder
@@ -348,12 +349,6 @@ func TestTokensExpire(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Greater(t, asked, first, "a new token of the workflow at each refresh")
-}
-
-type noCredential struct{}
-
-func (noCredential) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	return azcore.AccessToken{Token: "token"}, nil
 }
 
 // The logs of several processes are told apart.
@@ -422,12 +417,12 @@ func TestLabels(t *testing.T) {
 	require.NoError(t, err)
 	s := submission(t)
 	s.Job.Inputs = map[string]job.Input{"data": {Type: job.URIFolder, Path: "azureml:flowers@latest"}, "model": {Type: job.MLflowModel, Path: "azureml:classifier@latest"}}
-	got, err := target.data(t.Context(), c, s)
+	got, err := target.data(t.Context(), c, s, t.TempDir())
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"data": target.path() + "/data/flowers/versions/4", "model": target.path() + "/models/classifier/versions/2"}, got)
 	for path, want := range map[string]string{"azureml:weeds@latest": "the workspace has no data asset weeds", "azureml:flowers@first": "the only label is latest"} {
 		s.Job.Inputs = map[string]job.Input{"data": {Type: job.URIFolder, Path: path}}
-		_, err = target.data(t.Context(), c, s)
+		_, err = target.data(t.Context(), c, s, t.TempDir())
 		require.ErrorContains(t, err, want)
 	}
 }

@@ -315,38 +315,47 @@ func (t *Target) newest(ctx context.Context, c *connection, store *storage) *man
 }
 
 // uploadData uploads a file or folder of this machine that a job has as its data,
-// and returns its address in the datastore (azure-ai-ml, SHORT_URI_FORMAT). Its place
-// is named by its content, so that the same data are sent once. Ignore files do not
-// count: the job names the data.
+// and returns its address in the datastore (azure-ai-ml, SHORT_URI_FORMAT).
 func (t *Target) uploadData(ctx context.Context, c *connection, name string) (string, error) {
-	list, id, err := dataFiles(ctx, name)
+	store, folder, err := t.uploadFiles(ctx, c, name)
 	if err != nil {
 		return "", err
 	}
-	store, err := c.store()
-	if errors.Is(err, errNoSecrets) {
-		return "", fmt.Errorf("the data %s cannot be uploaded: the secrets of %s may not be listed", name, defaultDatastore)
-	}
-	if err != nil {
-		return "", err
-	}
-	prefix := uploads + "data-" + id + "/"
-	there, err := store.list(ctx, prefix+manifestFile)
-	if err != nil {
-		return "", short(err)
-	}
-	if len(there) == 0 {
-		sent, err := t.upload(ctx, store, prefix, list, nil)
-		if err != nil {
-			return "", fmt.Errorf("the data %s cannot be uploaded: %w", name, err)
-		}
-		t.say("Data %s: %d files sent, %s", name, sent.Files, size.Format(sent.Bytes))
-	}
-	address := "azureml://datastores/" + store.datastore + "/paths/" + prefix + "code"
+	address := "azureml://datastores/" + store.datastore + "/paths/" + folder
 	if info, err := os.Stat(name); err == nil && !info.IsDir() {
 		address += "/" + filepath.Base(name)
 	}
 	return address, nil
+}
+
+// uploadFiles uploads a file, or everything below a folder, and returns the folder of
+// the container that has it. That is named by its content, so that the same files are
+// sent once. Ignore files do not count: the job names the files.
+func (t *Target) uploadFiles(ctx context.Context, c *connection, name string) (*storage, string, error) {
+	list, id, err := dataFiles(ctx, name)
+	if err != nil {
+		return nil, "", err
+	}
+	store, err := c.store()
+	if errors.Is(err, errNoSecrets) {
+		return nil, "", fmt.Errorf("the data %s cannot be uploaded: the secrets of %s may not be listed", name, defaultDatastore)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	prefix := uploads + "data-" + id + "/"
+	there, err := store.list(ctx, prefix+manifestFile)
+	if err != nil {
+		return nil, "", short(err)
+	}
+	if len(there) == 0 {
+		sent, err := t.upload(ctx, store, prefix, list, nil)
+		if err != nil {
+			return nil, "", fmt.Errorf("the data %s cannot be uploaded: %w", name, err)
+		}
+		t.say("Data %s: %d files sent, %s", name, sent.Files, size.Format(sent.Bytes))
+	}
+	return store, prefix + "code", nil
 }
 
 // dataFiles lists a file, or everything below a folder, and what names it: a hash of

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net/http"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 	"github.com/goccy/go-yaml"
@@ -315,9 +315,9 @@ func label(ref string) (name, label string, ok bool) {
 }
 
 // environment returns the address of what a job runs in, after registering it where
-// the job describes it.
-func (t *Target) environment(ctx context.Context, c *connection, j *job.Job) (string, error) {
-	e := j.Environment
+// the job describes it. Files of a commit are written below dir first.
+func (t *Target) environment(ctx context.Context, c *connection, s submit.Submission, dir string) (string, error) {
+	e := s.Job.Environment
 	switch {
 	case e == nil:
 		return DefaultEnvironment, nil
@@ -331,7 +331,7 @@ func (t *Target) environment(ctx context.Context, c *connection, j *job.Job) (st
 		properties.Image = &e.Image
 		part("image", e.Image)
 	}
-	conda, err := condaText(j, e)
+	conda, err := condaText(s, dir)
 	if err != nil {
 		return "", err
 	}
@@ -340,7 +340,11 @@ func (t *Target) environment(ctx context.Context, c *connection, j *job.Job) (st
 		part("conda", conda)
 	}
 	if e.Build != nil {
-		address, err := t.buildContext(ctx, c, j.Local(e.Build.Path))
+		path, err := s.Local(e.Build.Path, filepath.Join(dir, "build"))
+		if err != nil {
+			return "", fmt.Errorf("environment.build.path: %w", err)
+		}
+		address, err := t.buildContext(ctx, c, path)
 		if err != nil {
 			return "", err
 		}
@@ -375,10 +379,14 @@ func (t *Target) environment(ctx context.Context, c *connection, j *job.Job) (st
 	return deref(made.ID), nil
 }
 
-func condaText(j *job.Job, e *job.Environment) (string, error) {
-	switch {
+func condaText(s submit.Submission, dir string) (string, error) {
+	switch e := s.Job.Environment; {
 	case e.CondaFile != "":
-		text, err := os.ReadFile(j.Local(e.CondaFile))
+		path, err := s.Local(e.CondaFile, filepath.Join(dir, "conda"))
+		if err != nil {
+			return "", fmt.Errorf("environment.conda_file: %w", err)
+		}
+		text, err := os.ReadFile(path)
 		if err != nil {
 			return "", fmt.Errorf("environment.conda_file: %w", err)
 		}
@@ -392,16 +400,11 @@ func condaText(j *job.Job, e *job.Environment) (string, error) {
 
 // buildContext uploads a Docker build context and returns its address.
 func (t *Target) buildContext(ctx context.Context, c *connection, dir string) (string, error) {
-	address, err := t.uploadData(ctx, c, dir)
+	store, folder, err := t.uploadFiles(ctx, c, dir)
 	if err != nil {
 		return "", err
 	}
-	store, err := c.store()
-	if err != nil {
-		return "", err
-	}
-	_, rest, _ := strings.Cut(address, "/paths/")
-	return store.at(rest) + "/", nil
+	return store.at(folder) + "/", nil
 }
 
 // environmentReference finds an environment by what names it.
@@ -505,7 +508,7 @@ func (c *connection) put(ctx context.Context, name string, b object, version str
 		return err
 	}
 	req.Raw().Header.Set("Accept", "application/json")
-	if err := req.SetBody(stream{bytes.NewReader(text)}, "application/json"); err != nil {
+	if err := req.SetBody(streaming.NopCloser(bytes.NewReader(text)), "application/json"); err != nil {
 		return err
 	}
 	res, err := c.arm.Pipeline().Do(req)
@@ -519,12 +522,8 @@ func (c *connection) put(ctx context.Context, name string, b object, version str
 	return nil
 }
 
-type stream struct{ *bytes.Reader }
-
-func (stream) Close() error { return nil }
-
-// data uploads the local data of a job.
-func (t *Target) data(ctx context.Context, c *connection, s submit.Submission) (map[string]string, error) {
+// data uploads the local data of a job. Those of a commit are written below dir first.
+func (t *Target) data(ctx context.Context, c *connection, s submit.Submission, dir string) (map[string]string, error) {
 	out := map[string]string{}
 	for name, in := range s.Job.Inputs {
 		if in.Literal || in.Path == "" || job.IsRemote(in.Path) {
@@ -537,57 +536,15 @@ func (t *Target) data(ctx context.Context, c *connection, s submit.Submission) (
 			}
 			continue
 		}
-		path := s.Job.Local(in.Path)
-		if s.Commit != nil {
-			if rel, err := filepath.Rel(s.Commit.Dir, path); err == nil && filepath.IsLocal(rel) {
-				address, found, err := t.committedData(ctx, c, s, rel)
-				if err != nil {
-					return nil, fmt.Errorf("inputs.%s: %w", name, err)
-				}
-				if found {
-					out[name] = address
-					continue
-				}
-			}
+		path, err := s.Local(in.Path, filepath.Join(dir, "inputs", name))
+		if err == nil {
+			out[name], err = t.uploadData(ctx, c, path)
 		}
-		address, err := t.uploadData(ctx, c, path)
 		if err != nil {
 			return nil, fmt.Errorf("inputs.%s: %w", name, err)
 		}
-		out[name] = address
 	}
 	return out, nil
-}
-
-// committedData uploads data as a commit has them.
-func (t *Target) committedData(ctx context.Context, c *connection, s submit.Submission, rel string) (string, bool, error) {
-	dir, err := os.MkdirTemp("", "aml-train-data-*")
-	if err != nil {
-		return "", false, err
-	}
-	defer os.RemoveAll(dir)
-	root, name := s.Commit.FS(), filepath.ToSlash(rel)
-	info, err := fs.Stat(root, name)
-	if err != nil {
-		return "", false, nil
-	}
-	to := filepath.Join(dir, filepath.Base(rel))
-	if info.IsDir() {
-		var below fs.FS
-		if below, err = fs.Sub(root, name); err == nil {
-			err = os.CopyFS(to, below)
-		}
-	} else {
-		var text []byte
-		if text, err = fs.ReadFile(root, name); err == nil {
-			err = os.WriteFile(to, text, 0o644)
-		}
-	}
-	if err != nil {
-		return "", false, err
-	}
-	address, err := t.uploadData(ctx, c, to)
-	return address, true, err
 }
 
 // tags and properties tell what the run is of. Properties never change; tags are

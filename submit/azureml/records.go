@@ -7,15 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 
 	"github.com/org/aml-train/gitmeta"
@@ -69,11 +70,13 @@ type details struct {
 func (r *records) details(ctx context.Context, id string) (*details, error) {
 	d := &details{}
 	err := r.c.get(ctx, "/history/v1.0"+r.c.path+"/runs/"+url.PathEscape(id)+"/details", d)
-	var answer *apiError
-	if errors.As(err, &answer) && answer.status == http.StatusNotFound {
+	switch {
+	case status(err) == http.StatusNotFound:
 		return nil, fmt.Errorf("the workspace has no run %s", id)
+	case err != nil:
+		return nil, fmt.Errorf("run %s: %w", id, short(err))
 	}
-	return d, err
+	return d, nil
 }
 
 func commandOf(j armmachinelearning.JobBase) (*armmachinelearning.CommandJob, error) {
@@ -140,9 +143,6 @@ func (r *records) run(ctx context.Context, j armmachinelearning.JobBase) (*histo
 	if message := strings.TrimSpace(d.Error.Error.Message); message != "" {
 		tags[history.TagError] = message
 	}
-	if d.Queueing.Message != "" && !d.Status.Terminal() {
-		tags[tagQueue] = d.Queueing.Message
-	}
 	var warnings []string
 	for _, w := range d.Warnings {
 		if w.Message != "" {
@@ -153,7 +153,7 @@ func (r *records) run(ctx context.Context, j armmachinelearning.JobBase) (*histo
 		tags[history.TagWarnings] = strings.Join(warnings, "\n")
 	}
 	run.Data.Tags = nil
-	for _, key := range sortedKeys(tags) {
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		run.Data.Tags = append(run.Data.Tags, history.KeyValue{Key: key, Value: tags[key]})
 	}
 	if name := deref(command.DisplayName); name != "" {
@@ -179,17 +179,7 @@ func (r *records) run(ctx context.Context, j armmachinelearning.JobBase) (*histo
 const (
 	tagExperiment = "aml-train.experiment"
 	tagStudio     = "aml-train.studio"
-	tagQueue      = "aml-train.queue"
 )
-
-func sortedKeys(m map[string]string) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
-}
 
 // environmentName is an environment as people write it.
 func environmentName(id string) string {
@@ -436,9 +426,9 @@ func (c *connection) logSize(ctx context.Context, address string) (int64, error)
 	if err != nil {
 		return 0, short(err)
 	}
-	res.Body.Close()
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return 0, &apiError{res.StatusCode, "log"}
+		return 0, short(runtime.NewResponseError(res))
 	}
 	return max(res.ContentLength, 0), nil
 }
@@ -455,11 +445,7 @@ func (c *connection) fetch(ctx context.Context, address string, from int64) (*ht
 	req.Header.Set("x-ms-version", "2021-12-02")
 	res, err := c.http.Do(req)
 	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err
-		}
-		return nil, err
+		return nil, short(err)
 	}
 	switch {
 	case res.StatusCode == http.StatusOK && from == 0, res.StatusCode == http.StatusPartialContent, res.StatusCode == http.StatusRequestedRangeNotSatisfiable:
@@ -471,6 +457,6 @@ func (c *connection) fetch(ctx context.Context, address string, from int64) (*ht
 		}
 		return res, nil
 	}
-	res.Body.Close()
-	return nil, &apiError{res.StatusCode, "log"}
+	defer res.Body.Close()
+	return nil, short(runtime.NewResponseError(res))
 }

@@ -2,6 +2,7 @@ package azureml
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/md5"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
@@ -43,11 +45,8 @@ type storage struct {
 	source func(ctx context.Context, address string) (signed string, authorization *string, err error)
 }
 
-// blobOptions are those of every client of the storage account. Uploads are many
-// and small, so each is tried again by itself.
 func (c *connection) blobOptions() *container.ClientOptions {
-	return &container.ClientOptions{ClientOptions: policy.ClientOptions{Cloud: c.env.cloud, Transport: c.http, Telemetry: policy.TelemetryOptions{ApplicationID: "aml-train"},
-		Retry: policy.RetryOptions{MaxRetries: 5, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 30 * time.Second}}}
+	return &container.ClientOptions{ClientOptions: c.options()}
 }
 
 // openStorage opens the container of a datastore with the credentials that it has:
@@ -65,14 +64,7 @@ func (c *connection) openStorage(ctx context.Context, name string) (*storage, er
 	account := deref(store.AccountName)
 	address := c.env.blob
 	if address == "" {
-		protocol, endpoint := deref(store.Protocol), deref(store.Endpoint)
-		if protocol == "" {
-			protocol = "https"
-		}
-		if endpoint == "" {
-			endpoint = "core.windows.net"
-		}
-		address = protocol + "://{account}.blob." + endpoint
+		address = cmp.Or(deref(store.Protocol), "https") + "://{account}.blob." + cmp.Or(deref(store.Endpoint), "core.windows.net")
 	}
 	s := &storage{url: strings.ReplaceAll(address, "{account}", account) + "/" + deref(store.ContainerName), datastore: name}
 	secrets, err := datastores.ListSecrets(ctx, c.group, c.name, name, nil)
@@ -192,7 +184,7 @@ func (s *storage) put(ctx context.Context, name, oid string, size int64, open fu
 			return fmt.Errorf("%s changed while it was uploaded; run the command again", path.Base(name))
 		}
 		sum := md5.Sum(content)
-		_, err = b.Upload(ctx, bytesBody{bytes.NewReader(content)}, &blockblob.UploadOptions{Metadata: metadata,
+		_, err = b.Upload(ctx, streaming.NopCloser(bytes.NewReader(content)), &blockblob.UploadOptions{Metadata: metadata,
 			HTTPHeaders: &blob.HTTPHeaders{BlobContentMD5: sum[:]}, TransactionalValidation: blob.TransferValidationTypeMD5(sum[:])})
 		return err
 	}
@@ -217,10 +209,6 @@ func (s *storage) put(ctx context.Context, name, oid string, size int64, open fu
 	}
 	return err
 }
-
-type bytesBody struct{ *bytes.Reader }
-
-func (bytesBody) Close() error { return nil }
 
 // errNoSource says that what was to be copied is not there.
 var errNoSource = errors.New("the blob to be copied is not there")

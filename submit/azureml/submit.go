@@ -99,9 +99,19 @@ func (t *Target) prepare(ctx context.Context, c *connection, s submit.Submission
 	if p.compute, err = t.compute(ctx, c, s.Job.Compute); err != nil {
 		return p, sent, err
 	}
+	dir := ""
+	if s.Commit != nil { // what it has is not on this machine as files; the action's image has no /tmp
+		if err = history.MakeHome(t.Home, "commit"); err == nil {
+			dir, err = os.MkdirTemp(filepath.Join(t.Home, "commit"), "")
+		}
+		if err != nil {
+			return p, sent, err
+		}
+		defer os.RemoveAll(dir)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		p.environment, err = t.environment(ctx, c, s.Job)
+		p.environment, err = t.environment(ctx, c, s, dir)
 		return err
 	})
 	if s.Snapshot != nil {
@@ -111,7 +121,7 @@ func (t *Target) prepare(ctx context.Context, c *connection, s submit.Submission
 		})
 	}
 	g.Go(func() (err error) {
-		p.data, err = t.data(ctx, c, s)
+		p.data, err = t.data(ctx, c, s, dir)
 		return err
 	})
 	if err = g.Wait(); err == nil && job.IsRemote(s.Job.Code) {

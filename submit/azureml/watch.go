@@ -84,12 +84,11 @@ func waits(s history.Status) bool {
 
 // passing tells a failure that may be over the next time.
 func passing(err error) bool {
-	var answer *apiError
 	var network net.Error
 	var address *url.Error
-	switch {
-	case errors.As(err, &answer):
-		return answer.status >= 500 || answer.status == http.StatusTooManyRequests || answer.status == http.StatusRequestTimeout
+	switch code := status(err); {
+	case code != 0:
+		return code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout
 	case errors.As(err, &network), errors.As(err, &address), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return true
 	}
@@ -136,8 +135,7 @@ func (w *watching) follow(ctx context.Context, d *details) (moved bool, err erro
 func (w *watching) read(ctx context.Context, address, name string, log *tailed) error {
 	res, err := w.c.fetch(ctx, address, log.read)
 	if err != nil {
-		var answer *apiError
-		if errors.As(err, &answer) && (answer.status == http.StatusNotFound || answer.status == http.StatusForbidden) {
+		if code := status(err); code == http.StatusNotFound || code == http.StatusForbidden {
 			return nil // announced and not there yet; or its address has expired, and the next look brings a new one
 		}
 		return err

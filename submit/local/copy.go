@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/org/aml-train/internal/filestat"
@@ -46,7 +45,7 @@ func materialise(ctx context.Context, s *snapshot.Snapshot, dir string, right ma
 				}
 				f := &s.Files[i]
 				if _, ok := right[f.Path]; !ok {
-					if err := copyFile(s, f, dir); err != nil {
+					if err := s.Copy(f, dir); err != nil {
 						return err
 					}
 				}
@@ -60,41 +59,6 @@ func materialise(ctx context.Context, s *snapshot.Snapshot, dir string, right ma
 		})
 	}
 	return list, g.Wait()
-}
-
-func copyFile(s *snapshot.Snapshot, f *snapshot.File, dir string) error {
-	to := filepath.Join(dir, filepath.FromSlash(f.Path))
-	r, err := s.Open(f)
-	if err != nil {
-		return fmt.Errorf("snapshot: %w", err)
-	}
-	defer r.Close()
-	if f.Mode == filemode.Symlink {
-		text, err := io.ReadAll(r)
-		if err != nil {
-			return err
-		}
-		target := filepath.FromSlash(string(text))
-		if filepath.IsAbs(target) { // inside the source directory, or it would have been refused
-			if target, err = filepath.Rel(filepath.Join(s.Dir, filepath.Dir(filepath.FromSlash(f.Path))), target); err != nil {
-				return err
-			}
-		}
-		return os.Symlink(target, to)
-	}
-	mode := fs.FileMode(0o644)
-	if f.Mode == filemode.Executable {
-		mode = 0o755
-	}
-	w, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	n, err := io.Copy(w, r)
-	if err == nil && f.Size >= 0 && n != f.Size {
-		err = fmt.Errorf("snapshot: %s changed while it was copied; run the command again", f.Path)
-	}
-	return errors.Join(err, w.Close())
 }
 
 // move puts the entries of the folder from below to, by renaming where it can. A

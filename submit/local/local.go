@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -258,13 +259,12 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		Work:      t.WorkingDirectory(id),
 		Artifacts: filepath.Join(t.Store.Home, "artifacts", run.Info.ExperimentID, id, "artifacts"),
 		Inputs:    map[string]input{},
-		Image:     image(s.Job), Resources: s.Job.Resources, Mark: random(),
+		Image:     image(s.Job), Resources: s.Job.Resources, Mark: rand.Text(),
 	}
 	for name, in := range s.Job.Inputs {
 		path := in.Path
 		if !in.Literal && !job.IsRemote(path) {
-			path = s.Job.Local(path)
-			if path, err = committedInput(s.Commit, path, filepath.Join(t.base(dir), inputsDir, name)); err != nil {
+			if path, err = s.Local(path, filepath.Join(t.base(dir), inputsDir, name)); err != nil {
 				return fail(err)
 			}
 		}
@@ -297,36 +297,6 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		return fail(err)
 	}
 	return run, nil
-}
-
-// committedInput returns where a file or folder of a commit was copied to below the
-// folder to. A path that the commit does not have stays what it is.
-func committedInput(commit *snapshot.Snapshot, path, to string) (string, error) {
-	if commit == nil {
-		return path, nil
-	}
-	rel, err := filepath.Rel(commit.Dir, path)
-	if err != nil || !filepath.IsLocal(rel) {
-		return path, nil
-	}
-	name, copied := filepath.ToSlash(rel), false
-	for i := range commit.Files {
-		f := &commit.Files[i]
-		if f.Path != name && name != "." && !strings.HasPrefix(f.Path, name+"/") {
-			continue
-		}
-		copied = true
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(to, filepath.FromSlash(f.Path))), 0o755); err != nil {
-			return "", err
-		}
-		if err := copyFile(commit, f, to); err != nil {
-			return "", err
-		}
-	}
-	if !copied {
-		return path, nil
-	}
-	return filepath.Join(to, rel), nil
 }
 
 // stage copies the files of a snapshot to a folder from which a run takes them

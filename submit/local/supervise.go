@@ -3,7 +3,6 @@ package local
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -80,7 +79,7 @@ func (t *Target) run(ctx context.Context, p *plan) outcome {
 		}
 		return outcome{status: history.Failed, reason: err.Error()}
 	}
-	secret := random()
+	secret := rand.Text()
 	base, closeServer, err := history.NewServer(t.Store, secret).Serve("127.0.0.1:0")
 	if err != nil {
 		return outcome{status: history.Failed, reason: "the run history cannot be served on loopback: " + err.Error()}
@@ -126,13 +125,6 @@ func (p *plan) limit(ctx context.Context) (context.Context, context.CancelFunc) 
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeoutCause(ctx, p.Timeout, fmt.Errorf("the maximum duration of %s was over", p.Timeout))
-}
-
-// random returns 32 hex digits that nobody guesses.
-func random() string {
-	token := make([]byte, 16)
-	rand.Read(token)
-	return hex.EncodeToString(token)
 }
 
 // execute runs the command to its end and ends what it leaves behind.

@@ -1,5 +1,6 @@
 # make demo    train the Iris example and show its report
 # make test    every test, real parts included; sets up what they need
+# make test-fast    the tests that need nothing but Go, git and Python, in a minute
 # make bench   the figures of docs/performance.md
 # make lint    gofmt, go vet, staticcheck
 # make image   the action's container image
@@ -13,7 +14,7 @@ NODE  := $(CACHE)/node
 RACE  := $(shell command -v cc >/dev/null 2>&1 && echo -race)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build demo test bench lint image docker fuzz differential
+.PHONY: build demo test test-fast bench lint image docker fuzz differential
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/aml-train .
@@ -53,6 +54,10 @@ test: $(VENV)/ready $(NODE)/ready $(CACHE)/bin/act docker
 	@rm -f $(CACHE)/skipped
 	PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped go test $(RACE) -timeout 30m ./...
 	@if [ -s $(CACHE)/skipped ]; then echo "Skipped, because they are not on this machine:"; sort -u $(CACHE)/skipped; fi
+
+# No containers, no network services, a tenth of the generated cases.
+test-fast:
+	go test -short ./...
 
 bench: build $(NODE)/ready $(VENV)/ready
 	AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_BINARY=$(CURDIR)/bin/aml-train go test -run '^$$' -bench . -benchtime 3x -timeout 60m ./...

@@ -20,9 +20,9 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 
-	"github.com/org/aml-train/internal/amldouble"
-	"github.com/org/aml-train/internal/githubdouble"
-	"github.com/org/aml-train/internal/parts"
+	"github.com/org/aml-train/internal/testing/azuremltest"
+	"github.com/org/aml-train/internal/testing/githubtest"
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 // must runs a command in dir and returns what it printed.
@@ -79,16 +79,16 @@ func act(t *testing.T, dir, api string, run int, args ...string) (string, error)
 	home := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(home, ".config/act"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(home, ".config/act/actrc"), nil, 0o644))
-	cmd := exec.Command(parts.Program(t, "act"), append(args, "--bind", "--pull=false", "--rm", "-P", "ubuntu-latest="+parts.Image,
-		"-s", "GITHUB_TOKEN="+githubdouble.Workflow, "--env", "GITHUB_API_URL="+api, "--env", fmt.Sprint("GITHUB_RUN_ID=", run))...)
+	cmd := exec.Command(testenv.Program(t, "act"), append(args, "--bind", "--pull=false", "--rm", "-P", "ubuntu-latest="+testenv.Image,
+		"-s", "GITHUB_TOKEN="+githubtest.Workflow, "--env", "GITHUB_API_URL="+api, "--env", fmt.Sprint("GITHUB_RUN_ID=", run))...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
-func serveGitHub(t *testing.T, head string) (*githubdouble.GitHub, string) {
-	gh := &githubdouble.GitHub{PullRequests: []githubdouble.PullRequest{{Number: 7, Head: head, Repo: "org/x"}}}
+func serveGitHub(t *testing.T, head string) (*githubtest.GitHub, string) {
+	gh := &githubtest.GitHub{PullRequests: []githubtest.PullRequest{{Number: 7, Head: head, Repo: "org/x"}}}
 	server := httptest.NewServer(gh)
 	t.Cleanup(server.Close)
 	return gh, server.URL
@@ -118,8 +118,8 @@ jobs:
 // a push: act builds the image from the Dockerfile and hands over inputs, outputs
 // and files as the runner does.
 func TestActionInAct(t *testing.T) {
-	parts.Docker(t)
-	parts.Program(t, "act")
+	testenv.Docker(t)
+	testenv.Program(t, "act")
 	dir := checkout(t, usesAction)
 	head := must(t, dir, "git", "rev-parse", "HEAD")
 	gh, api := serveGitHub(t, head)
@@ -131,7 +131,7 @@ func TestActionInAct(t *testing.T) {
 	require.Regexp(t, `outputs: iris-`+head[:7]+`-1 Completed [0-9a-f]{40}`, log)
 	require.Contains(t, log, "results/outputs/model.json")
 	require.Regexp(t, `Summary - ### ✅ iris · accuracy`, log)
-	bodies := gh.Bodies(7, githubdouble.Bot)
+	bodies := gh.Bodies(7, githubtest.Bot)
 	require.Len(t, bodies, 1)
 	require.Regexp(t, `^<!-- aml-train [0-9a-f]{16} 41\.1 ended -->\n### ✅ iris · accuracy 0\.\d+\n\n\*\*Completed\*\* in .* on .local. · run \[.iris-`+head[:7]+`-1.\]\(https://github.com/org/x/actions/runs/41\) · commit `+head[:7]+`\n`, bodies[0])
 	require.Contains(t, bodies[0], "environment `aml-train-test/python (")
@@ -149,7 +149,7 @@ func TestActionInAct(t *testing.T) {
 	require.Error(t, err)
 	require.Regexp(t, `::error file=examples/iris/train.py,line=1,title=iris%3A ModuleNotFoundError%3A No module named 'seaborn'::train.py:1 imports seaborn, which the environment does not have. Add it to the image aml-train-test/python: RUN python -m pip install seaborn`, log)
 	require.Contains(t, log, "exit with `FAILURE`: 1")
-	bodies = gh.Bodies(7, githubdouble.Bot)
+	bodies = gh.Bodies(7, githubtest.Bot)
 	require.Len(t, bodies, 1)
 	require.Regexp(t, `^<!-- aml-train [0-9a-f]{16} 42\.1 ended -->\n### ❌ iris · ModuleNotFoundError`, bodies[0])
 
@@ -159,7 +159,7 @@ func TestActionInAct(t *testing.T) {
 	log, err = act(t, dir, api, 43, "push")
 	require.NoError(t, err, log)
 	require.Regexp(t, `Summary - ### ✅ iris · accuracy`, log)
-	require.Equal(t, bodies, gh.Bodies(7, githubdouble.Bot))
+	require.Equal(t, bodies, gh.Bodies(7, githubtest.Bot))
 }
 
 // trainingContainers are the containers of runs that there are.
@@ -184,7 +184,7 @@ func action(t *testing.T, image, dir, api string, run int, inputs map[string]str
 	env := map[string]string{"GITHUB_ACTIONS": "true", "CI": "true", "HOME": "/github/home", "GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": "/github/workflow/event.json",
 		"GITHUB_REPOSITORY": "org/x", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_API_URL": api, "GITHUB_WORKFLOW": "train", "GITHUB_JOB": "train",
 		"GITHUB_RUN_ID": fmt.Sprint(run), "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "ada", "GITHUB_SHA": head, "GITHUB_REF": "refs/pull/7/merge", "GITHUB_WORKSPACE": "/github/workspace",
-		"GITHUB_OUTPUT": "/github/file_commands/output", "GITHUB_STEP_SUMMARY": "/github/file_commands/summary", "INPUT_GITHUB-TOKEN": githubdouble.Workflow}
+		"GITHUB_OUTPUT": "/github/file_commands/output", "GITHUB_STEP_SUMMARY": "/github/file_commands/summary", "INPUT_GITHUB-TOKEN": githubtest.Workflow}
 	for name, value := range inputs {
 		env["INPUT_"+name] = value
 	}
@@ -224,12 +224,12 @@ func until(t *testing.T, what string, done func() bool) {
 // A workflow that is canceled cancels the run: SIGINT to docker run, which the
 // runner follows up with SIGTERM 7.5 s later and a kill 2.5 s after that.
 func TestActionCancel(t *testing.T) {
-	parts.Docker(t)
+	testenv.Docker(t)
 	image := actionImage(t)
 	for _, signal := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		dir := waiting(t)
 		gh, api := serveGitHub(t, must(t, dir, "git", "rev-parse", "HEAD"))
-		cmd, out, _ := action(t, image, dir, api, 50, map[string]string{"SCRIPT": "wait.py", "ENVIRONMENT": "docker:" + parts.Image, "EXPERIMENT-NAME": "wait"})
+		cmd, out, _ := action(t, image, dir, api, 50, map[string]string{"SCRIPT": "wait.py", "ENVIRONMENT": "docker:" + testenv.Image, "EXPERIMENT-NAME": "wait"})
 		require.NoError(t, cmd.Start())
 		until(t, "a comment on a running script", func() bool {
 			log, _ := exec.Command("docker", "ps", "-q", "--filter", "label=aml-train.run").Output()
@@ -237,7 +237,7 @@ func TestActionCancel(t *testing.T) {
 				return false
 			}
 			text, _ := exec.Command("docker", "logs", strings.TrimSpace(string(log))).Output()
-			bodies := gh.Bodies(7, githubdouble.Bot)
+			bodies := gh.Bodies(7, githubtest.Bot)
 			return strings.Contains(string(text), "working") && len(bodies) == 1 && strings.Contains(bodies[0], " running -->\n### ⏳ wait · ")
 		})
 		start := time.Now()
@@ -248,8 +248,8 @@ func TestActionCancel(t *testing.T) {
 		require.ErrorAs(t, err, &exit, out.String())
 		require.Equal(t, 1, exit.ExitCode(), out.String())
 		require.Less(t, took, 7*time.Second, "the runner's next signal") // 5 s, and Docker's own time
-		require.Regexp(t, `<!-- aml-train [0-9a-f]{16} 50\.1 ended -->\n### ⚪ wait · canceled`, gh.Bodies(7, githubdouble.Bot)[0])
-		require.Contains(t, gh.Bodies(7, githubdouble.Bot)[0], "outputs/half.txt")
+		require.Regexp(t, `<!-- aml-train [0-9a-f]{16} 50\.1 ended -->\n### ⚪ wait · canceled`, gh.Bodies(7, githubtest.Bot)[0])
+		require.Contains(t, gh.Bodies(7, githubtest.Bot)[0], "outputs/half.txt")
 		require.Contains(t, out.String(), "::warning file=wait.py,line=1,title=wait%3A canceled::")
 		require.Empty(t, trainingContainers(t))
 	}
@@ -258,12 +258,12 @@ func TestActionCancel(t *testing.T) {
 // A container of the action that was killed leaves its run's container behind. The
 // next start removes it, whether the history is still there or not.
 func TestActionKilled(t *testing.T) {
-	parts.Docker(t)
+	testenv.Docker(t)
 	image := actionImage(t)
 	for _, keep := range []bool{true, false} {
 		dir := waiting(t)
 		_, api := serveGitHub(t, must(t, dir, "git", "rev-parse", "HEAD"))
-		inputs := map[string]string{"SCRIPT": "wait.py", "ENVIRONMENT": "docker:" + parts.Image, "EXPERIMENT-NAME": "wait"}
+		inputs := map[string]string{"SCRIPT": "wait.py", "ENVIRONMENT": "docker:" + testenv.Image, "EXPERIMENT-NAME": "wait"}
 		cmd, _, name := action(t, image, dir, api, 60, inputs)
 		require.NoError(t, cmd.Start())
 		until(t, "a run", func() bool {
@@ -300,7 +300,7 @@ func logsOf(container string) string {
 // The action has no Python of its own, and says what to do instead. What it leaves
 // behind belongs to whom the workspace belongs.
 func TestActionItself(t *testing.T) {
-	parts.Docker(t)
+	testenv.Docker(t)
 	image := actionImage(t)
 	dir := waiting(t)
 	require.NoError(t, os.Chown(dir, 1001, 1001))
@@ -313,12 +313,12 @@ func TestActionItself(t *testing.T) {
 		require.Contains(t, out.String(), way)
 	}
 	for _, input := range []string{"WAIT", "CANCEL-WITH-WORKFLOW"} {
-		cmd, out, _ = action(t, image, dir, api, 71, map[string]string{"COMMAND": "true", "ENVIRONMENT": "docker:" + parts.Image, input: "false"})
+		cmd, out, _ = action(t, image, dir, api, 71, map[string]string{"COMMAND": "true", "ENVIRONMENT": "docker:" + testenv.Image, input: "false"})
 		require.ErrorAs(t, cmd.Run(), &exit)
 		require.Equal(t, 2, exit.ExitCode())
 		require.Contains(t, out.String(), "this container ends with this command")
 	}
-	cmd, out, _ = action(t, image, dir, api, 72, map[string]string{"COMMAND": "mkdir outputs && echo x > outputs/x", "ENVIRONMENT": "docker:" + parts.UserImage, "DOWNLOAD-OUTPUTS": "got/it"})
+	cmd, out, _ = action(t, image, dir, api, 72, map[string]string{"COMMAND": "mkdir outputs && echo x > outputs/x", "ENVIRONMENT": "docker:" + testenv.UserImage, "DOWNLOAD-OUTPUTS": "got/it"})
 	require.NoError(t, cmd.Run(), out.String())
 	for _, path := range []string{".aml-train/history.db", "got", "got/it/outputs/x"} {
 		info, err := os.Stat(filepath.Join(dir, path))
@@ -330,12 +330,12 @@ func TestActionItself(t *testing.T) {
 // The action submits to a workspace, signs in with the token of its workflow, and tells
 // the pull request what came out, as it does for a run on this machine.
 func TestActionAzure(t *testing.T) {
-	parts.Docker(t)
-	azurite := parts.Azurite(t)
+	testenv.Docker(t)
+	azurite := testenv.Azurite(t)
 	image := actionImage(t)
 	program := filepath.Join(t.TempDir(), "aml-train")
 	must(t, ".", "go", "build", "-o", program, ".")
-	w, err := amldouble.New(azurite, t.TempDir(), []string{program, "supervise"})
+	w, err := azuremltest.New(azurite, t.TempDir(), []string{program, "supervise"})
 	require.NoError(t, err)
 	defer w.Close()
 	dir := t.TempDir()
@@ -346,8 +346,8 @@ func TestActionAzure(t *testing.T) {
 	must(t, dir, "git", "init", "-q", "-b", "main")
 	head := commit(t, dir)
 	gh, api := serveGitHub(t, head)
-	inputs := map[string]string{"JOB": "job.yml", "COMPUTE-TARGET": "cpu-cluster", "SUBSCRIPTION-ID": amldouble.Subscription, "RESOURCE-GROUP": amldouble.Group,
-		"WORKSPACE-NAME": amldouble.Name, "CREDS": w.Creds(), "DOWNLOAD-OUTPUTS": "results"}
+	inputs := map[string]string{"JOB": "job.yml", "COMPUTE-TARGET": "cpu-cluster", "SUBSCRIPTION-ID": azuremltest.Subscription, "RESOURCE-GROUP": azuremltest.Group,
+		"WORKSPACE-NAME": azuremltest.Name, "CREDS": w.Creds(), "DOWNLOAD-OUTPUTS": "results"}
 	for run := 80; run < 82; run++ {
 		if run == 81 {
 			inputs["COMMIT"] = "HEAD" // its data are not on the disk, and the image has no /tmp
@@ -356,13 +356,13 @@ func TestActionAzure(t *testing.T) {
 		at := slices.Index(cmd.Args, image)
 		cmd.Args = slices.Insert(cmd.Args, at, "-e", "SSL_CERT_FILE=/github/workspace/.azure.pem")
 		require.NoError(t, cmd.Run(), out.String())
-		require.Contains(t, out.String(), "::add-mask::"+amldouble.Secret)
+		require.Contains(t, out.String(), "::add-mask::"+azuremltest.Secret)
 		for line := range strings.SplitSeq(out.String(), "\n") {
-			require.False(t, strings.Contains(line, amldouble.Secret) && !strings.HasPrefix(line, "::add-mask::"), line)
+			require.False(t, strings.Contains(line, azuremltest.Secret) && !strings.HasPrefix(line, "::add-mask::"), line)
 		}
 		require.Contains(t, out.String(), "test accuracy 0.9")
 		require.Regexp(t, `::notice file=train.py,line=\d+,title=accuracy 0\.\d+::`, out.String())
-		bodies := gh.Bodies(7, githubdouble.Bot)
+		bodies := gh.Bodies(7, githubtest.Bot)
 		require.Len(t, bodies, 1)
 		require.Regexp(t, fmt.Sprintf(`^<!-- aml-train [0-9a-f]{16} %d\.1 ended -->\n### ✅ iris · accuracy 0\.\d+`, run), bodies[0])
 		require.Contains(t, bodies[0], "on `cpu-cluster` · run [`iris-"+head[:7])
@@ -375,7 +375,7 @@ func TestActionAzure(t *testing.T) {
 
 // The image is small.
 func TestImageSize(t *testing.T) {
-	parts.Docker(t)
+	testenv.Docker(t)
 	out, err := exec.Command("sh", "-c", "docker save "+actionImage(t)+" | gzip | wc -c").Output()
 	require.NoError(t, err)
 	var bytes int
@@ -386,7 +386,7 @@ func TestImageSize(t *testing.T) {
 
 // setup takes the binary out of the image that action.yml names.
 func TestSetup(t *testing.T) {
-	parts.Docker(t)
+	testenv.Docker(t)
 	text, err := os.ReadFile("setup/action.yml")
 	require.NoError(t, err)
 	var setup struct {

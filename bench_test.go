@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/org/aml-train/history"
-	"github.com/org/aml-train/internal/amldouble"
-	"github.com/org/aml-train/internal/parts"
+	"github.com/org/aml-train/internal/testing/azuremltest"
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 // binary is the program as it is released: make bench builds it.
@@ -223,12 +223,12 @@ func BenchmarkHook(b *testing.B) {
 // machine. Beside it, Microsoft's own client with the same job and workspace (the time
 // of Python to start is left out), and what the snapshot alone takes.
 func BenchmarkAzure(b *testing.B) {
-	program, dir, python := binary(b), repository(b, 20000), parts.Python(b)
+	program, dir, python := binary(b), repository(b, 20000), testenv.Python(b)
 	job := "command: python d000/f0.py\ncode: src\ncompute: azureml:cpu-cluster\nenvironment: azureml:ours:3\n"
 	if err := os.WriteFile(filepath.Join(dir, "job.yml"), []byte(job), 0o644); err != nil {
 		b.Fatal(err)
 	}
-	w, err := amldouble.New(parts.Azurite(b), b.TempDir(), []string{"true"})
+	w, err := azuremltest.New(testenv.Azurite(b), b.TempDir(), []string{"true"})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func BenchmarkAzure(b *testing.B) {
 	}
 	env := append(os.Environ(), "SSL_CERT_FILE="+certificate, "REQUESTS_CA_BUNDLE="+certificate, "AZURE_CREDENTIALS="+w.Creds(), "AML_TRAIN_HOME="+b.TempDir())
 	submit := func() float64 {
-		cmd := exec.Command(program, "submit", "job.yml", "--subscription-id", amldouble.Subscription, "--resource-group", amldouble.Group, "--workspace-name", amldouble.Name)
+		cmd := exec.Command(program, "submit", "job.yml", "--subscription-id", azuremltest.Subscription, "--resource-group", azuremltest.Group, "--workspace-name", azuremltest.Name)
 		cmd.Dir, cmd.Env = dir, env
 		start := time.Now()
 		if out, err := cmd.CombinedOutput(); err != nil {

@@ -22,9 +22,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/org/aml-train/cli"
-	"github.com/org/aml-train/internal/amldouble"
-	"github.com/org/aml-train/internal/githubdouble"
-	"github.com/org/aml-train/internal/parts"
+	"github.com/org/aml-train/internal/testing/azuremltest"
+	"github.com/org/aml-train/internal/testing/githubtest"
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 func TestMain(m *testing.M) {
@@ -38,14 +38,14 @@ func TestScripts(t *testing.T) {
 }
 
 func TestScriptsWithMLflow(t *testing.T) {
-	testscript.Run(t, params(t, "testdata/script/mlflow", parts.Python(t)))
+	testscript.Run(t, params(t, "testdata/script/mlflow", testenv.Python(t)))
 }
 
 // TestScriptsWithHookManagers share the pre-push hook with the real git-lfs,
 // lefthook, husky and pre-commit.
 func TestScriptsWithHookManagers(t *testing.T) {
-	modules, python := parts.Node(t), parts.Python(t)
-	parts.Program(t, "git-lfs")
+	modules, python := testenv.Node(t), testenv.Python(t)
+	testenv.Program(t, "git-lfs")
 	p := params(t, "testdata/script/managers", python)
 	setup := p.Setup
 	env := func(name string) string {
@@ -69,7 +69,7 @@ func TestScriptsWithHookManagers(t *testing.T) {
 // fake of the control plane, Azurite, and jobs that run for real.
 func TestScriptsWithAzure(t *testing.T) {
 	p := params(t, "testdata/script/azure", "")
-	azurite := parts.Azurite(t)
+	azurite := testenv.Azurite(t)
 	setup := p.Setup
 	p.Setup = func(e *testscript.Env) error {
 		e.Setenv("AZURITE", azurite)
@@ -83,8 +83,8 @@ func TestScriptsWithAzure(t *testing.T) {
 // TestWorkspaceDouble has Microsoft's own client submit to the workspace that the other
 // tests submit to: what it takes from us, it takes from them.
 func TestWorkspaceDouble(t *testing.T) {
-	python := parts.Python(t)
-	w, err := amldouble.New(parts.Azurite(t), t.TempDir(), []string{"true"})
+	python := testenv.Python(t)
+	w, err := azuremltest.New(testenv.Azurite(t), t.TempDir(), []string{"true"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestWorkspaceDouble(t *testing.T) {
 // TestScriptsWithDocker are those that need a Docker Engine. No other test has runs
 // in containers while they go on: they look at all there are.
 func TestScriptsWithDocker(t *testing.T) {
-	parts.Docker(t)
+	testenv.Docker(t)
 	testscript.Run(t, params(t, "testdata/script/docker", ""))
 }
 
@@ -122,7 +122,7 @@ func params(t *testing.T, dir, python string) testscript.Params {
 		Dir:                dir,
 		RequireUniqueNames: true,
 		Setup: func(e *testscript.Env) error {
-			e.Values[gitHub{}] = &githubdouble.GitHub{}
+			e.Values[gitHub{}] = &githubtest.GitHub{}
 			home := e.WorkDir + "-home" // beside it: what a script commits is the script's
 			if err := os.MkdirAll(home, 0o755); err != nil {
 				return err
@@ -139,7 +139,7 @@ func params(t *testing.T, dir, python string) testscript.Params {
 		},
 		Condition: func(name string) (bool, error) {
 			if name == "root" {
-				return parts.Root(t), nil
+				return testenv.Root(t), nil
 			}
 			return false, fmt.Errorf("no condition %q", name)
 		},
@@ -268,9 +268,9 @@ next:
 func workflow(ts *testscript.TestScript, neg bool, args []string) {
 	head := strings.TrimSpace(output(ts, "git", "rev-parse", "HEAD"))
 	home := ts.Getenv("HOME")
-	gh := ts.Value(gitHub{}).(*githubdouble.GitHub)
+	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
 	if ts.Getenv("GITHUB_API_URL") == "" {
-		gh.PullRequests = []githubdouble.PullRequest{{Number: 7, Head: head, Repo: "org/x"}}
+		gh.PullRequests = []githubtest.PullRequest{{Number: 7, Head: head, Repo: "org/x"}}
 		server := httptest.NewServer(gh)
 		ts.Defer(server.Close)
 		ts.Setenv("GITHUB_API_URL", server.URL)
@@ -297,30 +297,30 @@ type gitHub struct{}
 
 // comments FILE writes what the workflow's own user has said on pull request 7.
 func comments(ts *testscript.TestScript, neg bool, args []string) {
-	bodies := ts.Value(gitHub{}).(*githubdouble.GitHub).Bodies(7, githubdouble.Bot)
+	bodies := ts.Value(gitHub{}).(*githubtest.GitHub).Bodies(7, githubtest.Bot)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Join(bodies, "\n=====\n")), 0o644))
 }
 
 // push COMMIT moves the head of pull request 7.
 func push(ts *testscript.TestScript, neg bool, args []string) {
-	ts.Value(gitHub{}).(*githubdouble.GitHub).Push(7, args[0])
+	ts.Value(gitHub{}).(*githubtest.GitHub).Push(7, args[0])
 }
 
 // fork REPOSITORY makes the head of pull request 7 another repository's.
 func fork(ts *testscript.TestScript, neg bool, args []string) {
-	ts.Value(gitHub{}).(*githubdouble.GitHub).Fork(7, args[0])
+	ts.Value(gitHub{}).(*githubtest.GitHub).Fork(7, args[0])
 }
 
 // azure is under which a script has its workspace.
 type azure struct{}
 
-type cell struct{ w *amldouble.Workspace }
+type cell struct{ w *azuremltest.Workspace }
 
 // workspace [SECRETS] starts a workspace of the script's own and signs in to it.
 // SECRETS is key, sas or none: what the workspace gives out of its storage account.
 func workspace(ts *testscript.TestScript, neg bool, args []string) {
 	program := strings.TrimSpace(output(ts, "/bin/sh", "-c", "PATH='"+ts.Getenv("PATH")+"'; command -v aml-train"))
-	w, err := amldouble.New(ts.Getenv("AZURITE"), filepath.Join(ts.Getenv("HOME"), "workspace"), []string{program, "supervise"})
+	w, err := azuremltest.New(ts.Getenv("AZURITE"), filepath.Join(ts.Getenv("HOME"), "workspace"), []string{program, "supervise"})
 	ts.Check(err)
 	ts.Defer(w.Close)
 	if len(args) > 0 {

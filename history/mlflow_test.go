@@ -14,13 +14,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/org/aml-train/internal/parts"
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 // TestClientWithMLflow is TestClient with MLflow's own server, on a history that
 // this package made.
 func TestClientWithMLflow(t *testing.T) {
-	python := parts.Python(t)
+	python := testenv.Python(t)
 	s := open(t)
 	newRun(t, s, "a")
 	require.NoError(t, s.Close())

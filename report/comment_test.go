@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/gitmeta"
-	"github.com/org/aml-train/internal/githubdouble"
+	"github.com/org/aml-train/internal/testing/githubtest"
 )
 
 const (
@@ -21,8 +21,8 @@ const (
 	newHead = "2222222222222222222222222222222222222222"
 )
 
-func gitHubDouble(t *testing.T) (*githubdouble.GitHub, string) {
-	g := &githubdouble.GitHub{PullRequests: []githubdouble.PullRequest{{Number: 7, Head: oldHead, Repo: "org/x"}}}
+func gitHubDouble(t *testing.T) (*githubtest.GitHub, string) {
+	g := &githubtest.GitHub{PullRequests: []githubtest.PullRequest{{Number: 7, Head: oldHead, Repo: "org/x"}}}
 	server := httptest.NewServer(g)
 	t.Cleanup(server.Close)
 	return g, server.URL
@@ -50,9 +50,9 @@ func write(t *testing.T, c *Comment, text string, ended bool) error {
 // One comment is kept up to date over pushes, and shows the result before while a
 // new run goes on.
 func TestComment(t *testing.T) {
-	for _, token := range []string{githubdouble.Workflow, githubdouble.Person} {
+	for _, token := range []string{githubtest.Workflow, githubtest.Person} {
 		g, api := gitHubDouble(t)
-		who := map[string]githubdouble.User{githubdouble.Workflow: githubdouble.Bot, githubdouble.Person: {Login: "ada", Type: "User"}}[token]
+		who := map[string]githubtest.User{githubtest.Workflow: githubtest.Bot, githubtest.Person: {Login: "ada", Type: "User"}}[token]
 		bodies := func() []string { return g.Bodies(7, who) }
 
 		first := comment(t, pushed(api, 1, oldHead), token, "iris")
@@ -85,52 +85,52 @@ func TestComment(t *testing.T) {
 func TestCommentOfTwoJobs(t *testing.T) {
 	g, api := gitHubDouble(t)
 	for _, job := range []string{"iris", "digits"} {
-		require.NoError(t, write(t, comment(t, pushed(api, 1, oldHead), githubdouble.Workflow, job), job, true))
+		require.NoError(t, write(t, comment(t, pushed(api, 1, oldHead), githubtest.Workflow, job), job, true))
 	}
-	require.NoError(t, write(t, comment(t, pushed(api, 2, oldHead), githubdouble.Workflow, "iris"), "iris again", true))
-	require.Len(t, g.Bodies(7, githubdouble.Bot), 2)
-	require.Contains(t, g.Bodies(7, githubdouble.Bot)[0], "iris again")
-	require.Contains(t, g.Bodies(7, githubdouble.Bot)[1], "digits")
+	require.NoError(t, write(t, comment(t, pushed(api, 2, oldHead), githubtest.Workflow, "iris"), "iris again", true))
+	require.Len(t, g.Bodies(7, githubtest.Bot), 2)
+	require.Contains(t, g.Bodies(7, githubtest.Bot)[0], "iris again")
+	require.Contains(t, g.Bodies(7, githubtest.Bot)[1], "digits")
 }
 
 // The newest push stays on top, whatever ends last.
 func TestCommentSuperseded(t *testing.T) {
 	g, api := gitHubDouble(t)
-	older := comment(t, pushed(api, 1, oldHead), githubdouble.Workflow, "iris")
+	older := comment(t, pushed(api, 1, oldHead), githubtest.Workflow, "iris")
 	require.NoError(t, write(t, older, "old runs", false))
 	g.Push(7, newHead)
 	// Its own comment does not know yet, the pull request does.
 	require.ErrorIs(t, write(t, older, "old ended", true), ErrSuperseded)
-	require.Contains(t, g.Bodies(7, githubdouble.Bot)[0], "old runs")
-	require.NoError(t, write(t, comment(t, pushed(api, 2, newHead), githubdouble.Workflow, "iris"), "new ended", true))
+	require.Contains(t, g.Bodies(7, githubtest.Bot)[0], "old runs")
+	require.NoError(t, write(t, comment(t, pushed(api, 2, newHead), githubtest.Workflow, "iris"), "new ended", true))
 	// Neither a late end nor the start of an old run takes its place, also where
 	// the event did not tell the commit.
-	for _, c := range []*Comment{older, comment(t, pushed(api, 1, ""), githubdouble.Workflow, "iris")} {
+	for _, c := range []*Comment{older, comment(t, pushed(api, 1, ""), githubtest.Workflow, "iris")} {
 		require.ErrorIs(t, write(t, c, "old", true), ErrSuperseded)
-		require.Contains(t, g.Bodies(7, githubdouble.Bot)[0], "new ended")
+		require.Contains(t, g.Bodies(7, githubtest.Bot)[0], "new ended")
 	}
 	// A run that was started again does.
 	again := pushed(api, 2, newHead)
 	again.Attempt = 2
-	require.NoError(t, write(t, comment(t, again, githubdouble.Workflow, "iris"), "again", true))
-	require.Len(t, g.Bodies(7, githubdouble.Bot), 1)
+	require.NoError(t, write(t, comment(t, again, githubtest.Workflow, "iris"), "again", true))
+	require.Len(t, g.Bodies(7, githubtest.Bot), 1)
 }
 
 // What others wrote is theirs, even with our first line on it.
 func TestCommentOfOthers(t *testing.T) {
 	g, api := gitHubDouble(t)
-	c := comment(t, pushed(api, 1, oldHead), githubdouble.Workflow, "iris")
-	eve := githubdouble.User{Login: "eve", Type: "User"}
+	c := comment(t, pushed(api, 1, oldHead), githubtest.Workflow, "iris")
+	eve := githubtest.User{Login: "eve", Type: "User"}
 	forged := "<!-- aml-train " + c.key + " 9.1 ended -->\nforged"
 	g.Write(7, eve, forged)
 	for i := range 150 { // more than a page
 		g.Write(7, eve, fmt.Sprint("talk ", i))
 	}
-	g.Write(7, githubdouble.Bot, "a report quotes <!-- aml-train "+c.key+" 9.1 ended -->\n")
+	g.Write(7, githubtest.Bot, "a report quotes <!-- aml-train "+c.key+" 9.1 ended -->\n")
 	require.NoError(t, write(t, c, "one", true))
-	require.NoError(t, write(t, comment(t, pushed(api, 2, oldHead), githubdouble.Workflow, "iris"), "two", true))
-	require.Len(t, g.Bodies(7, githubdouble.Bot), 2)
-	require.Contains(t, g.Bodies(7, githubdouble.Bot)[1], "two")
+	require.NoError(t, write(t, comment(t, pushed(api, 2, oldHead), githubtest.Workflow, "iris"), "two", true))
+	require.Len(t, g.Bodies(7, githubtest.Bot), 2)
+	require.Contains(t, g.Bodies(7, githubtest.Bot)[1], "two")
 	require.Equal(t, forged, g.Bodies(7, eve)[0])
 	require.Len(t, g.Bodies(7, eve), 151)
 }
@@ -139,24 +139,24 @@ func TestCommentOfOthers(t *testing.T) {
 // same moment one stays.
 func TestCommentDeletedOrDoubled(t *testing.T) {
 	g, api := gitHubDouble(t)
-	c := comment(t, pushed(api, 1, oldHead), githubdouble.Workflow, "iris")
+	c := comment(t, pushed(api, 1, oldHead), githubtest.Workflow, "iris")
 	require.NoError(t, write(t, c, "one", false))
 	g.Comments = nil
 	require.NoError(t, write(t, c, "two", false))
-	require.Len(t, g.Bodies(7, githubdouble.Bot), 1)
-	g.Write(7, githubdouble.Bot, "<!-- aml-train "+c.key+" 1.1 running -->\ndouble")
-	require.NoError(t, write(t, comment(t, pushed(api, 2, oldHead), githubdouble.Workflow, "iris"), "three", false))
-	require.Len(t, g.Bodies(7, githubdouble.Bot), 1)
-	require.Contains(t, g.Bodies(7, githubdouble.Bot)[0], "three")
+	require.Len(t, g.Bodies(7, githubtest.Bot), 1)
+	g.Write(7, githubtest.Bot, "<!-- aml-train "+c.key+" 1.1 running -->\ndouble")
+	require.NoError(t, write(t, comment(t, pushed(api, 2, oldHead), githubtest.Workflow, "iris"), "three", false))
+	require.Len(t, g.Bodies(7, githubtest.Bot), 1)
+	require.Contains(t, g.Bodies(7, githubtest.Bot)[0], "three")
 }
 
 func TestCommentFits(t *testing.T) {
 	g, api := gitHubDouble(t)
 	for run := range int64(4) {
-		c := comment(t, pushed(api, run, oldHead), githubdouble.Workflow, "iris")
+		c := comment(t, pushed(api, run, oldHead), githubtest.Workflow, "iris")
 		_, err := c.Write(t.Context(), func(limit int) string { return strings.Repeat("é", limit/2) }, run%2 == 0)
 		require.NoError(t, err)
-		require.LessOrEqual(t, len(g.Bodies(7, githubdouble.Bot)[0]), CommentLimit)
+		require.LessOrEqual(t, len(g.Bodies(7, githubtest.Bot)[0]), CommentLimit)
 	}
 	// Of a result that has no room, the heading and the status are kept.
 	folded := fold("### heading\n\n**status**\n\n"+strings.Repeat("x", 5000), 1000)
@@ -166,15 +166,15 @@ func TestCommentFits(t *testing.T) {
 }
 
 func TestCommentNotAllowed(t *testing.T) {
-	for token, want := range map[string]string{githubdouble.Fork: "pull-requests: write", "ghs_expired": "does not take the token (401)"} {
+	for token, want := range map[string]string{githubtest.Fork: "pull-requests: write", "ghs_expired": "does not take the token (401)"} {
 		g, api := gitHubDouble(t)
 		err := write(t, comment(t, pushed(api, 1, oldHead), token, "iris"), "one", true)
 		var refused *NotAllowedError
 		require.ErrorAs(t, err, &refused)
 		require.ErrorContains(t, err, want)
-		require.Empty(t, g.Bodies(7, githubdouble.Bot))
+		require.Empty(t, g.Bodies(7, githubtest.Bot))
 	}
-	_, err := NewComment(pushed("no address", 1, oldHead), githubdouble.Workflow, "iris")
+	_, err := NewComment(pushed("no address", 1, oldHead), githubtest.Workflow, "iris")
 	require.ErrorContains(t, err, "GITHUB_API_URL")
 }
 
@@ -210,11 +210,11 @@ func TestCommentFaults(t *testing.T) {
 					fault(w)
 					return true
 				}
-				c := comment(t, pushed(api, 1, oldHead), githubdouble.Workflow, "iris")
+				c := comment(t, pushed(api, 1, oldHead), githubtest.Workflow, "iris")
 				require.NoError(t, write(t, c, "one", false))
 				require.NoError(t, write(t, c, "two", true))
-				require.Len(t, g.Bodies(7, githubdouble.Bot), 1)
-				require.Contains(t, g.Bodies(7, githubdouble.Bot)[0], "two")
+				require.Len(t, g.Bodies(7, githubtest.Bot), 1)
+				require.Contains(t, g.Bodies(7, githubtest.Bot)[0], "two")
 				if asked.Load() < n {
 					require.Greater(t, n, int32(6))
 					return
@@ -234,8 +234,8 @@ func TestCommentFaults(t *testing.T) {
 		g.ServeHTTP(httptest.NewRecorder(), r)
 		panic(http.ErrAbortHandler)
 	}
-	require.NoError(t, write(t, comment(t, pushed(api, 1, oldHead), githubdouble.Workflow, "iris"), "one", true))
-	require.Len(t, g.Bodies(7, githubdouble.Bot), 1)
+	require.NoError(t, write(t, comment(t, pushed(api, 1, oldHead), githubtest.Workflow, "iris"), "one", true))
+	require.Len(t, g.Bodies(7, githubtest.Bot), 1)
 }
 
 // There is an end to waiting, and the error says for what.
@@ -248,13 +248,13 @@ func TestCommentWaitsNoLonger(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, err := comment(t, pushed(api, 1, oldHead), githubdouble.Workflow, "iris").Write(ctx, func(int) string { return "x" }, true)
+	_, err := comment(t, pushed(api, 1, oldHead), githubtest.Workflow, "iris").Write(ctx, func(int) string { return "x" }, true)
 	require.ErrorContains(t, err, "GitHub asks to come back in 1 h 0 min, which is too late")
 }
 
 func TestPullRequestHead(t *testing.T) {
 	_, api := gitHubDouble(t)
-	commit, repository, err := PullRequestHead(t.Context(), pushed(api+"/api/v3", 1, ""), githubdouble.Workflow)
+	commit, repository, err := PullRequestHead(t.Context(), pushed(api+"/api/v3", 1, ""), githubtest.Workflow)
 	require.NoError(t, err)
 	require.Equal(t, oldHead, commit)
 	require.Equal(t, "org/x", repository)

@@ -13,13 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/history"
-	"github.com/org/aml-train/internal/parts"
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 // TestMermaid has Mermaid itself draw every chart of every report, in Chromium. With
 // AML_TRAIN_TEST_PAGES, the pages are left in that folder to be looked at.
 func TestMermaid(t *testing.T) {
-	modules, chromium := parts.Node(t), parts.Program(t, "chromium")
+	modules, chromium := testenv.Node(t), testenv.Program(t, "chromium")
 	dir := os.Getenv("AML_TRAIN_TEST_PAGES")
 	if dir == "" {
 		dir = t.TempDir()

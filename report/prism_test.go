@@ -17,14 +17,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/org/aml-train/internal/githubdouble"
-	"github.com/org/aml-train/internal/parts"
+	"github.com/org/aml-train/internal/testing/githubtest"
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 // prism starts Prism with GitHub's own description of its API and returns its
 // address. It refuses every request that does not fit.
 func prism(t *testing.T) string {
-	modules := parts.Node(t)
+	modules := testenv.Node(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	port := l.Addr().(*net.TCPAddr).Port
@@ -82,17 +82,17 @@ func TestPrism(t *testing.T) {
 		parts := strings.Split(r.URL.Path, "/")
 		seen[r.Method+" "+strings.Trim(strings.Join(parts[min(4, len(parts)-1):], "/"), "0123456789")] = true
 	}
-	for run, token := range []string{githubdouble.Workflow, githubdouble.Person} {
+	for run, token := range []string{githubtest.Workflow, githubtest.Person} {
 		for range 120 { // two pages
-			g.Write(7, githubdouble.User{Login: "eve", Type: "User"}, "talk")
+			g.Write(7, githubtest.User{Login: "eve", Type: "User"}, "talk")
 		}
 		c := comment(t, pushed(api, int64(run), oldHead), token, "iris")
 		require.NoError(t, write(t, c, "one", false))
 		require.NoError(t, write(t, c, "two", true))
-		g.Write(7, githubdouble.Bot, "<!-- aml-train "+c.key+" 0.1 running -->\ndouble")
+		g.Write(7, githubtest.Bot, "<!-- aml-train "+c.key+" 0.1 running -->\ndouble")
 	}
-	require.NoError(t, write(t, comment(t, pushed(api, 9, oldHead), githubdouble.Workflow, "iris"), "three", true))
-	_, _, err := PullRequestHead(t.Context(), pushed(api, 9, ""), githubdouble.Workflow)
+	require.NoError(t, write(t, comment(t, pushed(api, 9, oldHead), githubtest.Workflow, "iris"), "three", true))
+	_, _, err := PullRequestHead(t.Context(), pushed(api, 9, ""), githubtest.Workflow)
 	require.NoError(t, err)
 	for _, want := range []string{"GET user", "GET pulls/", "GET issues/7/comments", "POST issues/7/comments", "GET issues/comments/", "PATCH issues/comments/", "DELETE issues/comments/"} {
 		require.True(t, seen[want], "%s is not among %v", want, seen)

@@ -22,6 +22,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 	sabhiram "github.com/sabhiram/go-gitignore"
 	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 // runGit runs the installed git, away from the configuration of the machine.
@@ -204,20 +206,9 @@ func patterns(r *rand.Rand) []byte {
 
 // TestAgainstGit compares snapshots of random repositories with the trees that git
 // writes, and measures on the same files what two libraries would have decided.
-// AML_TRAIN_CASES sets how many there are, AML_TRAIN_SEED the first; a failing
-// case names its seed.
 func TestAgainstGit(t *testing.T) {
 	isolate(t)
-	cases, first := 2000, 0
-	if testing.Short() {
-		cases = 100
-	}
-	if n, err := strconv.Atoi(os.Getenv("AML_TRAIN_CASES")); err == nil {
-		cases = n
-	}
-	if n, err := strconv.Atoi(os.Getenv("AML_TRAIN_SEED")); err == nil {
-		first = n
-	}
+	cases, first := testenv.Cases(2000), testenv.Seed()
 	template := t.TempDir()
 	runGit(t, template, "init", "-q", "--template=")
 	var decided verdicts

@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/gitmeta"
-	"github.com/org/aml-train/internal/amldouble"
-	"github.com/org/aml-train/internal/parts"
+	"github.com/org/aml-train/internal/testing/azuremltest"
+	"github.com/org/aml-train/internal/testing/testenv"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit"
@@ -80,13 +80,13 @@ func (r *recorded) WriteHeader(status int) {
 }
 
 // double is a workspace whose jobs do not run, behind faults.
-func double(t *testing.T, azurite string, fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool) (*amldouble.Workspace, *faulty) {
+func double(t *testing.T, azurite string, fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool) (*azuremltest.Workspace, *faulty) {
 	target, err := url.Parse(azurite)
 	require.NoError(t, err)
 	f := &faulty{proxy: httputil.NewSingleHostReverseProxy(target), puts: map[string]int{}, fault: nil}
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
-	w, err := amldouble.New(server.URL, t.TempDir(), []string{"true"})
+	w, err := azuremltest.New(server.URL, t.TempDir(), []string{"true"})
 	require.NoError(t, err)
 	t.Cleanup(w.Close)
 	f.fault = fault
@@ -96,8 +96,8 @@ func double(t *testing.T, azurite string, fault func(w http.ResponseWriter, r *h
 	return w, f
 }
 
-func target(t *testing.T, w *amldouble.Workspace, home string) *Target {
-	return &Target{Workspace: Workspace{amldouble.Subscription, amldouble.Group, amldouble.Name}, SignIn: SignIn{Creds: w.Creds()}, Home: home, Poll: 20 * time.Millisecond}
+func target(t *testing.T, w *azuremltest.Workspace, home string) *Target {
+	return &Target{Workspace: Workspace{azuremltest.Subscription, azuremltest.Group, azuremltest.Name}, SignIn: SignIn{Creds: w.Creds()}, Home: home, Poll: 20 * time.Millisecond}
 }
 
 // ours tells the client's requests from those of the workspace itself.
@@ -122,7 +122,7 @@ func submission(t *testing.T) submit.Submission {
 // each and started again. At the end there is one job, its snapshot is whole, and what
 // had arrived was not sent again.
 func TestEveryRequestFailsOnce(t *testing.T) {
-	azurite := parts.Azurite(t)
+	azurite := testenv.Azurite(t)
 	cut := func() { panic(http.ErrAbortHandler) }
 	answer := func(status int) func(http.ResponseWriter, *http.Request, http.Handler) {
 		return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
@@ -153,7 +153,7 @@ func TestEveryRequestFailsOnce(t *testing.T) {
 			for n := 1; ; n++ {
 				asked, mu := 0, sync.Mutex{}
 				ctx, kill := context.WithCancel(t.Context())
-				var w *amldouble.Workspace
+				var w *azuremltest.Workspace
 				fault := func(rw http.ResponseWriter, r *http.Request, next http.Handler) bool {
 					if !ours(r) {
 						return false
@@ -207,7 +207,7 @@ func TestEveryRequestFailsOnce(t *testing.T) {
 // submission again gets that job.
 func TestKilledAfterSubmission(t *testing.T) {
 	taken, gone := make(chan bool), make(chan bool)
-	w, _ := double(t, parts.Azurite(t), func(rw http.ResponseWriter, r *http.Request, next http.Handler) bool {
+	w, _ := double(t, testenv.Azurite(t), func(rw http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/jobs/") {
 			return false
 		}
@@ -235,7 +235,7 @@ func TestKilledAfterSubmission(t *testing.T) {
 // A second submission of the same job and files is another run, unless it is the same
 // step of a workflow.
 func TestNames(t *testing.T) {
-	azurite := parts.Azurite(t)
+	azurite := testenv.Azurite(t)
 	s := submission(t)
 	w, _ := double(t, azurite, nil)
 	home := t.TempDir()
@@ -260,7 +260,7 @@ func TestNames(t *testing.T) {
 // An unchanged snapshot costs at most three requests for code and storage, and no
 // upload.
 func TestUnchangedIsNotSent(t *testing.T) {
-	azurite := parts.Azurite(t)
+	azurite := testenv.Azurite(t)
 	s := submission(t)
 	s.Job.Inputs, s.Job.Command = nil, "python train.py"
 	var mu sync.Mutex
@@ -331,11 +331,11 @@ func TestWatchOutage(t *testing.T) {
 
 // Tokens live shorter than training.
 func TestTokensExpire(t *testing.T) {
-	w, _ := double(t, parts.Azurite(t), nil)
+	w, _ := double(t, testenv.Azurite(t), nil)
 	w.Lifetime = time.Second
 	asked := 0
 	target := target(t, w, t.TempDir())
-	target.SignIn = SignIn{Tenant: amldouble.Tenant, Client: amldouble.Client, Cloud: w.Creds(), IDToken: func(context.Context) (string, error) {
+	target.SignIn = SignIn{Tenant: azuremltest.Tenant, Client: azuremltest.Client, Cloud: w.Creds(), IDToken: func(context.Context) (string, error) {
 		asked++
 		return fmt.Sprint("workflow-token-for-", asked), nil
 	}}
@@ -411,7 +411,7 @@ func TestShort(t *testing.T) {
 
 // "azureml:NAME@latest" names the newest version of data and of models.
 func TestLabels(t *testing.T) {
-	w, _ := double(t, parts.Azurite(t), nil)
+	w, _ := double(t, testenv.Azurite(t), nil)
 	target := target(t, w, t.TempDir())
 	c, err := target.connect(t.Context())
 	require.NoError(t, err)

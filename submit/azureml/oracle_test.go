@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/org/aml-train/internal/parts"
+	"github.com/org/aml-train/internal/testing/testenv"
 	"github.com/org/aml-train/job"
 )
 
@@ -46,7 +46,7 @@ var differences = map[string]string{
 // TestOracle compares the bodies of jobs with those of Microsoft's own client, field
 // by field.
 func TestOracle(t *testing.T) {
-	python := parts.Python(t)
+	python := testenv.Python(t)
 	files, err := filepath.Glob("testdata/*.yml")
 	require.NoError(t, err)
 	require.Greater(t, len(files), 5)

@@ -1,8 +1,9 @@
-// Package parts answers: are the real programs that a test needs on this machine?
+// Package testenv answers: are the real programs that a test needs on this machine?
 //
 // With CI=true one that is missing fails the test. Elsewhere the test is skipped,
-// and make test names the part at its end.
-package parts
+// and make test names the part at its end. With -short (make test-fast) no test starts
+// one.
+package testenv
 
 import (
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -19,6 +21,7 @@ import (
 // scikit-learn that make test sets up.
 func Python(t testing.TB) string {
 	t.Helper()
+	slow(t)
 	venv := os.Getenv("AML_TRAIN_TEST_VENV")
 	python := filepath.Join(venv, "bin", "python")
 	if venv != "" && exec.Command(python, "-c", "import mlflow, sklearn").Run() == nil {
@@ -38,6 +41,28 @@ func Program(t testing.TB, name string) string {
 	return path
 }
 
+// Cases is how many cases a test generates: a tenth with -short, and what
+// AML_TRAIN_CASES says where that is set (make differential).
+func Cases(usual int) int {
+	if n, err := strconv.Atoi(os.Getenv("AML_TRAIN_CASES")); err == nil {
+		return n
+	}
+	if testing.Short() {
+		return max(usual/10, 1)
+	}
+	return usual
+}
+
+// Seed is the first case that a test generates: 0, or what AML_TRAIN_SEED says. A
+// failing case names its own.
+func Seed() int {
+	n, err := strconv.Atoi(os.Getenv("AML_TRAIN_SEED"))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // Root tells whether the test may mount a file system. Where it may not, the part
 // of the test that needs it is named.
 func Root(t testing.TB) bool {
@@ -46,6 +71,14 @@ func Root(t testing.TB) bool {
 	}
 	note(t, "the right to mount a file system (root)")
 	return false
+}
+
+// slow skips, with -short, a test that starts a server, a container or MLflow.
+func slow(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out with -short: it starts real services")
+	}
 }
 
 func missing(t testing.TB, what string) {
@@ -69,6 +102,7 @@ func note(t testing.TB, what string) {
 // Docker needs a Docker Engine and the images that .ci/docker makes.
 func Docker(t testing.TB) {
 	t.Helper()
+	slow(t)
 	for _, image := range []string{Image, UserImage} {
 		if exec.Command("docker", "image", "inspect", image).Run() != nil {
 			missing(t, "a Docker Engine with the test images (.ci/docker starts and makes them)")
@@ -85,6 +119,7 @@ const (
 // Node returns the folder with the npm packages that make test installs.
 func Node(t testing.TB) string {
 	t.Helper()
+	slow(t)
 	dir := os.Getenv("AML_TRAIN_TEST_NODE")
 	if _, err := os.Stat(filepath.Join(dir, "ready")); dir == "" || err != nil {
 		missing(t, "Prism, GitHub's API description and Mermaid (make test installs them)")

@@ -1,11 +1,11 @@
-// Package amldouble answers: what would an Azure Machine Learning workspace have said?
+// Package azuremltest answers: what would an Azure Machine Learning workspace have said?
 //
 // It puts Microsoft's generated fake of the control plane behind TLS on loopback, with
 // Azurite as the storage account and this project's own history as the workspace's
 // MLflow, and runs the jobs for real, on this machine. It refuses what the service
 // refuses: a request without a token or an api-version, an unknown field, a reference
 // to what is not there, a change of what cannot change.
-package amldouble
+package azuremltest
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package amldouble
+package azuremltest
 
 import (
 	"context"

@@ -1,11 +1,11 @@
-// Package githubdouble answers: what would GitHub have said?
+// Package githubtest answers: what would GitHub have said?
 //
 // It stands for the part of GitHub's REST API that comments on pull requests
 // (docs.github.com, "REST API endpoints for issue comments"), with state, and
 // refuses what GitHub refuses: a request without a token, one that the token has no
 // right to, an unknown field, a body that is too long. Whether a request fits
 // GitHub's own description is for Prism to say.
-package githubdouble
+package githubtest
 
 import (
 	"bytes"

@@ -147,6 +147,8 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"smalldisk":    smallDisk,
 			"eventually":   eventually,
 			"repo":         repo,
+			"gitstate":     gitState,
+			"gitcommands":  gitCommands,
 			"https":        https,
 			"killall9":     killall9,
 			"replaceword":  replaceWord,

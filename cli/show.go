@@ -211,7 +211,8 @@ func (a *app) diagnosisContext(run *history.Run) report.Context {
 		},
 	}
 	if run.Tag(history.TagTarget) == job.Local {
-		c.Work = filepath.ToSlash(a.local("").WorkingDirectory(run.Info.RunID))
+		c.Work = filepath.ToSlash(a.local("").WorkingDirectory(run))
+		c.Source = run.Tag(history.TagSource)
 	}
 	repo, err := gitdir.Find(".")
 	if err != nil || repo == nil || run.Tag(history.TagSource) == "" {

@@ -42,6 +42,9 @@ type Context struct {
 	Install func(pkg string) string
 	// Work is the folder in which the script ran, to be cut from its paths.
 	Work string
+	// Source is where the source directory lay in the copy that the script ran in, slash-
+	// separated: the copy of a local run stands for the whole repository. "" is at its root.
+	Source string
 }
 
 var (
@@ -94,18 +97,18 @@ func parseTraceback(log []string) *traceback {
 }
 
 // userFrame returns the innermost frame that lies in the user's own files.
-func (t *traceback) userFrame(work string) (Diagnosis, bool) {
+func (t *traceback) userFrame(c Context) (Diagnosis, bool) {
 	for i := len(t.frames) - 1; i >= 0; i-- {
 		f := t.frames[i]
 		name := strings.ReplaceAll(f.File, "\\", "/")
-		if work != "" {
-			if rest, ok := strings.CutPrefix(name, strings.TrimSuffix(work, "/")+"/"); ok {
+		if c.Work != "" {
+			if rest, ok := strings.CutPrefix(name, strings.TrimSuffix(c.Work, "/")+"/"); ok {
 				name = rest
 			}
 		}
 		// A run's own folder may be gone by now, or have been on another machine.
 		if before, rest, ok := strings.Cut(name, "/wd/"); ok && (strings.Contains(before, "/runs/") || strings.Contains(before, "/azureml/")) {
-			name = rest
+			name = strings.TrimPrefix(rest, strings.TrimSuffix(c.Source, "/")+"/")
 		}
 		if path.IsAbs(name) || strings.HasPrefix(name, "<") || strings.Contains(name, "site-packages/") || strings.Contains(name, ":/") {
 			continue
@@ -155,7 +158,7 @@ func Diagnose(run *history.Run, log []string, c Context) *Diagnosis {
 	if t.text != "" {
 		d.Title += ": " + t.text
 	}
-	if f, ok := t.userFrame(c.Work); ok {
+	if f, ok := t.userFrame(c); ok {
 		d.File, d.Line, d.Code = f.File, f.Line, f.Code
 	}
 	d.advise(t, c)

@@ -175,7 +175,7 @@ func TestPlain(t *testing.T) {
 }
 
 func TestDiagnose(t *testing.T) {
-	context := Context{Work: "/x/.aml-train/runs/a-1/wd",
+	context := Context{Work: "/x/.aml-train/runs/a-1/wd", Source: "jobs/a",
 		Why: func(p string) string {
 			return map[string]string{"data/x.csv": "`.gitignore:1` (`data/`)", "own.py": "`.gitignore:2` (`own.py`)"}[p]
 		},
@@ -205,6 +205,7 @@ func TestDiagnose(t *testing.T) {
 		"chained":     {trace("KeyError: 1", context.Work+"/first.py") + "\n\nDuring handling of the above exception, another exception occurred:\n\n" + trace("RuntimeError: 2", context.Work+"/second.py"), "RuntimeError: 2", "raised it", "second.py"},
 		"after it":    {trace("ValueError: x", context.Work+"/train.py") + "\nsome more output", "ValueError: x", "raised it", "train.py"},
 		"on azure":    {trace("ValueError: x", "/mnt/azureml/cr/j/1/exe/wd/train.py"), "ValueError: x", "`train.py:3`", "train.py"},
+		"below":       {trace("ValueError: x", "/home/ada/.cache/aml-train/0a/runs/a-1/wd/jobs/a/train.py"), "ValueError: x", "`train.py:3`", "train.py"},
 		"syntax":      {"  File \"" + context.Work + "/train.py\", line 2\n    def (\n        ^\nSyntaxError: invalid syntax", "SyntaxError: invalid syntax", "`train.py:2` raised it: `def (`", "train.py"},
 		"-m":          {"/usr/bin/python: No module named mod", "/usr/bin/python: No module named mod", "pip install mod", ""},
 		"shell":       {"loading\nsegmentation fault", "the command exited with status 1", "The last line it printed: `segmentation fault`", ""},

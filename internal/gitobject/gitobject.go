@@ -51,6 +51,9 @@ func New(dir string) *Store {
 	return &Store{dirs: sync.OnceValue(func() []string { return alternates(dir, 0, nil) }), known: map[string]bool{}}
 }
 
+// Folders returns the objects folder and those that it borrows from.
+func (s *Store) Folders() []string { return s.dirs() }
+
 // Close lets go of the packs. No object may be in use.
 func (s *Store) Close() {
 	s.mu.Lock()

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"archive/tar"
 	"cmp"
 	"context"
 	"errors"
@@ -12,8 +11,6 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
-	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,7 +45,17 @@ const (
 // that a script that writes its own path down writes the same.
 func containerRoot(run string) string { return "/mnt/azureml/cr/j/" + run }
 
-func containerWork(run string) string { return containerRoot(run) + "/exe/" + workDir }
+// containerTop is where the root of the repository would lie, and containerWork the
+// source directory.
+func containerTop(run string) string { return containerRoot(run) + "/exe/" + workDir }
+
+func containerWork(p *plan) string {
+	rel, err := filepath.Rel(filepath.Join(p.Base, workDir), p.Work)
+	if err != nil || !filepath.IsLocal(rel) {
+		rel = "."
+	}
+	return path.Join(containerTop(p.Run), filepath.ToSlash(rel))
+}
 
 // engine is the Docker Engine.
 type engine struct {
@@ -87,25 +94,6 @@ func ownContainer() string {
 		return string(m[1])
 	}
 	return ""
-}
-
-// network returns the network of a run's container and the host name under which
-// it reaches a server on this machine's loopback.
-func (e *engine) network(ctx context.Context) (container.NetworkMode, string, error) {
-	if e.self != "" {
-		return container.NetworkMode("container:" + e.self), "127.0.0.1", nil
-	}
-	info, err := e.Info(ctx, client.InfoOptions{})
-	if err != nil {
-		return "", "", err
-	}
-	if runtime.GOOS != "linux" || info.Info.OperatingSystem == "Docker Desktop" {
-		return "bridge", "host.docker.internal", nil
-	}
-	if slices.Contains(info.Info.SecurityOptions, "name=rootless") {
-		return "", "", errors.New("the Docker Engine is rootless, so that a container cannot reach the run history on this machine's loopback; use the system's Engine")
-	}
-	return "host", "127.0.0.1", nil
 }
 
 // dockerArgs puts what a job asks of docker run into the container's settings.
@@ -188,7 +176,7 @@ if command -v bash >/dev/null 2>&1; then exec bash -c "$0"; else exec sh -c "$0"
 
 // runContainer runs the command in a container to its end. Values are the
 // expressions of its command line, with the paths of this machine.
-func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]string, port, secret string, console io.Writer) outcome {
+func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]string, base, secret string, console io.Writer) outcome {
 	failed := func(err error) outcome {
 		if cause := context.Cause(ctx); cause != nil {
 			return outcome{status: history.Canceled, reason: cause.Error()}
@@ -204,18 +192,20 @@ func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]st
 	if err := t.pull(ctx, e, p); err != nil {
 		return failed(err)
 	}
-	mode, host, err := e.network(ctx)
+	mode, address, disconnect, err := e.connect(ctx, base)
 	if err != nil {
 		return failed(err)
 	}
+	defer disconnect()
 	inside, carried := containerPaths(p, values)
-	env := runEnvironment(p, "http://"+host+":"+port, secret)
+	env := runEnvironment(p, address, secret)
+	trustRepository(env, containerTop(p.Run))
 	env["TINI_KILL_PROCESS_GROUP"] = "1" // docker-init is tini: a signal reaches the whole command
 	yes := true
 	j := job.Job{Command: p.Command}
 	c := &container.Config{
 		Image: p.Image, Entrypoint: []string{"/bin/sh", "-c", shellOf}, Cmd: []string{j.Expand(inside)},
-		WorkingDir: containerWork(p.Run), Env: pairs(env), AttachStdout: true, AttachStderr: true,
+		WorkingDir: containerWork(p), Env: pairs(env), AttachStdout: true, AttachStderr: true,
 		Labels: map[string]string{labelRun: p.Run, labelMark: p.Mark, labelHome: t.Store.Home, labelParent: e.self},
 	}
 	h := &container.HostConfig{NetworkMode: mode, Init: &yes}
@@ -225,6 +215,10 @@ func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]st
 	created, err := e.ContainerCreate(ctx, client.ContainerCreateOptions{Config: c, HostConfig: h})
 	if err != nil {
 		return failed(fmt.Errorf("the container cannot be made: %w", err))
+	}
+	warnings, err := leaveObjects(filepath.Join(p.Base, workDir))
+	if err != nil {
+		return failed(err)
 	}
 	background := context.WithoutCancel(ctx)
 	defer e.remove(background, created.ID)
@@ -269,6 +263,7 @@ func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]st
 	case <-copied: // all that it printed
 	case <-time.After(time.Minute):
 	}
+	end.warnings = warnings
 	if err := e.receive(background, created.ID, p); err != nil {
 		end.warnings = append(end.warnings, "not everything that the run wrote could be taken out of its container: "+err.Error())
 	}
@@ -311,187 +306,6 @@ func (t *Target) pull(ctx context.Context, e *engine, p *plan) error {
 		what += " (" + strings.TrimPrefix(found.ID, "sha256:")[:12] + ")"
 	}
 	return t.Store.SetTags(ctx, p.Run, history.KeyValue{Key: history.TagEnvironment, Value: what})
-}
-
-// carried is a file or folder of this machine and where it goes in the container.
-type carried struct{ from, to string }
-
-// containerPaths turns what a command line names into paths of the container.
-func containerPaths(p *plan, values map[string]string) (map[string]string, []carried) {
-	inside := map[string]string{}
-	var data []carried
-	for key, value := range values {
-		name := key[strings.IndexByte(key, '.')+1:]
-		if _, ok := p.Outputs[name]; ok && strings.HasPrefix(key, "outputs.") {
-			inside[key] = path.Join(containerRoot(p.Run), namedDir, name)
-			continue
-		}
-		inside[key] = value
-		if in := p.Inputs[name]; !in.Literal {
-			from := in.Path
-			if strings.HasPrefix(from, "https://") {
-				from = value // where it was downloaded to
-			}
-			to := path.Join(containerRoot(p.Run), inputsDir, name, safeName(filepath.Base(from)))
-			inside[key] = to
-			data = append(data, carried{from, to})
-		}
-	}
-	return inside, data
-}
-
-// send copies the run's files into its container, as one stream. Everybody there
-// may write to them: the image may run as any user, and the Engine knows only those
-// of the host by name.
-func (e *engine) send(ctx context.Context, id string, p *plan, data []carried) error {
-	r, w := io.Pipe()
-	go func() {
-		to := tar.NewWriter(w)
-		err := addTree(to, p.Work, containerWork(p.Run), false)
-		for _, c := range data {
-			err = cmp.Or(err, addTree(to, c.from, c.to, true))
-		}
-		for name, out := range p.Outputs {
-			at := path.Join(containerRoot(p.Run), namedDir, name)
-			if out.Type == job.URIFile {
-				at = path.Dir(at)
-			}
-			err = cmp.Or(err, to.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: at[1:] + "/", Mode: 0o777}))
-		}
-		w.CloseWithError(cmp.Or(err, to.Close()))
-	}()
-	_, err := e.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: r})
-	r.CloseWithError(errors.New("the copying ended")) // where the Engine read to no end
-	return err
-}
-
-// addTree adds a file or folder to a tar stream, under the absolute path to. With
-// follow, a link to a file is sent as that file: it may lead out of what is sent.
-func addTree(w *tar.Writer, from, to string, follow bool) error {
-	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, name)
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		link := ""
-		if d.Type()&fs.ModeSymlink != 0 {
-			if target, err := os.Stat(name); follow && err == nil && target.Mode().IsRegular() {
-				info = target
-			} else if link, err = os.Readlink(name); err != nil {
-				return err
-			}
-		} else if !d.IsDir() && !d.Type().IsRegular() {
-			return nil
-		}
-		h, err := tar.FileInfoHeader(info, filepath.ToSlash(link))
-		if err != nil {
-			return err
-		}
-		h.Name = path.Join(to, filepath.ToSlash(rel))[1:]
-		h.Uid, h.Gid, h.Uname, h.Gname = 0, 0, "", ""
-		h.Mode |= 0o666
-		if d.IsDir() {
-			h.Name += "/"
-			h.Mode |= 0o777
-		}
-		if err := w.WriteHeader(h); err != nil || h.Typeflag != tar.TypeReg {
-			return err
-		}
-		f, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = io.Copy(w, f)
-		return err
-	})
-}
-
-// receive copies what the command left in its special folders out of the
-// container, to where a command on this machine would have left it.
-func (e *engine) receive(ctx context.Context, id string, p *plan) error {
-	var all error
-	for _, c := range []carried{
-		{containerWork(p.Run) + "/outputs", filepath.Join(p.Work, "outputs")},
-		{containerWork(p.Run) + "/logs", filepath.Join(p.Work, "logs")},
-		{containerRoot(p.Run) + "/" + namedDir, filepath.Join(filepath.Dir(p.Work), namedDir)},
-	} {
-		r, err := e.CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: c.from})
-		if errdefs.IsNotFound(err) {
-			continue
-		}
-		if err == nil {
-			removeAll(c.to)
-			err = errors.Join(extract(r.Content, c.to), r.Content.Close())
-		}
-		if err != nil {
-			all = errors.Join(all, fmt.Errorf("%s: %w", path.Base(c.from), err))
-		}
-	}
-	return all
-}
-
-// extract unpacks a tar stream with one topmost folder, whose entries go to dir.
-// Whatever the stream says, nothing is written outside.
-func extract(r io.Reader, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	for from := tar.NewReader(r); ; {
-		h, err := from.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		_, name, _ := strings.Cut(path.Clean(h.Name), "/")
-		if name == "" {
-			if h.Typeflag != tar.TypeDir {
-				return errors.New("it is no folder")
-			}
-			continue
-		}
-		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
-			return err
-		}
-		switch h.Typeflag {
-		case tar.TypeDir:
-			err = root.MkdirAll(name, 0o755)
-		case tar.TypeReg:
-			err = extractFile(root, name, h, from)
-		case tar.TypeLink:
-			if _, target, ok := strings.Cut(path.Clean(h.Linkname), "/"); ok {
-				err = root.Link(target, name)
-			}
-		case tar.TypeSymlink:
-			err = root.Symlink(h.Linkname, name)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func extractFile(root *os.Root, name string, h *tar.Header, from io.Reader) error {
-	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, fs.FileMode(h.Mode)&0o111|0o644)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(f, from)
-	return errors.Join(err, f.Close())
 }
 
 func (e *engine) remove(ctx context.Context, id string) error {

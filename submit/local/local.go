@@ -14,7 +14,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,16 +23,15 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/job"
-	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit"
 )
 
@@ -48,6 +46,9 @@ type Target struct {
 	// Supervisor is the command line that calls Supervise in a process of its own;
 	// the run's id is added to it.
 	Supervisor []string
+
+	placed sync.Once
+	at     string // see place
 }
 
 var _ submit.Target = (*Target)(nil)
@@ -90,7 +91,7 @@ const (
 	lockFile   = "lock"   // held by the supervisor
 	cancelFile = "cancel" // its existence asks for the end; it holds the reason
 	planFile   = "plan.json"
-	workDir    = "wd"            // the copy of the snapshot, where the command runs
+	workDir    = "wd"            // the copy of the repository, of which the snapshot is there
 	namedDir   = "named_outputs" // what ${{outputs.NAME}} stands for, one entry each
 	inputsDir  = "inputs"
 	toolsDir   = "bin"            // "python", where it is not on PATH under that name
@@ -109,7 +110,8 @@ type plan struct {
 	Env          map[string]string
 	Timeout      time.Duration
 	Python       string // absolute; "" where there is none
-	Work         string // absolute
+	Base         string // the folder with the run's files, absolute
+	Work         string // where the command works, within Base
 	Artifacts    string // absolute
 	Attached     bool
 
@@ -123,11 +125,6 @@ type input struct {
 	Value   string // of a literal
 	Type    string
 	Path    string // absolute, or an https: URL
-}
-
-// WorkingDirectory is where the command of a run works, while it does.
-func (t *Target) WorkingDirectory(run string) string {
-	return filepath.Join(t.base(t.runDir(run)), workDir)
 }
 
 func (t *Target) runDir(run string) string { return filepath.Join(t.Store.Home, "runs", run) }
@@ -228,7 +225,7 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	}
 	python, _ := t.python()
 	// The files first: where they cannot be copied, there is no run to explain.
-	staged, err := t.stage(ctx, s.Snapshot)
+	staged, err := t.stage(ctx, s)
 	if err != nil {
 		return nil, &submit.Refusal{Reason: err.Error()}
 	}
@@ -256,7 +253,7 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		Run: id, Experiment: s.Job.ExperimentName, ExperimentID: run.Info.ExperimentID,
 		Command: s.Job.Command, Outputs: s.Job.Outputs, Env: s.Job.EnvironmentVariables,
 		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached,
-		Work:      t.WorkingDirectory(id),
+		Base: t.base(id), Work: filepath.Join(t.top(id), source(s)),
 		Artifacts: filepath.Join(t.Store.Home, "artifacts", run.Info.ExperimentID, id, "artifacts"),
 		Inputs:    map[string]input{},
 		Image:     image(s.Job), Resources: s.Job.Resources, Mark: rand.Text(),
@@ -264,17 +261,14 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	for name, in := range s.Job.Inputs {
 		path := in.Path
 		if !in.Literal && !job.IsRemote(path) {
-			if path, err = s.Local(path, filepath.Join(t.base(dir), inputsDir, name)); err != nil {
+			if path, err = s.Local(path, filepath.Join(p.Base, inputsDir, name)); err != nil {
 				return fail(err)
 			}
 		}
 		p.Inputs[name] = input{in.Literal, in.Value, in.Type, path}
 	}
-	if err := merge(filepath.Join(staged, workDir), p.Work); err != nil {
+	if err := merge(staged, p.Base); err != nil {
 		return fail(err)
-	}
-	if s.Snapshot != nil {
-		os.Rename(filepath.Join(staged, spareList), filepath.Join(dir, spareList))
 	}
 	if err := os.WriteFile(filepath.Join(dir, reserve), bytes.Repeat([]byte("reserve\n"), 64<<10), 0o600); err != nil {
 		return fail(err)
@@ -299,58 +293,56 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	return run, nil
 }
 
-// stage copies the files of a snapshot to a folder from which a run takes them
-// over by renaming.
-func (t *Target) stage(ctx context.Context, s *snapshot.Snapshot) (string, error) {
-	runs := filepath.Join(t.Store.Home, "runs")
-	if err := os.MkdirAll(runs, 0o755); err != nil {
+// stage copies the files of a snapshot to a folder that a run takes over by renaming
+// it.
+func (t *Target) stage(ctx context.Context, s submit.Submission) (string, error) {
+	runs, err := t.makePlace()
+	if err != nil {
 		return "", err
 	}
 	dir, err := os.MkdirTemp(runs, staging+"*")
 	if err != nil {
 		return "", err
 	}
-	work := filepath.Join(dir, workDir)
-	if s == nil {
-		err = os.Mkdir(work, 0o755)
-	} else {
-		right := t.takeSpare(dir, s)
-		var list []copied
-		if err = os.MkdirAll(work, 0o755); err == nil {
-			list, err = materialise(ctx, s, work, right)
-		}
-		if err == nil {
-			err = record(dir, list)
-		}
-	}
-	if err != nil {
+	if err := t.fill(ctx, dir, s); err != nil {
 		removeAll(dir)
 		return "", err
 	}
 	return dir, nil
 }
 
+func (t *Target) fill(ctx context.Context, dir string, s submit.Submission) error {
+	top, in := filepath.Join(dir, workDir), source(s)
+	if s.Snapshot == nil {
+		return os.MkdirAll(filepath.Join(top, in), 0o755)
+	}
+	right := t.takeSpare(dir, s.Snapshot, in)
+	if err := os.MkdirAll(filepath.Join(top, in), 0o755); err != nil {
+		return err
+	}
+	list, err := materialise(ctx, s.Snapshot, filepath.Join(top, in), right)
+	if err != nil {
+		return err
+	}
+	if err := writeRepository(top, filepath.ToSlash(in), s, list); err != nil {
+		return err
+	}
+	return record(dir, in, list)
+}
+
+// source is where the source directory of a submission lies in its repository.
+func source(s submit.Submission) string {
+	if s.Snapshot == nil || s.Git.Root == "" {
+		return "."
+	}
+	if rel, err := filepath.Rel(s.Git.Root, s.Snapshot.Dir); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return "."
+}
+
 // staging starts the name of a folder that a run has not taken over yet.
 const staging = ".new-"
-
-// plainPath is a path that a shell takes as it is, so that it can be put into a
-// command line unquoted, as Azure ML does with the paths of its inputs.
-var plainPath = regexp.MustCompile(`^[A-Za-z0-9_./:\\@%+=,-]+$`)
-
-// base is where the files of a run lie that its command line can name: the run's
-// folder, but where that has a blank or another sign of the shell in its path, one
-// in the person's cache folder.
-func (t *Target) base(dir string) string {
-	if plainPath.MatchString(dir) {
-		return dir
-	}
-	sum := sha256.Sum256([]byte(dir))
-	name := fmt.Sprintf("aml-train-%x", sum[:8])
-	if cache, err := os.UserCacheDir(); err == nil && plainPath.MatchString(cache) {
-		return filepath.Join(cache, name)
-	}
-	return filepath.Join(os.TempDir(), name)
-}
 
 // create makes the run in the history. Its id says what ran: the experiment, the
 // commit and a number. MLflow's schema gives it 32 characters.
@@ -392,8 +384,8 @@ func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run,
 	if s.Snapshot != nil {
 		add(history.TagSnapshot, s.Snapshot.ID)
 		add(history.TagFiles, fmt.Sprintf("%d %d", len(s.Snapshot.Files), s.Snapshot.Bytes))
-		if rel, err := filepath.Rel(s.Git.Root, s.Snapshot.Dir); err == nil && s.Git.Root != "" && filepath.IsLocal(rel) {
-			add(history.TagSource, filepath.ToSlash(rel))
+		if s.Git.Root != "" {
+			add(history.TagSource, filepath.ToSlash(source(s)))
 		}
 	}
 	short := s.Git.ShortCommit()
@@ -594,13 +586,7 @@ func (t *Target) Reconcile(ctx context.Context) error {
 	for _, id := range runs {
 		all = errors.Join(all, t.settle(ctx, id))
 	}
-	// What a killed Submit left of its copy.
-	left, _ := filepath.Glob(filepath.Join(t.Store.Home, "runs", staging+"*"))
-	for _, dir := range left {
-		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > time.Hour {
-			removeAll(dir)
-		}
-	}
+	t.sweepPlaces()
 	return errors.Join(err, all)
 }
 
@@ -660,14 +646,10 @@ func (t *Target) readPlan(run string) (*plan, error) {
 // remove deletes the run's folder. The lock goes last: as long as it is there,
 // the run has a supervisor.
 func (t *Target) remove(run string) {
-	dir := t.runDir(run)
-	if p, err := t.readPlan(run); err == nil && !strings.HasPrefix(p.Work, dir) {
-		removeAll(filepath.Dir(p.Work))
-	} else {
-		t.keepSpare(run)
-	}
-	removeAll(filepath.Join(dir, workDir))
-	os.RemoveAll(dir)
+	t.keepSpare(run)
+	removeAll(filepath.Join(t.base(run), workDir))
+	removeAll(t.base(run))
+	os.RemoveAll(t.runDir(run))
 }
 
 // Watch implements submit.Target.

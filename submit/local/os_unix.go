@@ -4,6 +4,7 @@ package local
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"syscall"
@@ -85,3 +86,9 @@ func exitStatus(e *exec.ExitError) (code int, signal string) {
 }
 
 func signalName(n int) string { return unix.SignalName(syscall.Signal(n)) }
+
+// mine tells whether a file belongs to this process's user.
+func mine(info fs.FileInfo) bool {
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(sys.Uid) == os.Geteuid()
+}

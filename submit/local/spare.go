@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -18,8 +19,8 @@ import (
 // looking at them a tenth of that. A file counts as untouched while its stat data
 // is what it was when it was copied; everything else is made anew or removed.
 
-// spareDir, in .aml-train/runs, is the copy that is free to be taken: its folder
-// workDir and its list of files.
+// spareDir, beside the folders of the runs, is the copy that is free to be taken: its
+// folder workDir and its list of files.
 const (
 	spareDir  = ".spare"
 	spareList = "files"
@@ -27,38 +28,46 @@ const (
 
 // copied is one file of a copy.
 type copied struct {
-	Path string
+	Path string // slash-separated, relative to the source directory
 	OID  plumbing.Hash
 	Mode uint32
 	Stat filestat.Stat
 }
 
-func (t *Target) spare() string { return filepath.Join(t.Store.Home, "runs", spareDir) }
+func (t *Target) spare() string { return filepath.Join(t.place(), "runs", spareDir) }
+
+// manifest is what is known of a copy.
+type manifest struct {
+	Source string // where the source directory lies in it
+	Files  []copied
+}
 
 // record keeps the list of the files of a copy in the folder dir.
-func record(dir string, list []copied) error {
+func record(dir, source string, list []copied) error {
 	w, err := os.Create(filepath.Join(dir, spareList))
 	if err != nil {
 		return err
 	}
-	return errors.Join(gob.NewEncoder(w).Encode(list), w.Close())
+	return errors.Join(gob.NewEncoder(w).Encode(manifest{source, list}), w.Close())
 }
 
-func recorded(dir string) (map[string]copied, error) {
+// recorded returns the files of a copy by their path in it, slash-separated, and where
+// its source directory lies.
+func recorded(dir string) (files map[string]copied, source string, err error) {
 	r, err := os.Open(filepath.Join(dir, spareList))
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer r.Close()
-	var list []copied
-	if err := gob.NewDecoder(r).Decode(&list); err != nil {
-		return nil, err
+	var m manifest
+	if err := gob.NewDecoder(r).Decode(&m); err != nil {
+		return nil, "", err
 	}
-	files := make(map[string]copied, len(list))
-	for _, c := range list {
-		files[c.Path] = c
+	files = make(map[string]copied, len(m.Files))
+	for _, c := range m.Files {
+		files[path.Join(filepath.ToSlash(m.Source), c.Path)] = c
 	}
-	return files, nil
+	return files, m.Source, nil
 }
 
 // prune removes from the copy in dir what keep does not want, and every folder
@@ -101,28 +110,31 @@ func prune(dir string, keep func(path string, e fs.DirEntry) bool) error {
 // takeSpare moves the spare copy, if there is one, to dir and brings it to the
 // snapshot as far as removing goes. It returns the paths of the files that are
 // already right; where anything about the copy is odd, it is thrown away.
-func (t *Target) takeSpare(dir string, s *snapshot.Snapshot) map[string]bool {
+func (t *Target) takeSpare(dir string, s *snapshot.Snapshot, source string) map[string]bool {
 	got := filepath.Join(dir, "spare")
 	if os.Rename(t.spare(), got) != nil {
 		return nil
 	}
 	defer removeAll(got)
-	files, err := recorded(got)
-	if err != nil {
+	files, was, err := recorded(got)
+	if err != nil || was != source {
 		return nil
 	}
 	right := map[string]bool{}
 	err = prune(got, func(path string, e fs.DirEntry) bool {
 		c, known := files[path]
-		f := s.Find(path)
-		if !known || f == nil || f.OID != c.OID || uint32(f.Mode) != c.Mode {
+		if !known {
+			return false
+		}
+		f := s.Find(c.Path)
+		if f == nil || f.OID != c.OID || uint32(f.Mode) != c.Mode {
 			return false
 		}
 		info, err := e.Info()
 		if err != nil || filestat.Of(info) != c.Stat {
 			return false
 		}
-		right[path] = true
+		right[c.Path] = true
 		return true
 	})
 	if err != nil {
@@ -138,11 +150,12 @@ func (t *Target) takeSpare(dir string, s *snapshot.Snapshot) map[string]bool {
 // and none lies there yet. It removes at once what the run added: that may be
 // large.
 func (t *Target) keepSpare(run string) {
-	dir := t.runDir(run)
-	files, err := recorded(dir)
+	dir := t.base(run)
+	files, _, err := recorded(dir)
 	if err != nil {
 		return
 	}
+	removeAll(filepath.Join(dir, workDir, ".git"))
 	if err := prune(dir, func(path string, _ fs.DirEntry) bool { _, known := files[path]; return known }); err != nil {
 		return
 	}

@@ -98,7 +98,7 @@ func (t *Target) run(ctx context.Context, p *plan) outcome {
 		}
 	}()
 	if p.Image != "" {
-		return t.runContainer(ctx, p, values, base[strings.LastIndexByte(base, ':')+1:], secret, console)
+		return t.runContainer(ctx, p, values, base, secret, console)
 	}
 	env, err := t.environment(p, base, secret)
 	if err != nil {
@@ -216,7 +216,7 @@ func (t *Target) listen(ctx context.Context, p *plan, stop func(error)) {
 // or an absolute path.
 func (t *Target) resolve(ctx context.Context, p *plan) (map[string]string, error) {
 	values := map[string]string{}
-	base := filepath.Dir(p.Work)
+	base := p.Base
 	for name, in := range p.Inputs {
 		key := "inputs." + name
 		if in.Literal {
@@ -347,6 +347,9 @@ func (t *Target) environment(p *plan, base, token string) ([]string, error) {
 	env := map[string]string{}
 next:
 	for _, kv := range os.Environ() {
+		if belongsToRepository(kv) {
+			continue
+		}
 		for _, prefix := range private {
 			if strings.HasPrefix(kv, prefix) {
 				continue next
@@ -360,6 +363,7 @@ next:
 		return nil, err
 	}
 	env["PATH"], env["PWD"] = search, p.Work
+	fence(env, p.Base)
 	for _, name := range []string{"NO_PROXY", "no_proxy"} { // the history is on this machine
 		env[name] = strings.TrimPrefix(env[name]+",127.0.0.1,localhost", ",")
 	}
@@ -403,7 +407,7 @@ func (t *Target) tools(p *plan, search string) (string, error) {
 			return search, nil
 		}
 	}
-	dir := filepath.Join(filepath.Dir(p.Work), toolsDir)
+	dir := filepath.Join(p.Base, toolsDir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -438,7 +442,7 @@ func (t *Target) collect(ctx context.Context, p *plan) (warnings []string) {
 	take(filepath.Join(p.Work, "outputs"), "outputs")
 	take(filepath.Join(p.Work, "logs"), "logs")
 	if len(p.Outputs) > 0 {
-		take(filepath.Join(filepath.Dir(p.Work), namedDir), namedDir)
+		take(filepath.Join(p.Base, namedDir), namedDir)
 	}
 	notes, err := t.Store.ReadMetricsFile(ctx, p.Run, filepath.Join(p.Artifacts, filepath.FromSlash(history.MetricsFile)))
 	if err != nil {

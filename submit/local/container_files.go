@@ -1,0 +1,202 @@
+package local
+
+import (
+	"archive/tar"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+
+	"github.com/org/aml-train/job"
+)
+
+// carried is a file or folder of this machine and where it goes in the container.
+type carried struct{ from, to string }
+
+// containerPaths turns what a command line names into paths of the container.
+func containerPaths(p *plan, values map[string]string) (map[string]string, []carried) {
+	inside := map[string]string{}
+	var data []carried
+	for key, value := range values {
+		name := key[strings.IndexByte(key, '.')+1:]
+		if _, ok := p.Outputs[name]; ok && strings.HasPrefix(key, "outputs.") {
+			inside[key] = path.Join(containerRoot(p.Run), namedDir, name)
+			continue
+		}
+		inside[key] = value
+		if in := p.Inputs[name]; !in.Literal {
+			from := in.Path
+			if strings.HasPrefix(from, "https://") {
+				from = value // where it was downloaded to
+			}
+			to := path.Join(containerRoot(p.Run), inputsDir, name, safeName(filepath.Base(from)))
+			inside[key] = to
+			data = append(data, carried{from, to})
+		}
+	}
+	return inside, data
+}
+
+// send copies the run's files into its container, as one stream. Everybody there
+// may write to them: the image may run as any user, and the Engine knows only those
+// of the host by name.
+func (e *engine) send(ctx context.Context, id string, p *plan, data []carried) error {
+	r, w := io.Pipe()
+	go func() {
+		to := tar.NewWriter(w)
+		err := addTree(to, filepath.Join(p.Base, workDir), containerTop(p.Run), false)
+		err = cmp.Or(err, addObjects(to, filepath.Join(p.Base, workDir), containerTop(p.Run)))
+		for _, c := range data {
+			err = cmp.Or(err, addTree(to, c.from, c.to, true))
+		}
+		for name, out := range p.Outputs {
+			at := path.Join(containerRoot(p.Run), namedDir, name)
+			if out.Type == job.URIFile {
+				at = path.Dir(at)
+			}
+			err = cmp.Or(err, to.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: at[1:] + "/", Mode: 0o777}))
+		}
+		w.CloseWithError(cmp.Or(err, to.Close()))
+	}()
+	_, err := e.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: r})
+	r.CloseWithError(errors.New("the copying ended")) // where the Engine read to no end
+	return err
+}
+
+// addTree adds a file or folder to a tar stream, under the absolute path to. With
+// follow, a link to a file is sent as that file: it may lead out of what is sent.
+func addTree(w *tar.Writer, from, to string, follow bool) error {
+	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, name)
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		link := ""
+		if d.Type()&fs.ModeSymlink != 0 {
+			if target, err := os.Stat(name); follow && err == nil && target.Mode().IsRegular() {
+				info = target
+			} else if link, err = os.Readlink(name); err != nil {
+				return err
+			}
+		} else if !d.IsDir() && !d.Type().IsRegular() {
+			return nil
+		}
+		h, err := tar.FileInfoHeader(info, filepath.ToSlash(link))
+		if err != nil {
+			return err
+		}
+		h.Name = path.Join(to, filepath.ToSlash(rel))[1:]
+		h.Uid, h.Gid, h.Uname, h.Gname = 0, 0, "", ""
+		h.Mode |= 0o666
+		if d.IsDir() {
+			h.Name += "/"
+			h.Mode |= 0o777
+		}
+		if err := w.WriteHeader(h); err != nil || h.Typeflag != tar.TypeReg {
+			return err
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(w, f)
+		return err
+	})
+}
+
+// receive copies what the command left in its special folders out of the
+// container, to where a command on this machine would have left it.
+func (e *engine) receive(ctx context.Context, id string, p *plan) error {
+	var all error
+	for _, c := range []carried{
+		{containerWork(p) + "/outputs", filepath.Join(p.Work, "outputs")},
+		{containerWork(p) + "/logs", filepath.Join(p.Work, "logs")},
+		{containerRoot(p.Run) + "/" + namedDir, filepath.Join(p.Base, namedDir)},
+	} {
+		r, err := e.CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: c.from})
+		if errdefs.IsNotFound(err) {
+			continue
+		}
+		if err == nil {
+			removeAll(c.to)
+			err = errors.Join(extract(r.Content, c.to), r.Content.Close())
+		}
+		if err != nil {
+			all = errors.Join(all, fmt.Errorf("%s: %w", path.Base(c.from), err))
+		}
+	}
+	return all
+}
+
+// extract unpacks a tar stream with one topmost folder, whose entries go to dir.
+// Whatever the stream says, nothing is written outside.
+func extract(r io.Reader, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for from := tar.NewReader(r); ; {
+		h, err := from.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		_, name, _ := strings.Cut(path.Clean(h.Name), "/")
+		if name == "" {
+			if h.Typeflag != tar.TypeDir {
+				return errors.New("it is no folder")
+			}
+			continue
+		}
+		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+			return err
+		}
+		switch h.Typeflag {
+		case tar.TypeDir:
+			err = root.MkdirAll(name, 0o755)
+		case tar.TypeReg:
+			err = extractFile(root, name, h, from)
+		case tar.TypeLink:
+			if _, target, ok := strings.Cut(path.Clean(h.Linkname), "/"); ok {
+				err = root.Link(target, name)
+			}
+		case tar.TypeSymlink:
+			err = root.Symlink(h.Linkname, name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func extractFile(root *os.Root, name string, h *tar.Header, from io.Reader) error {
+	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, fs.FileMode(h.Mode)&0o111|0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, from)
+	return errors.Join(err, f.Close())
+}

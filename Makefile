@@ -10,6 +10,7 @@
 CACHE := $(CURDIR)/.cache
 VENV  := $(CACHE)/venv
 NODE  := $(CACHE)/node
+LAYOUTS := $(CACHE)/layouts
 # The race detector needs a C compiler.
 RACE  := $(shell command -v cc >/dev/null 2>&1 && echo -race)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -36,6 +37,13 @@ $(VENV)/ready:
 	python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check 'mlflow>=3.17,<4' scikit-learn matplotlib pre-commit azure-ai-ml==1.35.0 && touch $@ \
 		|| { rm -rf $(VENV); $(OPTIONAL); }
 
+# What training repositories are laid out with: build backends, uv, Hydra, DVC, papermill.
+$(LAYOUTS)/ready:
+	@mkdir -p $(CACHE)
+	python3 -m venv $(LAYOUTS) && $(LAYOUTS)/bin/pip install --quiet --disable-pip-version-check 'setuptools>=80' hatchling editables flit poetry-core pdm-backend uv uv_build meson-python ninja \
+		setuptools_scm versioneer GitPython hydra-core dvc papermill nbconvert ipykernel python-dotenv tensorboardX tensorboard tqdm && touch $@ \
+		|| { rm -rf $(LAYOUTS); $(OPTIONAL); }
+
 # GitHub's own description of its API with the server that checks requests against
 # it, Mermaid, managers of git hooks, and Microsoft's emulator of blob storage.
 $(NODE)/ready:
@@ -50,9 +58,9 @@ $(CACHE)/bin/act:
 docker:
 	@.ci/docker || $(OPTIONAL)
 
-test: $(VENV)/ready $(NODE)/ready $(CACHE)/bin/act docker
+test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(CACHE)/bin/act docker
 	@rm -f $(CACHE)/skipped
-	PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped go test $(RACE) -timeout 30m ./...
+	PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_LAYOUTS=$(LAYOUTS) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped go test $(RACE) -timeout 30m ./...
 	@if [ -s $(CACHE)/skipped ]; then echo "Skipped, because they are not on this machine:"; sort -u $(CACHE)/skipped; fi
 
 # No containers, no network services, a tenth of the generated cases.

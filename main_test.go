@@ -41,6 +41,38 @@ func TestScriptsWithMLflow(t *testing.T) {
 	testscript.Run(t, params(t, "testdata/script/mlflow", testenv.Python(t)))
 }
 
+// TestScriptsWithLayouts train repositories as they are laid out in practice, with the
+// real tools.
+func TestScriptsWithLayouts(t *testing.T) {
+	venv := testenv.Layouts(t)
+	p := params(t, "testdata/script/layouts", "")
+	setup := p.Setup
+	p.Setup = func(e *testscript.Env) error {
+		e.Setenv("LAYOUTS", venv)
+		e.Setenv("PATH", filepath.Join(venv, "bin")+string(os.PathListSeparator)+e.Getenv("PATH"))
+		return setup(e)
+	}
+	testscript.Run(t, p)
+}
+
+// venv DIR makes a virtual environment that has the tools of $LAYOUTS as well.
+func virtualEnv(ts *testscript.TestScript, neg bool, args []string) {
+	dir := ts.MkAbs(args[0])
+	ts.Check(ts.Exec(filepath.Join(ts.Getenv("LAYOUTS"), "bin", "python"), "-m", "venv", "--without-pip", dir))
+	for _, from := range []string{dir, ts.Getenv("LAYOUTS")} {
+		found, err := filepath.Glob(filepath.Join(from, "lib", "python3*", "site-packages"))
+		ts.Check(err)
+		if len(found) != 1 {
+			ts.Fatalf("%s has no packages", from)
+		}
+		if from == dir {
+			dir = found[0]
+		} else {
+			ts.Check(os.WriteFile(filepath.Join(dir, "zz_tools.pth"), []byte(found[0]+"\n"), 0o644))
+		}
+	}
+}
+
 // TestScriptsWithHookManagers share the pre-push hook with the real git-lfs,
 // lefthook, husky and pre-commit.
 func TestScriptsWithHookManagers(t *testing.T) {
@@ -147,6 +179,7 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"smalldisk":    smallDisk,
 			"eventually":   eventually,
 			"repo":         repo,
+			"venv":         virtualEnv,
 			"gitstate":     gitState,
 			"gitcommands":  gitCommands,
 			"https":        https,

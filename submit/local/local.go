@@ -110,6 +110,7 @@ type plan struct {
 	Env          map[string]string
 	Timeout      time.Duration
 	Python       string // absolute; "" where there is none
+	Root         string // of the repository, or the source directory that is in none
 	Base         string // the folder with the run's files, absolute
 	Work         string // where the command works, within Base
 	Artifacts    string // absolute
@@ -253,7 +254,7 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		Run: id, Experiment: s.Job.ExperimentName, ExperimentID: run.Info.ExperimentID,
 		Command: s.Job.Command, Outputs: s.Job.Outputs, Env: s.Job.EnvironmentVariables,
 		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached,
-		Base: t.base(id), Work: filepath.Join(t.top(id), source(s)),
+		Root: root(s), Base: t.base(id), Work: filepath.Join(t.top(id), source(s)),
 		Artifacts: filepath.Join(t.Store.Home, "artifacts", run.Info.ExperimentID, id, "artifacts"),
 		Inputs:    map[string]input{},
 		Image:     image(s.Job), Resources: s.Job.Resources, Mark: rand.Text(),
@@ -339,6 +340,14 @@ func source(s submit.Submission) string {
 		return rel
 	}
 	return "."
+}
+
+// root is the folder of which a run's copy is one.
+func root(s submit.Submission) string {
+	if s.Snapshot == nil || s.Git.Root != "" {
+		return s.Git.Root
+	}
+	return s.Snapshot.Dir
 }
 
 // staging starts the name of a folder that a run has not taken over yet.

@@ -104,10 +104,14 @@ func (t *Target) run(ctx context.Context, p *plan) outcome {
 	if err != nil {
 		return outcome{status: history.Failed, reason: err.Error()}
 	}
+	warnings := p.inFront(ctx, env)
+	for _, w := range warnings { // before it trains for hours
+		fmt.Fprintf(console, "aml-train: warning: %s\n", w)
+	}
 	j := job.Job{Command: p.Command}
 	cmd := shell(j.Expand(values))
 	cmd.Dir = p.Work
-	cmd.Env = env
+	cmd.Env = append(pairs(env), marker(t.runDir(p.Run)))
 	// The command writes to the file itself: a flood of output costs this process
 	// nothing, and what was printed is there even if this process is killed.
 	cmd.Stdout, cmd.Stderr = console, console
@@ -116,7 +120,9 @@ func (t *Target) run(ctx context.Context, p *plan) outcome {
 	}
 	ctx, release := p.limit(ctx)
 	defer release()
-	return execute(ctx, cmd)
+	end := execute(ctx, cmd)
+	end.warnings = append(warnings, end.warnings...)
+	return end
 }
 
 // limit ends the context when the run has lasted as long as it may.
@@ -343,7 +349,7 @@ var private = []string{"INPUT_", "GITHUB_TOKEN=", "ACTIONS_ID_TOKEN_REQUEST_", "
 
 // environment is what the command runs with: this process's own variables, what
 // Azure ML sets for a run, and the job's.
-func (t *Target) environment(p *plan, base, token string) ([]string, error) {
+func (t *Target) environment(p *plan, base, token string) (map[string]string, error) {
 	env := map[string]string{}
 next:
 	for _, kv := range os.Environ() {
@@ -368,7 +374,7 @@ next:
 		env[name] = strings.TrimPrefix(env[name]+",127.0.0.1,localhost", ",")
 	}
 	maps.Copy(env, runEnvironment(p, base, token))
-	return append(pairs(env), marker(t.runDir(p.Run))), nil
+	return env, nil
 }
 
 // runEnvironment is what a run finds in its environment wherever it runs: what

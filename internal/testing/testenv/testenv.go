@@ -31,6 +31,18 @@ func Python(t testing.TB) string {
 	return ""
 }
 
+// Layouts returns the virtual environment with the tools that training repositories are
+// laid out with (build backends, uv, Hydra, DVC, papermill), which make test sets up.
+func Layouts(t testing.TB) string {
+	t.Helper()
+	slow(t)
+	venv := os.Getenv("AML_TRAIN_TEST_LAYOUTS")
+	if _, err := os.Stat(filepath.Join(venv, "ready")); venv == "" || err != nil {
+		missing(t, "uv, hatchling, Hydra, DVC and papermill (make test installs them)")
+	}
+	return venv
+}
+
 // Program returns the path of a program.
 func Program(t testing.TB, name string) string {
 	t.Helper()

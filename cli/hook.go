@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,10 +17,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/gitmeta"
-	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/hooks"
 	"github.com/org/aml-train/internal/detach"
 	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/snapshot"
 )
 
@@ -237,25 +238,34 @@ const (
 	waitAtMost = 30 * time.Second
 )
 
+// logs opens the folder of the logs, and makes it if create is set.
+func (a *app) logs(create bool) (*os.Root, error) {
+	h, err := a.home(create)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Close()
+	return home.Folder(h.Root, logsDir, create)
+}
+
 // train starts the submission of a commit. It goes on by itself, unless the settings
 // have the push wait for it.
 func (a *app) train(ctx context.Context, t training) error {
-	home, err := gitmeta.Home(".", a.getenv)
+	logs, err := a.logs(true)
 	if err != nil {
 		return err
 	}
-	if err := history.MakeHome(home, logsDir); err != nil {
-		return err
-	}
-	dropLogs(filepath.Join(home, logsDir))
+	defer logs.Close()
+	dropLogs(logs)
 	branch := strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`/\:*?"<>|`, r) {
 			return '-'
 		}
 		return r
 	}, t.branch)
-	name := filepath.Join(home, logsDir, fmt.Sprintf("%s %s %s.log", time.Now().UTC().Format(logTime), t.commit[:7], branch))
-	log, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	branch = strings.ToValidUTF8(branch[:min(len(branch), 150)], "") // a file's name has 255 bytes at most
+	name := fmt.Sprintf("%s %s %s.log", time.Now().UTC().Format(logTime), t.commit[:7], branch)
+	log, err := logs.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
@@ -284,11 +294,11 @@ func (a *app) train(ctx context.Context, t training) error {
 	go func() { done <- cmd.Wait() }()
 	select {
 	case err := <-done:
-		last := lastLine(name)
+		last := lastLine(logs, name)
 		if err != nil {
 			return errors.New(strings.TrimPrefix(last, "aml-train: "))
 		}
-		a.say("aml-train: training %s: run %s", t, strings.TrimSpace(last+" "+link(name)))
+		a.say("aml-train: training %s: run %s", t, strings.TrimSpace(last+" "+link(logs, name)))
 	case <-time.After(waitAtMost):
 		a.say("aml-train: training %s, which takes a while to be accepted; aml-train hook status shows how it goes", t)
 	case <-ctx.Done():
@@ -297,16 +307,19 @@ func (a *app) train(ctx context.Context, t training) error {
 	return nil
 }
 
-func lastLine(name string) string {
-	text, _ := os.ReadFile(name)
+// maxLog bounds what is read of a log: a submission prints some lines.
+const maxLog = 1 << 20
+
+func lastLine(logs *os.Root, name string) string {
+	text, _ := limited.ReadBelow(logs, name, maxLog)
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
 // link is the run's page, as a submission has printed it; "" for a run on this
 // machine.
-func link(name string) string {
-	text, _ := os.ReadFile(name)
+func link(logs *os.Root, name string) string {
+	text, _ := limited.ReadBelow(logs, name, maxLog)
 	for line := range strings.Lines(string(text)) {
 		if url := httpsOnly(strings.TrimSpace(line)); url != "" {
 			return url
@@ -316,16 +329,16 @@ func link(name string) string {
 }
 
 // dropLogs keeps the newest logs.
-func dropLogs(dir string) {
-	names := logNames(dir)
+func dropLogs(logs *os.Root) {
+	names := logNames(logs)
 	for _, name := range names[min(len(names), logsKept-1):] {
-		os.Remove(filepath.Join(dir, name))
+		logs.Remove(name)
 	}
 }
 
 // logNames lists the logs, newest first.
-func logNames(dir string) []string {
-	entries, _ := os.ReadDir(dir)
+func logNames(logs *os.Root) []string {
+	entries, _ := fs.ReadDir(logs.FS(), ".")
 	var names []string
 	for _, e := range entries {
 		if strings.HasSuffix(e.Name(), ".log") {
@@ -367,23 +380,31 @@ func (a *app) hookStatus(ctx context.Context) error {
 			a.say("A push of %s trains it", t)
 		}
 	}
-	home, err := gitmeta.Home(".", a.getenv)
+	return a.lastPushes()
+}
+
+// lastPushes prints what the last pushes did.
+func (a *app) lastPushes() error {
+	logs, err := a.logs(false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return usageError{err}
 	}
-	dir := filepath.Join(home, logsDir)
-	names := logNames(dir)
+	defer logs.Close()
+	names := logNames(logs)
 	for _, name := range names[:min(len(names), 5)] {
 		parts := strings.SplitN(strings.TrimSuffix(name, ".log"), " ", 3)
 		at, err := time.Parse(logTime, parts[0])
 		if err != nil || len(parts) < 3 {
 			continue
 		}
-		last := cmp.Or(lastLine(filepath.Join(dir, name)), "is being submitted")
+		last := cmp.Or(lastLine(logs, name), "is being submitted")
 		fmt.Fprintf(a.out, "%s  %s %s  %s\n", at.Local().Format(time.DateTime), parts[2], parts[1], last)
 	}
 	if len(names) > 0 {
-		a.say("The logs are in %s", relative(dir))
+		a.say("The logs are in %s", relative(logs.Name()))
 	}
 	return nil
 }

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -22,6 +21,8 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/version"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
@@ -108,6 +109,7 @@ func (a *app) exit(err error) int {
 	var usage usageError
 	var problems job.Problems
 	var refusal *submit.Refusal
+	var untrusted *home.UntrustedError
 	switch {
 	case err == nil:
 		return exitOK
@@ -133,7 +135,7 @@ func (a *app) exit(err error) int {
 	a.fail([]report.Annotation{{Level: "error", Title: "aml-train", Message: err.Error()}})
 	fmt.Fprintln(a.err, "aml-train:", strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	switch {
-	case errors.As(err, &usage), errors.As(err, &refusal):
+	case errors.As(err, &usage), errors.As(err, &refusal), errors.As(err, &untrusted):
 		return exitUsage
 	}
 	return exitUnreachable
@@ -226,7 +228,7 @@ func (a *app) openStore(ctx context.Context, create bool) (*history.Store, error
 	if a.store != nil {
 		return a.store, nil
 	}
-	home, err := gitmeta.Home(".", a.getenv)
+	dir, err := gitmeta.Home(".", a.getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +236,7 @@ func (a *app) openStore(ctx context.Context, create bool) (*history.Store, error
 	if create {
 		open = history.Open
 	}
-	if a.store, err = open(home); err != nil || a.store == nil {
+	if a.store, err = open(dir); err != nil || a.store == nil {
 		return nil, err
 	}
 	if err := a.local("").Reconcile(ctx); err != nil {
@@ -284,6 +286,9 @@ func (a *app) findRun(ctx context.Context, id string) (*history.Run, error) {
 		return run, a.at(ctx, a.local(""))
 	}
 	t, aerr := a.workspace()
+	if aerr == nil && len(t.Missing()) > 0 && err == nil {
+		aerr = usage("the newest run, %s, was submitted to a workspace that is not known here any more; name a run, or the workspace", id)
+	}
 	if aerr != nil || len(t.Missing()) > 0 {
 		return nil, errors.Join(err, aerr)
 	}
@@ -301,29 +306,42 @@ func (a *app) findRun(ctx context.Context, id string) (*history.Run, error) {
 const lastFile = "last"
 
 func (a *app) lastElsewhere() (id string, when time.Time) {
-	home, err := gitmeta.Home(".", a.getenv)
+	h, err := a.home(false)
 	if err != nil {
 		return "", when
 	}
-	name := filepath.Join(home, lastFile)
-	text, err := os.ReadFile(name)
-	info, serr := os.Stat(name)
+	defer h.Close()
+	text, err := limited.ReadBelow(h.Root, lastFile, limited.Config)
+	info, serr := h.Lstat(lastFile)
 	if err != nil || serr != nil {
 		return "", when
 	}
-	return strings.TrimSpace(string(text)), info.ModTime()
+	if id = strings.TrimSpace(string(text)); !history.ValidID(id) {
+		return "", when
+	}
+	return id, info.ModTime()
 }
 
 func (a *app) rememberElsewhere(id string) {
-	home, err := gitmeta.Home(".", a.getenv)
+	h, err := a.home(true)
 	if err == nil {
-		if err = history.MakeHome(home, "."); err == nil {
-			err = os.WriteFile(filepath.Join(home, lastFile), []byte(id+"\n"), 0o644)
-		}
+		err = errors.Join(h.WriteFile(lastFile, []byte(id+"\n"), 0o644), h.Close())
 	}
 	if err != nil {
 		a.say("aml-train: %v", err) // the run is there all the same
 	}
+}
+
+// home opens .aml-train, and makes it if create is set.
+func (a *app) home(create bool) (*home.Home, error) {
+	dir, err := gitmeta.Home(".", a.getenv)
+	if err != nil {
+		return nil, err
+	}
+	if create {
+		return home.Make(dir)
+	}
+	return home.Open(dir)
 }
 
 func (a *app) findLocal(ctx context.Context, id string) (*history.Run, error) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -193,6 +194,11 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 		return nil, nil, err
 	}
 	if err := target.Check(j); err != nil {
+		return nil, nil, err
+	}
+	if h, err := a.home(false); err == nil {
+		h.Close()
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, err
 	}
 	source := j.SourceDirectory()

@@ -270,7 +270,9 @@ func (f *workflow) ended(ctx context.Context, r *report.Report, hurry bool) {
 	if f.Workspace != "" { // a container of an action is root's, the steps around it are not
 		home, _ := gitmeta.Home(".", f.a.getenv)
 		for _, path := range []string{home, f.flags.download} {
-			giveToOwner(path, f.Workspace)
+			if err := giveToOwner(path, f.Workspace); err != nil {
+				f.a.say("aml-train: %s stays root's: %v", path, err)
+			}
 		}
 	}
 	if f.comment != nil {

@@ -12,12 +12,30 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+
+	"github.com/org/aml-train/internal/home"
 )
+
+// artifactsDir, in .aml-train, has a folder for each experiment, and in that one for
+// each run and for the models.
+const artifactsDir = "artifacts"
 
 // artifactRoot opens the folder of all artifacts. Nothing reached through it, by
 // ".." or by a link, lies outside.
 func (s *Store) artifactRoot() (*os.Root, error) {
-	return os.OpenRoot(filepath.Join(s.Home, "artifacts"))
+	return home.Folder(s.Files, artifactsDir, true)
+}
+
+// ArtifactPath is the folder of a run's artifacts, relative to the store's and with
+// slashes. It follows from the ids: the database also says where they are, and may have
+// been written by anybody.
+func (r *Run) ArtifactPath() string {
+	return path.Join(artifactsDir, r.Info.ExperimentID, r.Info.RunID, "artifacts")
+}
+
+// ArtifactDir is the folder of a run's artifacts, absolute.
+func (s *Store) ArtifactDir(r *Run) string {
+	return filepath.Join(s.Home, filepath.FromSlash(r.ArtifactPath()))
 }
 
 func cleanArtifact(p string) (string, error) {
@@ -31,17 +49,7 @@ func cleanArtifact(p string) (string, error) {
 // ListArtifacts lists a folder of a run's artifacts, "" for the topmost, by name.
 // A folder that does not exist has no files.
 func (s *Store) ListArtifacts(r *Run, dir string) ([]File, error) {
-	d := s.ArtifactDir(r)
-	rel, err := filepath.Rel(filepath.Join(s.Home, "artifacts"), d)
-	if err != nil || !filepath.IsLocal(rel) {
-		root, err := os.OpenRoot(d)
-		if err != nil {
-			return nil, err
-		}
-		defer root.Close()
-		return list(root, "", dir)
-	}
-	return s.list(filepath.ToSlash(rel), dir)
+	return s.list(strings.TrimPrefix(r.ArtifactPath(), artifactsDir+"/"), dir)
 }
 
 func (s *Store) list(base, dir string) ([]File, error) {
@@ -79,7 +87,8 @@ func list(root *os.Root, base, dir string) ([]File, error) {
 	return files, nil
 }
 
-// modelDirs returns the folders of the models that a run logged, by the names
+// modelDirs returns the folders of the models that a run logged, relative to the
+// store's, by the names
 // under which they stand among its artifacts: MLflow 3 keeps a logged model
 // beside the runs, and for a person it is what the run made.
 func (s *Store) modelDirs(r *Run) (map[string]string, error) {
@@ -97,7 +106,7 @@ func (s *Store) modelDirs(r *Run) (map[string]string, error) {
 		for n := 2; dirs[name] != ""; n++ {
 			name = fmt.Sprintf("models/%s-%d", m.Info.Name, n)
 		}
-		dirs[name] = filepath.Join(s.Home, "artifacts", m.Info.ExperimentID, "models", m.Info.ModelID, "artifacts")
+		dirs[name] = path.Join(artifactsDir, m.Info.ExperimentID, "models", m.Info.ModelID, "artifacts")
 	}
 	return dirs, nil
 }
@@ -105,7 +114,7 @@ func (s *Store) modelDirs(r *Run) (map[string]string, error) {
 // Artifacts lists every file that a run made, by path: its artifacts, and below
 // models/NAME the models that it logged.
 func (s *Store) Artifacts(r *Run) ([]File, error) {
-	out, err := filesBelow(s.ArtifactDir(r), "")
+	out, err := s.filesBelow(r.ArtifactPath(), "")
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +123,7 @@ func (s *Store) Artifacts(r *Run) ([]File, error) {
 		return nil, err
 	}
 	for name, dir := range models {
-		files, err := filesBelow(dir, name)
+		files, err := s.filesBelow(dir, name)
 		if err != nil {
 			return nil, err
 		}
@@ -124,9 +133,9 @@ func (s *Store) Artifacts(r *Run) ([]File, error) {
 	return out, nil
 }
 
-func filesBelow(dir, name string) ([]File, error) {
+func (s *Store) filesBelow(dir, name string) ([]File, error) {
 	var out []File
-	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+	err := fs.WalkDir(s.Files.FS(), dir, func(p string, e fs.DirEntry, err error) error {
 		if err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
@@ -140,11 +149,7 @@ func filesBelow(dir, name string) ([]File, error) {
 		if err != nil || !info.Mode().IsRegular() {
 			return nil
 		}
-		rel, err := filepath.Rel(dir, p)
-		if err != nil {
-			return err
-		}
-		out = append(out, File{Path: path.Join(name, filepath.ToSlash(rel)), Size: Int(info.Size())})
+		out = append(out, File{Path: path.Join(name, strings.TrimPrefix(p, dir+"/")), Size: Int(info.Size())})
 		return nil
 	})
 	return out, err
@@ -157,7 +162,7 @@ func (s *Store) OpenArtifact(r *Run, p string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, within := s.ArtifactDir(r), p
+	dir, within := r.ArtifactPath(), p
 	models, err := s.modelDirs(r)
 	if err != nil {
 		return nil, err
@@ -167,22 +172,35 @@ func (s *Store) OpenArtifact(r *Run, p string) (io.ReadCloser, error) {
 			dir, within = d, rest
 		}
 	}
-	root, err := os.OpenRoot(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, notFound("run %s has no artifact %s", r.Info.RunID, p)
+	none := func(err error) error {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoFile) {
+			return notFound("run %s has no artifact %s", r.Info.RunID, p)
+		}
+		return err
 	}
+	root, err := s.Files.OpenRoot(dir)
 	if err != nil {
-		return nil, err
+		return nil, none(err)
 	}
 	defer root.Close()
-	f, err := root.Open(within)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, notFound("run %s has no artifact %s", r.Info.RunID, p)
-	}
+	f, err := openFile(root, within)
 	if err != nil {
-		return nil, err
+		return nil, none(err)
 	}
 	return f, nil
+}
+
+// errNoFile is openFile's answer to what is no regular file.
+var errNoFile = errors.New("it is no file")
+
+// openFile opens a file of what a script made: a pipe among it would be waited for.
+func openFile(root *os.Root, name string) (*os.File, error) {
+	if info, err := root.Stat(name); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, errNoFile
+	}
+	return root.Open(name)
 }
 
 // artifact is MLflow's proxied artifact access (mlflow_artifacts.proto): PUT, GET

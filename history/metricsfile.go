@@ -7,8 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
-	"os"
+	"path"
 	"regexp"
 	"sort"
 	"strings"
@@ -176,18 +177,16 @@ func float(v any) (Float, bool) {
 	return 0, false
 }
 
-// ReadMetricsFile is LogMetricsFile of a file that may not be there.
-func (s *Store) ReadMetricsFile(ctx context.Context, run, name string) ([]string, error) {
-	f, err := os.Open(name)
-	if errors.Is(err, os.ErrNotExist) {
+// ReadMetricsFile is LogMetricsFile of the file among a run's artifacts, which need
+// not be there.
+func (s *Store) ReadMetricsFile(ctx context.Context, run *Run) ([]string, error) {
+	f, err := openFile(s.Files, path.Join(run.ArtifactPath(), MetricsFile))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoFile) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, err
-	}
-	return s.LogMetricsFile(ctx, run, f)
+	return s.LogMetricsFile(ctx, run.Info.RunID, f)
 }

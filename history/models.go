@@ -87,12 +87,15 @@ func scanModel(row scanner) (*LoggedModel, error) {
 	if status >= 0 && status < len(modelStatuses) {
 		i.Status = modelStatuses[status]
 	}
+	if err == nil && (!ValidID(i.ModelID) || !validExperiment(i.ExperimentID)) {
+		err = errStrange
+	}
 	return m, err
 }
 
 func (s *Store) model(ctx context.Context, id string) (*LoggedModel, error) {
 	m, err := scanModel(s.db.QueryRowContext(ctx, `SELECT `+modelColumns+` FROM logged_models WHERE model_id = ? AND lifecycle_stage = 'active'`, id))
-	if errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, sql.ErrNoRows) || errors.Is(err, errStrange) {
 		return nil, notFound("Logged model with ID '%s' not found.", id)
 	}
 	if err != nil {
@@ -191,6 +194,9 @@ func (s *Store) searchModels(ctx context.Context, q Query) ([]*LoggedModel, stri
 	var out []*LoggedModel
 	for rows.Next() {
 		m, err := scanModel(rows)
+		if errors.Is(err, errStrange) {
+			continue
+		}
 		if err != nil {
 			rows.Close()
 			return nil, "", err

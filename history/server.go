@@ -511,7 +511,7 @@ func (v *Server) run(r *Run) any {
 // client reaches them through this server, so that a script in a container needs
 // no path of this machine. Any other place stays as it is.
 func (v *Server) proxied(uri string) string {
-	rest, ok := strings.CutPrefix(uri, strings.TrimSuffix(v.store.location(), "/")+"/")
+	rest, ok := strings.CutPrefix(uri, strings.TrimSuffix(v.store.location(""), "/")+"/")
 	if !ok && strings.HasPrefix(uri, "file:") {
 		// A history that was moved keeps the old absolute paths.
 		_, rest, ok = strings.Cut(uri, "/.aml-train/artifacts/")

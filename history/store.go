@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path"
@@ -18,6 +19,8 @@ import (
 
 	sqlite "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/org/aml-train/internal/home"
 )
 
 //go:embed schema.sql
@@ -28,64 +31,66 @@ var schema string
 // newest revision, and the artifacts beside it. Several processes may use it at
 // the same time.
 type Store struct {
-	Home string // the folder, absolute
-	db   *sql.DB
+	Home  string   // the folder, absolute
+	Files *os.Root // the folder, through which all below it is reached
+	db    *sql.DB
 }
 
-// Open opens the history in the folder home, and creates it where it is not
-// there. The folder carries a .gitignore of "*", so that it is never committed.
-func Open(home string) (*Store, error) {
-	home, err := filepath.Abs(home)
+// database is the file's name in the folder.
+const database = "history.db"
+
+// Open opens the history in the folder dir, and creates it where it is not there.
+func Open(dir string) (*Store, error) {
+	h, err := home.Make(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := MakeHome(home, "artifacts"); err != nil {
-		return nil, err
+	return openHome(h)
+}
+
+// OpenExisting is Open for a command that only looks: it creates no history, and
+// returns nil where there is none.
+func OpenExisting(dir string) (*Store, error) {
+	h, err := home.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	file := filepath.Join(home, "history.db")
-	where := url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(filepath.ToSlash(file), "/")}
-	where.RawQuery = url.Values{"_txlock": {"immediate"}, "_pragma": {
-		// The three that MLflow sets on its own connections; a commit outlives a kill.
-		"busy_timeout(20000)", "foreign_keys(1)", "case_sensitive_like(1)", "synchronous(NORMAL)",
-	}}.Encode()
-	db, err := sql.Open("sqlite", where.String())
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{Home: home, db: db}
-	if err := patiently(s.migrate); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("run history %s: %w", file, explain(err))
+	if _, err := h.Stat(database); errors.Is(err, fs.ErrNotExist) {
+		return nil, h.Close()
+	}
+	return openHome(h)
+}
+
+func openHome(h *home.Home) (*Store, error) {
+	s := &Store{Home: h.Dir, Files: h.Root}
+	if err := s.connect(); err != nil {
+		return nil, errors.Join(fmt.Errorf("run history %s: %w", filepath.Join(h.Dir, database), explain(err)), h.Close())
 	}
 	return s, nil
 }
 
-// MakeHome makes a folder within home. home itself carries a .gitignore of "*", so
-// that it is never committed.
-func MakeHome(home, dir string) error {
-	if err := os.MkdirAll(filepath.Join(home, dir), 0o755); err != nil {
-		return fmt.Errorf("run history: %w; AML_TRAIN_HOME names another folder", err)
+func (s *Store) connect() (err error) {
+	where := url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(filepath.ToSlash(filepath.Join(s.Home, database)), "/")}
+	where.RawQuery = url.Values{"_txlock": {"immediate"}, "_pragma": {
+		// The three that MLflow sets on its own connections; a commit outlives a kill.
+		"busy_timeout(20000)", "foreign_keys(1)", "case_sensitive_like(1)", "synchronous(NORMAL)",
+		// What stands in the file is data, whoever wrote it.
+		"trusted_schema(0)", "cell_size_check(1)",
+	}}.Encode()
+	if s.db, err = sql.Open("sqlite", where.String()); err != nil {
+		return err
 	}
-	ignore := filepath.Join(home, ".gitignore")
-	if _, err := os.Lstat(ignore); errors.Is(err, os.ErrNotExist) {
-		if err := os.WriteFile(ignore, []byte("*\n"), 0o644); err != nil {
-			return fmt.Errorf("run history: %w", err)
-		}
+	if err = patiently(s.migrate); err != nil {
+		return errors.Join(err, s.db.Close())
 	}
 	return nil
 }
 
-// OpenExisting is Open for a command that only looks: it creates nothing, and
-// returns nil where there is no history.
-func OpenExisting(home string) (*Store, error) {
-	if _, err := os.Stat(filepath.Join(home, "history.db")); errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	return Open(home)
-}
-
-// Close releases the database.
-func (s *Store) Close() error { return s.db.Close() }
+// Close releases the database and the folder.
+func (s *Store) Close() error { return errors.Join(s.db.Close(), s.Files.Close()) }
 
 // patiently tries again what failed because another process uses the database.
 // SQLite itself waits as busy_timeout says, but not everywhere: turning the
@@ -132,7 +137,7 @@ func (s *Store) migrate() error {
 		}
 		switch n {
 		case 3:
-			return nil
+			return checkSchema(tx)
 		case 0:
 		default:
 			return errors.New("it is a database, but not MLflow's; move it away")
@@ -165,24 +170,9 @@ func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
 
 // location is the file: URL of an experiment's artifacts, as MLflow's own server
 // needs it to find them.
-func (s *Store) location(parts ...string) string {
-	p := filepath.ToSlash(filepath.Join(append([]string{s.Home, "artifacts"}, parts...)...))
+func (s *Store) location(experiment string) string {
+	p := filepath.ToSlash(filepath.Join(s.Home, artifactsDir, experiment))
 	return (&url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(p, "/")}).String()
-}
-
-// ArtifactDir is the folder of a run's artifacts.
-func (s *Store) ArtifactDir(r *Run) string {
-	own := filepath.Join(s.Home, "artifacts", r.Info.ExperimentID, r.Info.RunID, "artifacts")
-	if _, err := os.Stat(own); err == nil {
-		return own
-	}
-	// A run that MLflow's own server created may keep its artifacts elsewhere.
-	if u, err := url.Parse(r.Info.ArtifactURI); err == nil && (u.Scheme == "file" || u.Scheme == "") && filepath.IsAbs(filepath.FromSlash(u.Path)) {
-		if _, err := os.Stat(filepath.FromSlash(u.Path)); err == nil {
-			return filepath.FromSlash(u.Path)
-		}
-	}
-	return own
 }
 
 func newID() string {
@@ -194,7 +184,7 @@ func newID() string {
 // experimentID checks an experiment's id, which is an integer in the schema.
 func experimentID(id string) (int64, error) {
 	n, err := strconv.ParseInt(id, 10, 64)
-	if err != nil {
+	if err != nil || strconv.FormatInt(n, 10) != id { // it becomes a folder's name
 		return 0, notFound("No experiment with id=%s exists", id)
 	}
 	return n, nil
@@ -246,6 +236,9 @@ type scanner interface{ Scan(...any) error }
 func scanExperiment(row scanner) (*Experiment, error) {
 	e := &Experiment{}
 	err := row.Scan(&e.ID, &e.Name, &e.Location, &e.LifecycleStage, &e.CreationTime, &e.LastUpdateTime)
+	if err == nil {
+		_, err = experimentID(e.ID)
+	}
 	return e, err
 }
 
@@ -424,6 +417,9 @@ func (s *Store) CreateRun(ctx context.Context, n NewRun) (*Run, error) {
 	if id == "" {
 		id = newID()
 	}
+	if !ValidID(id) {
+		return nil, invalid("a run's id holds letters, digits, -, _ and dots, the first a letter or digit, at most 255: %q", clip(id, 80))
+	}
 	name := n.Name
 	for _, t := range n.Tags {
 		if t.Key == TagDisplayName && name == "" {
@@ -468,13 +464,16 @@ func scanRun(row scanner) (*Run, error) {
 	i := &r.Info
 	err := row.Scan(&i.RunID, &i.RunName, &i.ExperimentID, &i.UserID, &i.Status, &i.StartTime, &i.EndTime, &i.ArtifactURI, &i.LifecycleStage)
 	i.RunUUID = i.RunID
+	if err == nil && (!ValidID(i.RunID) || !validExperiment(i.ExperimentID)) {
+		err = errStrange
+	}
 	return r, err
 }
 
 // Run returns a run with its last metrics, parameters, tags, inputs and outputs.
 func (s *Store) Run(ctx context.Context, id string) (*Run, error) {
 	r, err := scanRun(s.db.QueryRowContext(ctx, `SELECT `+runColumns+` FROM runs r WHERE r.run_uuid = ?`, id))
-	if errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, sql.ErrNoRows) || errors.Is(err, errStrange) {
 		return nil, notFound("Run with id=%s not found", id)
 	}
 	if err != nil {
@@ -602,6 +601,9 @@ func (s *Store) SearchRuns(ctx context.Context, q Query) ([]*Run, string, error)
 	var out []*Run
 	for rows.Next() {
 		r, err := scanRun(rows)
+		if errors.Is(err, errStrange) {
+			continue
+		}
 		if err != nil {
 			rows.Close()
 			return nil, "", err
@@ -637,7 +639,9 @@ func (s *Store) Unfinished(ctx context.Context, target string) ([]string, error)
 		if err := rows.Scan(&id); err != nil {
 			return nil, err
 		}
-		out = append(out, id)
+		if ValidID(id) {
+			out = append(out, id)
+		}
 	}
 	return out, rows.Err()
 }

@@ -32,6 +32,10 @@ type Submission struct {
 	// Attached ends the run when this process ends without having said so, even
 	// by kill -9: nobody else would wait for it.
 	Attached bool
+
+	// MaxOutputs is how many bytes of outputs and logs a run on this machine keeps; 0 is
+	// the target's own limit, and less is none.
+	MaxOutputs int64
 }
 
 // Local returns where a file or folder that the job names lies on this machine. Those

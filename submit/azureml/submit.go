@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -18,6 +17,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit"
@@ -101,10 +102,12 @@ func (t *Target) prepare(ctx context.Context, c *connection, s submit.Submission
 	}
 	dir := ""
 	if s.Commit != nil { // what it has is not on this machine as files; the action's image has no /tmp
-		if err = history.MakeHome(t.Home, "commit"); err == nil {
-			dir, err = os.MkdirTemp(filepath.Join(t.Home, "commit"), "")
-		}
+		h, err := home.Make(t.Home)
 		if err != nil {
+			return p, sent, err
+		}
+		defer h.Close()
+		if dir, err = h.MkdirTemp("commit"); err != nil {
 			return p, sent, err
 		}
 		defer os.RemoveAll(dir)
@@ -158,28 +161,34 @@ func (t *Target) jobName(s submit.Submission) (name string, done func() error, e
 	if t.Attempt != "" {
 		return slug + "-" + key[:8], done, nil
 	}
-	file := filepath.Join(t.Home, "pending", key[:32])
-	type pending struct{ Name string }
-	var p pending
-	text, err := os.ReadFile(file)
-	if info, serr := os.Stat(file); err == nil && serr == nil && time.Since(info.ModTime()) < time.Hour && json.Unmarshal(text, &p) == nil && p.Name != "" {
-		return p.Name, func() error { return remove(file) }, nil
-	}
-	p.Name = slug + "-" + newID()
-	if err := history.MakeHome(t.Home, "pending"); err != nil {
+	h, err := home.Make(t.Home)
+	if err != nil {
 		return "", nil, err
 	}
+	files, err := home.Folder(h.Root, "pending", true)
+	h.Close()
+	if err != nil {
+		return "", nil, err
+	}
+	file := key[:32]
+	done = func() error {
+		defer files.Close()
+		if err := files.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	type pending struct{ Name string }
+	var p pending
+	text, err := limited.ReadBelow(files, file, limited.Config)
+	if info, serr := files.Lstat(file); err == nil && serr == nil && time.Since(info.ModTime()) < time.Hour && json.Unmarshal(text, &p) == nil && history.ValidID(p.Name) {
+		return p.Name, done, nil
+	}
+	p.Name = slug + "-" + newID()
 	if text, err = json.Marshal(p); err == nil {
-		err = os.WriteFile(file, text, 0o600)
+		err = files.WriteFile(file, text, 0o600)
 	}
-	return p.Name, func() error { return remove(file) }, err
-}
-
-func remove(file string) error {
-	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return p.Name, done, err
 }
 
 // Cancel implements submit.Target.

@@ -264,8 +264,11 @@ func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]st
 	case <-time.After(time.Minute):
 	}
 	end.warnings = warnings
-	if err := e.receive(background, created.ID, p); err != nil {
-		end.warnings = append(end.warnings, "not everything that the run wrote could be taken out of its container: "+err.Error())
+	switch err := t.receive(background, e, created.ID, p); {
+	case errors.Is(err, errNoFolder):
+		end.warnings = append(end.warnings, err.Error())
+	case err != nil:
+		end.lose(fmt.Errorf("not everything that it wrote could be taken out of its container: %w", err))
 	}
 	return end
 }
@@ -315,28 +318,31 @@ func (e *engine) remove(ctx context.Context, id string) error {
 
 // rescue ends the container of a run whose supervisor was killed, and takes out
 // what it had written.
-func (e *engine) rescue(ctx context.Context, p *plan) error {
-	list, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", labelMark+"="+p.Mark)})
-	if err != nil {
-		return err
-	}
-	for _, c := range list.Items {
-		e.ContainerKill(ctx, c.ID, client.ContainerKillOptions{})
-		err = errors.Join(err, e.receive(ctx, c.ID, p), e.remove(ctx, c.ID))
-	}
-	return err
-}
-
 func (t *Target) rescue(ctx context.Context, p *plan) []string {
 	e, err := openEngine(ctx)
 	if err == nil {
 		defer e.Close()
-		err = e.rescue(ctx, p)
+		err = t.rescueFrom(ctx, e, p)
 	}
 	if err != nil {
 		return []string{"the run's container could not be looked after: " + err.Error()}
 	}
 	return nil
+}
+
+func (t *Target) rescueFrom(ctx context.Context, e *engine, p *plan) error {
+	list, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", labelMark+"="+p.Mark)})
+	if err != nil {
+		return err
+	}
+	for _, c := range list.Items {
+		if c.Labels[labelRun] != p.Run || c.Labels[labelHome] != t.Store.Home {
+			continue // a plan names its own container, and no other
+		}
+		e.ContainerKill(ctx, c.ID, client.ContainerKillOptions{})
+		err = errors.Join(err, t.receive(ctx, e, c.ID, p), e.remove(ctx, c.ID))
+	}
+	return err
 }
 
 // sweep removes the containers of runs that nobody can take up again: those whose

@@ -16,6 +16,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 
+	"github.com/org/aml-train/internal/size"
+	"github.com/org/aml-train/internal/sparse"
 	"github.com/org/aml-train/job"
 )
 
@@ -121,22 +123,28 @@ func addTree(w *tar.Writer, from, to string, follow bool) error {
 	})
 }
 
-// receive copies what the command left in its special folders out of the
-// container, to where a command on this machine would have left it.
-func (e *engine) receive(ctx context.Context, id string, p *plan) error {
+// receive copies what the command left in its special folders out of the container, to
+// where a command on this machine would have left it.
+func (t *Target) receive(ctx context.Context, e *engine, id string, p *plan) error {
+	base, err := t.openBase(p.Run, false)
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	room := p.mostOutputs()
 	var all error
 	for _, c := range []carried{
-		{containerWork(p) + "/outputs", filepath.Join(p.Work, "outputs")},
-		{containerWork(p) + "/logs", filepath.Join(p.Work, "logs")},
-		{containerRoot(p.Run) + "/" + namedDir, filepath.Join(p.Base, namedDir)},
+		{containerWork(p) + "/outputs", path.Join(p.within(), "outputs")},
+		{containerWork(p) + "/logs", path.Join(p.within(), "logs")},
+		{containerRoot(p.Run) + "/" + namedDir, namedDir},
 	} {
 		r, err := e.CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: c.from})
 		if errdefs.IsNotFound(err) {
 			continue
 		}
 		if err == nil {
-			removeAll(c.to)
-			err = errors.Join(extract(r.Content, c.to), r.Content.Close())
+			removeAll(base, c.to)
+			err = errors.Join(extract(r.Content, base, c.to, &room), r.Content.Close())
 		}
 		if err != nil {
 			all = errors.Join(all, fmt.Errorf("%s: %w", path.Base(c.from), err))
@@ -145,51 +153,66 @@ func (e *engine) receive(ctx context.Context, id string, p *plan) error {
 	return all
 }
 
-// extract unpacks a tar stream with one topmost folder, whose entries go to dir.
-// Whatever the stream says, nothing is written outside.
-func extract(r io.Reader, dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// extract unpacks a tar stream with one topmost folder, whose entries go to the folder
+// dir of base, as far as there is room, in bytes. Whatever the stream says, nothing is
+// written outside; an entry that cannot be written costs no other.
+func extract(r io.Reader, base *os.Root, dir string, room *int64) error {
+	if err := base.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(dir)
+	root, err := base.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
+	var failed []error
 	for from := tar.NewReader(r); ; {
 		h, err := from.Next()
-		if err == io.EOF {
-			return nil
-		}
 		if err != nil {
-			return err
+			if err != io.EOF {
+				failed = append(failed, err)
+			}
+			if more := len(failed) - 10; more > 0 {
+				failed = append(failed[:10], fmt.Errorf("and %d more", more))
+			}
+			return errors.Join(failed...)
 		}
 		_, name, _ := strings.Cut(path.Clean(h.Name), "/")
-		if name == "" {
-			if h.Typeflag != tar.TypeDir {
-				return errors.New("it is no folder")
-			}
-			continue
-		}
-		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
-			return err
-		}
-		switch h.Typeflag {
-		case tar.TypeDir:
-			err = root.MkdirAll(name, 0o755)
-		case tar.TypeReg:
-			err = extractFile(root, name, h, from)
-		case tar.TypeLink:
-			if _, target, ok := strings.Cut(path.Clean(h.Linkname), "/"); ok {
-				err = root.Link(target, name)
-			}
-		case tar.TypeSymlink:
-			err = root.Symlink(h.Linkname, name)
-		}
-		if err != nil {
-			return err
+		if err := extractEntry(root, name, h, from, room); err != nil {
+			failed = append(failed, err)
 		}
 	}
+}
+
+var errNoFolder = errors.New("it is no folder")
+
+func extractEntry(root *os.Root, name string, h *tar.Header, from io.Reader, room *int64) error {
+	if name == "" {
+		if h.Typeflag != tar.TypeDir {
+			return errNoFolder
+		}
+		return nil
+	}
+	if h.Size > *room {
+		return fmt.Errorf("%s (%s) is more than is kept (--max-outputs-size moves that)", name, size.Format(h.Size))
+	}
+	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	switch h.Typeflag {
+	case tar.TypeDir:
+		return root.MkdirAll(name, 0o755)
+	case tar.TypeReg:
+		*room -= h.Size
+		return extractFile(root, name, h, from)
+	case tar.TypeLink:
+		if _, target, ok := strings.Cut(path.Clean(h.Linkname), "/"); ok {
+			return root.Link(target, name)
+		}
+	case tar.TypeSymlink:
+		return root.Symlink(h.Linkname, name)
+	}
+	return nil
 }
 
 func extractFile(root *os.Root, name string, h *tar.Header, from io.Reader) error {
@@ -197,6 +220,6 @@ func extractFile(root *os.Root, name string, h *tar.Header, from io.Reader) erro
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, from)
+	_, err = sparse.Copy(f, from)
 	return errors.Join(err, f.Close())
 }

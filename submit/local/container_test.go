@@ -26,14 +26,17 @@ func TestExtractHostile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			parent := t.TempDir()
-			dir := filepath.Join(parent, "a", "b")
+			base, err := os.OpenRoot(parent)
+			require.NoError(t, err)
+			defer base.Close()
 			var b bytes.Buffer
 			w := tar.NewWriter(&b)
 			for _, h := range headers {
 				require.NoError(t, w.WriteHeader(&h))
 			}
 			require.NoError(t, w.Close())
-			err := extract(&b, dir)
+			room := int64(1 << 20)
+			err = extract(&b, base, "a/b", &room)
 			if name != "absolute" && name != "dots" { // the first part of a path is taken for the topmost folder
 				require.Error(t, err)
 			}
@@ -43,7 +46,11 @@ func TestExtractHostile(t *testing.T) {
 			}
 		})
 	}
-	require.Error(t, extract(bytes.NewReader([]byte("no tar, and long enough to be read as one"+string(make([]byte, 600)))), t.TempDir()))
+	base, err := os.OpenRoot(t.TempDir())
+	require.NoError(t, err)
+	defer base.Close()
+	room := int64(1 << 20)
+	require.Error(t, extract(bytes.NewReader([]byte("no tar, and long enough to be read as one"+string(make([]byte, 600)))), base, "a", &room))
 }
 
 func TestDockerArgs(t *testing.T) {

@@ -3,13 +3,10 @@ package local
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -61,97 +58,6 @@ func materialise(ctx context.Context, s *snapshot.Snapshot, dir string, right ma
 	return list, g.Wait()
 }
 
-// move puts the entries of the folder from below to, by renaming where it can. A
-// file that is there already is replaced. What is neither file nor folder nor a
-// link within from stays behind and is named.
-func move(from, to string) (left []string, err error) {
-	info, err := os.Lstat(from)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	if !info.IsDir() {
-		return nil, fmt.Errorf("%s is no folder", filepath.Base(from))
-	}
-	root, err := filepath.EvalSymlinks(from)
-	if err != nil {
-		return nil, err
-	}
-	err = filepath.WalkDir(root, func(p string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, _ := filepath.Rel(root, p)
-		switch kind := e.Type(); {
-		case e.IsDir():
-			// A folder that the script made unreadable is still its owner's.
-			if info, err := e.Info(); err == nil && info.Mode()&0o700 != 0o700 {
-				os.Chmod(p, info.Mode()|0o700)
-			}
-			return nil
-		case kind&fs.ModeSymlink != 0:
-			// A link is kept as the file that it leads to; what lies elsewhere was
-			// not put here to be kept.
-			target, err := filepath.EvalSymlinks(p)
-			if err != nil {
-				left = append(left, rel)
-				return os.Remove(p)
-			}
-			inside, err := filepath.Rel(root, target)
-			info, serr := os.Stat(target)
-			if err != nil || !filepath.IsLocal(inside) || serr != nil || !info.Mode().IsRegular() {
-				left = append(left, rel)
-				return os.Remove(p)
-			}
-			os.Remove(p)
-			return copyPlain(target, p)
-		case kind != 0:
-			left = append(left, rel)
-			return os.Remove(p)
-		}
-		return nil
-	})
-	if err != nil {
-		return left, err
-	}
-	return left, merge(root, to)
-}
-
-// merge moves from to to; where both are folders, their entries.
-func merge(from, to string) error {
-	if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return err
-		}
-		if os.Rename(from, to) == nil {
-			return nil
-		}
-	}
-	info, err := os.Lstat(from)
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() {
-		if os.Rename(from, to) == nil {
-			return nil
-		}
-		return copyPlain(from, to) // on another file system
-	}
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
-	}
-	entries, err := os.ReadDir(from)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		err = errors.Join(err, merge(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())))
-	}
-	return err
-}
-
 func copyPlain(from, to string) error {
 	r, err := os.Open(from)
 	if err != nil {
@@ -164,32 +70,4 @@ func copyPlain(from, to string) error {
 	}
 	_, err = io.Copy(w, r)
 	return errors.Join(err, w.Close())
-}
-
-// removeAll deletes a folder with many files, its entries in parallel.
-func removeAll(dir string) {
-	entries, err := os.ReadDir(dir)
-	if err == nil {
-		var wg sync.WaitGroup
-		slots := make(chan struct{}, runtime.GOMAXPROCS(0)*2)
-		for _, e := range entries {
-			slots <- struct{}{}
-			wg.Go(func() {
-				defer func() { <-slots }()
-				os.RemoveAll(filepath.Join(dir, e.Name()))
-			})
-		}
-		wg.Wait()
-	}
-	if os.RemoveAll(dir) == nil {
-		return
-	}
-	// A script may have taken its own rights away.
-	filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
-		if e != nil && e.IsDir() {
-			os.Chmod(p, 0o700)
-		}
-		return nil
-	})
-	os.RemoveAll(dir)
 }

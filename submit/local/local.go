@@ -18,10 +18,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
+	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -31,6 +33,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit"
 )
@@ -85,20 +88,6 @@ func fileURL(path string) string {
 	return (&url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(filepath.ToSlash(path), "/")}).String()
 }
 
-// Names within a run's folder, .aml-train/runs/RUN, which lives as long as the
-// run.
-const (
-	lockFile   = "lock"   // held by the supervisor
-	cancelFile = "cancel" // its existence asks for the end; it holds the reason
-	planFile   = "plan.json"
-	workDir    = "wd"            // the copy of the repository, of which the snapshot is there
-	namedDir   = "named_outputs" // what ${{outputs.NAME}} stands for, one entry each
-	inputsDir  = "inputs"
-	toolsDir   = "bin"            // "python", where it is not on PATH under that name
-	ownLog     = "supervisor.log" // what goes wrong outside the command
-	reserve    = "reserve"        // room on the disk for recording the end, should the command fill it
-)
-
 // plan is what the supervisor needs to know of a job.
 type plan struct {
 	Run          string
@@ -111,10 +100,13 @@ type plan struct {
 	Timeout      time.Duration
 	Python       string // absolute; "" where there is none
 	Root         string // of the repository, or the source directory that is in none
-	Base         string // the folder with the run's files, absolute
-	Work         string // where the command works, within Base
-	Artifacts    string // absolute
 	Attached     bool
+	MaxOutputs   int64 // bytes of outputs and logs that are kept
+
+	// Where its files lie: locate says that, never a file.
+	Base      string `json:"-"` // the folder with the run's files, absolute
+	Work      string `json:"-"` // where the command works, within Base
+	Artifacts string `json:"-"` // below the history's folder, slash-separated
 
 	Image     string // that the run gets a container of, "" for this machine's own programs
 	Resources *job.Resources
@@ -127,8 +119,6 @@ type input struct {
 	Type    string
 	Path    string // absolute, or an https: URL
 }
-
-func (t *Target) runDir(run string) string { return filepath.Join(t.Store.Home, "runs", run) }
 
 // Check implements submit.Target. The local environment is the machine's own.
 func (t *Target) Check(j *job.Job) error {
@@ -230,7 +220,7 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	if err != nil {
 		return nil, &submit.Refusal{Reason: err.Error()}
 	}
-	defer os.RemoveAll(staged)
+	defer t.unstage(staged)
 	run, err := t.create(ctx, s)
 	if err != nil {
 		return nil, err
@@ -241,86 +231,130 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		t.remove(id)
 		return nil, fmt.Errorf("run %s: %w", id, err)
 	}
-	dir := t.runDir(id)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fail(err)
-	}
-	lock, err := waitLock(ctx, filepath.Join(dir, lockFile))
+	lock, err := t.prepare(ctx, s, run, staged, python)
 	if err != nil {
 		return fail(err)
 	}
 	defer lock.Close()
-	p := plan{
-		Run: id, Experiment: s.Job.ExperimentName, ExperimentID: run.Info.ExperimentID,
-		Command: s.Job.Command, Outputs: s.Job.Outputs, Env: s.Job.EnvironmentVariables,
-		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached,
-		Root: root(s), Base: t.base(id), Work: filepath.Join(t.top(id), source(s)),
-		Artifacts: filepath.Join(t.Store.Home, "artifacts", run.Info.ExperimentID, id, "artifacts"),
-		Inputs:    map[string]input{},
-		Image:     image(s.Job), Resources: s.Job.Resources, Mark: rand.Text(),
-	}
-	for name, in := range s.Job.Inputs {
-		path := in.Path
-		if !in.Literal && !job.IsRemote(path) {
-			if path, err = s.Local(path, filepath.Join(p.Base, inputsDir, name)); err != nil {
-				return fail(err)
-			}
-		}
-		p.Inputs[name] = input{in.Literal, in.Value, in.Type, path}
-	}
-	if err := merge(staged, p.Base); err != nil {
-		return fail(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, reserve), bytes.Repeat([]byte("reserve\n"), 64<<10), 0o600); err != nil {
-		return fail(err)
-	}
-	console := filepath.Join(p.Artifacts, filepath.FromSlash(history.ConsoleLog))
-	if err := os.MkdirAll(filepath.Dir(console), 0o755); err != nil {
-		return fail(err)
-	}
-	if err := os.WriteFile(console, nil, 0o644); err != nil {
-		return fail(err)
-	}
-	text, err := json.Marshal(p)
-	if err != nil {
-		return fail(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, planFile), text, 0o600); err != nil {
-		return fail(err)
-	}
 	if err := t.spawn(id, lock, s.Attached); err != nil {
 		return fail(err)
 	}
 	return run, nil
 }
 
-// stage copies the files of a snapshot to a folder that a run takes over by renaming
-// it.
-func (t *Target) stage(ctx context.Context, s submit.Submission) (string, error) {
-	runs, err := t.makePlace()
+// prepare makes the folder of a run, with all that its supervisor needs, and returns the
+// lock on it.
+func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.Run, staged, python string) (lock *os.File, err error) {
+	id := run.Info.RunID
+	dir, err := t.folder(id, true)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	dir, err := os.MkdirTemp(runs, staging+"*")
+	defer dir.Close()
+	if lock, err = waitLock(ctx, dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	// Of a run of that id whose history is gone.
+	empty(dir, lockFile)
+	base, err := t.openBase(id, true)
 	if err != nil {
-		return "", err
+		return lock, err
 	}
-	if err := t.fill(ctx, dir, s); err != nil {
-		removeAll(dir)
-		return "", err
+	defer base.Close()
+	empty(base, lockFile)
+	p := plan{
+		Experiment: s.Job.ExperimentName, Command: s.Job.Command, Outputs: s.Job.Outputs, Env: s.Job.EnvironmentVariables,
+		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached, Root: root(s), Inputs: map[string]input{},
+		Image: image(s.Job), Resources: s.Job.Resources, Mark: rand.Text(), MaxOutputs: s.MaxOutputs,
 	}
-	return dir, nil
+	t.locate(&p, run)
+	for name, in := range s.Job.Inputs {
+		path := in.Path
+		if !in.Literal && !job.IsRemote(path) {
+			if path, err = s.Local(path, filepath.Join(p.Base, inputsDir, name)); err != nil {
+				return lock, err
+			}
+		}
+		p.Inputs[name] = input{in.Literal, in.Value, in.Type, path}
+	}
+	if err := t.takeOver(staged, id); err != nil {
+		return lock, err
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return lock, err
+	}
+	console := path.Join(p.Artifacts, history.ConsoleLog)
+	return lock, cmp.Or(
+		dir.WriteFile(reserve, bytes.Repeat([]byte("reserve\n"), 64<<10), 0o600),
+		t.Store.Files.MkdirAll(path.Dir(console), 0o755),
+		t.Store.Files.WriteFile(console, nil, 0o644),
+		dir.WriteFile(planFile, text, 0o600))
 }
 
-func (t *Target) fill(ctx context.Context, dir string, s submit.Submission) error {
-	top, in := filepath.Join(dir, workDir), source(s)
-	if s.Snapshot == nil {
-		return os.MkdirAll(filepath.Join(top, in), 0o755)
+// stage copies the files of a snapshot to a folder among the copies, whose name it
+// returns, from which a run takes them over by renaming.
+func (t *Target) stage(ctx context.Context, s submit.Submission) (string, error) {
+	copies, err := t.copies(true)
+	if err != nil {
+		return "", err
 	}
-	right := t.takeSpare(dir, s.Snapshot, in)
-	if err := os.MkdirAll(filepath.Join(top, in), 0o755); err != nil {
+	defer copies.Close()
+	name := staging + rand.Text()
+	if err := copies.Mkdir(name, 0o755); err != nil {
+		return "", err
+	}
+	if err := fill(ctx, copies, name, s); err != nil {
+		removeAll(copies, name)
+		return "", err
+	}
+	return name, nil
+}
+
+// takeOver moves what was staged to the folder of a run.
+func (t *Target) takeOver(staged, run string) error {
+	copies, err := t.copies(false)
+	if err != nil {
 		return err
 	}
+	defer copies.Close()
+	entries, err := fs.ReadDir(copies.FS(), staged)
+	for _, e := range entries {
+		err = cmp.Or(err, copies.Rename(path.Join(staged, e.Name()), path.Join(run, e.Name())))
+	}
+	return err
+}
+
+// unstage removes what no run took over.
+func (t *Target) unstage(staged string) {
+	if copies, err := t.copies(false); err == nil {
+		defer copies.Close()
+		removeAll(copies, staged)
+	}
+}
+
+// fill copies the files of a submission to a folder of that name, which is new.
+func fill(ctx context.Context, copies *os.Root, name string, s submit.Submission) error {
+	dir, err := home.Folder(copies, name, false)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	in := source(s)
+	within := path.Join(workDir, filepath.ToSlash(in))
+	if s.Snapshot == nil {
+		return dir.MkdirAll(within, 0o755)
+	}
+	right := takeSpare(copies, name, s.Snapshot, in)
+	if err := dir.MkdirAll(within, 0o755); err != nil {
+		return err
+	}
+	top := filepath.Join(copies.Name(), name, workDir)
 	list, err := materialise(ctx, s.Snapshot, filepath.Join(top, in), right)
 	if err != nil {
 		return err
@@ -487,7 +521,12 @@ func currentUser() string {
 // attached mode its standard input is a pipe that this process holds open: the
 // kernel closes it when this process ends, however it ends.
 func (t *Target) spawn(run string, lock *os.File, attached bool) error {
-	logFile, err := os.OpenFile(filepath.Join(t.runDir(run), ownLog), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	dir, err := t.folder(run, false)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	logFile, err := dir.OpenFile(ownLog, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
@@ -540,20 +579,26 @@ func (t *Target) cancel(ctx context.Context, id, reason string) error {
 	if err := t.Store.SetStatus(ctx, id, history.CancelRequested, ""); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(t.runDir(id), cancelFile), []byte(reason), 0o644); err != nil {
+	dir, err := t.folder(id, false)
+	if err != nil {
 		return fmt.Errorf("run %s: %w", id, err)
 	}
-	return nil
+	defer dir.Close()
+	return dir.WriteFile(cancelFile, []byte(reason), 0o644)
 }
 
 // supervised tells whether a supervisor holds the run's lock. Where none does, the
 // lock is returned, to be closed; it is nil where the run's folder is gone.
 func (t *Target) supervised(run string) (bool, *os.File) {
-	name := filepath.Join(t.runDir(run), lockFile)
-	if _, err := os.Stat(name); err != nil {
+	dir, err := t.folder(run, false)
+	if err != nil {
 		return false, nil
 	}
-	lock, err := tryLock(name)
+	defer dir.Close()
+	if !isFile(dir, lockFile) {
+		return false, nil
+	}
+	lock, err := tryLock(dir)
 	return err == nil && lock == nil, lock
 }
 
@@ -562,8 +607,9 @@ func (t *Target) supervised(run string) (bool, *os.File) {
 // it writes the plan, a plan says that the supervisor was there already; without
 // it, what is seen now may be different in a moment.
 func (t *Target) starting(run *history.Run, lock *os.File) bool {
-	if lock != nil {
-		if _, err := os.Stat(filepath.Join(t.runDir(run.Info.RunID), planFile)); err == nil {
+	if dir, err := t.folder(run.Info.RunID, false); err == nil {
+		defer dir.Close()
+		if lock != nil && isFile(dir, planFile) {
 			return false
 		}
 	}
@@ -572,9 +618,9 @@ func (t *Target) starting(run *history.Run, lock *os.File) bool {
 
 // waitLock takes a lock that others hold for moments only: whoever looks at the
 // run tries it.
-func waitLock(ctx context.Context, name string) (*os.File, error) {
+func waitLock(ctx context.Context, dir *os.Root) (*os.File, error) {
 	for {
-		lock, err := tryLock(name)
+		lock, err := tryLock(dir)
 		if lock != nil || err != nil {
 			return lock, err
 		}
@@ -613,22 +659,29 @@ func (t *Target) settle(ctx context.Context, id string) error {
 	if err != nil || run.Status().Terminal() || t.starting(run, lock) {
 		return err
 	}
-	return t.interrupted(ctx, id)
+	return t.interrupted(ctx, run)
 }
 
-func (t *Target) interrupted(ctx context.Context, id string) error {
+func (t *Target) interrupted(ctx context.Context, run *history.Run) error {
+	id := run.Info.RunID
 	killMarked(marker(t.runDir(id)))
-	p, err := t.readPlan(id)
+	p, err := t.readPlan(run)
 	var warnings []string
 	if err == nil {
 		if p.Image != "" {
 			warnings = t.rescue(ctx, p)
 		}
-		warnings = append(warnings, t.collect(ctx, p)...)
+		notes, lost := t.collect(ctx, p, run)
+		if warnings = append(warnings, notes...); lost != nil {
+			warnings = append(warnings, lost.Error())
+		}
 	}
 	reason := "interrupted: aml-train was killed, or the machine went down, before the run ended"
-	if text, err := os.ReadFile(filepath.Join(t.runDir(id), ownLog)); err == nil && len(strings.TrimSpace(string(text))) > 0 {
-		reason += ": " + strings.TrimSpace(string(text[max(0, len(text)-2000):]))
+	if dir, err := t.folder(id, false); err == nil {
+		if text := strings.TrimSpace(tail(dir, ownLog, 2000)); text != "" {
+			reason += ": " + text
+		}
+		dir.Close()
 	}
 	t.note(ctx, id, warnings)
 	if err := t.Store.SetStatus(ctx, id, history.NotResponding, reason); err != nil && !errors.Is(err, history.ErrEnded) {
@@ -642,24 +695,6 @@ func (t *Target) interrupted(ctx context.Context, id string) error {
 // when its supervisor is killed, the kernel takes the command along, but not what
 // the command had started.
 func marker(runDir string) string { return "AML_TRAIN_RUN_DIR=" + runDir }
-
-func (t *Target) readPlan(run string) (*plan, error) {
-	text, err := os.ReadFile(filepath.Join(t.runDir(run), planFile))
-	if err != nil {
-		return nil, err
-	}
-	p := &plan{}
-	return p, json.Unmarshal(text, p)
-}
-
-// remove deletes the run's folder. The lock goes last: as long as it is there,
-// the run has a supervisor.
-func (t *Target) remove(run string) {
-	t.keepSpare(run)
-	removeAll(filepath.Join(t.base(run), workDir))
-	removeAll(t.base(run))
-	os.RemoveAll(t.runDir(run))
-}
 
 // Watch implements submit.Target.
 func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.Run, error) {

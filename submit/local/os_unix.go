@@ -4,9 +4,9 @@ package local
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"syscall"
 	"time"
 
@@ -15,11 +15,12 @@ import (
 	"github.com/org/aml-train/internal/detach"
 )
 
-// tryLock takes the lock on a file, nil where somebody else holds it. It is
+// tryLock takes the lock of the run whose folder dir is, nil where somebody else holds
+// it. It is
 // released when the last process that has the file open closes it, so that it
 // can be handed to a child and outlives no holder.
-func tryLock(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+func tryLock(dir *os.Root) (*os.File, error) {
+	f, err := dir.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +88,18 @@ func exitStatus(e *exec.ExitError) (code int, signal string) {
 
 func signalName(n int) string { return unix.SignalName(syscall.Signal(n)) }
 
-// mine tells whether a file belongs to this process's user.
-func mine(info fs.FileInfo) bool {
-	sys, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(sys.Uid) == os.Geteuid()
+// rename moves a file or folder from one open folder to another. It takes no link on the
+// way out of either.
+func rename(from *os.Root, name string, to *os.Root, target string) error {
+	f, err := from.Open(path.Dir(name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	t, err := to.Open(path.Dir(target))
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	return unix.Renameat(int(f.Fd()), path.Base(name), int(t.Fd()), path.Base(target))
 }

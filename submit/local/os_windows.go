@@ -2,9 +2,9 @@ package local
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -13,9 +13,10 @@ import (
 	"github.com/org/aml-train/internal/detach"
 )
 
-// tryLock takes the lock on a file, nil where somebody else holds it.
-func tryLock(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+// tryLock takes the lock of the run whose folder dir is, nil where somebody else holds
+// it.
+func tryLock(dir *os.Root) (*os.File, error) {
+	f, err := dir.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -70,5 +71,8 @@ func killAll(cmd *exec.Cmd)              { terminate(cmd) }
 func exitStatus(e *exec.ExitError) (int, string) { return e.ExitCode(), "" }
 func signalName(int) string                      { return "" }
 
-// mine cannot be told here; a user's folders are nobody else's to write to.
-func mine(fs.FileInfo) bool { return true }
+// rename moves a file or folder from one open folder to another, whose parents have
+// been looked at.
+func rename(from *os.Root, name string, to *os.Root, target string) error {
+	return os.Rename(filepath.Join(from.Name(), filepath.FromSlash(name)), filepath.Join(to.Name(), filepath.FromSlash(target)))
+}

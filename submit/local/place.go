@@ -1,16 +1,20 @@
 package local
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"time"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/internal/limited"
 )
 
 // The files that a run works on lie where no walk upwards meets the repository: what
@@ -61,49 +65,59 @@ func inRepository(dir string) bool {
 	}
 }
 
-// makePlace makes the folder for copies, for nobody else's eyes.
-func (t *Target) makePlace() (runs string, err error) {
+// copies opens the folder of the copies, and makes it, for nobody else's eyes, if create
+// is set. In a temporary folder somebody else may have been first.
+func (t *Target) copies(create bool) (*os.Root, error) {
 	place := t.place()
-	runs = filepath.Join(place, "runs")
 	if place == t.Store.Home {
-		return runs, os.MkdirAll(runs, 0o755)
+		return t.runs(create)
 	}
-	if err := os.MkdirAll(runs, 0o700); err != nil {
-		return "", err
+	around, err := home.Private(filepath.Dir(place), create)
+	if err != nil {
+		return nil, err
 	}
-	for _, dir := range []string{filepath.Dir(place), place} { // in a temporary folder somebody else may have been first
-		info, err := os.Lstat(dir)
-		if err != nil {
-			return "", err
+	around.Close()
+	at, err := home.Private(place, create)
+	if err != nil {
+		return nil, err
+	}
+	defer at.Close()
+	if create {
+		if err := named(at.Root, t.Store.Home); err != nil {
+			return nil, err
 		}
-		if !info.IsDir() || !mine(info) {
-			return "", fmt.Errorf("%s is no folder of this user's; remove it, or set AML_TRAIN_HOME to a folder outside the repository", dir)
-		}
 	}
-	return runs, named(place, t.Store.Home)
+	return home.Folder(at.Root, runsDir, create)
 }
 
 // named writes down whose copies lie in a place, in one step: who reads half a name would
 // find no history of that name.
-func named(place, home string) error {
-	name := filepath.Join(place, homeFile)
-	if _, err := os.Lstat(name); err == nil {
+func named(place *os.Root, home string) error {
+	if _, err := place.Lstat(homeFile); err == nil {
 		return nil
 	}
-	next, err := os.CreateTemp(place, ".home-*")
-	if err != nil {
+	next := ".home-" + rand.Text()
+	if err := place.WriteFile(next, []byte(home), 0o600); err != nil {
 		return err
 	}
-	defer os.Remove(next.Name())
-	_, err = next.WriteString(home)
-	if err = errors.Join(err, next.Close()); err != nil {
-		return err
-	}
-	return os.Rename(next.Name(), name)
+	return place.Rename(next, homeFile)
 }
 
 // base is the folder with the files of a run.
-func (t *Target) base(run string) string { return filepath.Join(t.place(), "runs", run) }
+func (t *Target) base(run string) string { return filepath.Join(t.place(), runsDir, run) }
+
+// openBase opens it, and makes it if create is set.
+func (t *Target) openBase(run string, create bool) (*os.Root, error) {
+	if !history.ValidID(run) {
+		return nil, fmt.Errorf("%q is no id of a run", run)
+	}
+	copies, err := t.copies(create)
+	if err != nil {
+		return nil, err
+	}
+	defer copies.Close()
+	return home.Folder(copies, run, create)
+}
 
 // top is where in a run's copy the root of its repository would lie.
 func (t *Target) top(run string) string { return filepath.Join(t.base(run), workDir) }
@@ -121,23 +135,31 @@ func (t *Target) WorkingDirectory(run *history.Run) string {
 // sweepPlaces removes the copies of histories that are gone, and what a killed Submit
 // left of a copy.
 func (t *Target) sweepPlaces() {
-	left, _ := filepath.Glob(filepath.Join(t.place(), "runs", staging+"*"))
-	for _, dir := range left {
-		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > time.Hour {
-			removeAll(dir)
+	if copies, err := t.copies(false); err == nil {
+		left, _ := fs.Glob(copies.FS(), staging+"*")
+		for _, name := range left {
+			if info, err := copies.Lstat(name); err == nil && time.Since(info.ModTime()) > time.Hour {
+				removeAll(copies, name)
+			}
 		}
+		copies.Close()
 	}
 	if t.place() == t.Store.Home {
 		return
 	}
-	homes, _ := filepath.Glob(filepath.Join(filepath.Dir(t.place()), "*", homeFile))
-	for _, name := range homes {
-		home, err := os.ReadFile(name)
-		if err != nil || !filepath.IsAbs(string(home)) {
+	places, err := home.Private(filepath.Dir(t.place()), false)
+	if err != nil {
+		return
+	}
+	defer places.Close()
+	entries, _ := fs.ReadDir(places.FS(), ".")
+	for _, e := range entries {
+		home, err := limited.ReadBelow(places.Root, path.Join(e.Name(), homeFile), limited.Config)
+		if err != nil || !e.IsDir() || !filepath.IsAbs(string(home)) {
 			continue
 		}
 		if _, err := os.Stat(string(home)); errors.Is(err, fs.ErrNotExist) {
-			removeAll(filepath.Dir(name))
+			removeAll(places.Root, e.Name())
 		}
 	}
 }

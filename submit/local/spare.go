@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"encoding/gob"
 	"errors"
 	"io/fs"
@@ -11,6 +12,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/org/aml-train/internal/filestat"
+	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/snapshot"
 )
 
@@ -34,8 +37,6 @@ type copied struct {
 	Stat filestat.Stat
 }
 
-func (t *Target) spare() string { return filepath.Join(t.place(), "runs", spareDir) }
-
 // manifest is what is known of a copy.
 type manifest struct {
 	Source string // where the source directory lies in it
@@ -43,24 +44,26 @@ type manifest struct {
 }
 
 // record keeps the list of the files of a copy in the folder dir.
-func record(dir, source string, list []copied) error {
-	w, err := os.Create(filepath.Join(dir, spareList))
+func record(dir *os.Root, source string, list []copied) error {
+	w, err := dir.Create(spareList)
 	if err != nil {
 		return err
 	}
 	return errors.Join(gob.NewEncoder(w).Encode(manifest{source, list}), w.Close())
 }
 
+// maxList bounds what is read of such a list: a million files take 200 MB.
+const maxList = 512 << 20
+
 // recorded returns the files of a copy by their path in it, slash-separated, and where
 // its source directory lies.
-func recorded(dir string) (files map[string]copied, source string, err error) {
-	r, err := os.Open(filepath.Join(dir, spareList))
+func recorded(dir *os.Root) (files map[string]copied, source string, err error) {
+	text, err := limited.ReadBelow(dir, spareList, maxList)
 	if err != nil {
 		return nil, "", err
 	}
-	defer r.Close()
 	var m manifest
-	if err := gob.NewDecoder(r).Decode(&m); err != nil {
+	if err := gob.NewDecoder(bytes.NewReader(text)).Decode(&m); err != nil {
 		return nil, "", err
 	}
 	files = make(map[string]copied, len(m.Files))
@@ -72,50 +75,59 @@ func recorded(dir string) (files map[string]copied, source string, err error) {
 
 // prune removes from the copy in dir what keep does not want, and every folder
 // that is left empty. It calls keep with the path and the entry of each file.
-func prune(dir string, keep func(path string, e fs.DirEntry) bool) error {
-	root := filepath.Join(dir, workDir)
+func prune(dir *os.Root, keep func(path string, e fs.DirEntry) bool) error {
+	root, err := home.Folder(dir, workDir, false)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
 	var clean func(rel string) (empty bool, err error)
 	clean = func(rel string) (bool, error) {
-		at := filepath.Join(root, rel)
-		if info, err := os.Lstat(at); err != nil || info.Mode().Perm()&0o700 != 0o700 {
+		if info, err := root.Lstat(rel); err != nil || info.Mode().Perm()&0o700 != 0o700 {
 			return false, errors.Join(err, fs.ErrPermission) // a script took its rights away
 		}
-		entries, err := os.ReadDir(at)
+		entries, err := fs.ReadDir(root.FS(), rel)
 		if err != nil {
 			return false, err
 		}
 		left := 0
 		for _, e := range entries {
-			p := filepath.Join(rel, e.Name())
+			p := path.Join(rel, e.Name())
 			gone := false
 			if e.IsDir() {
 				if gone, err = clean(p); err != nil {
 					return false, err
 				}
 			} else {
-				gone = !keep(filepath.ToSlash(p), e)
+				gone = !keep(p, e)
 			}
 			if !gone {
 				left++
-			} else if err := os.Remove(filepath.Join(root, p)); err != nil {
+			} else if err := root.Remove(p); err != nil {
 				return false, err
 			}
 		}
 		return left == 0, nil
 	}
-	_, err := clean("")
+	_, err = clean(".")
 	return err
 }
 
-// takeSpare moves the spare copy, if there is one, to dir and brings it to the
-// snapshot as far as removing goes. It returns the paths of the files that are
-// already right; where anything about the copy is odd, it is thrown away.
-func (t *Target) takeSpare(dir string, s *snapshot.Snapshot, source string) map[string]bool {
-	got := filepath.Join(dir, "spare")
-	if os.Rename(t.spare(), got) != nil {
+// takeSpare moves the spare copy, if there is one, to the folder of that name among the
+// copies and brings it to the snapshot as far as removing goes. It returns the paths of
+// the files that are already right; where anything about the copy is odd, it is thrown
+// away.
+func takeSpare(copies *os.Root, name string, s *snapshot.Snapshot, source string) map[string]bool {
+	at := path.Join(name, "spare")
+	if copies.Rename(spareDir, at) != nil {
 		return nil
 	}
-	defer removeAll(got)
+	defer removeAll(copies, at)
+	got, err := home.Folder(copies, at, false)
+	if err != nil {
+		return nil
+	}
+	defer got.Close()
 	files, was, err := recorded(got)
 	if err != nil || was != source {
 		return nil
@@ -140,7 +152,7 @@ func (t *Target) takeSpare(dir string, s *snapshot.Snapshot, source string) map[
 	if err != nil {
 		return nil
 	}
-	if err := os.Rename(filepath.Join(got, workDir), filepath.Join(dir, workDir)); err != nil {
+	if err := copies.Rename(path.Join(at, workDir), path.Join(name, workDir)); err != nil {
 		return nil
 	}
 	return right
@@ -150,20 +162,28 @@ func (t *Target) takeSpare(dir string, s *snapshot.Snapshot, source string) map[
 // and none lies there yet. It removes at once what the run added: that may be
 // large.
 func (t *Target) keepSpare(run string) {
-	dir := t.base(run)
+	copies, err := t.copies(false)
+	if err != nil {
+		return
+	}
+	defer copies.Close()
+	dir, err := t.openBase(run, false)
+	if err != nil {
+		return
+	}
+	defer dir.Close()
 	files, _, err := recorded(dir)
 	if err != nil {
 		return
 	}
-	removeAll(filepath.Join(dir, workDir, ".git"))
+	removeAll(dir, workDir+"/.git")
 	if err := prune(dir, func(path string, _ fs.DirEntry) bool { _, known := files[path]; return known }); err != nil {
 		return
 	}
-	next := filepath.Join(dir, "spare")
-	if os.Mkdir(next, 0o755) != nil ||
-		os.Rename(filepath.Join(dir, workDir), filepath.Join(next, workDir)) != nil ||
-		os.Rename(filepath.Join(dir, spareList), filepath.Join(next, spareList)) != nil {
+	if dir.Mkdir("spare", 0o755) != nil ||
+		dir.Rename(workDir, "spare/"+workDir) != nil ||
+		dir.Rename(spareList, "spare/"+spareList) != nil {
 		return
 	}
-	os.Rename(next, t.spare()) // fails where another run was first
+	copies.Rename(path.Join(run, "spare"), spareDir) // fails where another run was first
 }

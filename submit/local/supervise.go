@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/job"
 )
 
@@ -32,30 +33,52 @@ type outcome struct {
 	warnings []string
 }
 
+// lose notes that something which the command wrote could not be kept: a run that went
+// well otherwise did not, for whoever goes on with its outputs.
+func (o *outcome) lose(err error) {
+	switch {
+	case err == nil:
+	case o.status == history.Completed:
+		o.status, o.reason = history.Failed, "the command succeeded, but "+err.Error()
+	default:
+		o.warnings = append(o.warnings, err.Error())
+	}
+}
+
 // Supervise runs a submitted job to its end. It is called in the process that
 // Submit starts, with lock the file that Submit handed over.
-func (t *Target) Supervise(ctx context.Context, run string, lock *os.File) error {
+func (t *Target) Supervise(ctx context.Context, id string, lock *os.File) error {
+	dir, err := t.folder(id, false)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
 	if lock == nil { // where a lock cannot be handed over, it is free by now or soon
-		var err error
-		if lock, err = waitLock(ctx, filepath.Join(t.runDir(run), lockFile)); err != nil {
+		if lock, err = waitLock(ctx, dir); err != nil {
 			return err
 		}
 	}
 	// Whoever finds the lock free also finds what this process has printed.
 	lifeline = append(lifeline, lock)
+	run, err := t.Store.Run(ctx, id)
+	if err != nil {
+		return err
+	}
 	p, err := t.readPlan(run)
 	if err != nil {
 		return err
 	}
 	adoptOrphans()
-	end := t.run(ctx, p)
-	os.Remove(filepath.Join(t.runDir(run), reserve))
-	t.Store.SetStatus(ctx, run, history.Finalizing, "")
-	t.note(ctx, run, append(end.warnings, t.collect(ctx, p)...))
-	if err := t.Store.SetStatus(ctx, run, end.status, end.reason); err != nil {
+	end := t.run(ctx, p, dir)
+	dir.Remove(reserve)
+	t.Store.SetStatus(ctx, id, history.Finalizing, "")
+	notes, lost := t.collect(ctx, p, run)
+	end.lose(lost)
+	t.note(ctx, id, append(end.warnings, notes...))
+	if err := t.Store.SetStatus(ctx, id, end.status, end.reason); err != nil {
 		return err // the lock goes, and the next command finds the run interrupted
 	}
-	t.remove(run)
+	t.remove(id)
 	return nil
 }
 
@@ -67,12 +90,18 @@ func (t *Target) note(ctx context.Context, run string, warnings []string) {
 	}
 }
 
-func (t *Target) run(ctx context.Context, p *plan) outcome {
+// run runs a job whose folder is dir.
+func (t *Target) run(ctx context.Context, p *plan, dir *os.Root) outcome {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	go t.listen(ctx, p, stop)
+	go listen(ctx, p, dir, stop)
 
-	values, err := t.resolve(ctx, p)
+	base, err := t.openBase(p.Run, false)
+	if err != nil {
+		return outcome{status: history.Failed, reason: err.Error()}
+	}
+	defer base.Close()
+	values, err := resolve(ctx, p, base)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return outcome{status: history.Canceled, reason: cause.Error()}
@@ -80,12 +109,12 @@ func (t *Target) run(ctx context.Context, p *plan) outcome {
 		return outcome{status: history.Failed, reason: err.Error()}
 	}
 	secret := rand.Text()
-	base, closeServer, err := history.NewServer(t.Store, secret).Serve("127.0.0.1:0")
+	address, closeServer, err := history.NewServer(t.Store, secret).Serve("127.0.0.1:0")
 	if err != nil {
 		return outcome{status: history.Failed, reason: "the run history cannot be served on loopback: " + err.Error()}
 	}
 	defer closeServer()
-	console, err := os.OpenFile(filepath.Join(p.Artifacts, filepath.FromSlash(history.ConsoleLog)), os.O_WRONLY|os.O_APPEND, 0)
+	console, err := t.Store.Files.OpenFile(path.Join(p.Artifacts, history.ConsoleLog), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return outcome{status: history.Failed, reason: err.Error()}
 	}
@@ -98,9 +127,9 @@ func (t *Target) run(ctx context.Context, p *plan) outcome {
 		}
 	}()
 	if p.Image != "" {
-		return t.runContainer(ctx, p, values, base, secret, console)
+		return t.runContainer(ctx, p, values, address, secret, console)
 	}
-	env, err := t.environment(p, base, secret)
+	env, err := t.environment(p, base, address, secret)
 	if err != nil {
 		return outcome{status: history.Failed, reason: err.Error()}
 	}
@@ -193,7 +222,7 @@ func exitReason(code int, signal string) string {
 
 // listen waits for a request to cancel, and in attached mode for the end of the
 // command that started the run.
-func (t *Target) listen(ctx context.Context, p *plan, stop func(error)) {
+func listen(ctx context.Context, p *plan, dir *os.Root, stop func(error)) {
 	if p.Attached {
 		go func() {
 			io.Copy(io.Discard, os.Stdin)
@@ -202,11 +231,10 @@ func (t *Target) listen(ctx context.Context, p *plan, stop func(error)) {
 			}
 		}()
 	}
-	name := filepath.Join(t.runDir(p.Run), cancelFile)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if reason, err := os.ReadFile(name); err == nil {
+		if reason, err := limited.ReadBelow(dir, cancelFile, limited.Config); err == nil {
 			stop(errors.New(string(reason)))
 			return
 		}
@@ -220,22 +248,22 @@ func (t *Target) listen(ctx context.Context, p *plan, stop func(error)) {
 
 // resolve turns inputs and outputs into what the command line gets: a literal,
 // or an absolute path.
-func (t *Target) resolve(ctx context.Context, p *plan) (map[string]string, error) {
+func resolve(ctx context.Context, p *plan, base *os.Root) (map[string]string, error) {
 	values := map[string]string{}
-	base := p.Base
+	abs := func(name string) string { return filepath.Join(p.Base, filepath.FromSlash(name)) }
 	for name, in := range p.Inputs {
 		key := "inputs." + name
 		if in.Literal {
 			values[key] = in.Value
 			continue
 		}
-		dir := filepath.Join(base, inputsDir, name)
+		dir := path.Join(inputsDir, name)
 		if strings.HasPrefix(in.Path, "https://") {
-			file, err := download(ctx, in.Path, dir)
+			file, err := download(ctx, in.Path, base, dir)
 			if err != nil {
 				return nil, fmt.Errorf("inputs.%s: %w", name, err)
 			}
-			values[key] = file
+			values[key] = abs(file)
 			continue
 		}
 		if _, err := os.Stat(in.Path); err != nil {
@@ -245,26 +273,26 @@ func (t *Target) resolve(ctx context.Context, p *plan) (map[string]string, error
 		if !plainPath.MatchString(in.Path) {
 			// A link without blanks stands for it: the value is put into a command
 			// line as it is.
-			if err := os.MkdirAll(dir, 0o755); err != nil {
+			if err := base.MkdirAll(dir, 0o755); err != nil {
 				return nil, err
 			}
-			link := filepath.Join(dir, safeName(filepath.Base(in.Path)))
-			if err := os.Symlink(in.Path, link); err != nil {
+			link := path.Join(dir, safeName(filepath.Base(in.Path)))
+			if err := base.Symlink(in.Path, link); err != nil {
 				return nil, fmt.Errorf("inputs.%s: %w", name, err)
 			}
-			values[key] = link
+			values[key] = abs(link)
 		}
 	}
 	for name, out := range p.Outputs {
-		at := filepath.Join(base, namedDir, name)
+		at := path.Join(namedDir, name)
 		made := at
 		if out.Type == job.URIFile {
-			made = filepath.Dir(at)
+			made = path.Dir(at)
 		}
-		if err := os.MkdirAll(made, 0o755); err != nil {
+		if err := base.MkdirAll(made, 0o755); err != nil {
 			return nil, err
 		}
-		values["outputs."+name] = at
+		values["outputs."+name] = abs(at)
 	}
 	return values, nil
 }
@@ -278,21 +306,21 @@ func safeName(name string) string {
 	return name
 }
 
-// download fetches a file over https into dir and returns its path. A transfer
-// that breaks is tried again, three times in all.
-func download(ctx context.Context, address, dir string) (string, error) {
+// download fetches a file over https into the folder dir of base and returns its path
+// there. A transfer that breaks is tried again, three times in all.
+func download(ctx context.Context, address string, base *os.Root, dir string) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return "", err
 	}
 	shown := *u
 	shown.RawQuery, shown.User = "", nil // a signature is a secret
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := base.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	name := filepath.Join(dir, safeName(path.Base(u.Path)))
+	name := path.Join(dir, safeName(path.Base(u.Path)))
 	for try := 1; ; try++ {
-		err = fetch(ctx, address, name)
+		err = fetch(ctx, address, base, name)
 		if err == nil {
 			return name, nil
 		}
@@ -318,7 +346,7 @@ type statusError struct {
 
 func (e *statusError) Error() string { return "the server answered " + e.status }
 
-func fetch(ctx context.Context, address, name string) error {
+func fetch(ctx context.Context, address string, base *os.Root, name string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
@@ -331,7 +359,7 @@ func fetch(ctx context.Context, address, name string) error {
 	if res.StatusCode != http.StatusOK {
 		return &statusError{res.StatusCode, res.Status}
 	}
-	f, err := os.Create(name)
+	f, err := base.Create(name)
 	if err != nil {
 		return err
 	}
@@ -349,7 +377,7 @@ var private = []string{"INPUT_", "GITHUB_TOKEN=", "ACTIONS_ID_TOKEN_REQUEST_", "
 
 // environment is what the command runs with: this process's own variables, what
 // Azure ML sets for a run, and the job's.
-func (t *Target) environment(p *plan, base, token string) (map[string]string, error) {
+func (t *Target) environment(p *plan, base *os.Root, address, token string) (map[string]string, error) {
 	env := map[string]string{}
 next:
 	for _, kv := range os.Environ() {
@@ -364,7 +392,7 @@ next:
 		name, value, _ := strings.Cut(kv, "=")
 		env[name] = value
 	}
-	search, err := t.tools(p, env["PATH"])
+	search, err := t.tools(p, base, env["PATH"])
 	if err != nil {
 		return nil, err
 	}
@@ -373,7 +401,7 @@ next:
 	for _, name := range []string{"NO_PROXY", "no_proxy"} { // the history is on this machine
 		env[name] = strings.TrimPrefix(env[name]+",127.0.0.1,localhost", ",")
 	}
-	maps.Copy(env, runEnvironment(p, base, token))
+	maps.Copy(env, runEnvironment(p, address, token))
 	return env, nil
 }
 
@@ -404,7 +432,7 @@ func pairs(env map[string]string) []string {
 // tools returns the PATH on which "python" is the interpreter of the run. One
 // that has another name there, python3 or what --python gave, is called through
 // a script of that name: a link would hide a virtual environment from Python.
-func (t *Target) tools(p *plan, search string) (string, error) {
+func (t *Target) tools(p *plan, base *os.Root, search string) (string, error) {
 	if p.Python == "" || isWindows {
 		return search, nil
 	}
@@ -413,8 +441,7 @@ func (t *Target) tools(p *plan, search string) (string, error) {
 			return search, nil
 		}
 	}
-	dir := filepath.Join(p.Base, toolsDir)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := base.MkdirAll(toolsDir, 0o755); err != nil {
 		return "", err
 	}
 	script := "#!/bin/sh\nexec '" + strings.ReplaceAll(p.Python, "'", `'\''`) + "' \"$@\"\n"
@@ -423,36 +450,10 @@ func (t *Target) tools(p *plan, search string) (string, error) {
 		names = append(names, "python3")
 	}
 	for _, name := range names {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+		if err := base.WriteFile(path.Join(toolsDir, name), []byte(script), 0o755); err != nil {
 			return "", err
 		}
 	}
 	// The interpreter's own folder next: pip and the like belong to it.
-	return strings.Join([]string{dir, filepath.Dir(p.Python), search}, string(os.PathListSeparator)), nil
-}
-
-// collect moves what the command left in its special folders to the run's
-// artifacts, and reads its metrics. It never fails as a whole: what could not be
-// kept is named.
-func (t *Target) collect(ctx context.Context, p *plan) (warnings []string) {
-	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
-	take := func(from, name string) {
-		left, err := move(from, filepath.Join(p.Artifacts, name))
-		if err != nil {
-			warn("%s could not be kept: %v", name, err)
-		}
-		if len(left) > 0 {
-			warn("%s: not kept, because only files are: %s", name, strings.Join(left[:min(len(left), 10)], ", "))
-		}
-	}
-	take(filepath.Join(p.Work, "outputs"), "outputs")
-	take(filepath.Join(p.Work, "logs"), "logs")
-	if len(p.Outputs) > 0 {
-		take(filepath.Join(p.Base, namedDir), namedDir)
-	}
-	notes, err := t.Store.ReadMetricsFile(ctx, p.Run, filepath.Join(p.Artifacts, filepath.FromSlash(history.MetricsFile)))
-	if err != nil {
-		warn("%v", err)
-	}
-	return append(warnings, notes...)
+	return strings.Join([]string{filepath.Join(p.Base, toolsDir), filepath.Dir(p.Python), search}, string(os.PathListSeparator)), nil
 }

@@ -20,9 +20,9 @@ import (
 // that do not. Nothing outside changes.
 func TestPlantedLinks(t *testing.T) {
 	p := plantation(t)
-	rounds := 60
+	rounds := 24
 	if testing.Short() {
-		rounds = 10
+		rounds = 4
 	}
 	for seed := range uint64(rounds) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +31,9 @@ func (a *app) hook() *cobra.Command {
 		Use:   "hook",
 		Short: "The git pre-push hook: a push submits training of what is pushed",
 		Long: `The git pre-push hook: git push submits training of the commit that is pushed.
+
+It trains only in repositories that were opted in, each by its own user: install does
+that, in .git/config, which no clone brings (aml-train.hook).
 
 It never holds up the push: the submission goes on by itself. hook in
 .aml-train.yaml says which branches and files count. One push goes without it with
@@ -117,7 +121,19 @@ func (a *app) sayHook(s hooks.State) {
 	default:
 		a.say("Not installed")
 	}
+	if s.Shared {
+		a.say("%s holds the hooks of every repository whose core.hooksPath leads there; a push trains in those alone that have opted in, in their .git/config", relative(filepath.Dir(s.File)))
+	}
+	switch {
+	case s.Allowed:
+		a.say("This repository has opted in (%s in its .git/config)", hooks.Key)
+	case s.Installed || s.Other:
+		a.say("This repository has not opted in, so no push of it trains; %s", optIn)
+	}
 }
+
+// optIn says how a clone is let train at a push.
+const optIn = "aml-train hook install, or beside another hook manager git config " + hooks.Key + " true, opts it in"
 
 // training is one commit that a push gives to one branch.
 type training struct {
@@ -184,7 +200,7 @@ func (a *app) pushed(ctx context.Context, in io.Reader) error {
 		a.say("aml-train: nothing is trained: %s", oneLine(err.Error()))
 		return nil
 	}
-	refused := false
+	refused, allowed := false, hooks.Allowed(repo)
 	seen := map[string]bool{}
 	for _, u := range updates {
 		if u.Branch() == "" || seen[u.Local] {
@@ -192,6 +208,12 @@ func (a *app) pushed(ctx context.Context, in io.Reader) error {
 		}
 		seen[u.Local] = true
 		t, err := a.consider(ctx, repo, u)
+		if !allowed {
+			if err == nil && t.no == "" {
+				a.say("aml-train: %s is not trained: this clone has not opted in; %s", t, optIn)
+			}
+			continue
+		}
 		if err == nil && t.no == "" {
 			err = a.train(ctx, t)
 		}
@@ -376,6 +398,8 @@ func (a *app) hookStatus(ctx context.Context) error {
 			a.say("A push of %s trains nothing: %v", t, err)
 		case t.no != "":
 			a.say("A push of %s trains nothing: %s", t, t.no)
+		case !state.Allowed:
+			a.say("A push of %s trains nothing: this clone has not opted in; %s", t, optIn)
 		default:
 			a.say("A push of %s trains it", t)
 		}

@@ -66,11 +66,13 @@ type State struct {
 	Installed bool   // it is ours
 	Kept      string // what runs before ours: a file; "" for none
 	Other     bool   // there is a hook, and it is not ours
+	Shared    bool   // the folder of hooks is that of other repositories too
+	Allowed   bool   // the repository's user lets pushes train
 }
 
 // Look tells what there is.
 func Look(r *gitdir.Repo) (State, error) {
-	s := State{File: filepath.Join(Dir(r), hookFile)}
+	s := State{File: filepath.Join(Dir(r), hookFile), Shared: shared(r, Dir(r)), Allowed: Allowed(r)}
 	text, err := os.ReadFile(s.File)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -90,8 +92,9 @@ func Look(r *gitdir.Repo) (State, error) {
 
 func ours(text []byte) bool { return bytes.Contains(text, []byte("\n"+mark+"\n")) }
 
-// Install puts the hook in its place, before which program is run. A hook that is
-// there keeps running, first. Installing again changes nothing but the program.
+// Install puts the hook in its place, before which program is run, and lets pushes of
+// this repository train. A hook that is there keeps running, first. Installing again
+// changes nothing but the program.
 func Install(r *gitdir.Repo, program string) (State, error) {
 	s, err := Look(r)
 	if err != nil {
@@ -119,7 +122,9 @@ func Install(r *gitdir.Repo, program string) (State, error) {
 		return s, err
 	}
 	s.Installed = true
-	return s, nil
+	err = allow(r, true)
+	s.Allowed = err == nil
+	return s, err
 }
 
 // write puts a file in its place in whole or not at all.
@@ -141,22 +146,26 @@ func write(name string, text []byte) error {
 	return err
 }
 
-// Uninstall removes the hook and restores what was there before. A hook that is not
-// ours stays.
+// Uninstall lets no push of this repository train any more, removes the hook and
+// restores what was there before. A hook that is not ours stays.
 func Uninstall(r *gitdir.Repo) (State, error) {
 	s, err := Look(r)
+	if err == nil {
+		err = allow(r, false)
+	}
 	if err != nil {
 		return s, err
 	}
+	s.Allowed = false
 	switch {
 	case s.Other && s.Kept != "":
 		return s, fmt.Errorf("%s is not aml-train's any more, so it stays; what was there before is still kept, in %s", s.File, s.Kept)
 	case !s.Installed:
 		return s, nil
 	case s.Kept != "":
-		return State{File: s.File, Other: true}, os.Rename(s.Kept, s.File)
+		return State{File: s.File, Other: true, Shared: s.Shared}, os.Rename(s.Kept, s.File)
 	}
-	return State{File: s.File}, os.Remove(s.File)
+	return State{File: s.File, Shared: s.Shared}, os.Remove(s.File)
 }
 
 // quote writes a word so that a shell passes it on as it is.

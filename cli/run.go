@@ -173,11 +173,11 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 		}
 		f.Files = job.Files{Root: s.Commit.Dir, FS: s.Commit.FS()}
 	}
+	settings, err := readSettings(".", s.Commit)
+	if err != nil {
+		return nil, nil, err
+	}
 	if file == "" && f.Script == "" && f.Command == "" {
-		settings, err := readSettings(".", s.Commit)
-		if err != nil {
-			return nil, nil, err
-		}
 		if file, err = defaultJob(settings, s.Commit); err != nil {
 			return nil, nil, err
 		}
@@ -187,6 +187,7 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 		return nil, nil, err
 	}
 	s.Job = j
+	j.Keep = append(j.Keep, settings.Keep...)
 	// The target says no before anything is made, the history included.
 	here := strings.EqualFold(j.Compute, job.Local)
 	target, err := a.target(here, f.python)
@@ -252,6 +253,9 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 		a.say("%s", url)
 	}
 	if !here {
+		if len(j.Keep) > 0 {
+			a.say("keep: Azure Machine Learning keeps what lies in ./outputs and ./logs, and nothing else")
+		}
 		a.rememberElsewhere(run.Info.RunID)
 	}
 	return run, target, nil

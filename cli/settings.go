@@ -22,6 +22,7 @@ const settingsFile = ".aml-train.yaml"
 type settings struct {
 	Job  string       `yaml:"job"` // the job file that is run when none is named, relative to the root
 	Hook hookSettings `yaml:"hook"`
+	Keep []string     `yaml:"keep"` // patterns of files that every run keeps, see job.Job
 
 	Workspace azureml.Workspace `yaml:"workspace"`
 }

@@ -40,6 +40,10 @@ type Job struct {
 	QueueSettings        *QueueSettings     `json:"queue_settings,omitempty"`
 	ParentJobName        string             `json:"parent_job_name,omitempty"`
 
+	// Keep is patterns, as in .gitignore and relative to the source directory, of files
+	// besides ./outputs and ./logs that a run keeps. Azure ML's own schema has none.
+	Keep []string `json:"keep,omitempty"`
+
 	File string `json:"-"` // the job file, as it was named; "" for a job from flags
 	Dir  string `json:"-"` // absolute; the relative paths above start here
 
@@ -203,10 +207,10 @@ func (j *Job) Line(key string) int { return j.lines[key] }
 
 // Digest identifies what runs: the SHA-256 of the resolved job, in hex. Two jobs
 // with the same digest differ at most in their source files, which the
-// snapshot's id identifies, and in their name.
+// snapshot's id identifies, in their name and in what they keep.
 func (j *Job) Digest() string {
 	same := *j
-	same.Name, same.DisplayName = "", ""
+	same.Name, same.DisplayName, same.Keep = "", "", nil
 	text, err := json.Marshal(&same)
 	if err != nil {
 		panic(err) // maps, slices and scalars only

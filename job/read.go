@@ -159,6 +159,22 @@ func (d *document) strings(what string, to *map[string]string) field {
 	}
 }
 
+// patterns reads a list of patterns, or a single one.
+func (d *document) patterns(what string, to *[]string) field {
+	return func(v *value) {
+		items := v.items
+		if v.kind != list {
+			items = []*value{v}
+		}
+		for _, item := range items {
+			s := ""
+			if d.text(item, what, &s); s != "" {
+				*to = append(*to, s)
+			}
+		}
+	}
+}
+
 func shown(v *value) string {
 	switch v.kind {
 	case mapping, list, null:
@@ -259,6 +275,7 @@ func (d *document) job(root *value, j *Job) {
 			})
 		},
 		"parent_job_name":  d.str("parent_job_name", &j.ParentJobName),
+		"keep":             d.patterns("keep", &j.Keep),
 		"is_deterministic": nil, // of components; az writes it into exported jobs
 		"creation_context": nil, // these four az prints with a job and ignores when it reads one
 		"id":               nil,

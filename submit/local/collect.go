@@ -44,6 +44,13 @@ func (t *Target) collect(ctx context.Context, p *plan, run *history.Run) (warnin
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		c.warn("outputs could not be kept: %v", err)
 	}
+	if base != nil {
+		rest, err := p.leftovers(base)
+		if err != nil {
+			c.warn("what was written outside ./outputs and ./logs could not be looked for: %v", err)
+		}
+		t.save(p, base, &c, rest)
+	}
 	notes, err := t.Store.ReadMetricsFile(ctx, run)
 	if err != nil {
 		c.warn("%v", err)
@@ -170,8 +177,11 @@ func (c *collector) look(name string, info fs.FileInfo) {
 }
 
 // keep moves one file.
-func (c *collector) keep(name string, info fs.FileInfo) {
-	shown := path.Join(c.name, name)
+func (c *collector) keep(name string, info fs.FileInfo) { c.keepAs(name, name, info) }
+
+// keepAs moves one file to another place than that which it has.
+func (c *collector) keepAs(name, as string, info fs.FileInfo) {
+	shown := path.Join(c.name, as)
 	if info.Mode()&fs.ModeSymlink != 0 {
 		// A link is kept as the file that it leads to; what lies elsewhere was not put
 		// here to be kept.
@@ -190,12 +200,12 @@ func (c *collector) keep(name string, info fs.FileInfo) {
 		c.tooLarge = append(c.tooLarge, fmt.Sprintf("%s (%s)", shown, size.Format(info.Size())))
 		return
 	}
-	to := portable(name)
+	to := portable(as)
 	if c.tooLong(to) {
 		c.fail(clip2(shown), errTooLong)
 		return
 	}
-	if to != name {
+	if to != as {
 		to = c.free(to)
 		c.renamed = append(c.renamed, fmt.Sprintf("%q as %s", shown, path.Join(c.name, to)))
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/org/aml-train/internal/size"
@@ -150,7 +151,65 @@ func (t *Target) receive(ctx context.Context, e *engine, id string, p *plan) err
 			all = errors.Join(all, fmt.Errorf("%s: %w", path.Base(c.from), err))
 		}
 	}
+	return errors.Join(all, e.receiveNew(ctx, id, p, base, &room))
+}
+
+// receiveNew copies what the command wrote elsewhere in the copy, or beside it, out of
+// the container. The Engine knows which paths are new; of a file of the snapshot that was
+// changed it knows nothing, because it was copied in.
+func (e *engine) receiveNew(ctx context.Context, id string, p *plan, base *os.Root, room *int64) error {
+	files, _, err := recorded(base)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	known := map[string]bool{workDir + "/.git": true, path.Join(p.within(), "outputs"): true, path.Join(p.within(), "logs"): true}
+	folders := map[string]bool{".": true}
+	add := func(name string) {
+		for name = path.Dir(name); !folders[name]; name = path.Dir(name) {
+			folders[name] = true
+		}
+	}
+	add(path.Join(p.within(), "outputs"))
+	for name := range files {
+		known[path.Join(workDir, name)] = true
+		add(path.Join(workDir, name))
+	}
+	diff, err := e.ContainerDiff(ctx, id, client.ContainerDiffOptions{})
+	if err != nil {
+		return err
+	}
+	var all error
+	for _, change := range diff.Changes {
+		name, ours := strings.CutPrefix(change.Path, containerRoot(p.Run)+"/exe/")
+		if !ours || change.Kind == container.ChangeDelete || known[name] || folders[name] || !folders[path.Dir(name)] || path.Base(name) == "__pycache__" {
+			continue // what lies below a new folder comes with it
+		}
+		if err := e.receiveOne(ctx, id, change.Path, base, name, room); err != nil {
+			all = errors.Join(all, fmt.Errorf("%s: %w", name, err))
+		}
+	}
 	return all
+}
+
+// receiveOne copies a file or folder out of the container.
+func (e *engine) receiveOne(ctx context.Context, id, from string, base *os.Root, to string, room *int64) error {
+	r, err := e.CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: from})
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer r.Content.Close()
+	if r.Stat.Mode.IsDir() {
+		return extract(r.Content, base, to, room)
+	}
+	stream := tar.NewReader(r.Content)
+	h, err := stream.Next()
+	if err != nil || h.Typeflag != tar.TypeReg {
+		return err // a link, socket or device
+	}
+	return extractEntry(base, to, h, stream, room)
 }
 
 // extract unpacks a tar stream with one topmost folder, whose entries go to the folder

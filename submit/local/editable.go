@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -187,22 +188,15 @@ func (p *plan) carry(e *environmentOf) (warnings []string) {
 			}
 			if copyPlain(name, copied) == nil {
 				carried = append(carried, filepath.ToSlash(rel))
+				p.carried = append(p.carried, path.Join(workDir, filepath.ToSlash(rel)))
 			}
 			return nil
 		})
 	}
 	if len(carried) > 0 {
-		warnings = append(warnings, fmt.Sprintf("taken from your working tree although git ignores it, because an installed package is built with it: %s", someOf(carried)))
+		warnings = append(warnings, fmt.Sprintf("taken from your working tree although git ignores it, because an installed package is built with it: %s", some(carried)))
 	}
 	return warnings
-}
-
-// someOf lists names, ten at most.
-func someOf(names []string) string {
-	if len(names) > 10 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:10], ", "), len(names)-10)
-	}
-	return strings.Join(names, ", ")
 }
 
 // pythonDir, in a run's folder, holds the modules that go by another name than their

@@ -101,7 +101,8 @@ type plan struct {
 	Python       string // absolute; "" where there is none
 	Root         string // of the repository, or the source directory that is in none
 	Attached     bool
-	MaxOutputs   int64 // bytes of outputs and logs that are kept
+	Keep         []string // patterns of files that are kept besides outputs and logs
+	MaxOutputs   int64    // bytes of outputs and logs that are kept
 
 	// Where its files lie: locate says that, never a file.
 	Base      string `json:"-"` // the folder with the run's files, absolute
@@ -111,6 +112,8 @@ type plan struct {
 	Image     string // that the run gets a container of, "" for this machine's own programs
 	Resources *job.Resources
 	Mark      string // by which its container is known, nobody else's
+
+	carried []string // see carry
 }
 
 type input struct {
@@ -215,6 +218,7 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		return nil, &submit.Refusal{Reason: "this container ends with this command, and a run in it as well; leave wait and cancel-with-workflow at true, or name a compute target"}
 	}
 	python, _ := t.python()
+	t.forgetLeftovers()
 	// The files first: where they cannot be copied, there is no run to explain.
 	staged, err := t.stage(ctx, s)
 	if err != nil {
@@ -269,7 +273,7 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 	empty(base, lockFile)
 	p := plan{
 		Experiment: s.Job.ExperimentName, Command: s.Job.Command, Outputs: s.Job.Outputs, Env: s.Job.EnvironmentVariables,
-		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached, Root: root(s), Inputs: map[string]input{},
+		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached, Keep: s.Job.Keep, Root: root(s), Inputs: map[string]input{},
 		Image: image(s.Job), Resources: s.Job.Resources, Mark: rand.Text(), MaxOutputs: s.MaxOutputs,
 	}
 	t.locate(&p, run)

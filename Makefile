@@ -84,12 +84,12 @@ image:
 # FUZZTIME=1h make fuzz
 FUZZTIME ?= 30s
 fuzz:
-	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./snapshot/ignore
-	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./snapshot/attributes
+	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./internal/git/ignore
+	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./internal/git/attributes
 	go test -run '^$$' -fuzz FuzzTree -fuzztime $(FUZZTIME) ./snapshot
-	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./internal/gitindex
-	go test -run '^$$' -fuzz FuzzTree -fuzztime $(FUZZTIME) ./internal/gitobject
-	go test -run '^$$' -fuzz FuzzPatch -fuzztime $(FUZZTIME) ./internal/gitobject
+	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./internal/git/index
+	go test -run '^$$' -fuzz FuzzTree -fuzztime $(FUZZTIME) ./internal/git/object
+	go test -run '^$$' -fuzz FuzzPatch -fuzztime $(FUZZTIME) ./internal/git/object
 	go test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) ./job
 	go test -run '^$$' -fuzz FuzzFilter -fuzztime $(FUZZTIME) ./history
 	go test -run '^$$' -fuzz FuzzMetricsFile -fuzztime $(FUZZTIME) ./history

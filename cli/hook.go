@@ -20,7 +20,7 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/hooks"
 	"github.com/org/aml-train/internal/detach"
-	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/snapshot"
@@ -49,7 +49,7 @@ git push -o aml-train.skip, AML_TRAIN_SKIP=1 git push or git push --no-verify.`,
 			Example: "  aml-train hook install",
 			Args:    cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, args []string) error {
-				return a.changeHook(func(r *gitdir.Repo) (hooks.State, error) {
+				return a.changeHook(func(r *git.Repository) (hooks.State, error) {
 					program, err := os.Executable()
 					if err != nil {
 						return hooks.State{}, err
@@ -86,8 +86,8 @@ PRE_COMMIT_TO_REF and so on do as well.`,
 	return cmd
 }
 
-func repository() (*gitdir.Repo, error) {
-	repo, err := gitdir.Find(".")
+func repository() (*git.Repository, error) {
+	repo, err := git.Find(".")
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -97,7 +97,7 @@ func repository() (*gitdir.Repo, error) {
 	return repo, nil
 }
 
-func (a *app) changeHook(change func(*gitdir.Repo) (hooks.State, error)) error {
+func (a *app) changeHook(change func(*git.Repository) (hooks.State, error)) error {
 	repo, err := repository()
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ type training struct {
 func (t training) String() string { return t.branch + " " + t.commit[:7] }
 
 // consider decides about one ref of a push.
-func (a *app) consider(ctx context.Context, repo *gitdir.Repo, u hooks.Update) (training, error) {
+func (a *app) consider(ctx context.Context, repo *git.Repository, u hooks.Update) (training, error) {
 	t := training{commit: u.Local, branch: u.Branch()}
 	commit, err := snapshot.TakeCommit(ctx, repo.Root, u.Local, snapshot.Options{MaxBytes: -1, Whole: true})
 	if err != nil {
@@ -435,7 +435,7 @@ func (a *app) lastPushes() error {
 
 // upstream returns what the remote is known to have of a branch, zeros where
 // nothing is known.
-func upstream(repo *gitdir.Repo, branch string) string {
+func upstream(repo *git.Repository, branch string) string {
 	none := strings.Repeat("0", 40)
 	open, err := repo.Open()
 	if err != nil {

@@ -3,7 +3,7 @@ package cli
 import (
 	"strings"
 
-	"github.com/org/aml-train/snapshot/ignore"
+	"github.com/org/aml-train/internal/git/ignore"
 )
 
 // matchBranch tells whether one of the patterns names the branch: "*" stands for

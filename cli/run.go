@@ -17,7 +17,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
-	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/internal/suggest"
 	"github.com/org/aml-train/job"
@@ -264,7 +264,7 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 // wholeCommit returns all files of a commit of the repository around the working
 // directory.
 func wholeCommit(ctx context.Context, rev string) (*snapshot.Snapshot, error) {
-	repo, err := gitdir.Find(".")
+	repo, err := git.Find(".")
 	if err != nil {
 		return nil, err
 	}

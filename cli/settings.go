@@ -10,7 +10,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
-	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/azureml"
 )
@@ -39,7 +39,7 @@ type hookSettings struct {
 // working tree, or with a commit, of that.
 func readSettings(dir string, commit *snapshot.Snapshot) (settings, error) {
 	var s settings
-	repo, err := gitdir.Find(dir)
+	repo, err := git.Find(dir)
 	if err != nil {
 		return s, usageError{err}
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
-	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
@@ -214,7 +214,7 @@ func (a *app) diagnosisContext(run *history.Run) report.Context {
 		c.Work = filepath.ToSlash(a.local("").WorkingDirectory(run))
 		c.Source = run.Tag(history.TagSource)
 	}
-	repo, err := gitdir.Find(".")
+	repo, err := git.Find(".")
 	if err != nil || repo == nil || run.Tag(history.TagSource) == "" {
 		return c
 	}

@@ -22,7 +22,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
-	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit"
@@ -384,7 +384,7 @@ func (f *workflow) fileCommand(name, file, text string) {
 func (f *workflow) places(ctx context.Context, run *history.Run) report.Places {
 	p := report.Places{Source: run.Tag(history.TagSource), JobFile: run.Tag(history.TagJobFile),
 		Read: func(string) ([]byte, error) { return nil, os.ErrNotExist }}
-	repo, err := gitdir.Find(".")
+	repo, err := git.Find(".")
 	if err != nil || repo == nil {
 		p.JobFile = ""
 		return p

@@ -13,10 +13,10 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/go-git/go-git/v5"
+	gogit "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/plumbing"
 
-	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/internal/git"
 )
 
 // Info is what identifies the code of a run. A field is empty where it is not
@@ -54,7 +54,7 @@ const (
 // is no error. getenv is os.Getenv but for tests.
 func Read(dir string, getenv func(string) string) (Info, error) {
 	var info Info
-	found, err := gitdir.Find(dir)
+	found, err := git.Find(dir)
 	if err != nil {
 		return info, err
 	}
@@ -115,7 +115,7 @@ func (i *Info) SetCommit(commit, branch string) {
 	i.Dirty = &clean
 }
 
-func (i *Info) read(repo *git.Repository, config gitdir.Config) error {
+func (i *Info) read(repo *gogit.Repository, config git.Config) error {
 	head, err := repo.Reference(plumbing.HEAD, false)
 	if err != nil && !errors.Is(err, plumbing.ErrReferenceNotFound) {
 		return err
@@ -137,7 +137,7 @@ func (i *Info) read(repo *git.Repository, config gitdir.Config) error {
 
 // remote returns the URL of the remote that git fetch would use: that of the
 // branch, else the only one, else origin (git-ls-remote(1), --get-url).
-func remote(repo *git.Repository, branch string) string {
+func remote(repo *gogit.Repository, branch string) string {
 	c, err := repo.Config()
 	if err != nil {
 		return ""
@@ -227,7 +227,7 @@ func Home(dir string, getenv func(string) string) (string, error) {
 	if home := getenv("AML_TRAIN_HOME"); home != "" {
 		return filepath.Abs(home)
 	}
-	found, err := gitdir.Find(dir)
+	found, err := git.Find(dir)
 	if err != nil {
 		return "", err
 	}

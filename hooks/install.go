@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/internal/git"
 )
 
 // Names of the files in the folder of hooks.
@@ -49,7 +49,7 @@ give | "$aml_train" hook run "$@"
 
 // Dir returns the folder that git takes hooks from (git-config(1), core.hooksPath;
 // gitrepository-layout(5), hooks).
-func Dir(r *gitdir.Repo) string {
+func Dir(r *git.Repository) string {
 	dir := r.Config.Path("core", "hooksPath")
 	switch {
 	case dir == "":
@@ -71,7 +71,7 @@ type State struct {
 }
 
 // Look tells what there is.
-func Look(r *gitdir.Repo) (State, error) {
+func Look(r *git.Repository) (State, error) {
 	s := State{File: filepath.Join(Dir(r), hookFile), Shared: shared(r, Dir(r)), Allowed: Allowed(r)}
 	text, err := os.ReadFile(s.File)
 	switch {
@@ -95,7 +95,7 @@ func ours(text []byte) bool { return bytes.Contains(text, []byte("\n"+mark+"\n")
 // Install puts the hook in its place, before which program is run, and lets pushes of
 // this repository train. A hook that is there keeps running, first. Installing again
 // changes nothing but the program.
-func Install(r *gitdir.Repo, program string) (State, error) {
+func Install(r *git.Repository, program string) (State, error) {
 	s, err := Look(r)
 	if err != nil {
 		return s, err
@@ -148,7 +148,7 @@ func write(name string, text []byte) error {
 
 // Uninstall lets no push of this repository train any more, removes the hook and
 // restores what was there before. A hook that is not ours stays.
-func Uninstall(r *gitdir.Repo) (State, error) {
+func Uninstall(r *git.Repository) (State, error) {
 	s, err := Look(r)
 	if err == nil {
 		err = allow(r, false)

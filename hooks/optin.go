@@ -10,7 +10,7 @@ import (
 
 	format "github.com/go-git/go-git/v5/plumbing/format/config"
 
-	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/limited"
 )
 
@@ -25,7 +25,7 @@ const Key = "aml-train.hook"
 // Allowed tells whether the repository's user has opted in. It looks at the file
 // .git/config alone, which no clone brings: neither at what that file includes, which
 // may lie in the working tree, nor at settings that hold for every repository.
-func Allowed(r *gitdir.Repo) bool {
+func Allowed(r *git.Repository) bool {
 	text, err := limited.Read(filepath.Join(r.CommonDir, "config"), limited.Config)
 	if err != nil {
 		return false
@@ -50,7 +50,7 @@ func Allowed(r *gitdir.Repo) bool {
 }
 
 // allow writes down that the repository's user has opted in, or takes it back.
-func allow(r *gitdir.Repo, yes bool) error {
+func allow(r *git.Repository, yes bool) error {
 	if Allowed(r) == yes {
 		return nil
 	}
@@ -76,7 +76,7 @@ func said(text string, err error) error {
 
 // shared tells whether a folder of hooks lies outside the repository: core.hooksPath
 // leads there, and most often that of the person, for every repository.
-func shared(r *gitdir.Repo, dir string) bool {
+func shared(r *git.Repository, dir string) bool {
 	for _, own := range []string{r.CommonDir, r.GitDir, r.Root} {
 		if rel, err := filepath.Rel(own, dir); err == nil && filepath.IsLocal(rel) {
 			return false

@@ -15,10 +15,10 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 
-	"github.com/org/aml-train/internal/gitdir"
-	"github.com/org/aml-train/internal/gitobject"
-	"github.com/org/aml-train/snapshot/attributes"
-	"github.com/org/aml-train/snapshot/ignore"
+	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/git/attributes"
+	"github.com/org/aml-train/internal/git/ignore"
+	"github.com/org/aml-train/internal/git/object"
 )
 
 // TakeCommit reads the source directory dir as it is in a commit, of which
@@ -117,7 +117,7 @@ func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, err
 
 // locate returns the repository around a directory that need not be there any
 // more, and where in it the directory lies.
-func locate(dir string) (repo *gitdir.Repo, abs, in string, err error) {
+func locate(dir string) (repo *git.Repository, abs, in string, err error) {
 	if abs, err = filepath.Abs(dir); err != nil {
 		return nil, "", "", err
 	}
@@ -136,7 +136,7 @@ func locate(dir string) (repo *gitdir.Repo, abs, in string, err error) {
 	if there, err = filepath.EvalSymlinks(there); err != nil {
 		return nil, "", "", err
 	}
-	if repo, err = gitdir.Find(there); err != nil || repo == nil {
+	if repo, err = git.Find(there); err != nil || repo == nil {
 		return nil, "", "", err
 	}
 	abs = filepath.Join(there, gone)
@@ -149,7 +149,7 @@ func locate(dir string) (repo *gitdir.Repo, abs, in string, err error) {
 
 // resolve returns the object that a revision names. What go-git has to look into
 // the history for comes last, because it reads all of a pack's index.
-func resolve(repo *gitdir.Repo, rev string) (plumbing.Hash, error) {
+func resolve(repo *git.Repository, rev string) (plumbing.Hash, error) {
 	if plumbing.IsHash(rev) {
 		return plumbing.NewHash(rev), nil
 	}
@@ -181,8 +181,8 @@ func resolve(repo *gitdir.Repo, rev string) (plumbing.Hash, error) {
 }
 
 // explainMissing says what to do where an object cannot be read.
-func explainMissing(repo *gitdir.Repo, what string, err error) error {
-	if !errors.Is(err, gitobject.ErrNotFound) {
+func explainMissing(repo *git.Repository, what string, err error) error {
+	if !errors.Is(err, object.ErrNotFound) {
 		return fmt.Errorf("snapshot: %s: %w", what, err)
 	}
 	// git leaves a mark beside each pack that is not whole (gitrepository-layout(5)).
@@ -203,7 +203,7 @@ func exists(name string) bool {
 
 // committed collects the files of a commit, reading trees in parallel.
 type committed struct {
-	repo  *gitdir.Repo
+	repo  *git.Repository
 	aml   bool
 	fold  bool
 	tasks tasks
@@ -217,7 +217,7 @@ type committed struct {
 // commitFolder is one tree to read.
 type commitFolder struct {
 	node    *node
-	objects *gitobject.Store
+	objects *object.Store
 	root    plumbing.Hash // the tree at the top of the repository
 	tree    plumbing.Hash
 	path    string // relative to the source directory
@@ -251,7 +251,7 @@ func (c *committed) above(f *commitFolder, root plumbing.Hash) error {
 }
 
 // text returns the file of that name among the entries of a folder.
-func (c *committed) text(f *commitFolder, entries []gitobject.Entry, name, in string) ([]byte, error) {
+func (c *committed) text(f *commitFolder, entries []object.Entry, name, in string) ([]byte, error) {
 	for _, e := range entries {
 		if e.Name == name && (e.Mode == filemode.Regular || e.Mode == filemode.Executable) {
 			text, err := f.objects.Read(e.ID, plumbing.BlobObject)
@@ -264,7 +264,7 @@ func (c *committed) text(f *commitFolder, entries []gitobject.Entry, name, in st
 	return nil, nil
 }
 
-func (c *committed) attributes(f *commitFolder, entries []gitobject.Entry, in string) error {
+func (c *committed) attributes(f *commitFolder, entries []object.Entry, in string) error {
 	text, err := c.text(f, entries, ".gitattributes", in)
 	if text != nil {
 		f.filters = f.filters.Push(attributes.Parse(text, in, in == "", c.fold))
@@ -357,7 +357,7 @@ func (c *committed) read(f commitFolder) error {
 }
 
 // joined returns the paths of the entries of a folder, as parts of one string.
-func joined(dir string, entries []gitobject.Entry) []string {
+func joined(dir string, entries []object.Entry) []string {
 	var b strings.Builder
 	n := 0
 	for _, e := range entries {
@@ -400,7 +400,7 @@ func (c *committed) submodule(f *commitFolder) (bool, error) {
 		return false, fmt.Errorf("snapshot: .gitmodules: %w", err)
 	}
 	var found []string
-	if repo, err := gitdir.At(filepath.Join(c.repo.Root, filepath.FromSlash(f.in))); err == nil && repo != nil {
+	if repo, err := git.At(filepath.Join(c.repo.Root, filepath.FromSlash(f.in))); err == nil && repo != nil {
 		found = append(found, repo.CommonDir)
 	}
 	for name, m := range modules.Submodules {
@@ -412,7 +412,7 @@ func (c *committed) submodule(f *commitFolder) (bool, error) {
 		if !exists(filepath.Join(dir, "objects")) {
 			continue
 		}
-		objects := gitobject.New(filepath.Join(dir, "objects"))
+		objects := object.New(filepath.Join(dir, "objects"))
 		tree, _, err := objects.CommitTree(f.tree)
 		if err != nil {
 			return false, fmt.Errorf("snapshot: the submodule %s at commit %s: %w; git fetch --recurse-submodules gets it", f.path, f.tree, err)

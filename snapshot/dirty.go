@@ -12,9 +12,9 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 
-	"github.com/org/aml-train/internal/gitdir"
-	"github.com/org/aml-train/internal/gitobject"
-	"github.com/org/aml-train/snapshot/attributes"
+	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/git/attributes"
+	"github.com/org/aml-train/internal/git/object"
 )
 
 // Dirty tells whether the source directory differs from the commit that is
@@ -115,7 +115,7 @@ func (w *walker) unwatched(i int) bool {
 // moved tells whether a submodule differs from the commit that the index records.
 // One that is not checked out does not.
 func (w *walker) moved(dir string, want plumbing.Hash) (bool, error) {
-	found, err := gitdir.At(dir)
+	found, err := git.At(dir)
 	if err != nil || found == nil {
 		return false, err
 	}
@@ -177,9 +177,9 @@ func (w *walker) sameContent(f *File) (bool, error) {
 	case !ok:
 		return raw.OID == want, nil
 	}
-	h := gitobject.NewHash(plumbing.BlobObject, int64(len(cleaned)))
+	h := object.NewHash(plumbing.BlobObject, int64(len(cleaned)))
 	h.Write(cleaned)
-	return gitobject.Sum(h) == want, nil
+	return object.Sum(h) == want, nil
 }
 
 // filter returns what stands between a tracked file and its blob.
@@ -250,7 +250,7 @@ func (w *walker) headTree() (plumbing.Hash, error) {
 var errNoFolder = errors.New("there is no such folder")
 
 // subtree returns the tree at a path below another; "" is that itself.
-func subtree(objects *gitobject.Store, id plumbing.Hash, path string) (plumbing.Hash, error) {
+func subtree(objects *object.Store, id plumbing.Hash, path string) (plumbing.Hash, error) {
 	if path == "" {
 		return id, nil
 	}

@@ -11,22 +11,22 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 
-	"github.com/org/aml-train/internal/gitdir"
-	"github.com/org/aml-train/internal/gitindex"
-	"github.com/org/aml-train/internal/gitobject"
-	"github.com/org/aml-train/snapshot/attributes"
-	"github.com/org/aml-train/snapshot/ignore"
+	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/git/attributes"
+	"github.com/org/aml-train/internal/git/ignore"
+	"github.com/org/aml-train/internal/git/index"
+	"github.com/org/aml-train/internal/git/object"
 )
 
 // scope is what one repository says of its files: its index, its ignore rules,
 // its attributes and its configuration. Outside a repository it says nothing.
 type scope struct {
-	repo    *gitdir.Repo
+	repo    *git.Repository
 	rules   ignore.Stack     // core.excludesFile, then .git/info/exclude
 	filters attributes.Stack // the system's and the person's attributes
 	info    *attributes.List // .git/info/attributes, which win over all others
-	index   *gitindex.Index
-	objects *gitobject.Store
+	index   *index.Index
+	objects *object.Store
 
 	fold       bool   // core.ignoreCase
 	fileMode   bool   // core.fileMode
@@ -36,20 +36,20 @@ type scope struct {
 	autocrlf   string // core.autocrlf
 }
 
-func newScope(repo *gitdir.Repo) (*scope, error) {
+func newScope(repo *git.Repository) (*scope, error) {
 	s, err := newRules(repo)
 	if err != nil || repo == nil {
 		return s, err
 	}
-	if s.index, err = gitindex.Read(repo.GitDir, s.list); err != nil {
+	if s.index, err = index.Read(repo.GitDir, s.list); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	return s, nil
 }
 
 // newRules is a scope without the index, which says nothing of commits.
-func newRules(repo *gitdir.Repo) (*scope, error) {
-	s := &scope{repo: repo, fileMode: runtime.GOOS != "windows", symlinks: true, index: &gitindex.Index{}, info: &attributes.List{}}
+func newRules(repo *git.Repository) (*scope, error) {
+	s := &scope{repo: repo, fileMode: runtime.GOOS != "windows", symlinks: true, index: &index.Index{}, info: &attributes.List{}}
 	if repo == nil {
 		return s, nil
 	}
@@ -63,7 +63,7 @@ func newRules(repo *gitdir.Repo) (*scope, error) {
 	s.trustCtime = c.Bool("core", "trustctime", true)
 	s.sparse = c.Bool("core", "sparsecheckout", false)
 	s.autocrlf = c.Get("core", "autocrlf")
-	s.objects = gitobject.New(filepath.Join(repo.CommonDir, "objects"))
+	s.objects = object.New(filepath.Join(repo.CommonDir, "objects"))
 	for _, name := range []string{s.userFile("excludesfile", "ignore"), filepath.Join(repo.CommonDir, "info", "exclude")} {
 		if text, err := os.ReadFile(name); err == nil {
 			if rel, err := filepath.Rel(repo.Root, name); err == nil && filepath.IsLocal(rel) {
@@ -92,15 +92,15 @@ func (s *scope) userFile(key, usual string) string {
 	if name != "" && !filepath.IsAbs(name) {
 		name = filepath.Join(s.repo.Root, name)
 	}
-	return cmp.Or(name, gitdir.UserFile(usual))
+	return cmp.Or(name, git.UserFile(usual))
 }
 
-// list is a gitindex.Tree.
+// list is a index.Tree.
 func (s *scope) list(id plumbing.Hash, each func(string, filemode.FileMode, plumbing.Hash)) error {
 	return listTree(s.objects, id, "", each)
 }
 
-func listTree(objects *gitobject.Store, id plumbing.Hash, at string, each func(string, filemode.FileMode, plumbing.Hash)) error {
+func listTree(objects *object.Store, id plumbing.Hash, at string, each func(string, filemode.FileMode, plumbing.Hash)) error {
 	entries, err := objects.Tree(id)
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 
 	"github.com/org/aml-train/internal/filestat"
-	"github.com/org/aml-train/internal/gitobject"
+	"github.com/org/aml-train/internal/git/object"
 	"github.com/org/aml-train/internal/size"
 )
 
@@ -64,9 +64,9 @@ type File struct {
 	OID  plumbing.Hash // git's blob id
 
 	stat    filestat.Stat
-	objects *gitobject.Store // holds the content of a file that is not in the working tree; else nil
-	entry   int32            // in the index of the repository around the source directory; else -1
-	clean   bool             // the index says that it is unchanged
+	objects *object.Store // holds the content of a file that is not in the working tree; else nil
+	entry   int32         // in the index of the repository around the source directory; else -1
+	clean   bool          // the index says that it is unchanged
 }
 
 // MarshalJSON writes the path, the mode as git prints it, in six octal digits, the

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/org/aml-train/internal/filestat"
-	"github.com/org/aml-train/internal/gitobject"
+	"github.com/org/aml-train/internal/git/object"
 )
 
 // each calls f for the numbers below n, in parallel. Its buffer belongs to f
@@ -95,9 +95,9 @@ func hashOnce(name string, f *File, buf []byte) error {
 			return err
 		}
 		f.Size = int64(len(text))
-		h := gitobject.NewHash(plumbing.BlobObject, f.Size)
+		h := object.NewHash(plumbing.BlobObject, f.Size)
 		io.WriteString(h, text)
-		f.OID = gitobject.Sum(h)
+		f.OID = object.Sum(h)
 		return nil
 	}
 	file, err := filestat.Open(name)
@@ -109,7 +109,7 @@ func hashOnce(name string, f *File, buf []byte) error {
 	if err != nil {
 		return err
 	}
-	h := gitobject.NewHash(plumbing.BlobObject, before.Size())
+	h := object.NewHash(plumbing.BlobObject, before.Size())
 	n, err := io.CopyBuffer(h, struct{ io.Reader }{file}, buf)
 	if err != nil {
 		return err
@@ -121,7 +121,7 @@ func hashOnce(name string, f *File, buf []byte) error {
 	if n != before.Size() || filestat.Of(before) != filestat.Of(after) {
 		return errChanged
 	}
-	f.Size, f.stat, f.OID = n, filestat.Of(before), gitobject.Sum(h)
+	f.Size, f.stat, f.OID = n, filestat.Of(before), object.Sum(h)
 	return nil
 }
 
@@ -156,9 +156,9 @@ func newTree(files []File, path string, lo int) *tree {
 		t.trees = append(t.trees, sub)
 		i = end
 	}
-	h := gitobject.NewHash(plumbing.TreeObject, int64(len(body)))
+	h := object.NewHash(plumbing.TreeObject, int64(len(body)))
 	h.Write(body)
-	t.id = gitobject.Sum(h)
+	t.id = object.Sum(h)
 	return t
 }
 

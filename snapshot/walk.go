@@ -18,9 +18,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/org/aml-train/internal/filestat"
-	"github.com/org/aml-train/internal/gitdir"
-	"github.com/org/aml-train/snapshot/attributes"
-	"github.com/org/aml-train/snapshot/ignore"
+	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/git/attributes"
+	"github.com/org/aml-train/internal/git/ignore"
 )
 
 // homeDir is our own folder, which holds the run history.
@@ -130,7 +130,7 @@ type folder struct {
 
 func newWalker(ctx context.Context, dir string) (*walker, error) {
 	w := &walker{ctx: ctx, dir: dir, tasks: newTasks(ctx)}
-	repo, err := gitdir.Find(dir)
+	repo, err := git.Find(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -413,7 +413,7 @@ func (w *walker) readFiles(f folder, dir *os.File, abs string) (below []folder, 
 
 // nested changes the scope of a folder that is a repository of its own.
 func (w *walker) nested(f *folder, abs string) error {
-	repo, err := gitdir.At(abs)
+	repo, err := git.At(abs)
 	if err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/org/aml-train/internal/gitdir"
-	"github.com/org/aml-train/snapshot/ignore"
+	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/git/ignore"
 )
 
 // Decision is what an ignore file, or git's index, says of one path.
@@ -60,7 +60,7 @@ func Why(dir, p string) (Decision, error) {
 		here := strings.Join(parts[:i], "/")
 		at := filepath.Join(abs, filepath.FromSlash(here))
 		if i > 0 && !w.aml {
-			if nested, err := gitdir.At(at); err == nil && nested != nil {
+			if nested, err := git.At(at); err == nil && nested != nil {
 				s, err := newScope(nested)
 				if err != nil {
 					return d, err

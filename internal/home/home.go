@@ -17,7 +17,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/org/aml-train/internal/gitdir"
+	"github.com/org/aml-train/internal/git"
 )
 
 // Home is the folder, open.
@@ -182,10 +182,10 @@ func (h *Home) plain() error {
 // around returns the repositories whose working trees hold a folder by its name,
 // innermost first. What stands between their roots and the folder may have come with
 // them, so that none of it may be a link.
-func around(dir string) ([]*gitdir.Repo, error) {
-	var found []*gitdir.Repo
+func around(dir string) ([]*git.Repository, error) {
+	var found []*git.Repository
 	for root := filepath.Dir(dir); ; root = filepath.Dir(root) {
-		r, err := gitdir.At(root)
+		r, err := git.At(root)
 		if err != nil && len(found) == 0 {
 			return nil, err // of a repository further out, nothing is asked otherwise
 		}

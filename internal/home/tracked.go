@@ -8,15 +8,15 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 
-	"github.com/org/aml-train/internal/gitdir"
-	"github.com/org/aml-train/internal/gitindex"
-	"github.com/org/aml-train/internal/gitobject"
+	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/git/index"
+	"github.com/org/aml-train/internal/git/object"
 )
 
 // tracked returns the path under which a repository tracks the folder or something in
 // it, in its index or in its HEAD; "" where it does not. On a file system that takes
 // several names for the same folder (.AML-TRAIN, AML-TR~1), every one of them counts.
-func tracked(r *gitdir.Repo, h *Home) string {
+func tracked(r *git.Repository, h *Home) string {
 	rel, err := filepath.Rel(r.Root, h.Dir)
 	if err != nil || !filepath.IsLocal(rel) {
 		return ""
@@ -52,9 +52,9 @@ func (t *tracker) is(path string) bool {
 
 // index looks at the index. One that cannot be read tells nothing; git does not go on
 // with it either.
-func (t *tracker) index(r *gitdir.Repo) string {
+func (t *tracker) index(r *git.Repository) string {
 	whole := func(plumbing.Hash, func(string, filemode.FileMode, plumbing.Hash)) error { return nil }
-	x, err := gitindex.Read(r.GitDir, whole)
+	x, err := index.Read(r.GitDir, whole)
 	if err != nil {
 		return ""
 	}
@@ -85,7 +85,7 @@ func (t *tracker) index(r *gitdir.Repo) string {
 
 // head looks at the tree of HEAD: what was taken out of the index alone is still what
 // the checkout brought.
-func (t *tracker) head(r *gitdir.Repo) string {
+func (t *tracker) head(r *git.Repository) string {
 	open, err := r.Open()
 	if err != nil {
 		return ""
@@ -94,7 +94,7 @@ func (t *tracker) head(r *gitdir.Repo) string {
 	if err != nil {
 		return "" // there is no commit yet
 	}
-	objects := gitobject.New(filepath.Join(r.CommonDir, "objects"))
+	objects := object.New(filepath.Join(r.CommonDir, "objects"))
 	defer objects.Close()
 	id, _, err := objects.CommitTree(ref.Hash())
 	if err != nil {
@@ -105,7 +105,7 @@ func (t *tracker) head(r *gitdir.Repo) string {
 
 // tree looks at the entries of a tree, in the folder prefix, and that many levels
 // below it.
-func (t *tracker) tree(objects *gitobject.Store, id plumbing.Hash, prefix string, below int) string {
+func (t *tracker) tree(objects *object.Store, id plumbing.Hash, prefix string, below int) string {
 	entries, err := objects.Tree(id)
 	if err != nil {
 		return ""

@@ -26,7 +26,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/org/aml-train/internal/gitobject"
+	gitobject "github.com/org/aml-train/internal/git/object"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/snapshot"
 )

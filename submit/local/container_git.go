@@ -8,7 +8,7 @@ import (
 	"path"
 	"path/filepath"
 
-	"github.com/org/aml-train/internal/gitobject"
+	"github.com/org/aml-train/internal/git/object"
 	"github.com/org/aml-train/internal/size"
 )
 
@@ -20,7 +20,7 @@ const maxObjects = 1 << 30
 // its objects, none where it is no repository.
 func borrowed(top string) []string {
 	own := filepath.Join(top, ".git", "objects")
-	return gitobject.New(own).Folders()[1:]
+	return object.New(own).Folders()[1:]
 }
 
 // leaveObjects takes the repository out of a copy that goes into a container where its

@@ -15,10 +15,10 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/org/aml-train/internal/filestat"
-	"github.com/org/aml-train/internal/gitobject"
+	"github.com/org/aml-train/internal/git/ignore"
+	"github.com/org/aml-train/internal/git/object"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/size"
-	"github.com/org/aml-train/snapshot/ignore"
 )
 
 // Nothing that a run made is lost in silence: a file that it wrote or changed outside
@@ -104,9 +104,9 @@ func sameBlob(base *os.Root, name string, info fs.FileInfo, id plumbing.Hash) bo
 		return false
 	}
 	defer f.Close()
-	h := gitobject.NewHash(plumbing.BlobObject, info.Size())
+	h := object.NewHash(plumbing.BlobObject, info.Size())
 	n, err := io.Copy(h, f)
-	return err == nil && n == info.Size() && gitobject.Sum(h) == id
+	return err == nil && n == info.Size() && object.Sum(h) == id
 }
 
 // save keeps the leftovers that the job's patterns name among the run's artifacts, and

@@ -16,9 +16,9 @@ import (
 	format "github.com/go-git/go-git/v5/plumbing/format/config"
 
 	"github.com/org/aml-train/gitmeta"
-	"github.com/org/aml-train/internal/gitdir"
-	"github.com/org/aml-train/internal/gitindex"
-	"github.com/org/aml-train/internal/gitobject"
+	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/git/index"
+	"github.com/org/aml-train/internal/git/object"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/submit"
 )
@@ -37,8 +37,8 @@ const (
 
 // copyRepository is a repository on its way into a run's copy.
 type copyRepository struct {
-	from    *gitdir.Repo
-	objects *gitobject.Store
+	from    *git.Repository
+	objects *object.Store
 	refs    map[string]string // name -> id, as hex
 	head    string            // the text of HEAD
 	commit  plumbing.Hash     // that HEAD leads to, zero before the first one
@@ -53,11 +53,11 @@ func writeRepository(top, in string, s submit.Submission, list []copied) error {
 	if s.Git.Root == "" {
 		return nil
 	}
-	from, err := gitdir.At(s.Git.Root)
+	from, err := git.At(s.Git.Root)
 	if err != nil || from == nil {
 		return err
 	}
-	c := &copyRepository{from: from, in: in, top: top, objects: gitobject.New(filepath.Join(from.CommonDir, "objects"))}
+	c := &copyRepository{from: from, in: in, top: top, objects: object.New(filepath.Join(from.CommonDir, "objects"))}
 	defer c.objects.Close()
 	if err := c.readRefs(); err != nil {
 		return err
@@ -135,18 +135,18 @@ func (c *copyRepository) findHead(s submit.Submission) error {
 // directory, and of everything else what the commit has. Files that did not travel are
 // marked as ones that need not be there, as in a sparse checkout; one that was deleted
 // is missing in the copy too.
-func (c *copyRepository) entries(s submit.Submission, list []copied) ([]gitindex.Entry, error) {
+func (c *copyRepository) entries(s submit.Submission, list []copied) ([]index.Entry, error) {
 	prefix := ""
 	if c.in != "." {
 		prefix = c.in + "/"
 	}
-	var entries []gitindex.Entry
+	var entries []index.Entry
 	if s.Commit != nil {
 		if err := c.ofCommit("", &entries); err != nil {
 			return nil, err
 		}
 	} else {
-		x, err := gitindex.Read(c.from.GitDir, c.listTree)
+		x, err := index.Read(c.from.GitDir, c.listTree)
 		if err != nil {
 			return nil, err
 		}
@@ -158,7 +158,7 @@ func (c *copyRepository) entries(s submit.Submission, list []copied) ([]gitindex
 			entries = append(entries, x.Entry(i))
 		}
 		if prefix != "" {
-			slices.SortFunc(entries, func(a, b gitindex.Entry) int {
+			slices.SortFunc(entries, func(a, b index.Entry) int {
 				return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.Stage, b.Stage))
 			})
 		}
@@ -168,7 +168,7 @@ func (c *copyRepository) entries(s submit.Submission, list []copied) ([]gitindex
 }
 
 // ofCommit appends the files of the commit, but for those below skip.
-func (c *copyRepository) ofCommit(skip string, to *[]gitindex.Entry) error {
+func (c *copyRepository) ofCommit(skip string, to *[]index.Entry) error {
 	if c.commit.IsZero() {
 		return nil
 	}
@@ -177,11 +177,11 @@ func (c *copyRepository) ofCommit(skip string, to *[]gitindex.Entry) error {
 		return err
 	}
 	return c.list(tree, "", skip, func(name string, mode filemode.FileMode, id plumbing.Hash) {
-		*to = append(*to, gitindex.Entry{Name: name, Mode: mode, ID: id})
+		*to = append(*to, index.Entry{Name: name, Mode: mode, ID: id})
 	})
 }
 
-// listTree is a gitindex.Tree.
+// listTree is a index.Tree.
 func (c *copyRepository) listTree(id plumbing.Hash, each func(string, filemode.FileMode, plumbing.Hash)) error {
 	return c.list(id, "", "", each)
 }
@@ -206,7 +206,7 @@ func (c *copyRepository) list(id plumbing.Hash, at, skip string, each func(strin
 }
 
 // settle fills in what is true of the files in the copy. Both lists are sorted by path.
-func (c *copyRepository) settle(entries []gitindex.Entry, prefix string, list []copied, ofCommit bool) {
+func (c *copyRepository) settle(entries []index.Entry, prefix string, list []copied, ofCommit bool) {
 	user, group := uint32(os.Geteuid()), uint32(os.Getegid())
 	next := 0
 	for i := range entries {
@@ -241,7 +241,7 @@ func (c *copyRepository) settle(entries []gitindex.Entry, prefix string, list []
 }
 
 // write writes the repository.
-func (c *copyRepository) write(entries []gitindex.Entry) error {
+func (c *copyRepository) write(entries []index.Entry) error {
 	git := filepath.Join(c.top, ".git")
 	for _, dir := range []string{"objects/info", "objects/pack", "refs/heads", "refs/tags", "info"} {
 		if err := os.MkdirAll(filepath.Join(git, filepath.FromSlash(dir)), 0o755); err != nil {
@@ -285,7 +285,7 @@ func (c *copyRepository) write(entries []gitindex.Entry) error {
 		}
 	}
 	// Last, so that it is newer than the files whose stat data it has.
-	return os.WriteFile(filepath.Join(git, "index"), gitindex.Append(nil, entries), 0o644)
+	return os.WriteFile(filepath.Join(git, "index"), index.Append(nil, entries), 0o644)
 }
 
 // ofWorktree are the settings that say how files are to be compared with the index.

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package gitobject
+package object
 
 import "os"
 

@@ -1,4 +1,4 @@
-// Package gitindex answers: what does git's index know of a working tree?
+// Package index answers: what does git's index know of a working tree?
 //
 // It reads the index as gitformat-index(5) describes it: versions 2, 3 and 4,
 // split and sparse ones. go-git's decoder refuses the last two and takes several
@@ -7,7 +7,7 @@
 //
 // The extensions that only speed git up (cache tree, resolve undo, untracked
 // cache, fsmonitor, offsets) are passed over: nothing here depends on them.
-package gitindex
+package index
 
 import (
 	"encoding/binary"

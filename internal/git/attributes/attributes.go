@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/org/aml-train/snapshot/ignore"
+	"github.com/org/aml-train/internal/git/ignore"
 )
 
 // What a file has for an attribute, where it is not a value of its own.

@@ -1,4 +1,4 @@
-package gitdir
+package git
 
 import (
 	"bytes"
@@ -74,7 +74,7 @@ func UserFile(name string) string {
 	return ""
 }
 
-func readConfig(r *Repo) (Config, error) {
+func readConfig(r *Repository) (Config, error) {
 	var c Config
 	var paths []string
 	if os.Getenv("GIT_CONFIG_NOSYSTEM") == "" {

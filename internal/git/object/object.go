@@ -1,11 +1,11 @@
-// Package gitobject answers: what does the object with this id hold?
+// Package object answers: what does the object with this id hold?
 //
 // It reads a repository's object store as gitrepository-layout(5) and
 // gitformat-pack(5) describe it: packs, loose objects, deltas, alternates. It is
 // here because a snapshot asks for tens of thousands of sizes and trees: go-git
 // first reads the index of each pack whole, which alone takes longer than git
 // takes to list the tree of a commit.
-package gitobject
+package object
 
 import (
 	"bytes"

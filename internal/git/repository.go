@@ -1,10 +1,10 @@
-// Package gitdir answers: which git repository does this folder belong to, and
+// Package git answers: which git repository does this folder belong to, and
 // what is configured there?
 //
 // It finds the repository as git does (gitrepository-layout(5)), reads the
 // configuration of every scope (git-config(1), "FILES"), and opens the
 // repository with go-git.
-package gitdir
+package git
 
 import (
 	"errors"
@@ -15,15 +15,15 @@ import (
 	"strings"
 
 	"github.com/go-git/go-billy/v5/osfs"
-	"github.com/go-git/go-git/v5"
+	gogit "github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
 )
 
-// Repo is where the parts of a repository lie, as absolute paths.
-type Repo struct {
+// Repository is where the parts of a repository lie, as absolute paths.
+type Repository struct {
 	Root      string // the working tree
 	GitDir    string // HEAD and the index of this working tree
 	CommonDir string // objects, refs and config; differs from GitDir in a linked worktree
@@ -32,7 +32,7 @@ type Repo struct {
 
 // Find returns the repository whose working tree holds dir, nil where there is
 // none. Symbolic links in dir are resolved first, as git does.
-func Find(dir string) (*Repo, error) {
+func Find(dir string) (*Repository, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func Find(dir string) (*Repo, error) {
 
 // At returns the repository whose working tree is rooted exactly at root, nil
 // where root is not one.
-func At(root string) (*Repo, error) {
+func At(root string) (*Repository, error) {
 	dotGit := filepath.Join(root, ".git")
 	info, err := os.Stat(dotGit)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -61,7 +61,7 @@ func At(root string) (*Repo, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Repo{Root: root, GitDir: dotGit}
+	r := &Repository{Root: root, GitDir: dotGit}
 	if !info.IsDir() {
 		text, err := os.ReadFile(dotGit)
 		if err != nil {
@@ -96,7 +96,7 @@ func against(base, path string) string {
 }
 
 // Open opens the repository with go-git.
-func (r *Repo) Open() (*git.Repository, error) {
+func (r *Repository) Open() (*gogit.Repository, error) {
 	if format := r.Config.Get("extensions", "objectformat"); format != "" && format != "sha1" {
 		return nil, fmt.Errorf("%s: repositories with %s object ids cannot be read; only sha1 can", r.Root, format)
 	}
@@ -105,7 +105,7 @@ func (r *Repo) Open() (*git.Repository, error) {
 		dot = dotgit.NewRepositoryFilesystem(osfs.New(r.GitDir), nil)
 	}
 	store := filesystem.NewStorage(dot, cache.NewObjectLRUDefault())
-	repo, err := git.Open(lenient{store}, osfs.New(r.Root))
+	repo, err := gogit.Open(lenient{store}, osfs.New(r.Root))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", r.Root, err)
 	}

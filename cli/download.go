@@ -1,10 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/deliver"
 	"github.com/org/aml-train/internal/size"
 )
 
@@ -44,9 +44,10 @@ everything is downloaded. Without RUN, from the newest run.`,
 			if err != nil {
 				return err
 			}
-			if to == "" {
-				to = run.Info.RunID
+			if to == "" && !history.ValidID(run.Info.RunID) {
+				return usage("the run's id %q is no name for a folder here; name one with --to", run.Info.RunID)
 			}
+			to = cmp.Or(to, run.Info.RunID)
 			files, err := a.past.Artifacts(run)
 			if err != nil {
 				return err
@@ -56,15 +57,11 @@ everything is downloaded. Without RUN, from the newest run.`,
 					return err
 				}
 			}
-			if err := os.MkdirAll(to, 0o755); err != nil {
+			bytes, err := a.save(run, files, to)
+			var link *deliver.LinkError
+			if errors.As(err, &link) {
 				return usage("--to: %w", err)
 			}
-			root, err := os.OpenRoot(to)
-			if err != nil {
-				return usage("--to: %w", err)
-			}
-			defer root.Close()
-			bytes, err := a.save(run, files, root)
 			if err != nil {
 				return err
 			}
@@ -110,63 +107,45 @@ func choose(files []history.File, patterns []string) ([]history.File, error) {
 }
 
 // save writes files below a folder, and nowhere else, whatever they are called and
-// whatever links lie there.
-func (a *app) save(run *history.Run, files []history.File, root *os.Root) (bytes int64, err error) {
-	for _, f := range files {
-		n, err := a.saveFile(root, run, f.Path)
-		if err != nil {
-			return bytes, fmt.Errorf("download %s: %w", f.Path, err)
-		}
-		bytes += n
+// whatever links lie there. A file that cannot be written costs no other.
+func (a *app) save(run *history.Run, files []history.File, to string) (bytes int64, err error) {
+	folder, err := deliver.Open(to)
+	if err != nil {
+		return 0, err
 	}
-	return bytes, nil
+	defer folder.Close()
+	var failed []string
+	for _, f := range files {
+		n, err := a.saveFile(folder, run, f.Path)
+		if bytes += n; err != nil {
+			failed = append(failed, fmt.Sprintf("download %s: %v", f.Path, err))
+		}
+	}
+	if len(failed) == 0 {
+		return bytes, nil
+	}
+	more := ""
+	if n := len(failed) - 10; n > 0 {
+		failed, more = failed[:10], fmt.Sprintf("\nand %d more", n)
+	}
+	return bytes, fmt.Errorf("not everything of run %s is in %s:\n%s%s", run.Info.RunID, to, strings.Join(failed, "\n"), more)
 }
 
-// downloadAll puts everything that a run made into a folder. A relative one lies in
-// the working directory, also where a commit has made it a link to elsewhere.
+// downloadAll puts everything that a run made into a folder.
 func (a *app) downloadAll(run *history.Run, to string) error {
 	files, err := a.past.Artifacts(run)
 	if err != nil {
 		return err
 	}
-	base, within := ".", filepath.Clean(to)
-	if filepath.IsAbs(to) {
-		base, within = to, "."
-		if err := os.MkdirAll(base, 0o755); err != nil {
-			return err
-		}
-	}
-	parent, err := os.OpenRoot(base)
-	if err != nil {
-		return err
-	}
-	defer parent.Close()
-	if err := parent.MkdirAll(within, 0o755); err != nil {
-		return err
-	}
-	root, err := parent.OpenRoot(within)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	_, err = a.save(run, files, root)
+	_, err = a.save(run, files, to)
 	return err
 }
 
-func (a *app) saveFile(root *os.Root, run *history.Run, name string) (int64, error) {
+func (a *app) saveFile(folder *deliver.Folder, run *history.Run, name string) (int64, error) {
 	r, err := a.past.OpenArtifact(run, name)
 	if err != nil {
 		return 0, err
 	}
 	defer r.Close()
-	local := filepath.FromSlash(name)
-	if err := root.MkdirAll(filepath.Dir(local), 0o755); err != nil {
-		return 0, err
-	}
-	w, err := root.Create(local)
-	if err != nil {
-		return 0, err
-	}
-	n, err := io.Copy(w, r)
-	return n, errors.Join(err, w.Close())
+	return folder.Write(name, r)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/deliver"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/internal/suggest"
@@ -93,6 +94,14 @@ was submitted, 4 the target could not be reached or refused.`,
 			flow, err := a.enterWorkflow(ctx, w)
 			if err != nil {
 				return err
+			}
+			for flag, place := range map[string]string{"--markdown": markdown, "--download-outputs": w.download} {
+				if place == "" || place == "-" {
+					continue
+				}
+				if err := deliver.Check(place); err != nil { // not after hours of training
+					return usage("%s: %w", flag, err)
+				}
 			}
 			run, target, err := a.start(ctx, args, f, w.wait && w.cancelWithWorkflow)
 			if err != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/deliver"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
@@ -252,14 +254,15 @@ func (a *app) report(ctx context.Context, run *history.Run, f following) error {
 	}
 	width, color := terminal(human, a.getenv)
 	fmt.Fprint(human, "\n", r.Terminal(width, color))
+	var undelivered error
 	if f.markdown != "" {
 		if err := a.writeMarkdown(r, f.markdown); err != nil {
-			a.say("aml-train: the report could not be written: %v", err)
+			undelivered = fmt.Errorf("the report could not be written: %v", err)
 		}
 	}
 	if f.download != "" {
 		if err := a.downloadAll(run, f.download); err != nil {
-			a.say("aml-train: --download-outputs %s: %v", f.download, err)
+			undelivered = errors.Join(undelivered, fmt.Errorf("--download-outputs %s: %w", f.download, err))
 		} else if f.flow != nil {
 			f.flow.output("outputs-path", f.download)
 		}
@@ -273,9 +276,12 @@ func (a *app) report(ctx context.Context, run *history.Run, f following) error {
 		}
 	}
 	if s := run.Status(); s != history.Completed {
+		if undelivered != nil {
+			a.say("aml-train: %v", undelivered)
+		}
 		return &runEnded{s}
 	}
-	return nil
+	return undelivered
 }
 
 func (a *app) writeMarkdown(r *report.Report, name string) error {
@@ -284,7 +290,7 @@ func (a *app) writeMarkdown(r *report.Report, name string) error {
 		_, err := io.WriteString(a.out, text)
 		return err
 	}
-	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+	if err := deliver.File(name, strings.NewReader(text)); err != nil {
 		return usage("--markdown: %w", err)
 	}
 	return nil

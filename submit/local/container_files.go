@@ -127,7 +127,7 @@ func addTree(w *tar.Writer, from, to string, follow bool) error {
 // receive copies what the command left in its special folders out of the container, to
 // where a command on this machine would have left it.
 func (t *Target) receive(ctx context.Context, e *engine, id string, p *plan) error {
-	base, err := t.openBase(p.Run, false)
+	base, err := t.openBase(p.Run, true) // it may have gone with the container that made it
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/deliver"
 	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/internal/suggest"
 	"github.com/org/aml-train/job"
@@ -180,7 +181,6 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 		if s.Commit, err = wholeCommit(ctx, f.commit); err != nil {
 			return nil, nil, usageError{err}
 		}
-		f.Files = job.Files{Root: s.Commit.Dir, FS: s.Commit.FS()}
 	}
 	settings, err := readSettings(".", s.Commit)
 	if err != nil {
@@ -190,6 +190,9 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 		if file, err = defaultJob(settings, s.Commit); err != nil {
 			return nil, nil, err
 		}
+	}
+	if err := a.places(&f.Options, file, s.Commit); err != nil {
+		return nil, nil, err
 	}
 	j, err := job.Load(file, f.Options)
 	if err != nil {
@@ -268,6 +271,38 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 		a.rememberElsewhere(run.Info.RunID)
 	}
 	return run, target, nil
+}
+
+// places says whose files a job may name: those of the repository around the working
+// directory where the job file lies in it, else of the one around the job file; without
+// a repository, those below the working directory or beside the job file.
+func (a *app) places(o *job.Options, file string, commit *snapshot.Snapshot) error {
+	o.Workflow = gitmeta.InWorkflow(a.getenv)
+	if commit != nil {
+		o.Files = inside.Place{Dir: commit.Dir, FS: commit.FS()}
+		return nil
+	}
+	at, err := filepath.Abs(file)
+	if err != nil {
+		return usageError{err}
+	}
+	for _, dir := range []string{".", filepath.Dir(at)} {
+		repo, err := git.Find(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // the job file does not exist either
+		}
+		if err != nil {
+			return usageError{err}
+		}
+		if repo != nil {
+			o.Files = inside.Place{Dir: repo.Root}
+			if o.Files.Has(at) {
+				return nil
+			}
+		}
+	}
+	o.Files = inside.Place{}
+	return nil
 }
 
 // wholeCommit returns all files of a commit of the repository around the working

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/goccy/go-yaml"
 
 	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/inside"
+	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/azureml"
 )
@@ -48,21 +49,24 @@ func readSettings(dir string, commit *snapshot.Snapshot) (settings, error) {
 		root = repo.Root
 	}
 	name := filepath.Join(root, settingsFile)
-	from := os.DirFS(root)
+	place := inside.Place{Dir: root}
 	if commit != nil {
-		from = commit.FS()
+		place.FS = commit.FS()
 	}
-	text, err := fs.ReadFile(from, settingsFile)
+	text, err := place.Read(name, limited.Config)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
 	if err != nil {
-		return s, usageError{err}
+		return s, usage("%s: %w; settings are a file of the repository", relative(name), err)
 	}
 	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&s); err != nil && !errors.Is(err, io.EOF) {
 		return s, usage("%s: %s", relative(name), yaml.FormatError(err, false, true))
 	}
-	if s.Job != "" && !filepath.IsAbs(s.Job) {
+	if s.Job != "" {
+		if !filepath.IsLocal(filepath.FromSlash(s.Job)) {
+			return s, usage("%s: job is %q; it has to be a path below the repository's root", relative(name), s.Job)
+		}
 		s.Job = relative(filepath.Join(root, filepath.FromSlash(s.Job)))
 	}
 	if w := s.Hook.Wait; w != "" && w != "submitted" {

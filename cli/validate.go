@@ -18,6 +18,9 @@ func (a *app) validate() *cobra.Command {
 		Example: "  aml-train validate job.yml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.places(&f.Options, args[0], nil); err != nil {
+				return err
+			}
 			j, err := job.Load(args[0], f.Options)
 			var problems job.Problems
 			if a.json && errors.As(err, &problems) {

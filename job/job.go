@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/org/aml-train/internal/inside"
 )
 
 // Job is what shall run. Its JSON form is the job file's own vocabulary.
@@ -47,7 +49,9 @@ type Job struct {
 	File string `json:"-"` // the job file, as it was named; "" for a job from flags
 	Dir  string `json:"-"` // absolute; the relative paths above start here
 
-	lines map[string]int // where in File each top-level key stands
+	lines     map[string]int // where in File each top-level key stands
+	place     inside.Place   // whose files may be named
+	codeNamed bool           // Code comes from the command line
 }
 
 // Local is the compute target that is this machine, as in Azure ML.
@@ -73,6 +77,8 @@ type Input struct {
 	Mode      string `json:"mode,omitempty"`
 	Datastore string `json:"datastore,omitempty"`
 	OnCompute string `json:"path_on_compute,omitempty"`
+
+	named bool // Path comes from the command line
 }
 
 // Output is a folder, or with Type "uri_file" a file, that the command line

@@ -2,7 +2,6 @@ package job
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/kballard/go-shellquote"
 
+	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/suggest"
 )
 
@@ -36,22 +36,29 @@ type Options struct {
 	ProcessCount    int      // a node; of tensorflow: workers
 	NodeCount       int
 
-	Files Files
+	// Files is whose files a job may name: those of the repository that it lies in. What
+	// options name may lie elsewhere, outside a workflow: there they may be anybody's.
+	Files    inside.Place
+	Workflow bool
 }
 
 // Load reads the job file at path, or starts from nothing where path is "", puts
 // the options over it and checks what can be checked without a target: the
 // source directory, the script, the inputs. The error, if any, is Problems.
 func Load(path string, o Options) (*Job, error) {
-	cwd, err := os.Getwd()
+	place, abs, err := o.placeOf(path)
 	if err != nil {
 		return nil, err
 	}
-	j, d := &Job{Type: "command", Compute: Local, Dir: cwd, Code: "."}, &document{}
+	j, d := &Job{Type: "command", Compute: Local, Dir: abs, Code: ".", place: place}, &document{}
 	if path != "" {
-		if j, d = read(path, o.Files); j == nil {
+		if j, d = read(path, abs, place); j == nil {
 			return nil, d.sorted()
 		}
+	}
+	cwd, err := os.Getwd()
+	if err != nil {
+		return nil, err
 	}
 	o.apply(j, d, cwd)
 	d.check(j, o)
@@ -83,6 +90,15 @@ func (d *document) flagProblem(format string, args ...any) {
 	d.problems = append(d.problems, Problem{Message: fmt.Sprintf(format, args...)})
 }
 
+// reportAt reports something about a text, where it stands; one from a flag has no place.
+func (d *document) reportAt(what, format string, args ...any) {
+	if v := d.at[what]; v != nil {
+		d.report(v.line, v.column, format, args...)
+	} else {
+		d.flagProblem(format, args...)
+	}
+}
+
 func (o Options) apply(j *Job, d *document, cwd string) {
 	relative := func(path string) string {
 		if IsRemote(path) {
@@ -98,7 +114,7 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 		return abs
 	}
 	if o.SourceDirectory != "" {
-		j.Code = relative(o.SourceDirectory)
+		j.Code, j.codeNamed = relative(o.SourceDirectory), !o.Workflow
 	}
 	if o.Script != "" || o.Arguments != "" {
 		o.applyScript(j, d, cwd)
@@ -215,16 +231,17 @@ func (o Options) applyScript(j *Job, d *document, cwd string) {
 		j.Code = "."
 	}
 	script := filepath.FromSlash(o.Script)
-	if source := j.SourceDirectory(); o.Files.isDir(source) {
+	source := j.SourceDirectory()
+	if info, err := j.stat(source, j.codeNamed); err == nil && info.IsDir() {
 		inSource := script
 		if !filepath.IsAbs(script) {
 			inSource = filepath.Join(source, script)
 		}
 		// What completion in a shell gives is relative to the working directory.
-		if _, err := o.Files.stat(inSource); err != nil && !filepath.IsAbs(script) {
+		if _, err := j.stat(inSource, true); err != nil && !filepath.IsAbs(script) {
 			inSource = filepath.Join(cwd, script)
 		}
-		if _, err := o.Files.stat(inSource); err == nil {
+		if _, err := j.stat(inSource, true); err == nil {
 			if rel, err := filepath.Rel(source, inSource); err == nil && filepath.IsLocal(rel) {
 				script = rel
 			} else {
@@ -276,15 +293,16 @@ func (o Options) input(j *Job, d *document, name, value string, relative func(st
 	}
 	switch {
 	case declared && !in.Literal:
-		in.Path = relative(value)
+		in.Path, in.named = relative(value), !o.Workflow
+		delete(d.at, "inputs."+name+".path")
 	case IsRemote(value):
 		in = Input{Type: URIFile, Path: value}
 		if !strings.HasPrefix(value, "http") {
 			in.Type = URIFolder
 		}
 	case strings.HasPrefix(value, "./"), strings.HasPrefix(value, "../"), filepath.IsAbs(value):
-		in = Input{Type: URIFolder, Path: relative(value)}
-		if info, err := o.Files.stat(j.Local(in.Path)); err == nil && !info.IsDir() {
+		in = Input{Type: URIFolder, Path: relative(value), named: !o.Workflow}
+		if info, err := j.stat(in.Path, in.named); err == nil && !info.IsDir() {
 			in.Type = URIFile
 		}
 	default:
@@ -332,41 +350,73 @@ func (d *document) check(j *Job, o Options) {
 		report("command", "the command starts %s, but without code no file travels; add the source directory, such as \"code: .\"", script)
 	}
 	if source := j.SourceDirectory(); source != "" {
-		info, err := o.Files.stat(source)
+		info, err := j.stat(source, j.codeNamed)
 		switch {
 		case err != nil:
-			report("code", "the source directory %s does not exist%s", j.Code, o.Files.sibling(source))
+			report("code", "the source directory %s", j.why(j.Code, "--source-directory ", o.Workflow, err))
 		case !info.IsDir():
 			report("code", "the source directory %s is a file; name the folder that it stands in", j.Code)
 		default:
 			if script := scriptOf(j.Command); script != "" {
-				if _, err := o.Files.stat(filepath.Join(source, filepath.FromSlash(script))); err != nil {
-					report("command", "the script %s does not exist in the source directory %s%s", script, j.Code, o.Files.similarScript(source, script))
+				if _, err := j.stat(filepath.Join(source, filepath.FromSlash(script)), j.codeNamed); err != nil {
+					report("command", "the script %s does not exist in the source directory %s%s", script, j.Code, j.similarScript(script))
 				}
 			}
 		}
 	}
+	d.checkEnvironment(j, o)
 	for name, in := range j.Inputs {
 		if in.Literal || IsRemote(in.Path) || in.Path == "" || expression.MatchString(in.Path) {
 			continue
 		}
-		path := j.Local(in.Path)
-		line, column := d.find(j.lines["inputs"], in.Path)
-		say := func(format string, args ...any) {
-			if line > 0 {
-				d.report(line, column, format, args...)
-			} else {
-				d.flagProblem(format, args...)
-			}
-		}
-		switch info, err := o.Files.stat(path); {
+		say := func(format string, args ...any) { d.reportAt("inputs."+name+".path", format, args...) }
+		switch info, err := lookAt(j.OpenInput(in)); {
 		case err != nil:
-			say("inputs.%s: %s does not exist%s", name, in.Path, o.Files.sibling(path))
+			say("inputs.%s: %s", name, j.why(in.Path, "--input "+name+"=", o.Workflow, err))
 		case info.IsDir() && in.Type == URIFile:
 			say("inputs.%s: %s is a folder; its type is uri_folder", name, in.Path)
 		case !info.IsDir() && in.Type == URIFolder:
 			say("inputs.%s: %s is a file; its type is uri_file", name, in.Path)
 		}
+	}
+}
+
+// checkEnvironment looks for the files that the environment names.
+func (d *document) checkEnvironment(j *Job, o Options) {
+	e := j.Environment
+	if e == nil {
+		return
+	}
+	check := func(key, name string, folder bool) bool {
+		info, err := lookAt(j.Open(name, false))
+		switch {
+		case err != nil:
+			d.reportAt("environment."+key, "environment.%s: %s", key, j.why(name, "", o.Workflow, err))
+		case folder && !info.IsDir():
+			d.reportAt("environment."+key, "environment.%s: %s is a file; name the folder that it stands in", key, name)
+		case !folder && info.IsDir():
+			d.reportAt("environment."+key, "environment.%s: %s is a folder; name the file in it", key, name)
+		default:
+			return true
+		}
+		return false
+	}
+	if e.CondaFile != "" && !IsRemote(e.CondaFile) {
+		check("conda_file", e.CondaFile, false)
+	}
+	b := e.Build
+	if b == nil || b.Path == "" || IsRemote(b.Path) || !check("build.path", b.Path, true) || b.DockerfilePath == "" {
+		return
+	}
+	at := "environment.build.dockerfile_path"
+	if d.at[at] == nil {
+		at = "environment.build.path" // it is the default's name
+	}
+	name := filepath.FromSlash(b.DockerfilePath)
+	if !filepath.IsLocal(name) {
+		d.reportAt(at, "environment.build.dockerfile_path: %s is no path below the build context %s", b.DockerfilePath, b.Path)
+	} else if info, err := j.stat(filepath.Join(j.Local(b.Path), name), false); err != nil || info.IsDir() {
+		d.reportAt(at, "environment.build: the build context %s has no %s", b.Path, b.DockerfilePath)
 	}
 }
 
@@ -387,42 +437,3 @@ func scriptOf(command string) string {
 // Script returns the script that the command starts with python, relative to the
 // source directory, "" where it starts something else.
 func (j *Job) Script() string { return scriptOf(j.Command) }
-
-// similarScript looks for the script meant: one of the same name elsewhere, or
-// of a similar name.
-func (f Files) similarScript(source, script string) string {
-	var scripts []string
-	fs.WalkDir(f.dir(source), ".", func(path string, e fs.DirEntry, err error) error {
-		if err != nil || len(scripts) > 2000 {
-			return fs.SkipDir
-		}
-		if e.IsDir() && path != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "node_modules" || e.Name() == "site-packages") {
-			return fs.SkipDir
-		}
-		if strings.HasSuffix(e.Name(), ".py") {
-			scripts = append(scripts, path)
-		}
-		return nil
-	})
-	for _, s := range scripts {
-		if filepath.Base(s) == filepath.Base(script) {
-			return "; did you mean " + s + "?"
-		}
-	}
-	if hint := suggest.DidYouMean(script, scripts); hint != "" {
-		return hint
-	}
-	if len(scripts) > 0 && len(scripts) <= 8 {
-		return "; it has " + strings.Join(scripts, ", ")
-	}
-	return ""
-}
-
-func (f Files) sibling(path string) string {
-	entries, _ := fs.ReadDir(f.dir(filepath.Dir(path)), ".")
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return suggest.DidYouMean(filepath.Base(path), names)
-}

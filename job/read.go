@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/suggest"
 )
 
@@ -21,16 +22,13 @@ func (d *document) sorted() Problems {
 	return d.problems
 }
 
-func read(path string, files Files) (*Job, *document) {
+func read(path, abs string, place inside.Place) (*Job, *document) {
 	shown := filepath.ToSlash(path)
-	d, root := open(path, shown, files)
+	d, root := open(abs, shown, place)
 	if root == nil {
 		return nil, d
 	}
-	j := &Job{Type: "command", Compute: Local, File: shown, lines: map[string]int{}}
-	if abs, err := filepath.Abs(path); err == nil {
-		j.Dir = filepath.Dir(abs)
-	}
+	j := &Job{Type: "command", Compute: Local, File: shown, Dir: filepath.Dir(abs), lines: map[string]int{}, place: place}
 	for _, k := range root.keys {
 		j.lines[k.name] = k.line
 	}
@@ -76,6 +74,7 @@ func hint(name string, known []string) string {
 }
 
 func (d *document) text(v *value, what string, to *string) {
+	d.at[what] = v
 	switch v.kind {
 	case str, number, boolean:
 		*to = v.literal()

@@ -12,6 +12,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 
+	"github.com/org/aml-train/internal/inside"
+	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/size"
 )
 
@@ -56,6 +58,7 @@ type document struct {
 	nodes    int
 	tooMany  bool
 	anchors  map[string]*value
+	at       map[string]*value // texts, by what they are: "inputs.data.path"
 }
 
 func (d *document) report(line, column int, format string, args ...any) {
@@ -66,30 +69,46 @@ func (d *document) report(line, column int, format string, args ...any) {
 	d.problems = append(d.problems, p)
 }
 
-// open reads a YAML file whose root is a mapping. On an error the document holds
-// at least one problem and the value is nil.
-func open(path, shown string, files Files) (*document, *value) {
-	d := &document{file: shown, anchors: map[string]*value{}}
-	info, err := files.stat(path)
-	switch {
-	case strings.HasSuffix(path, ".py"):
+// open reads a YAML file whose root is a mapping: a regular file of the place, reached
+// through links of it at most. On an error the document holds at least one problem and
+// the value is nil.
+func open(path, shown string, place inside.Place) (*document, *value) {
+	d := &document{file: shown, anchors: map[string]*value{}, at: map[string]*value{}}
+	if strings.HasSuffix(path, ".py") {
 		d.report(0, 0, "is a script, not a job file; run it with --script %s", shown)
 		return d, nil
+	}
+	text, err := place.Read(path, maxFile)
+	var large *limited.TooLargeError
+	var outside *inside.OutsideError
+	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		d.report(0, 0, "no such file")
 		return d, nil
+	case errors.Is(err, limited.ErrNotRegular):
+		if info, err := place.Stat(path); err == nil && info.IsDir() {
+			d.report(0, 0, "is a folder; name the job file in it, such as %s/job.yml", strings.TrimRight(shown, "/"))
+		} else {
+			d.report(0, 0, "is not a regular file; a job file is one")
+		}
+		return d, nil
+	case errors.As(err, &large):
+		is := "too large"
+		if info, err := place.Stat(path); err == nil {
+			is = size.Format(info.Size())
+		}
+		d.report(0, 0, "is %s; a job file has at most %s", is, size.Format(large.Limit))
+		return d, nil
+	case errors.As(err, &outside) && outside.Into != "":
+		d.report(0, 0, "leads into %s, where no job file lies", outside.Into)
+		return d, nil
+	case errors.As(err, &outside) && outside.Link == "":
+		d.report(0, 0, "lies outside the repository")
+		return d, nil
+	case errors.As(err, &outside):
+		d.report(0, 0, "leads out of the repository: %s is a link to %s; name the file itself", outside.Link, outside.To)
+		return d, nil
 	case err != nil:
-		d.report(0, 0, "%v", err)
-		return d, nil
-	case info.IsDir():
-		d.report(0, 0, "is a folder; name the job file in it, such as %s/job.yml", strings.TrimRight(shown, "/"))
-		return d, nil
-	case info.Size() > maxFile:
-		d.report(0, 0, "is %s; a job file has at most %s", size.Format(info.Size()), size.Format(maxFile))
-		return d, nil
-	}
-	text, err := files.read(path)
-	if err != nil {
 		d.report(0, 0, "%v", err)
 		return d, nil
 	}

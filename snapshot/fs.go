@@ -13,8 +13,9 @@ import (
 )
 
 // FS returns the files of the snapshot as a file system to read, such as those of a
-// commit that is not checked out. Sizes has been called where sizes are asked for.
-func (s *Snapshot) FS() fs.FS { return snapshotFS{s} }
+// commit that is not checked out. Sizes has been called where sizes are asked for. No
+// link is followed: package internal/inside knows which ones may be.
+func (s *Snapshot) FS() fs.ReadLinkFS { return snapshotFS{s} }
 
 type snapshotFS struct{ s *Snapshot }
 
@@ -47,6 +48,36 @@ func (f snapshotFS) Open(name string) (fs.File, error) {
 		return &openDir{fileEntry{path.Base(name), nil}, entries}, nil
 	}
 	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+// Lstat describes a file, link or folder.
+func (f snapshotFS) Lstat(name string) (fs.FileInfo, error) {
+	if file := f.s.Find(name); file != nil && fs.ValidPath(name) {
+		if file.Size < 0 { // of a commit without a limit
+			_, size, err := file.objects.Size(file.OID)
+			return sized{fileEntry{path.Base(name), file}, size}, err
+		}
+		return fileEntry{path.Base(name), file}, nil
+	}
+	if fs.ValidPath(name) && (name == "." || len(f.below(name)) > 0) {
+		return fileEntry{path.Base(name), nil}, nil
+	}
+	return nil, &fs.PathError{Op: "lstat", Path: name, Err: fs.ErrNotExist}
+}
+
+// ReadLink returns what a link says, in slashes.
+func (f snapshotFS) ReadLink(name string) (string, error) {
+	file := f.s.Find(name)
+	if file == nil || file.Mode != filemode.Symlink {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
+	}
+	r, err := f.s.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	text, err := io.ReadAll(io.LimitReader(r, 1<<16))
+	return string(text), err
 }
 
 // ReadDir lists a folder, by name.
@@ -109,6 +140,14 @@ func (e fileEntry) Mode() fs.FileMode {
 	}
 	return 0o644
 }
+
+// sized is a file whose size was not known.
+type sized struct {
+	fileEntry
+	size int64
+}
+
+func (s sized) Size() int64 { return s.size }
 
 type openFile struct {
 	fileEntry

@@ -8,9 +8,6 @@ package submit
 import (
 	"context"
 	"io"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
@@ -25,8 +22,7 @@ type Submission struct {
 	Git      gitmeta.Info
 
 	// Commit holds all files of the repository as they are in the commit that is
-	// submitted: what the job names of them comes from there (Local). It is nil where the
-	// working tree is submitted.
+	// submitted. It is nil where the working tree is submitted.
 	Commit *snapshot.Snapshot
 
 	// Attached ends the run when this process ends without having said so, even
@@ -36,38 +32,6 @@ type Submission struct {
 	// MaxOutputs is how many bytes of outputs and logs a run on this machine keeps; 0 is
 	// the target's own limit, and less is none.
 	MaxOutputs int64
-}
-
-// Local returns where a file or folder that the job names lies on this machine. Those
-// of a commit are written below the folder to first; a path that the commit does not
-// have is that of the working tree.
-func (s Submission) Local(path, to string) (string, error) {
-	path = s.Job.Local(path)
-	if s.Commit == nil {
-		return path, nil
-	}
-	rel, err := filepath.Rel(s.Commit.Dir, path)
-	if err != nil || !filepath.IsLocal(rel) {
-		return path, nil
-	}
-	name, copied := filepath.ToSlash(rel), false
-	for i := range s.Commit.Files {
-		f := &s.Commit.Files[i]
-		if f.Path != name && name != "." && !strings.HasPrefix(f.Path, name+"/") {
-			continue
-		}
-		copied = true
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(to, filepath.FromSlash(f.Path))), 0o755); err != nil {
-			return "", err
-		}
-		if err := s.Commit.Copy(f, to); err != nil {
-			return "", err
-		}
-	}
-	if !copied {
-		return path, nil
-	}
-	return filepath.Join(to, rel), nil
 }
 
 // Target runs jobs.

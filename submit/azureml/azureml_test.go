@@ -417,12 +417,12 @@ func TestLabels(t *testing.T) {
 	require.NoError(t, err)
 	s := submission(t)
 	s.Job.Inputs = map[string]job.Input{"data": {Type: job.URIFolder, Path: "azureml:flowers@latest"}, "model": {Type: job.MLflowModel, Path: "azureml:classifier@latest"}}
-	got, err := target.data(t.Context(), c, s, t.TempDir())
+	got, err := target.data(t.Context(), c, s)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"data": target.path() + "/data/flowers/versions/4", "model": target.path() + "/models/classifier/versions/2"}, got)
 	for path, want := range map[string]string{"azureml:weeds@latest": "the workspace has no data asset weeds", "azureml:flowers@first": "the only label is latest"} {
 		s.Job.Inputs = map[string]job.Input{"data": {Type: job.URIFolder, Path: path}}
-		_, err = target.data(t.Context(), c, s, t.TempDir())
+		_, err = target.data(t.Context(), c, s)
 		require.ErrorContains(t, err, want)
 	}
 }

@@ -10,11 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"os"
 	"path"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -27,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	gitobject "github.com/org/aml-train/internal/git/object"
+	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/snapshot"
 )
@@ -63,63 +61,34 @@ func fileOf(s *snapshot.Snapshot, path string, f *snapshot.File) sending {
 
 // sendings lists the files of a snapshot as a blob store can hold them: it has no
 // links, so a link becomes what it leads to.
-func sendings(s *snapshot.Snapshot) []sending {
+func sendings(ctx context.Context, s *snapshot.Snapshot) ([]sending, error) {
 	out := make([]sending, 0, len(s.Files))
 	for i := range s.Files {
 		f := &s.Files[i]
-		if f.Mode != filemode.Symlink {
-			out = append(out, fileOf(s, f.Path, f))
-			continue
+		if f.Mode == filemode.Symlink {
+			return followed(ctx, s)
 		}
-		out = append(out, follow(s, f.Path, f, 10)...)
+		out = append(out, fileOf(s, f.Path, f))
 	}
-	return out
+	return out, nil
 }
 
-// follow returns what the link f, or a link that it leads to, stands for. One that
-// leads nowhere stands for nothing.
-func follow(s *snapshot.Snapshot, at string, f *snapshot.File, depth int) []sending {
-	if depth == 0 {
-		return nil
+// followed is sendings of a snapshot that has links.
+func followed(ctx context.Context, s *snapshot.Snapshot) ([]sending, error) {
+	dir := s.Dir
+	if s.Commit != "" {
+		dir = ""
 	}
-	r, err := s.Open(f)
+	tree, err := inside.Of(s.FS(), dir)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	text, err := io.ReadAll(io.LimitReader(r, 4096))
-	r.Close()
-	if err != nil {
-		return nil
+	files, err := tree.Files(ctx)
+	out := make([]sending, len(files))
+	for i, f := range files {
+		out[i] = fileOf(s, f.Path, f.Info.Sys().(*snapshot.File))
 	}
-	target := filepath.ToSlash(string(text))
-	if filepath.IsAbs(string(text)) {
-		rel, err := filepath.Rel(s.Dir, string(text))
-		if err != nil {
-			return nil
-		}
-		target = filepath.ToSlash(rel)
-	} else {
-		target = path.Join(path.Dir(f.Path), target)
-	}
-	if g := s.Find(target); g != nil {
-		if g.Mode == filemode.Symlink {
-			return follow(s, at, g, depth-1)
-		}
-		return []sending{fileOf(s, at, g)}
-	}
-	var out []sending
-	for i := range s.Files {
-		g := &s.Files[i]
-		rest, below := strings.CutPrefix(g.Path, target+"/")
-		switch {
-		case !below || strings.HasPrefix(at+"/", target+"/"):
-		case g.Mode == filemode.Symlink:
-			out = append(out, follow(s, at+"/"+rest, g, depth-1)...)
-		default:
-			out = append(out, fileOf(s, at+"/"+rest, g))
-		}
-	}
-	return out
+	return out, err
 }
 
 // code makes sure that the workspace has a snapshot, and returns the resource id of
@@ -165,7 +134,11 @@ func (t *Target) code(ctx context.Context, c *connection, s *snapshot.Snapshot) 
 	default:
 		before = t.newest(ctx, c, store)
 	}
-	if sent, err = t.upload(ctx, store, prefix, sendings(s), before); err != nil {
+	list, err := sendings(ctx, s)
+	if err != nil {
+		return "", sent, err
+	}
+	if sent, err = t.upload(ctx, store, prefix, list, before); err != nil {
 		return "", sent, fmt.Errorf("the snapshot cannot be uploaded: %w", err)
 	}
 	made, err := versions.CreateOrUpdate(ctx, c.group, c.name, codeName, s.ID, armmachinelearning.CodeVersion{Properties: &armmachinelearning.CodeVersionProperties{
@@ -316,14 +289,14 @@ func (t *Target) newest(ctx context.Context, c *connection, store *storage) *man
 
 // uploadData uploads a file or folder of this machine that a job has as its data,
 // and returns its address in the datastore (azure-ai-ml, SHORT_URI_FORMAT).
-func (t *Target) uploadData(ctx context.Context, c *connection, name string) (string, error) {
-	store, folder, err := t.uploadFiles(ctx, c, name)
+func (t *Target) uploadData(ctx context.Context, c *connection, tree *inside.Tree) (string, error) {
+	store, folder, err := t.uploadFiles(ctx, c, tree)
 	if err != nil {
 		return "", err
 	}
 	address := "azureml://datastores/" + store.datastore + "/paths/" + folder
-	if info, err := os.Stat(name); err == nil && !info.IsDir() {
-		address += "/" + filepath.Base(name)
+	if !tree.IsDir() {
+		address += "/" + tree.Name
 	}
 	return address, nil
 }
@@ -331,14 +304,14 @@ func (t *Target) uploadData(ctx context.Context, c *connection, name string) (st
 // uploadFiles uploads a file, or everything below a folder, and returns the folder of
 // the container that has it. That is named by its content, so that the same files are
 // sent once. Ignore files do not count: the job names the files.
-func (t *Target) uploadFiles(ctx context.Context, c *connection, name string) (*storage, string, error) {
-	list, id, err := dataFiles(ctx, name)
+func (t *Target) uploadFiles(ctx context.Context, c *connection, tree *inside.Tree) (*storage, string, error) {
+	list, id, err := dataFiles(ctx, tree)
 	if err != nil {
 		return nil, "", err
 	}
 	store, err := c.store()
 	if errors.Is(err, errNoSecrets) {
-		return nil, "", fmt.Errorf("the data %s cannot be uploaded: the secrets of %s may not be listed", name, defaultDatastore)
+		return nil, "", fmt.Errorf("the data %s cannot be uploaded: the secrets of %s may not be listed", tree.Path, defaultDatastore)
 	}
 	if err != nil {
 		return nil, "", err
@@ -351,40 +324,23 @@ func (t *Target) uploadFiles(ctx context.Context, c *connection, name string) (*
 	if len(there) == 0 {
 		sent, err := t.upload(ctx, store, prefix, list, nil)
 		if err != nil {
-			return nil, "", fmt.Errorf("the data %s cannot be uploaded: %w", name, err)
+			return nil, "", fmt.Errorf("the data %s cannot be uploaded: %w", tree.Path, err)
 		}
-		t.say("Data %s: %d files sent, %s", name, sent.Files, size.Format(sent.Bytes))
+		t.say("Data %s: %d files sent, %s", tree.Path, sent.Files, size.Format(sent.Bytes))
 	}
 	return store, prefix + "code", nil
 }
 
 // dataFiles lists a file, or everything below a folder, and what names it: a hash of
 // the paths and contents.
-func dataFiles(ctx context.Context, name string) ([]sending, string, error) {
-	var list []sending
-	base := name
-	if info, err := os.Stat(name); err != nil {
-		return nil, "", err
-	} else if !info.IsDir() {
-		base = filepath.Dir(name)
-	}
-	err := filepath.WalkDir(name, func(p string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		info, err := os.Stat(p) // a link is what it leads to
-		if err != nil || !info.Mode().IsRegular() {
-			return err
-		}
-		rel, err := filepath.Rel(base, p)
-		if err != nil {
-			return err
-		}
-		list = append(list, sending{filepath.ToSlash(rel), "", info.Size(), func() (io.ReadCloser, error) { return os.Open(p) }})
-		return nil
-	})
+func dataFiles(ctx context.Context, tree *inside.Tree) ([]sending, string, error) {
+	files, err := tree.Files(ctx)
 	if err != nil {
 		return nil, "", err
+	}
+	list := make([]sending, len(files))
+	for i, f := range files {
+		list[i] = sending{f.Path, "", f.Info.Size(), f.Open}
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))

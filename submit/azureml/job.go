@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit"
 )
@@ -316,7 +316,7 @@ func label(ref string) (name, label string, ok bool) {
 
 // environment returns the address of what a job runs in, after registering it where
 // the job describes it. Files of a commit are written below dir first.
-func (t *Target) environment(ctx context.Context, c *connection, s submit.Submission, dir string) (string, error) {
+func (t *Target) environment(ctx context.Context, c *connection, s submit.Submission) (string, error) {
 	e := s.Job.Environment
 	switch {
 	case e == nil:
@@ -331,7 +331,7 @@ func (t *Target) environment(ctx context.Context, c *connection, s submit.Submis
 		properties.Image = &e.Image
 		part("image", e.Image)
 	}
-	conda, err := condaText(s, dir)
+	conda, err := condaText(s)
 	if err != nil {
 		return "", err
 	}
@@ -340,11 +340,7 @@ func (t *Target) environment(ctx context.Context, c *connection, s submit.Submis
 		part("conda", conda)
 	}
 	if e.Build != nil {
-		path, err := s.Local(e.Build.Path, filepath.Join(dir, "build"))
-		if err != nil {
-			return "", fmt.Errorf("environment.build.path: %w", err)
-		}
-		address, err := t.buildContext(ctx, c, path)
+		address, err := t.buildContext(ctx, c, s.Job)
 		if err != nil {
 			return "", err
 		}
@@ -379,14 +375,15 @@ func (t *Target) environment(ctx context.Context, c *connection, s submit.Submis
 	return deref(made.ID), nil
 }
 
-func condaText(s submit.Submission, dir string) (string, error) {
+func condaText(s submit.Submission) (string, error) {
 	switch e := s.Job.Environment; {
 	case e.CondaFile != "":
-		path, err := s.Local(e.CondaFile, filepath.Join(dir, "conda"))
+		f, err := s.Job.Open(e.CondaFile, false)
 		if err != nil {
 			return "", fmt.Errorf("environment.conda_file: %w", err)
 		}
-		text, err := os.ReadFile(path)
+		defer f.Close()
+		text, err := f.Read(limited.Config)
 		if err != nil {
 			return "", fmt.Errorf("environment.conda_file: %w", err)
 		}
@@ -399,10 +396,15 @@ func condaText(s submit.Submission, dir string) (string, error) {
 }
 
 // buildContext uploads a Docker build context and returns its address.
-func (t *Target) buildContext(ctx context.Context, c *connection, dir string) (string, error) {
-	store, folder, err := t.uploadFiles(ctx, c, dir)
+func (t *Target) buildContext(ctx context.Context, c *connection, j *job.Job) (string, error) {
+	tree, err := j.Open(j.Environment.Build.Path, false)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("environment.build.path: %w", err)
+	}
+	defer tree.Close()
+	store, folder, err := t.uploadFiles(ctx, c, tree)
+	if err != nil {
+		return "", fmt.Errorf("environment.build.path: %w", err)
 	}
 	return store.at(folder) + "/", nil
 }
@@ -522,8 +524,8 @@ func (c *connection) put(ctx context.Context, name string, b object, version str
 	return nil
 }
 
-// data uploads the local data of a job. Those of a commit are written below dir first.
-func (t *Target) data(ctx context.Context, c *connection, s submit.Submission, dir string) (map[string]string, error) {
+// data uploads the local data of a job.
+func (t *Target) data(ctx context.Context, c *connection, s submit.Submission) (map[string]string, error) {
 	out := map[string]string{}
 	for name, in := range s.Job.Inputs {
 		if in.Literal || in.Path == "" || job.IsRemote(in.Path) {
@@ -536,9 +538,10 @@ func (t *Target) data(ctx context.Context, c *connection, s submit.Submission, d
 			}
 			continue
 		}
-		path, err := s.Local(in.Path, filepath.Join(dir, "inputs", name))
+		tree, err := s.Job.OpenInput(in)
 		if err == nil {
-			out[name], err = t.uploadData(ctx, c, path)
+			out[name], err = t.uploadData(ctx, c, tree)
+			tree.Close()
 		}
 		if err != nil {
 			return nil, fmt.Errorf("inputs.%s: %w", name, err)

@@ -100,21 +100,9 @@ func (t *Target) prepare(ctx context.Context, c *connection, s submit.Submission
 	if p.compute, err = t.compute(ctx, c, s.Job.Compute); err != nil {
 		return p, sent, err
 	}
-	dir := ""
-	if s.Commit != nil { // what it has is not on this machine as files; the action's image has no /tmp
-		h, err := home.Make(t.Home)
-		if err != nil {
-			return p, sent, err
-		}
-		defer h.Close()
-		if dir, err = h.MkdirTemp("commit"); err != nil {
-			return p, sent, err
-		}
-		defer os.RemoveAll(dir)
-	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		p.environment, err = t.environment(ctx, c, s, dir)
+		p.environment, err = t.environment(ctx, c, s)
 		return err
 	})
 	if s.Snapshot != nil {
@@ -124,7 +112,7 @@ func (t *Target) prepare(ctx context.Context, c *connection, s submit.Submission
 		})
 	}
 	g.Go(func() (err error) {
-		p.data, err = t.data(ctx, c, s, dir)
+		p.data, err = t.data(ctx, c, s)
 		return err
 	})
 	if err = g.Wait(); err == nil && job.IsRemote(s.Job.Code) {

@@ -11,12 +11,14 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
+	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/internal/sparse"
 	"github.com/org/aml-train/job"
@@ -25,41 +27,48 @@ import (
 // carried is a file or folder of this machine and where it goes in the container.
 type carried struct{ from, to string }
 
+// carriedData is data of the job: it does not leave its place.
+type carriedData struct {
+	carried
+	place inside.Place
+}
+
 // containerPaths turns what a command line names into paths of the container.
-func containerPaths(p *plan, values map[string]string) (map[string]string, []carried) {
-	inside := map[string]string{}
-	var data []carried
+func containerPaths(p *plan, values map[string]string) (map[string]string, []carriedData) {
+	within := map[string]string{}
+	var data []carriedData
 	for key, value := range values {
 		name := key[strings.IndexByte(key, '.')+1:]
 		if _, ok := p.Outputs[name]; ok && strings.HasPrefix(key, "outputs.") {
-			inside[key] = path.Join(containerRoot(p.Run), namedDir, name)
+			within[key] = path.Join(containerRoot(p.Run), namedDir, name)
 			continue
 		}
-		inside[key] = value
+		within[key] = value
 		if in := p.Inputs[name]; !in.Literal {
 			from := in.Path
+			place := in.Place
 			if strings.HasPrefix(from, "https://") {
-				from = value // where it was downloaded to
+				from, place = value, filepath.Dir(value) // where it was downloaded to
 			}
 			to := path.Join(containerRoot(p.Run), inputsDir, name, safeName(filepath.Base(from)))
-			inside[key] = to
-			data = append(data, carried{from, to})
+			within[key] = to
+			data = append(data, carriedData{carried{from, to}, inside.Place{Dir: place}})
 		}
 	}
-	return inside, data
+	return within, data
 }
 
 // send copies the run's files into its container, as one stream. Everybody there
 // may write to them: the image may run as any user, and the Engine knows only those
 // of the host by name.
-func (e *engine) send(ctx context.Context, id string, p *plan, data []carried) error {
+func (e *engine) send(ctx context.Context, id string, p *plan, data []carriedData) error {
 	r, w := io.Pipe()
 	go func() {
 		to := tar.NewWriter(w)
-		err := addTree(to, filepath.Join(p.Base, workDir), containerTop(p.Run), false)
+		err := addTree(to, filepath.Join(p.Base, workDir), containerTop(p.Run))
 		err = cmp.Or(err, addObjects(to, filepath.Join(p.Base, workDir), containerTop(p.Run)))
 		for _, c := range data {
-			err = cmp.Or(err, addTree(to, c.from, c.to, true))
+			err = cmp.Or(err, addData(ctx, to, c))
 		}
 		for name, out := range p.Outputs {
 			at := path.Join(containerRoot(p.Run), namedDir, name)
@@ -75,9 +84,66 @@ func (e *engine) send(ctx context.Context, id string, p *plan, data []carried) e
 	return err
 }
 
-// addTree adds a file or folder to a tar stream, under the absolute path to. With
-// follow, a link to a file is sent as that file: it may lead out of what is sent.
-func addTree(w *tar.Writer, from, to string, follow bool) error {
+// addData adds the files of a job's data to a tar stream.
+func addData(ctx context.Context, w *tar.Writer, c carriedData) error {
+	tree, err := c.place.Open(c.from)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	files, err := tree.Files(ctx)
+	if err != nil {
+		return err
+	}
+	if tree.IsDir() {
+		if err := addFolder(w, c.to); err != nil {
+			return err
+		}
+	}
+	made := map[string]bool{".": true}
+	for _, f := range files {
+		to := c.to
+		if tree.IsDir() {
+			to = path.Join(c.to, f.Path)
+			var dirs []string
+			for dir := path.Dir(f.Path); !made[dir]; dir = path.Dir(dir) {
+				made[dir] = true
+				dirs = append(dirs, dir)
+			}
+			for _, dir := range slices.Backward(dirs) {
+				if err := addFolder(w, path.Join(c.to, dir)); err != nil {
+					return err
+				}
+			}
+		}
+		r, err := f.Open()
+		if err != nil {
+			return err
+		}
+		err = addFile(w, f.Info, r, to)
+		r.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func addFolder(w *tar.Writer, to string) error {
+	return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: to[1:] + "/", Mode: 0o777})
+}
+
+func addFile(w *tar.Writer, info fs.FileInfo, r io.Reader, to string) error {
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: to[1:], Size: info.Size(), Mode: int64(info.Mode().Perm() | 0o666), ModTime: info.ModTime()}
+	if err := w.WriteHeader(h); err != nil {
+		return err
+	}
+	_, err := io.Copy(w, r)
+	return err
+}
+
+// addTree adds a folder to a tar stream, under the absolute path to.
+func addTree(w *tar.Writer, from, to string) error {
 	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -92,9 +158,7 @@ func addTree(w *tar.Writer, from, to string, follow bool) error {
 		}
 		link := ""
 		if d.Type()&fs.ModeSymlink != 0 {
-			if target, err := os.Stat(name); follow && err == nil && target.Mode().IsRegular() {
-				info = target
-			} else if link, err = os.Readlink(name); err != nil {
+			if link, err = os.Readlink(name); err != nil {
 				return err
 			}
 		} else if !d.IsDir() && !d.Type().IsRegular() {

@@ -57,7 +57,7 @@ func addObjects(w *tar.Writer, top, to string) error {
 		return nil
 	}
 	for _, folder := range folders {
-		if err := addTree(w, folder, path.Join(to, ".git/objects"), false); err != nil {
+		if err := addTree(w, folder, path.Join(to, ".git/objects")); err != nil {
 			return err
 		}
 	}

@@ -121,6 +121,7 @@ type input struct {
 	Value   string // of a literal
 	Type    string
 	Path    string // absolute, or an https: URL
+	Place   string // the folder that the path does not leave; "" of a URL
 }
 
 // Check implements submit.Target. The local environment is the machine's own.
@@ -246,6 +247,25 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	return run, nil
 }
 
+// input says where an input is. What a commit has is written below dir first.
+func (t *Target) input(ctx context.Context, j *job.Job, in job.Input, dir string) (input, error) {
+	to := input{Literal: in.Literal, Value: in.Value, Type: in.Type, Path: in.Path}
+	if in.Literal || job.IsRemote(in.Path) {
+		return to, nil
+	}
+	tree, err := j.OpenInput(in)
+	if err != nil {
+		return to, err
+	}
+	defer tree.Close()
+	if to.Path, to.Place = j.Local(in.Path), tree.Place; tree.Disk {
+		return to, nil
+	}
+	to.Place = dir
+	to.Path, err = tree.Copy(ctx, dir)
+	return to, err
+}
+
 // prepare makes the folder of a run, with all that its supervisor needs, and returns the
 // lock on it.
 func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.Run, staged, python string) (lock *os.File, err error) {
@@ -278,13 +298,9 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 	}
 	t.locate(&p, run)
 	for name, in := range s.Job.Inputs {
-		path := in.Path
-		if !in.Literal && !job.IsRemote(path) {
-			if path, err = s.Local(path, filepath.Join(p.Base, inputsDir, name)); err != nil {
-				return lock, err
-			}
+		if p.Inputs[name], err = t.input(ctx, s.Job, in, filepath.Join(p.Base, inputsDir, name)); err != nil {
+			return lock, fmt.Errorf("inputs.%s: %w", name, err)
 		}
-		p.Inputs[name] = input{in.Literal, in.Value, in.Type, path}
 	}
 	if err := t.takeOver(staged, id); err != nil {
 		return lock, err

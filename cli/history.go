@@ -40,7 +40,7 @@ The history is also a database that MLflow opens itself:
 			if err != nil {
 				return err
 			}
-			base, stop, err := history.NewServer(store, "").Serve(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+			base, stop, err := history.NewServer(store, history.Access{}).Serve(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 			if err != nil {
 				return usage("--port %d: %w", port, err)
 			}

@@ -352,33 +352,41 @@ func (a *app) findLocal(ctx context.Context, id string) (*history.Run, error) {
 	if store == nil {
 		return nil, usage("there is no run history here yet; aml-train run makes the first run")
 	}
-	if id != "" {
-		if run, err := store.Run(ctx, id); err == nil {
-			return run, nil
+	if id == "" {
+		newest, _, err := store.SearchRuns(ctx, history.Query{Submitted: true, MaxResults: 1})
+		if err == nil && len(newest) == 0 {
+			err = usage("there is no run here yet; aml-train run makes the first one")
 		}
+		if err != nil {
+			return nil, err
+		}
+		return newest[0], nil
 	}
-	runs, _, err := store.SearchRuns(ctx, history.Query{View: "ALL", MaxResults: 2000})
+	if run, err := store.Run(ctx, id); err == nil {
+		return run, nil
+	}
+	// Of runs that a script made, only the whole id finds one.
+	found, _, err := store.SearchRuns(ctx, history.Query{View: "ALL", Submitted: true, Prefix: id, MaxResults: 2})
+	if err != nil {
+		return nil, err
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 2:
+		n, err := store.CountRuns(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return nil, usage("%s is the beginning of %d runs, %s and %s among them; give more of it", id, n, found[0].Info.RunID, found[1].Info.RunID)
+	}
+	newest, _, err := store.SearchRuns(ctx, history.Query{View: "ALL", Submitted: true, MaxResults: 100})
 	if err != nil {
 		return nil, err
 	}
 	var names []string
-	var found []*history.Run
-	for _, r := range runs {
-		if id == "" && r.Info.LifecycleStage == "active" {
-			return r, nil
-		}
+	for _, r := range newest {
 		names = append(names, r.Info.RunID)
-		if id != "" && strings.HasPrefix(r.Info.RunID, id) {
-			found = append(found, r)
-		}
-	}
-	switch {
-	case len(found) == 1:
-		return found[0], nil
-	case len(found) > 1:
-		return nil, usage("%s is the beginning of %d runs, %s and %s among them; give more of it", id, len(found), found[0].Info.RunID, found[1].Info.RunID)
-	case id == "":
-		return nil, usage("there is no run here yet; aml-train run makes the first one")
 	}
 	return nil, usage("there is no run %q%s; aml-train runs lists them", id, didYouMean(id, names))
 }
@@ -389,7 +397,7 @@ func (a *app) completeRuns(cmd *cobra.Command, args []string, _ string) ([]strin
 	if err != nil || store == nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	runs, _, _ := store.SearchRuns(cmd.Context(), history.Query{MaxResults: 50})
+	runs, _, _ := store.SearchRuns(cmd.Context(), history.Query{Submitted: true, MaxResults: 50})
 	var out []string
 	for _, r := range runs {
 		out = append(out, r.Info.RunID+"\t"+string(r.Status())+" "+r.Started().Format(time.DateTime))

@@ -110,25 +110,19 @@ func statusNames() []string {
 }
 
 func (a *app) listRuns(ctx context.Context, experiment, commit, status string, limit int, archived bool) ([]*history.Run, error) {
-	q := history.Query{MaxResults: 1000}
+	q := history.Query{Submitted: true, MaxResults: min(max(limit, 1), 1000)}
 	if archived {
 		q.View = "DELETED_ONLY"
 	}
+	if status != "" { // most of a page may be left out
+		q.MaxResults = 1000
+	}
 	if experiment != "" {
-		list, _, err := a.past.SearchExperiments(ctx, history.Query{})
+		id, err := a.experimentID(ctx, experiment)
 		if err != nil {
 			return nil, err
 		}
-		var names []string
-		for _, e := range list {
-			names = append(names, e.Name)
-			if e.Name == experiment {
-				q.ExperimentIDs = []string{e.ID}
-			}
-		}
-		if q.ExperimentIDs == nil {
-			return nil, usage("there is no experiment %q%s", experiment, didYouMean(experiment, names))
-		}
+		q.ExperimentIDs = []string{id}
 	}
 	if commit != "" {
 		if strings.ContainsAny(commit, "'\"%`") {
@@ -165,6 +159,29 @@ func (a *app) listRuns(ctx context.Context, experiment, commit, status string, l
 		}
 		q.PageToken = token
 	}
+}
+
+// experimentID returns the id of an experiment. Where there is none of that name, the
+// newest are looked through for one like it.
+func (a *app) experimentID(ctx context.Context, name string) (string, error) {
+	find := history.Query{}
+	if !strings.Contains(name, "'") { // a filter has no way to write it
+		find = history.Query{Filter: "name = '" + name + "'", MaxResults: 1}
+	}
+	var names []string
+	for _, q := range []history.Query{find, {}} {
+		list, _, err := a.past.SearchExperiments(ctx, q)
+		if err != nil {
+			return "", err
+		}
+		for _, e := range list {
+			if e.Name == name {
+				return e.ID, nil
+			}
+			names = append(names, e.Name)
+		}
+	}
+	return "", usage("there is no experiment %q%s", name, didYouMean(name, names))
 }
 
 func (a *app) table(runs []*history.Run) error {

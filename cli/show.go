@@ -191,6 +191,7 @@ func (a *app) before(ctx context.Context, run *history.Run) (*history.Run, error
 	runs, _, err := a.past.SearchRuns(ctx, history.Query{
 		ExperimentIDs: []string{run.Info.ExperimentID},
 		Filter:        fmt.Sprintf("attributes.status = 'FINISHED' AND attributes.start_time < %d", run.Info.StartTime),
+		Submitted:     true,
 		MaxResults:    1,
 	})
 	if err != nil || len(runs) == 0 {

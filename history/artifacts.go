@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path"
 	"path/filepath"
@@ -16,70 +15,108 @@ import (
 	"github.com/org/aml-train/internal/home"
 )
 
-// artifactsDir, in .aml-train, has a folder for each experiment, and in that one for
-// each run and for the models.
+// artifactsDir, in .aml-train, is the one place of artifacts: EXPERIMENT/RUN/artifacts,
+// and EXPERIMENT/models/MODEL/artifacts of logged models. The paths are made of the ids.
+// The URIs in the database are for MLflow's own server and are never read, so that
+// neither a client nor a history that came from elsewhere names a file of this machine.
 const artifactsDir = "artifacts"
 
-// artifactRoot opens the folder of all artifacts. Nothing reached through it, by
-// ".." or by a link, lies outside.
-func (s *Store) artifactRoot() (*os.Root, error) {
-	return home.Folder(s.Files, artifactsDir, true)
+// folder is a folder of artifacts: of a run, or of a logged model.
+type folder struct{ experiment, run, model string }
+
+func (f folder) parts() []string {
+	if f.model != "" {
+		return []string{artifactsDir, f.experiment, "models", f.model, "artifacts"}
+	}
+	return []string{artifactsDir, f.experiment, f.run, "artifacts"}
+}
+
+// uri is the address under which clients reach the folder through the server.
+func (f folder) uri() string { return "mlflow-artifacts:/" + path.Join(f.parts()[1:]...) }
+
+func folderOf(r *Run) folder { return folder{experiment: r.Info.ExperimentID, run: r.Info.RunID} }
+
+func modelFolder(m *LoggedModel) folder {
+	return folder{experiment: m.Info.ExperimentID, model: m.Info.ModelID}
+}
+
+// open opens the folder of artifacts: nothing reached through it lies outside, and no
+// link stands on the way to it. The error of one that is not there is fs.ErrNotExist.
+func (s *Store) open(f folder, create bool) (*os.Root, error) {
+	root := s.Files
+	for _, part := range f.parts() {
+		next, err := home.Folder(root, part, create)
+		if root != s.Files {
+			root.Close()
+		}
+		if err != nil {
+			return nil, err
+		}
+		root = next
+	}
+	return root, nil
 }
 
 // ArtifactPath is the folder of a run's artifacts, relative to the store's and with
-// slashes. It follows from the ids: the database also says where they are, and may have
-// been written by anybody.
-func (r *Run) ArtifactPath() string {
-	return path.Join(artifactsDir, r.Info.ExperimentID, r.Info.RunID, "artifacts")
-}
+// slashes. It follows from the ids.
+func (r *Run) ArtifactPath() string { return path.Join(folderOf(r).parts()...) }
 
-// ArtifactDir is the folder of a run's artifacts, absolute.
+// ArtifactDir is the folder of a run's artifacts, absolute, for people.
 func (s *Store) ArtifactDir(r *Run) string {
 	return filepath.Join(s.Home, filepath.FromSlash(r.ArtifactPath()))
 }
 
+// cleanArtifact checks the path of an artifact and writes it plainly, without a slash
+// at its end.
 func cleanArtifact(p string) (string, error) {
-	p = path.Clean("/" + strings.ReplaceAll(p, "\\", "/"))[1:]
-	if p != "" && !filepath.IsLocal(filepath.FromSlash(p)) {
-		return "", invalid("Invalid artifact path: %q", p)
+	p = strings.ReplaceAll(p, "\\", "/")
+	for part := range strings.SplitSeq(p, "/") {
+		if part == ".." {
+			return "", invalid("Invalid path: '%s'", clip(p, maxKey))
+		}
 	}
-	return p, nil
+	clean := path.Clean(p)
+	if clean = strings.TrimSuffix(clean, "/"); clean == "." {
+		clean = ""
+	}
+	if clean != "" && (!filepath.IsLocal(filepath.FromSlash(clean)) || strings.ContainsRune(clean, 0)) {
+		return "", invalid("Invalid path: '%s'", clip(p, maxKey))
+	}
+	return clean, nil
 }
 
 // ListArtifacts lists a folder of a run's artifacts, "" for the topmost, by name.
 // A folder that does not exist has no files.
-func (s *Store) ListArtifacts(r *Run, dir string) ([]File, error) {
-	return s.list(strings.TrimPrefix(r.ArtifactPath(), artifactsDir+"/"), dir)
-}
+func (s *Store) ListArtifacts(r *Run, dir string) ([]File, error) { return s.list(folderOf(r), dir) }
 
-func (s *Store) list(base, dir string) ([]File, error) {
-	root, err := s.artifactRoot()
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	return list(root, base, dir)
-}
-
-func list(root *os.Root, base, dir string) ([]File, error) {
+func (s *Store) list(f folder, dir string) ([]File, error) {
 	dir, err := cleanArtifact(dir)
 	if err != nil {
 		return nil, err
 	}
-	entries, err := fs.ReadDir(root.FS(), path.Join(base, dir, "."))
+	files := []File{}
+	root, err := s.open(f, false)
 	if errors.Is(err, fs.ErrNotExist) {
-		return []File{}, nil
+		return files, nil
 	}
 	if err != nil {
-		if info, serr := root.Stat(path.Join(base, dir)); serr == nil && !info.IsDir() {
-			return []File{}, nil // a file has nothing below it
-		}
 		return nil, err
 	}
-	files := []File{}
+	defer root.Close()
+	if info, err := root.Stat(path.Join(dir, ".")); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return files, nil // a file has nothing below it
+	}
+	entries, err := fs.ReadDir(root.FS(), path.Join(dir, "."))
+	if err != nil {
+		return nil, err
+	}
 	for _, e := range entries {
 		f := File{Path: path.Join(dir, e.Name()), IsDir: e.IsDir()}
-		if info, err := e.Info(); err == nil && !e.IsDir() {
+		info, err := e.Info()
+		if err != nil || !info.IsDir() && !info.Mode().IsRegular() {
+			continue // a link, a pipe: nothing that could be fetched
+		}
+		if !e.IsDir() {
 			f.Size = Int(info.Size())
 		}
 		files = append(files, f)
@@ -87,26 +124,24 @@ func list(root *os.Root, base, dir string) ([]File, error) {
 	return files, nil
 }
 
-// modelDirs returns the folders of the models that a run logged, relative to the
-// store's, by the names
+// modelDirs returns the folders of the models that a run logged, by the names
 // under which they stand among its artifacts: MLflow 3 keeps a logged model
 // beside the runs, and for a person it is what the run made.
-func (s *Store) modelDirs(r *Run) (map[string]string, error) {
-	dirs := map[string]string{}
+func (s *Store) modelDirs(r *Run) (map[string]folder, error) {
+	dirs := map[string]folder{}
 	for _, ref := range r.Outputs.ModelOutputs {
 		m, err := s.model(context.Background(), ref.ModelID)
-		var e *Error
-		if errors.As(err, &e) && e.Code == codeNotFound {
+		if NotFound(err) {
 			continue // deleted since
 		}
 		if err != nil {
 			return nil, err
 		}
 		name := "models/" + m.Info.Name
-		for n := 2; dirs[name] != ""; n++ {
+		for n := 2; dirs[name].model != ""; n++ {
 			name = fmt.Sprintf("models/%s-%d", m.Info.Name, n)
 		}
-		dirs[name] = path.Join(artifactsDir, m.Info.ExperimentID, "models", m.Info.ModelID, "artifacts")
+		dirs[name] = modelFolder(m)
 	}
 	return dirs, nil
 }
@@ -114,16 +149,14 @@ func (s *Store) modelDirs(r *Run) (map[string]string, error) {
 // Artifacts lists every file that a run made, by path: its artifacts, and below
 // models/NAME the models that it logged.
 func (s *Store) Artifacts(r *Run) ([]File, error) {
-	out, err := s.filesBelow(r.ArtifactPath(), "")
+	dirs, err := s.modelDirs(r)
 	if err != nil {
 		return nil, err
 	}
-	models, err := s.modelDirs(r)
-	if err != nil {
-		return nil, err
-	}
-	for name, dir := range models {
-		files, err := s.filesBelow(dir, name)
+	dirs[""] = folderOf(r)
+	var out []File
+	for name, f := range dirs {
+		files, err := s.filesBelow(f, name)
 		if err != nil {
 			return nil, err
 		}
@@ -133,23 +166,27 @@ func (s *Store) Artifacts(r *Run) ([]File, error) {
 	return out, nil
 }
 
-func (s *Store) filesBelow(dir, name string) ([]File, error) {
+// filesBelow lists the regular files in a folder of artifacts, each under name.
+func (s *Store) filesBelow(f folder, name string) ([]File, error) {
+	root, err := s.open(f, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
 	var out []File
-	err := fs.WalkDir(s.Files.FS(), dir, func(p string, e fs.DirEntry, err error) error {
+	err = fs.WalkDir(root.FS(), ".", func(p string, e fs.DirEntry, err error) error {
 		if err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
 			return err
 		}
-		if e.IsDir() {
-			return nil
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			out = append(out, File{Path: path.Join(name, p), Size: Int(info.Size())})
 		}
-		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() {
-			return nil
-		}
-		out = append(out, File{Path: path.Join(name, strings.TrimPrefix(p, dir+"/")), Size: Int(info.Size())})
 		return nil
 	})
 	return out, err
@@ -162,7 +199,7 @@ func (s *Store) OpenArtifact(r *Run, p string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, within := r.ArtifactPath(), p
+	dir, within := folderOf(r), p
 	models, err := s.modelDirs(r)
 	if err != nil {
 		return nil, err
@@ -172,22 +209,32 @@ func (s *Store) OpenArtifact(r *Run, p string) (io.ReadCloser, error) {
 			dir, within = d, rest
 		}
 	}
-	none := func(err error) error {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoFile) {
-			return notFound("run %s has no artifact %s", r.Info.RunID, p)
-		}
-		return err
-	}
-	root, err := s.Files.OpenRoot(dir)
+	f, err := s.openFile(dir, within)
 	if err != nil {
-		return nil, none(err)
-	}
-	defer root.Close()
-	f, err := openFile(root, within)
-	if err != nil {
-		return nil, none(err)
+		return nil, err
 	}
 	return f, nil
+}
+
+// openFile opens a regular file in a folder of artifacts.
+func (s *Store) openFile(f folder, name string) (*os.File, error) {
+	missing := notFound("No such artifact: '%s'", clip(name, maxKey))
+	root, err := s.open(f, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, missing
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	file, err := openFile(root, path.Join(name, "."))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, missing
+	case errors.Is(err, errNoFile):
+		return nil, invalid("The artifact '%s' is no file", clip(name, maxKey))
+	}
+	return file, err
 }
 
 // errNoFile is openFile's answer to what is no regular file.
@@ -203,94 +250,77 @@ func openFile(root *os.Root, name string) (*os.File, error) {
 	return root.Open(name)
 }
 
-// artifact is MLflow's proxied artifact access (mlflow_artifacts.proto): PUT, GET
-// and DELETE of one file, and the listing of a folder.
-func (v *Server) artifact(w http.ResponseWriter, r *http.Request, name string) {
-	err := func() error {
-		root, err := v.store.artifactRoot()
-		if err != nil {
-			return err
-		}
-		defer root.Close()
-		if strings.Contains("/"+name+"/", "/../") {
-			return invalid("Invalid artifact path: %q", name)
-		}
-		if name, err = cleanArtifact(name); err != nil {
-			return err
-		}
-		switch {
-		case r.Method == http.MethodGet && name == "":
-			base, err := cleanArtifact(r.URL.Query().Get("path"))
-			if err != nil {
-				return err
-			}
-			files, err := list(root, base, "")
-			if err != nil {
-				return err
-			}
-			respond(w, map[string]any{"files": files}, nil)
-			return nil
-		case name == "":
-			return invalid("the request names no artifact")
-		case r.Method == http.MethodPut:
-			return put(root, name, r.Body, w)
-		case r.Method == http.MethodGet:
-			f, err := root.Open(name)
-			if errors.Is(err, fs.ErrNotExist) {
-				return notFound("no artifact %s", name)
-			}
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			info, err := f.Stat()
-			if err != nil {
-				return err
-			}
-			if info.IsDir() {
-				return invalid("the artifact %s is a folder", name)
-			}
-			// What a script made is data, never a page of this server.
-			w.Header().Set("Content-Type", "application/octet-stream")
-			w.Header().Set("X-Content-Type-Options", "nosniff")
-			w.Header().Set("Content-Disposition", "attachment")
-			http.ServeContent(w, r, "", info.ModTime(), f)
-			return nil
-		case r.Method == http.MethodDelete:
-			if strings.Count(name, "/") < 3 {
-				return invalid("%s is the folder of a whole run", name)
-			}
-			if err := root.RemoveAll(name); err != nil {
-				return err
-			}
-			respond(w, nil, nil)
-			return nil
-		}
-		return noEndpoint(r)
-	}()
+// putFile writes an artifact in whole or not at all.
+func (s *Store) putFile(f folder, name string, body io.Reader) (err error) {
+	root, err := s.open(f, true)
 	if err != nil {
-		respond(w, nil, err)
-	}
-}
-
-// put writes an artifact in whole or not at all.
-func put(root *os.Root, name string, body io.Reader, w http.ResponseWriter) error {
-	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
+	}
+	defer root.Close()
+	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return clash(name, err)
 	}
 	temporary := path.Join(path.Dir(name), "."+newID()+".part")
-	f, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	file, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return err
+		return clash(name, err)
 	}
-	_, err = io.Copy(f, body)
-	if err = errors.Join(err, f.Close()); err == nil {
+	_, err = io.Copy(file, body)
+	if err = errors.Join(err, file.Close()); err == nil {
 		err = root.Rename(temporary, name)
 	}
 	if err != nil {
 		root.Remove(temporary)
-		return fmt.Errorf("artifact %s: %w", name, err)
+		return clash(name, err)
 	}
-	respond(w, nil, nil)
 	return nil
+}
+
+// clash tells an artifact that stands in the way of another from a disk that fails: the
+// first is the client's fault, and trying again does not help.
+func clash(name string, err error) error {
+	var e *fs.PathError
+	var l *os.LinkError
+	if (errors.As(err, &e) || errors.As(err, &l)) && blocked(err) {
+		return invalid("The artifact '%s' cannot be written: a file or folder of that name, or above it, is in its way, or its name is too long", clip(name, maxKey))
+	}
+	return fmt.Errorf("artifact %s: %w", clip(name, maxKey), err)
+}
+
+// removeFile removes a file or folder among artifacts.
+func (s *Store) removeFile(f folder, name string) error {
+	root, err := s.open(f, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return root.RemoveAll(name)
+}
+
+// findFolder finds the folder of artifacts that a path of the artifacts API names, and
+// the path within it.
+func (s *Store) findFolder(ctx context.Context, name string) (f folder, within string, err error) {
+	if name, err = cleanArtifact(name); err != nil {
+		return f, "", err
+	}
+	parts := strings.Split(name, "/")
+	switch {
+	case len(parts) >= 4 && parts[1] == "models" && parts[3] == "artifacts":
+		m, err := s.model(ctx, parts[2])
+		if err == nil && m.Info.ExperimentID != parts[0] {
+			err = noModel(parts[2])
+		}
+		return folder{experiment: parts[0], model: parts[2]}, path.Join(parts[4:]...), err
+	case len(parts) >= 3 && parts[2] == "artifacts":
+		missing := notFound("Run with id=%s not found", clip(parts[1], 60))
+		experiment, err := queryOne(ctx, s.db, missing, value[string], `SELECT experiment_id FROM runs WHERE run_uuid = ?`, parts[1])
+		if err == nil && experiment != parts[0] {
+			err = missing
+		}
+		return folder{experiment: parts[0], run: parts[1]}, path.Join(parts[3:]...), err
+	}
+	return f, "", invalid("'%s' is neither EXPERIMENT/RUN/artifacts nor EXPERIMENT/models/MODEL/artifacts", clip(name, maxKey))
 }

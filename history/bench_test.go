@@ -14,7 +14,7 @@ func BenchmarkLogBatch(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer s.Close()
-	base, stop, err := NewServer(s, "secret").Serve("127.0.0.1:0")
+	base, stop, err := NewServer(s, Access{Token: "secret"}).Serve("127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -10,8 +10,6 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strconv"
@@ -282,8 +280,7 @@ func (c *Client) Artifacts(r *Run) ([]File, error) {
 	return out, nil
 }
 
-// OpenArtifact opens one file of a run's artifacts: through the server where it
-// hands them out, else where it says that they lie on this machine.
+// OpenArtifact opens one file of a run's artifacts through the server.
 func (c *Client) OpenArtifact(r *Run, p string) (io.ReadCloser, error) {
 	p, err := cleanArtifact(p)
 	if err != nil {
@@ -293,24 +290,13 @@ func (c *Client) OpenArtifact(r *Run, p string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch u.Scheme {
-	case "mlflow-artifacts":
-		res, err := c.do(context.Background(), "GET", "/api/2.0/mlflow-artifacts/artifacts/"+(&url.URL{Path: strings.Trim(u.Path, "/") + "/" + p}).EscapedPath(), nil, nil)
-		if err != nil {
-			return nil, err
-		}
-		return res.Body, nil
-	case "", "file":
-		root, err := os.OpenRoot(filepath.FromSlash(u.Path))
-		if err != nil {
-			return nil, err
-		}
-		defer root.Close()
-		f, err := root.Open(p)
-		if err != nil {
-			return nil, err
-		}
-		return f, nil
+	if u.Scheme != "mlflow-artifacts" {
+		// A server that names a file of this machine is not believed.
+		return nil, errors.New("the artifacts of run " + r.Info.RunID + " lie at " + u.Scheme + ":, which cannot be read from here")
 	}
-	return nil, errors.New("the artifacts of run " + r.Info.RunID + " lie at " + u.Scheme + ":, which cannot be read from here")
+	res, err := c.do(context.Background(), "GET", "/api/2.0/mlflow-artifacts/artifacts/"+(&url.URL{Path: strings.Trim(u.Path, "/") + "/" + p}).EscapedPath(), nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
 }

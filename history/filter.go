@@ -14,6 +14,11 @@ type Query struct {
 	View          string // ACTIVE_ONLY (default), DELETED_ONLY or ALL
 	MaxResults    int    // 0 is the default of the search
 	PageToken     string
+
+	// What MLflow's API does not have; a Store alone answers it.
+	Prefix    string // of the run's id
+	Submitted bool   // leave out the runs that a script made
+	Owner     string // only the runs that this run's script made
 }
 
 func (q Query) page(usual, most int) (offset, limit int, err error) {
@@ -297,6 +302,18 @@ func runQuery(q Query) (where, order string, args []any, err error) {
 		for _, id := range q.ExperimentIDs {
 			args = append(args, id)
 		}
+	}
+	if q.Prefix != "" {
+		sql, with := startsWith(q.Prefix)
+		where, args = where+" AND "+sql, append(args, with...)
+	}
+	if q.Submitted {
+		// A nested run that MLflow made in the file itself is known by its tag alone.
+		where += " AND r.source_name = '' AND NOT EXISTS (SELECT 1 FROM tags x WHERE x.run_uuid = r.run_uuid AND x.key = '" + tagParent + "'" +
+			" AND NOT EXISTS (SELECT 1 FROM tags y WHERE y.run_uuid = r.run_uuid AND y.key = '" + TagTarget + "'))"
+	}
+	if q.Owner != "" {
+		where, args = where+" AND r.source_name = ?", append(args, q.Owner)
 	}
 	conditions, err := parseFilter(q.Filter)
 	if err != nil {

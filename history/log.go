@@ -3,22 +3,24 @@ package history
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"fmt"
 	"math"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
-// Limits of MLflow (mlflow/utils/validation.py). A script that stays within them
-// here does so on every server.
+// Limits of MLflow (mlflow/utils/validation.py), in characters. A script that stays
+// within them here does so on every server.
 const (
-	maxKey           = 250
-	maxParamValue    = 6000
-	maxTagValue      = 8000
-	maxBatchMetrics  = 1000
-	maxBatchParams   = 100
-	maxBatchEntities = 1000
+	maxKey            = 250
+	maxParamValue     = 6000
+	maxTagValue       = 8000
+	maxExperimentName = 500
+	maxExperimentTag  = 20_000
+	maxBatchMetrics   = 1000
+	maxBatchParams    = 100
+	maxBatchEntities  = 1000
+	maxDatasets       = 1000
 )
 
 // validKey tells whether a name is made of what MLflow takes
@@ -31,14 +33,14 @@ func validKey(key string) bool {
 
 // checkKey checks the name of a metric, parameter or tag as MLflow does: its
 // letters, and that it is a path which leads nowhere else.
-func checkKey(what, key string, most int) error {
+func checkKey(what, key string) error {
 	switch {
 	case key == "":
 		return invalid("Missing value for required parameter 'key' of a %s", what)
-	case len(key) > most:
-		return invalid("%s name '%s...' is %d characters long; the most is %d", what, clip(key, 60), len(key), most)
 	case !validKey(key):
-		return invalid("Invalid %s name: '%s'. Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), colon(:) and slashes (/).", what, key)
+		return invalid("Invalid %s name: '%s'. Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), colon(:) and slashes (/).", what, clip(key, maxKey))
+	case utf8.RuneCountInString(key) > maxKey:
+		return invalid("%s name '%s...' exceeds the maximum length of %d characters", what, clip(key, 60), maxKey)
 	}
 	for part := range strings.SplitSeq(key, "/") {
 		if part == "" || part == "." || part == ".." {
@@ -48,108 +50,137 @@ func checkKey(what, key string, most int) error {
 	return nil
 }
 
-// active checks that a run exists and is not archived.
-func active(tx *sql.Tx, run string) error {
-	var stage string
-	err := tx.QueryRow(`SELECT lifecycle_stage FROM runs WHERE run_uuid = ?`, run).Scan(&stage)
-	if errors.Is(err, sql.ErrNoRows) {
-		return notFound("Run with id=%s not found", run)
+// cleanTags checks tags, and cuts off what is too long of a value, as MLflow does. Of
+// two with one name the later holds.
+func cleanTags(tags []KeyValue) ([]KeyValue, error) {
+	return cleanPairs("tag", tags, maxTagValue)
+}
+
+func cleanPairs(what string, pairs []KeyValue, most int) ([]KeyValue, error) {
+	out := make([]KeyValue, len(pairs))
+	for i, p := range pairs {
+		if err := checkKey(what, p.Key); err != nil {
+			return nil, err
+		}
+		out[i] = KeyValue{p.Key, firstRunes(p.Value, most)}
 	}
-	if err == nil && stage != "active" {
-		return &Error{codeState, fmt.Sprintf("The run %s must be in the 'active' state. Current state is %s.", run, stage)}
+	return out, nil
+}
+
+// firstRunes is the beginning of a text: at most n characters.
+func firstRunes(s string, n int) string {
+	if len(s) <= n {
+		return s
 	}
-	return err
+	for i := range s {
+		if n == 0 {
+			return s[:i]
+		}
+		n--
+	}
+	return s
+}
+
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most-3], "") + "..."
+}
+
+func checkBatch(metrics []Metric, params, tags []KeyValue) error {
+	for _, l := range []struct {
+		what    string
+		n, most int
+	}{{"metrics", len(metrics), maxBatchMetrics}, {"params", len(params), maxBatchParams}, {"tags", len(tags), maxBatchParams},
+		{"metrics, params, and tags", len(metrics) + len(params) + len(tags), maxBatchEntities}} {
+		if l.n > l.most {
+			return invalid("A batch logging request can contain at most %d %s. Got %d %s. Please split up %s across multiple requests and try again.", l.most, l.what, l.n, l.what, l.what)
+		}
+	}
+	for i := range metrics {
+		if err := checkKey("metric", metrics[i].Key); err != nil {
+			return err
+		}
+		if metrics[i].Timestamp < 0 {
+			return invalid("Invalid timestamp %d of metric '%s'. Timestamp must be a nonnegative long (64-bit integer)", metrics[i].Timestamp, metrics[i].Key)
+		}
+	}
+	seen := map[string]bool{}
+	for _, p := range params {
+		if seen[p.Key] {
+			return invalid("Duplicate parameter keys have been submitted: ['%s']. Please ensure the request contains only one param value per param key.", p.Key)
+		}
+		seen[p.Key] = true
+	}
+	return nil
 }
 
 // LogBatch logs metrics, parameters and tags of a run, all of them or none.
 func (s *Store) LogBatch(ctx context.Context, run string, metrics []Metric, params, tags []KeyValue) error {
-	switch n := len(metrics) + len(params) + len(tags); {
-	case len(metrics) > maxBatchMetrics:
-		return invalid("A batch logging request can contain at most %d metrics. Got %d metrics. Please split up metrics across multiple requests and try again.", maxBatchMetrics, len(metrics))
-	case len(params) > maxBatchParams || len(tags) > maxBatchParams:
-		return invalid("A batch logging request can contain at most %d params and %d tags. Got %d and %d. Please split them up across multiple requests and try again.", maxBatchParams, maxBatchParams, len(params), len(tags))
-	case n > maxBatchEntities:
-		return invalid("A batch logging request can contain at most %d values. Got %d. Please split them up across multiple requests and try again.", maxBatchEntities, n)
+	if err := checkBatch(metrics, params, tags); err != nil {
+		return err
 	}
-	for i := range metrics {
-		if err := checkKey("metric", metrics[i].Key, maxKey); err != nil {
-			return err
-		}
+	params, err := cleanPairs("parameter", params, maxParamValue)
+	if err != nil {
+		return err
 	}
-	seen := map[string]string{}
-	for _, p := range params {
-		if err := checkKey("parameter", p.Key, maxKey); err != nil {
-			return err
-		}
-		if len(p.Value) > maxParamValue {
-			return invalid("Param value '%s' had length %d, which exceeded length limit of %d", clip(p.Value, 60), len(p.Value), maxParamValue)
-		}
-		if old, ok := seen[p.Key]; ok && old != p.Value {
-			return invalid("Duplicate parameter keys have been submitted: %s", p.Key)
-		}
-		seen[p.Key] = p.Value
+	if tags, err = cleanTags(tags); err != nil {
+		return err
 	}
-	for _, t := range tags {
-		if err := checkTag(t); err != nil {
-			return err
-		}
-	}
-	return s.write(ctx, func(tx *sql.Tx) error {
-		if err := active(tx, run); err != nil {
+	return s.change(ctx, run, func(tx *sql.Tx) error {
+		if err := setParams(tx, run, params); err != nil {
 			return err
 		}
 		if err := insertMetrics(tx, run, metrics); err != nil {
 			return err
 		}
-		if err := s.modelMetrics(tx, run, metrics); err != nil {
+		if err := modelMetrics(ctx, tx, run, metrics); err != nil {
 			return err
-		}
-		for _, p := range params {
-			if err := setParam(tx, run, p); err != nil {
-				return err
-			}
 		}
 		return setTags(tx, run, tags)
 	})
 }
 
-func checkTag(t KeyValue) error {
-	if err := checkKey("tag", t.Key, maxKey); err != nil {
+// setParams sets parameters. MLflow's parameters never change.
+func setParams(tx *sql.Tx, run string, params []KeyValue) error {
+	var args []any
+	for _, p := range params {
+		args = append(args, p.Key, p.Value, run)
+	}
+	if err := insert(tx, `INSERT OR IGNORE INTO params (key, value, run_uuid)`, 3, args, ""); err != nil {
 		return err
 	}
-	if len(t.Value) > maxTagValue {
-		return invalid("Tag value '%s' had length %d, which exceeded length limit of %d", clip(t.Value, 60), len(t.Value), maxTagValue)
-	}
-	return nil
-}
-
-// setParam sets a parameter. MLflow's parameters never change.
-func setParam(tx *sql.Tx, run string, p KeyValue) error {
-	var old string
-	switch err := tx.QueryRow(`SELECT value FROM params WHERE run_uuid = ? AND key = ?`, run, p.Key).Scan(&old); {
-	case errors.Is(err, sql.ErrNoRows):
-		_, err = tx.Exec(`INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)`, p.Key, p.Value, run)
-		return err
-	case err != nil:
-		return err
-	case old != p.Value:
-		return invalid("Changing param values is not allowed. Param with key='%s' was already logged with value='%s' for run ID='%s'. Attempted logging new value '%s'.", p.Key, old, run, p.Value)
-	}
-	return nil
-}
-
-func setTags(tx *sql.Tx, run string, tags []KeyValue) error {
-	for _, t := range tags {
-		if _, err := tx.Exec(`INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?) ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value`, t.Key, t.Value, run); err != nil {
+	for _, p := range params {
+		var now string
+		if err := tx.QueryRow(`SELECT value FROM params WHERE run_uuid = ? AND key = ?`, run, p.Key).Scan(&now); err != nil {
 			return err
 		}
-		if t.Key == TagDisplayName {
-			if _, err := tx.Exec(`UPDATE runs SET name = ? WHERE run_uuid = ?`, t.Value, run); err != nil {
-				return err
-			}
+		if now != p.Value {
+			return invalid("Changing param values is not allowed. Param with key='%s' was already logged with value='%s' for run ID='%s'. Attempted logging new value '%s'.", p.Key, clip(now, 500), run, clip(p.Value, 500))
 		}
 	}
 	return nil
+}
+
+// setTags sets tags. That of the display name is the run's name.
+func setTags(tx *sql.Tx, run string, tags []KeyValue) error {
+	var args []any
+	name := ""
+	for _, t := range tags {
+		if t.Key == TagDisplayName {
+			if t.Value == "" { // MLflow keeps the name that there is
+				continue
+			}
+			name = t.Value
+		}
+		args = append(args, t.Key, t.Value, run)
+	}
+	if err := insert(tx, `INSERT INTO tags (key, value, run_uuid)`, 3, args, `ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value`); err != nil || name == "" {
+		return err
+	}
+	_, err := tx.Exec(`UPDATE runs SET name = ? WHERE run_uuid = ?`, name, run)
+	return err
 }
 
 // SetTags sets tags of a run.
@@ -159,19 +190,19 @@ func (s *Store) SetTags(ctx context.Context, run string, tags ...KeyValue) error
 
 // DeleteTag removes a tag of a run.
 func (s *Store) DeleteTag(ctx context.Context, run, key string) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
-		if err := active(tx, run); err != nil {
-			return err
-		}
+	return s.change(ctx, run, func(tx *sql.Tx) error {
 		res, err := tx.Exec(`DELETE FROM tags WHERE run_uuid = ? AND key = ?`, run, key)
-		if err != nil {
-			return err
-		}
-		if n, err := res.RowsAffected(); err == nil && n == 0 {
-			return notFound("No tag with name: %s in run with id %s", key, run)
-		}
-		return nil
+		return changed(res, err, notFound("No tag with name: %s in run with id %s", clip(key, maxKey), run))
 	})
+}
+
+// tag returns a tag's value, "" where the run has none of that name.
+func (s *Store) tag(ctx context.Context, run, key string) (string, error) {
+	list, err := query(ctx, s.db, value[string], `SELECT coalesce(value, '') FROM tags WHERE run_uuid = ? AND key = ?`, run, key)
+	if err != nil || len(list) == 0 {
+		return "", err
+	}
+	return list[0], nil
 }
 
 // column is a metric's value as MLflow's schema holds it: NaN as zero with a
@@ -197,44 +228,33 @@ func fromColumn(v float64, nan bool) Float {
 	return Float(v)
 }
 
-// rowsPerInsert is how many rows one INSERT holds: enough that its parsing does
-// not count, few enough for SQLite's limit of variables.
-const rowsPerInsert = 100
-
 // insertMetrics adds values; one that is there already, to the last field, is not
 // added again. The last value of a metric is the one with the greatest step, then
 // time, then value.
 func insertMetrics(tx *sql.Tx, run string, metrics []Metric) error {
 	latest := map[string]*Metric{}
-	for start := 0; start < len(metrics); start += rowsPerInsert {
-		part := metrics[start:min(start+rowsPerInsert, len(metrics))]
-		args := make([]any, 0, len(part)*6)
-		for i := range part {
-			m := &part[i]
-			v, nan := column(m.Value)
-			args = append(args, m.Key, v, int64(m.Timestamp), run, int64(m.Step), nan)
-			if l := latest[m.Key]; l == nil || later(m, l) {
-				latest[m.Key] = m
-			}
+	var all, last []any
+	for i := range metrics {
+		m := &metrics[i]
+		v, nan := column(m.Value)
+		all = append(all, m.Key, v, int64(m.Timestamp), run, int64(m.Step), nan)
+		if l := latest[m.Key]; l == nil || later(m, l) {
+			latest[m.Key] = m
 		}
-		query := `INSERT OR IGNORE INTO metrics (key, value, timestamp, run_uuid, step, is_nan) VALUES (?,?,?,?,?,?)` +
-			strings.Repeat(`,(?,?,?,?,?,?)`, len(part)-1)
-		if _, err := tx.Exec(query, args...); err != nil {
-			return err
-		}
+	}
+	if err := insert(tx, `INSERT OR IGNORE INTO metrics (key, value, timestamp, run_uuid, step, is_nan)`, 6, all, ""); err != nil {
+		return err
 	}
 	for _, m := range latest {
 		v, nan := column(m.Value)
-		if _, err := tx.Exec(`INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) VALUES (?,?,?,?,?,?)
-			ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp, step = excluded.step, is_nan = excluded.is_nan
-			WHERE (excluded.step, excluded.timestamp, excluded.value) > (latest_metrics.step, latest_metrics.timestamp, latest_metrics.value)`,
-			m.Key, v, int64(m.Timestamp), int64(m.Step), nan, run); err != nil {
-			return err
-		}
+		last = append(last, m.Key, v, int64(m.Timestamp), int64(m.Step), nan, run)
 	}
-	return nil
+	return insert(tx, `INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid)`, 6, last,
+		`ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value, timestamp = excluded.timestamp, step = excluded.step, is_nan = excluded.is_nan
+		WHERE (excluded.step, excluded.timestamp, excluded.value) > (latest_metrics.step, latest_metrics.timestamp, latest_metrics.value)`)
 }
 
+// later compares as the schema does, where NaN is a zero.
 func later(a, b *Metric) bool {
 	if a.Step != b.Step {
 		return a.Step > b.Step
@@ -242,44 +262,34 @@ func later(a, b *Metric) bool {
 	if a.Timestamp != b.Timestamp {
 		return a.Timestamp > b.Timestamp
 	}
-	return a.Value > b.Value
+	x, _ := column(a.Value)
+	y, _ := column(b.Value)
+	return x > y
 }
 
-func (s *Store) metrics(ctx context.Context, query string, args ...any) ([]Metric, error) {
-	rows, err := s.db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []Metric
-	for rows.Next() {
-		var m Metric
-		var v float64
-		var nan bool
-		if err := rows.Scan(&m.Key, &v, &m.Timestamp, &m.Step, &nan); err != nil {
-			return nil, err
-		}
-		m.Value = fromColumn(v, nan)
-		out = append(out, m)
-	}
-	return out, rows.Err()
+// scanMetric reads key, value, timestamp, step, is_nan, after what stands before them.
+func scanMetric(row scanner, before ...any) (m Metric, err error) {
+	var v float64
+	var nan bool
+	err = row.Scan(append(before, &m.Key, &v, &m.Timestamp, &m.Step, &nan)...)
+	m.Value = fromColumn(v, nan)
+	return m, err
 }
 
-// MetricHistory returns a page of a metric's values by step, and the token of the
-// next page. limit 0 is 25,000 values, the most of one page.
+// MetricHistory returns a page of a metric's values by time, step and value, and the
+// token of the next page. limit 0 is 25,000 values, the most of one page.
 func (s *Store) MetricHistory(ctx context.Context, run, key, token string, limit int) ([]Metric, string, error) {
 	offset, limit, err := Query{PageToken: token, MaxResults: limit}.page(25_000, 25_000)
 	if err != nil {
 		return nil, "", err
 	}
-	out, err := s.metrics(ctx, `SELECT key, value, timestamp, step, is_nan FROM metrics WHERE run_uuid = ? AND key = ? ORDER BY step, timestamp, value LIMIT ? OFFSET ?`, run, key, limit+1, offset)
+	list, err := query(ctx, s.db, func(row scanner) (Metric, error) { return scanMetric(row) },
+		`SELECT key, value, timestamp, step, is_nan FROM metrics WHERE run_uuid = ? AND key = ? ORDER BY timestamp, step, value LIMIT ? OFFSET ?`, run, key, limit+1, offset)
 	if err != nil {
 		return nil, "", err
 	}
-	if len(out) > limit {
-		return out[:limit], fmt.Sprint(offset + limit), nil
-	}
-	return out, "", nil
+	list, next := cut(list, offset, limit)
+	return list, next, nil
 }
 
 // bucket is how many steps become one point of a curve.
@@ -300,17 +310,12 @@ func (s *Store) Curve(ctx context.Context, run, key string, points int) (Curve, 
 		return c, err
 	}
 	width := bucket(least.Int64, most.Int64, points)
-	rows, err := s.db.QueryContext(ctx, `SELECT min(step), avg(value) FROM metrics WHERE run_uuid = ? AND key = ? AND `+finite+` GROUP BY (step - ?) / ? ORDER BY 1`, run, key, least.Int64, width)
-	if err != nil {
-		return c, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var p Point
-		if err := rows.Scan(&p.Step, &p.Value); err != nil {
-			return c, err
-		}
-		c.Points = append(c.Points, p)
-	}
-	return c, rows.Err()
+	c.Points, err = query(ctx, s.db, scanPoint,
+		`SELECT min(step), avg(value) FROM metrics WHERE run_uuid = ? AND key = ? AND `+finite+` GROUP BY (step - ?) / ? ORDER BY 1`, run, key, least.Int64, width)
+	return c, err
+}
+
+func scanPoint(row scanner) (p Point, err error) {
+	err = row.Scan(&p.Step, &p.Value)
+	return p, err
 }

@@ -123,7 +123,7 @@ func (w *metricsWalk) value(key string, v any) {
 		w.object(key+"/", v)
 		return
 	case []any:
-		if err := checkKey("metric", key, maxKey); err != nil {
+		if err := checkKey("metric", key); err != nil {
 			w.warn(key, "is no name for a metric: %v", err)
 			return
 		}
@@ -147,7 +147,7 @@ func (w *metricsWalk) value(key string, v any) {
 		}
 		return
 	}
-	if err := checkKey("metric", key, maxKey); err != nil {
+	if err := checkKey("metric", key); err != nil {
 		w.warn(key, "is no name for a metric: %v", err)
 		return
 	}

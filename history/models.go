@@ -4,9 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // LoggedModel is a model that a run logged (MLflow 3).
@@ -39,28 +42,27 @@ type LoggedModelData struct {
 var modelStatuses = []string{"LOGGED_MODEL_STATUS_UNSPECIFIED", "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"}
 
 func (s *Store) createModel(ctx context.Context, m LoggedModel) (*LoggedModel, error) {
-	e, err := s.Experiment(ctx, m.Info.ExperimentID)
-	if err != nil {
-		return nil, err
-	}
 	id := "m-" + newID()
 	if m.Info.Name == "" {
 		m.Info.Name = "model"
 	}
 	if strings.ContainsAny(m.Info.Name, "/:.%\"'") {
-		return nil, invalid("Invalid model name %q: it cannot hold any of / : . %% \" '", m.Info.Name)
+		return nil, invalid("Invalid model name '%s': it cannot hold any of / : . %% \" '", clip(m.Info.Name, maxKey))
 	}
 	now := time.Now().UnixMilli()
-	uri := strings.TrimSuffix(e.Location, "/") + "/models/" + id + "/artifacts"
-	err = s.write(ctx, func(tx *sql.Tx) error {
+	err := s.changeExperiment(ctx, m.Info.ExperimentID, func(tx *sql.Tx, experiment int64, stage string) error {
+		if stage != "active" {
+			return invalid("The experiment %d must be in the 'active' state. Current state is %s.", experiment, stage)
+		}
+		uri := s.location(fmt.Sprint(experiment)) + "/models/" + id + "/artifacts"
 		if _, err := tx.Exec(`INSERT INTO logged_models (model_id, experiment_id, name, artifact_location, creation_timestamp_ms, last_updated_timestamp_ms, status, lifecycle_stage, model_type, source_run_id)
-			VALUES (?, ?, ?, ?, ?, ?, 1, 'active', ?, ?)`, id, e.ID, m.Info.Name, uri, now, now, m.Info.ModelType, m.Info.SourceRunID); err != nil {
+			VALUES (?, ?, ?, ?, ?, ?, 1, 'active', ?, ?)`, id, experiment, m.Info.Name, uri, now, now, m.Info.ModelType, m.Info.SourceRunID); err != nil {
 			return err
 		}
-		if err := modelPairs(tx, "logged_model_params", "param_key", "param_value", id, e.ID, m.Data.Params); err != nil {
+		if err := modelParams.set(tx, id, experiment, m.Data.Params); err != nil {
 			return err
 		}
-		return modelPairs(tx, "logged_model_tags", "tag_key", "tag_value", id, e.ID, m.Info.Tags)
+		return modelTags.set(tx, id, experiment, m.Info.Tags)
 	})
 	if err != nil {
 		return nil, err
@@ -68,13 +70,20 @@ func (s *Store) createModel(ctx context.Context, m LoggedModel) (*LoggedModel, e
 	return s.model(ctx, id)
 }
 
-func modelPairs(tx *sql.Tx, table, key, value, id, experiment string, pairs []KeyValue) error {
+// modelTable is a table of what a logged model has by name.
+type modelTable struct{ name, key, value string }
+
+var (
+	modelTags   = modelTable{"logged_model_tags", "tag_key", "tag_value"}
+	modelParams = modelTable{"logged_model_params", "param_key", "param_value"}
+)
+
+func (t modelTable) set(tx *sql.Tx, model string, experiment int64, pairs []KeyValue) error {
+	var args []any
 	for _, p := range pairs {
-		if _, err := tx.Exec(`INSERT OR REPLACE INTO `+table+` (model_id, experiment_id, `+key+`, `+value+`) VALUES (?, ?, ?, ?)`, id, experiment, p.Key, p.Value); err != nil {
-			return err
-		}
+		args = append(args, model, experiment, p.Key, p.Value)
 	}
-	return nil
+	return insert(tx, `INSERT OR REPLACE INTO `+t.name+` (model_id, experiment_id, `+t.key+`, `+t.value+`)`, 4, args, "")
 }
 
 const modelColumns = `model_id, experiment_id, name, artifact_location, creation_timestamp_ms, last_updated_timestamp_ms, status, coalesce(model_type, ''), coalesce(source_run_id, ''), coalesce(status_message, '')`
@@ -94,61 +103,95 @@ func scanModel(row scanner) (*LoggedModel, error) {
 }
 
 func (s *Store) model(ctx context.Context, id string) (*LoggedModel, error) {
-	m, err := scanModel(s.db.QueryRowContext(ctx, `SELECT `+modelColumns+` FROM logged_models WHERE model_id = ? AND lifecycle_stage = 'active'`, id))
-	if errors.Is(err, sql.ErrNoRows) || errors.Is(err, errStrange) {
-		return nil, notFound("Logged model with ID '%s' not found.", id)
-	}
+	return one(s.models(ctx, `model_id = ? AND lifecycle_stage = 'active'`, id))(noModel(id))
+}
+
+func noModel(id string) error {
+	return notFound("Logged model with ID '%s' not found.", clip(id, 60))
+}
+
+// models runs a query of logged models and adds what belongs to them.
+func (s *Store) models(ctx context.Context, where string, args ...any) ([]*LoggedModel, error) {
+	list, err := query(ctx, s.db, scanModel, `SELECT `+modelColumns+` FROM logged_models WHERE `+where, args...)
 	if err != nil {
 		return nil, err
 	}
-	return m, s.fillModel(ctx, m)
+	byID := map[string]*LoggedModel{}
+	for _, m := range list {
+		byID[m.Info.ModelID] = m
+	}
+	pairs := func(t modelTable, to func(*LoggedModel) *[]KeyValue) error {
+		return eachOf(ctx, s.db, byID, `SELECT model_id, `+t.key+`, `+t.value+` FROM `+t.name+` WHERE model_id IN %s ORDER BY `+t.key,
+			func(row scanner) (id string, add func(*LoggedModel), err error) {
+				var kv KeyValue
+				err = row.Scan(&id, &kv.Key, &kv.Value)
+				return id, func(m *LoggedModel) { *to(m) = append(*to(m), kv) }, err
+			})
+	}
+	return list, errors.Join(
+		pairs(modelTags, func(m *LoggedModel) *[]KeyValue { return &m.Info.Tags }),
+		pairs(modelParams, func(m *LoggedModel) *[]KeyValue { return &m.Data.Params }),
+		eachOf(ctx, s.db, byID, `SELECT model_id, metric_name, coalesce(metric_value, 0), metric_timestamp_ms, metric_step, metric_value IS NULL, run_id, coalesce(dataset_name, ''), coalesce(dataset_digest, '')
+			FROM logged_model_metrics WHERE model_id IN %s ORDER BY metric_name, metric_step`, scanModelMetric))
 }
 
-func (s *Store) fillModel(ctx context.Context, m *LoggedModel) (err error) {
-	id := m.Info.ModelID
-	if m.Info.Tags, err = s.pairs(ctx, `SELECT tag_key, tag_value FROM logged_model_tags WHERE model_id = ? ORDER BY tag_key`, id); err != nil {
-		return err
-	}
-	if m.Data.Params, err = s.pairs(ctx, `SELECT param_key, param_value FROM logged_model_params WHERE model_id = ? ORDER BY param_key`, id); err != nil {
-		return err
-	}
-	rows, err := s.db.QueryContext(ctx, `SELECT metric_name, coalesce(metric_value, 'NaN'), metric_timestamp_ms, metric_step, run_id, coalesce(dataset_name, ''), coalesce(dataset_digest, '') FROM logged_model_metrics WHERE model_id = ? ORDER BY metric_name, metric_step`, id)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		x := Metric{ModelID: id}
-		if err := rows.Scan(&x.Key, &x.Value, &x.Timestamp, &x.Step, &x.RunID, &x.DatasetName, &x.DatasetDigest); err != nil {
+func scanModelMetric(row scanner) (id string, add func(*LoggedModel), err error) {
+	var x Metric
+	var v float64
+	var nan bool
+	err = row.Scan(&id, &x.Key, &v, &x.Timestamp, &x.Step, &nan, &x.RunID, &x.DatasetName, &x.DatasetDigest)
+	x.ModelID, x.Value = id, fromColumn(v, nan)
+	return id, func(m *LoggedModel) { m.Data.Metrics = append(m.Data.Metrics, x) }, err
+}
+
+// changeModel runs f in a transaction, where the model exists.
+func (s *Store) changeModel(ctx context.Context, id string, f func(tx *sql.Tx, experiment int64) error) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		experiment, err := queryOne(ctx, tx, noModel(id), value[int64], `SELECT experiment_id FROM logged_models WHERE model_id = ? AND lifecycle_stage = 'active'`, id)
+		if err != nil {
 			return err
 		}
-		m.Data.Metrics = append(m.Data.Metrics, x)
-	}
-	return rows.Err()
-}
-
-// updateModel runs a statement that ends in "WHERE model_id = ?".
-func (s *Store) updateModel(ctx context.Context, id, query string, args ...any) error {
-	res, err := s.db.ExecContext(ctx, query, append(args, id)...)
-	if err != nil {
-		return err
-	}
-	if n, err := res.RowsAffected(); err == nil && n == 0 {
-		return notFound("Logged model with ID '%s' not found.", id)
-	}
-	return nil
+		return f(tx, experiment)
+	})
 }
 
 func (s *Store) finalizeModel(ctx context.Context, id, status string) (*LoggedModel, error) {
-	for n, name := range modelStatuses {
-		if name == status || strconv.Itoa(n) == status {
-			if err := s.updateModel(ctx, id, `UPDATE logged_models SET status = ?, last_updated_timestamp_ms = ? WHERE model_id = ?`, n, time.Now().UnixMilli()); err != nil {
-				return nil, err
-			}
-			return s.model(ctx, id)
+	n := slices.IndexFunc(modelStatuses, func(name string) bool { return name == status })
+	if n < 0 {
+		if i, err := strconv.Atoi(status); err == nil {
+			n = i
 		}
 	}
-	return nil, invalid("Invalid model status %q", status)
+	if n <= 0 || n >= len(modelStatuses) {
+		return nil, invalid("Invalid model status '%s'", clip(status, 60))
+	}
+	err := s.changeModel(ctx, id, func(tx *sql.Tx, _ int64) error {
+		_, err := tx.Exec(`UPDATE logged_models SET status = ?, last_updated_timestamp_ms = ? WHERE model_id = ?`, n, time.Now().UnixMilli(), id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.model(ctx, id)
+}
+
+func (s *Store) deleteModel(ctx context.Context, id string) error {
+	return s.changeModel(ctx, id, func(tx *sql.Tx, _ int64) error {
+		_, err := tx.Exec(`UPDATE logged_models SET lifecycle_stage = 'deleted', last_updated_timestamp_ms = ? WHERE model_id = ?`, time.Now().UnixMilli(), id)
+		return err
+	})
+}
+
+// setModel sets tags or parameters of a logged model; deleteModelTag removes a tag.
+func (s *Store) setModel(ctx context.Context, id string, t modelTable, pairs []KeyValue) error {
+	return s.changeModel(ctx, id, func(tx *sql.Tx, experiment int64) error { return t.set(tx, id, experiment, pairs) })
+}
+
+func (s *Store) deleteModelTag(ctx context.Context, id, key string) error {
+	return s.changeModel(ctx, id, func(tx *sql.Tx, _ int64) error {
+		res, err := tx.Exec(`DELETE FROM logged_model_tags WHERE model_id = ? AND tag_key = ?`, id, key)
+		return changed(res, err, notFound("No tag with key '%s' found for model with ID '%s'.", clip(key, maxKey), id))
+	})
 }
 
 func (s *Store) searchModels(ctx context.Context, q Query) ([]*LoggedModel, string, error) {
@@ -187,97 +230,78 @@ func (s *Store) searchModels(ctx context.Context, q Query) ([]*LoggedModel, stri
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT `+modelColumns+` FROM logged_models WHERE `+where+` ORDER BY creation_timestamp_ms DESC, model_id LIMIT ? OFFSET ?`, append(args, limit+1, offset)...)
+	list, err := s.models(ctx, where+` ORDER BY creation_timestamp_ms DESC, model_id LIMIT ? OFFSET ?`, append(args, limit+1, offset)...)
 	if err != nil {
 		return nil, "", err
 	}
-	var out []*LoggedModel
-	for rows.Next() {
-		m, err := scanModel(rows)
-		if errors.Is(err, errStrange) {
-			continue
-		}
-		if err != nil {
-			rows.Close()
-			return nil, "", err
-		}
-		out = append(out, m)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return nil, "", err
-	}
-	token := ""
-	if len(out) > limit {
-		out, token = out[:limit], strconv.Itoa(offset+limit)
-	}
-	for _, m := range out {
-		if err := s.fillModel(ctx, m); err != nil {
-			return nil, "", err
-		}
-	}
-	return out, token, nil
+	list, token := cut(list, offset, limit)
+	return list, token, nil
 }
 
 // modelMetrics records the metrics that name a logged model with that model too.
-func (s *Store) modelMetrics(tx *sql.Tx, run string, metrics []Metric) error {
+func modelMetrics(ctx context.Context, tx *sql.Tx, run string, metrics []Metric) error {
+	experiments := map[string]int64{}
+	var args []any
 	for i := range metrics {
 		m := &metrics[i]
 		if m.ModelID == "" {
 			continue
 		}
-		var experiment string
-		switch err := tx.QueryRow(`SELECT experiment_id FROM logged_models WHERE model_id = ?`, m.ModelID).Scan(&experiment); {
-		case errors.Is(err, sql.ErrNoRows):
-			return notFound("Logged model with ID '%s' not found.", m.ModelID)
-		case err != nil:
-			return err
-		}
-		var dataset sql.NullString
-		if m.DatasetName != "" {
-			tx.QueryRow(`SELECT dataset_uuid FROM datasets WHERE experiment_id = ? AND name = ? AND digest = ?`, experiment, m.DatasetName, m.DatasetDigest).Scan(&dataset)
+		if _, ok := experiments[m.ModelID]; !ok {
+			var err error
+			if experiments[m.ModelID], err = queryOne(ctx, tx, noModel(m.ModelID), value[int64], `SELECT experiment_id FROM logged_models WHERE model_id = ?`, m.ModelID); err != nil {
+				return err
+			}
 		}
 		v, nan := column(m.Value)
-		value := sql.NullFloat64{Float64: v, Valid: !nan}
-		if _, err := tx.Exec(`INSERT OR REPLACE INTO logged_model_metrics (model_id, metric_name, metric_timestamp_ms, metric_step, metric_value, experiment_id, run_id, dataset_uuid, dataset_name, dataset_digest)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), nullif(?, ''))`, m.ModelID, m.Key, int64(m.Timestamp), int64(m.Step), value, experiment, run, dataset, m.DatasetName, m.DatasetDigest); err != nil {
+		args = append(args, m.ModelID, m.Key, int64(m.Timestamp), int64(m.Step), sql.NullFloat64{Float64: v, Valid: !nan}, experiments[m.ModelID], run,
+			sql.NullString{String: m.DatasetName, Valid: m.DatasetName != ""}, sql.NullString{String: m.DatasetDigest, Valid: m.DatasetDigest != ""})
+	}
+	if err := insert(tx, `INSERT OR REPLACE INTO logged_model_metrics (model_id, metric_name, metric_timestamp_ms, metric_step, metric_value, experiment_id, run_id, dataset_name, dataset_digest)`, 9, args, ""); err != nil || len(args) == 0 {
+		return err
+	}
+	_, err := tx.Exec(`UPDATE logged_model_metrics SET dataset_uuid = (SELECT d.dataset_uuid FROM datasets d WHERE d.experiment_id = logged_model_metrics.experiment_id
+		AND d.name = dataset_name AND d.digest = dataset_digest) WHERE run_id = ? AND dataset_uuid IS NULL AND dataset_name IS NOT NULL`, run)
+	return err
+}
+
+// logInputs records what a run read; logOutputs what it made. A dataset that was logged
+// before keeps the tags of its first use.
+func (s *Store) logInputs(ctx context.Context, run string, datasets []DatasetInput, models []ModelRef) error {
+	for _, d := range datasets {
+		if err := d.check(); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// logInputs records what a run read; logOutputs what it made.
-func (s *Store) logInputs(ctx context.Context, run string, datasets []DatasetInput, models []ModelRef) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
-		if err := active(tx, run); err != nil {
-			return err
-		}
+	return s.change(ctx, run, func(tx *sql.Tx) error {
 		var experiment int64
 		if err := tx.QueryRow(`SELECT experiment_id FROM runs WHERE run_uuid = ?`, run).Scan(&experiment); err != nil {
 			return err
 		}
 		for _, d := range datasets {
-			if d.Dataset.Name == "" || d.Dataset.Digest == "" {
-				return invalid("a dataset needs a name and a digest")
-			}
 			var id string
 			if err := tx.QueryRow(`INSERT INTO datasets (dataset_uuid, experiment_id, name, digest, dataset_source_type, dataset_source, dataset_schema, dataset_profile) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 				ON CONFLICT (experiment_id, name, digest) DO UPDATE SET name = excluded.name RETURNING dataset_uuid`,
 				newID(), experiment, d.Dataset.Name, d.Dataset.Digest, d.Dataset.SourceType, d.Dataset.Source, d.Dataset.Schema, d.Dataset.Profile).Scan(&id); err != nil {
 				return err
 			}
-			input, err := link(tx, "DATASET", id, "RUN", run, 0)
+			input, first, err := link(tx, "DATASET", id, "RUN", run, 0)
 			if err != nil {
 				return err
 			}
+			if !first {
+				continue
+			}
+			var args []any
 			for _, t := range d.Tags {
-				if _, err := tx.Exec(`INSERT OR REPLACE INTO input_tags (input_uuid, name, value) VALUES (?, ?, ?)`, input, t.Key, t.Value); err != nil {
-					return err
-				}
+				args = append(args, input, t.Key, t.Value)
+			}
+			if err := insert(tx, `INSERT OR REPLACE INTO input_tags (input_uuid, name, value)`, 3, args, ""); err != nil {
+				return err
 			}
 		}
 		for _, m := range models {
-			if _, err := link(tx, "RUN_INPUT", run, "MODEL_INPUT", m.ModelID, 0); err != nil {
+			if _, _, err := link(tx, "RUN_INPUT", run, "MODEL_INPUT", m.ModelID, 0); err != nil {
 				return err
 			}
 		}
@@ -285,74 +309,73 @@ func (s *Store) logInputs(ctx context.Context, run string, datasets []DatasetInp
 	})
 }
 
-func (s *Store) logOutputs(ctx context.Context, run string, models []ModelRef) error {
-	return s.write(ctx, func(tx *sql.Tx) error {
-		if err := active(tx, run); err != nil {
-			return err
+// check holds a dataset to MLflow's limits (mlflow/utils/validation.py).
+func (d *DatasetInput) check() error {
+	for _, l := range []struct {
+		what, value string
+		least, most int
+	}{{"name", d.Dataset.Name, 1, 500}, {"digest", d.Dataset.Digest, 1, 36}, {"source_type", d.Dataset.SourceType, 1, 36}, {"source", d.Dataset.Source, 1, 65_535},
+		{"schema", d.Dataset.Schema, 0, 1_048_575}, {"profile", d.Dataset.Profile, 0, 16_777_215}} {
+		if n := utf8.RuneCountInString(l.value); n < l.least || n > l.most {
+			return invalid("The %s of a dataset has %d to %d characters, not %d", l.what, l.least, l.most, n)
 		}
-		for _, m := range models {
-			if _, err := link(tx, "RUN_OUTPUT", run, "MODEL_OUTPUT", m.ModelID, m.Step); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-func link(tx *sql.Tx, sourceType, source, destinationType, destination string, step Int) (id string, err error) {
-	err = tx.QueryRow(`INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id, step) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (source_type, source_id, destination_type, destination_id) DO UPDATE SET step = excluded.step RETURNING input_uuid`,
-		newID(), sourceType, source, destinationType, destination, int64(step)).Scan(&id)
-	return id, err
-}
-
-func (s *Store) fillInputs(ctx context.Context, r *Run) error {
-	refs := func(source, destination string) ([]ModelRef, error) {
-		rows, err := s.db.QueryContext(ctx, `SELECT destination_id, step FROM inputs WHERE source_type = ? AND source_id = ? AND destination_type = ? ORDER BY destination_id`, source, r.Info.RunID, destination)
-		if err != nil {
-			return nil, err
-		}
-		defer rows.Close()
-		var out []ModelRef
-		for rows.Next() {
-			var m ModelRef
-			if err := rows.Scan(&m.ModelID, &m.Step); err != nil {
-				return nil, err
-			}
-			out = append(out, m)
-		}
-		return out, rows.Err()
 	}
-	var err error
-	if r.Inputs.ModelInputs, err = refs("RUN_INPUT", "MODEL_INPUT"); err != nil {
-		return err
-	}
-	if r.Outputs.ModelOutputs, err = refs("RUN_OUTPUT", "MODEL_OUTPUT"); err != nil {
-		return err
-	}
-	rows, err := s.db.QueryContext(ctx, `SELECT i.input_uuid, d.name, d.digest, d.dataset_source_type, d.dataset_source, coalesce(d.dataset_schema, ''), coalesce(d.dataset_profile, '')
-		FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id WHERE i.source_type = 'DATASET' AND i.destination_type = 'RUN' AND i.destination_id = ? ORDER BY d.name, d.digest`, r.Info.RunID)
-	if err != nil {
-		return err
-	}
-	var ids []string
-	for rows.Next() {
-		var id string
-		var d Dataset
-		if err := rows.Scan(&id, &d.Name, &d.Digest, &d.SourceType, &d.Source, &d.Schema, &d.Profile); err != nil {
-			rows.Close()
-			return err
-		}
-		ids = append(ids, id)
-		r.Inputs.DatasetInputs = append(r.Inputs.DatasetInputs, DatasetInput{Dataset: d})
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return err
-	}
-	for i, id := range ids {
-		if r.Inputs.DatasetInputs[i].Tags, err = s.pairs(ctx, `SELECT name, value FROM input_tags WHERE input_uuid = ? ORDER BY name`, id); err != nil {
-			return err
+	for _, t := range d.Tags {
+		if k, v := utf8.RuneCountInString(t.Key), utf8.RuneCountInString(t.Value); k == 0 || k > 255 || v > 500 {
+			return invalid("The tag '%s' of a dataset has a name of 1 to 255 and a value of 0 to 500 characters, not %d and %d", clip(t.Key, 60), k, v)
 		}
 	}
 	return nil
+}
+
+func (s *Store) logOutputs(ctx context.Context, run string, models []ModelRef) error {
+	return s.change(ctx, run, func(tx *sql.Tx) error {
+		for _, m := range models {
+			if _, _, err := link(tx, "RUN_OUTPUT", run, "MODEL_OUTPUT", m.ModelID, m.Step); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// link joins two things and tells whether they were not joined before.
+func link(tx *sql.Tx, sourceType, source, destinationType, destination string, step Int) (id string, first bool, err error) {
+	fresh := newID()
+	err = tx.QueryRow(`INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id, step) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (source_type, source_id, destination_type, destination_id) DO UPDATE SET step = excluded.step RETURNING input_uuid`,
+		fresh, sourceType, source, destinationType, destination, int64(step)).Scan(&id)
+	return id, id == fresh, err
+}
+
+// fillInputs adds what runs read and made.
+func (s *Store) fillInputs(ctx context.Context, runs map[string]*Run) error {
+	refs := func(source, destination string, to func(*Run) *[]ModelRef) error {
+		return eachOf(ctx, s.db, runs, `SELECT source_id, destination_id, step FROM inputs WHERE source_type = '`+source+`' AND source_id IN %s AND destination_type = '`+destination+`' ORDER BY destination_id`,
+			func(row scanner) (id string, add func(*Run), err error) {
+				var m ModelRef
+				err = row.Scan(&id, &m.ModelID, &m.Step)
+				return id, func(r *Run) { *to(r) = append(*to(r), m) }, err
+			})
+	}
+	inputs := map[string]*DatasetInput{} // by the id of the input
+	return errors.Join(
+		refs("RUN_INPUT", "MODEL_INPUT", func(r *Run) *[]ModelRef { return &r.Inputs.ModelInputs }),
+		refs("RUN_OUTPUT", "MODEL_OUTPUT", func(r *Run) *[]ModelRef { return &r.Outputs.ModelOutputs }),
+		eachOf(ctx, s.db, runs, `SELECT i.destination_id, i.input_uuid, d.name, d.digest, d.dataset_source_type, d.dataset_source, coalesce(d.dataset_schema, ''), coalesce(d.dataset_profile, '')
+			FROM inputs i JOIN datasets d ON d.dataset_uuid = i.source_id WHERE i.source_type = 'DATASET' AND i.destination_type = 'RUN' AND i.destination_id IN %s ORDER BY d.name, d.digest`,
+			func(row scanner) (run string, add func(*Run), err error) {
+				var id string
+				in := &DatasetInput{}
+				d := &in.Dataset
+				err = row.Scan(&run, &id, &d.Name, &d.Digest, &d.SourceType, &d.Source, &d.Schema, &d.Profile)
+				inputs[id] = in
+				return run, func(r *Run) { r.Inputs.DatasetInputs = append(r.Inputs.DatasetInputs, in) }, err
+			}),
+		eachOf(ctx, s.db, inputs, `SELECT input_uuid, name, value FROM input_tags WHERE input_uuid IN %s ORDER BY name`,
+			func(row scanner) (id string, add func(*DatasetInput), err error) {
+				var kv KeyValue
+				err = row.Scan(&id, &kv.Key, &kv.Value)
+				return id, func(in *DatasetInput) { in.Tags = append(in.Tags, kv) }, err
+			}))
 }

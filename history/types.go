@@ -132,8 +132,8 @@ type ModelRef struct {
 
 // RunInputs and RunOutputs are what a run read and made.
 type RunInputs struct {
-	DatasetInputs []DatasetInput `json:"dataset_inputs,omitempty"`
-	ModelInputs   []ModelRef     `json:"model_inputs,omitempty"`
+	DatasetInputs []*DatasetInput `json:"dataset_inputs,omitempty"`
+	ModelInputs   []ModelRef      `json:"model_inputs,omitempty"`
 }
 
 type RunOutputs struct {
@@ -207,15 +207,15 @@ func (e *Error) Error() string { return e.Message }
 
 // Error codes of the REST API (mlflow/protos/databricks.proto, ErrorCode).
 const (
-	codeInvalid     = "INVALID_PARAMETER_VALUE"
-	codeNotFound    = "RESOURCE_DOES_NOT_EXIST"
-	codeExists      = "RESOURCE_ALREADY_EXISTS"
-	codeState       = "INVALID_STATE"
-	codeInternal    = "INTERNAL_ERROR"
-	codeNoEndpoint  = "ENDPOINT_NOT_FOUND"
-	codeUnavailable = "TEMPORARILY_UNAVAILABLE"
-	codeForbidden   = "PERMISSION_DENIED"
-	codeSignIn      = "UNAUTHENTICATED"
+	codeInvalid        = "INVALID_PARAMETER_VALUE"
+	codeNotFound       = "RESOURCE_DOES_NOT_EXIST"
+	codeExists         = "RESOURCE_ALREADY_EXISTS"
+	codeInternal       = "INTERNAL_ERROR"
+	codeNoEndpoint     = "ENDPOINT_NOT_FOUND"
+	codeUnavailable    = "TEMPORARILY_UNAVAILABLE"
+	codeNotImplemented = "NOT_IMPLEMENTED"
+	codeForbidden      = "PERMISSION_DENIED"
+	codeSignIn         = "UNAUTHENTICATED"
 )
 
 func invalid(format string, args ...any) error {
@@ -307,6 +307,11 @@ const (
 	TagBuild       = "aml-train.build"        // the link of the workflow run
 	TagDisplayName = "mlflow.runName"
 	TagUser        = "mlflow.user"
+)
+
+const (
+	tagOwner  = "aml-train.owner"    // of an experiment or registered model: the run that made it
+	tagParent = "mlflow.parentRunId" // MLflow's nested runs
 )
 
 // ConsoleLog is where the console output lies among a run's artifacts, on every

@@ -521,7 +521,7 @@ func (t *Target) experiment(ctx context.Context, name string) (string, error) {
 			}
 			return e.ID, nil
 		}
-		id, err := t.Store.CreateExperiment(ctx, name, "", nil)
+		id, err := t.Store.CreateExperiment(ctx, history.NewExperiment{Name: name})
 		if err == nil {
 			return id, nil
 		}

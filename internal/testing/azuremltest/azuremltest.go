@@ -114,7 +114,7 @@ func New(azurite, dir string, supervisor []string) (*Workspace, error) {
 	}
 	w := &Workspace{Secrets: "key", Lifetime: time.Hour, blob: azurite + "/" + account, store: store, work: dir,
 		local:   &local.Target{Store: store, Supervisor: supervisor},
-		mlflow:  history.NewServer(store, ""),
+		mlflow:  history.NewServer(store, history.Access{}),
 		storage: map[string]*container.Client{},
 		codes:   map[string]armmachinelearning.CodeVersion{}, envs: map[string]armmachinelearning.EnvironmentVersion{},
 		jobs: map[string]*submitted{}, tokens: map[string]time.Time{}}

@@ -1,0 +1,228 @@
+package history
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"path"
+	"time"
+)
+
+type modelRef struct {
+	ModelID string `json:"model_id" required:"true"`
+}
+
+func modelAnswer(m *LoggedModel, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	m.Info.ArtifactURI = modelFolder(m).uri()
+	return map[string]any{"model": m}, nil
+}
+
+func (v *Server) modelCalls() {
+	s := v.store
+	call(v, "POST logged-models", func(ctx context.Context, q *struct {
+		experimentRef
+		Name        string          `json:"name"`
+		ModelType   string          `json:"model_type"`
+		SourceRunID string          `json:"source_run_id"`
+		Tags        batch[KeyValue] `json:"tags"`
+		Params      batch[KeyValue] `json:"params"`
+	}) (any, error) {
+		maker, err := v.maker(ctx, q.SourceRunID)
+		if err != nil {
+			return nil, err
+		}
+		if err := v.reservedTags(q.Tags...); err != nil {
+			return nil, err
+		}
+		return modelAnswer(s.createModel(ctx, LoggedModel{
+			Info: LoggedModelInfo{ExperimentID: q.ExperimentID, Name: q.Name, ModelType: q.ModelType, SourceRunID: maker, Tags: q.Tags},
+			Data: LoggedModelData{Params: q.Params}}))
+	})
+	call(v, "POST logged-models/search", func(ctx context.Context, q *struct {
+		Filter        string        `json:"filter"`
+		MaxResults    Int           `json:"max_results"`
+		PageToken     string        `json:"page_token"`
+		ExperimentIDs batch[string] `json:"experiment_ids"`
+	}) (any, error) {
+		list, token, err := s.searchModels(ctx, Query{ExperimentIDs: q.ExperimentIDs, Filter: q.Filter, MaxResults: int(q.MaxResults), PageToken: q.PageToken})
+		for _, m := range list {
+			m.Info.ArtifactURI = modelFolder(m).uri()
+		}
+		return page("models", list, token, err)
+	})
+	call(v, "GET logged-models/{model_id}", func(ctx context.Context, q *modelRef) (any, error) { return modelAnswer(s.model(ctx, q.ModelID)) })
+	call(v, "PATCH logged-models/{model_id}", func(ctx context.Context, q *struct {
+		modelRef
+		Status enum `json:"status" required:"true"`
+	}) (any, error) {
+		if err := v.mayWriteModel(ctx, q.ModelID); err != nil {
+			return nil, err
+		}
+		return modelAnswer(s.finalizeModel(ctx, q.ModelID, string(q.Status)))
+	})
+	call(v, "DELETE logged-models/{model_id}", func(ctx context.Context, q *modelRef) (any, error) {
+		if err := v.mayWriteModel(ctx, q.ModelID); err != nil {
+			return nil, err
+		}
+		return nil, s.deleteModel(ctx, q.ModelID)
+	})
+	call(v, "GET logged-models/{model_id}/artifacts/directories", func(ctx context.Context, q *struct {
+		modelRef
+		Path string `json:"artifact_directory_path"`
+	}) (any, error) {
+		m, err := s.model(ctx, q.ModelID)
+		if err != nil {
+			return nil, err
+		}
+		return filesAnswer(modelFolder(m))(s.list(modelFolder(m), q.Path))
+	})
+	call(v, "PATCH logged-models/{model_id}/tags", func(ctx context.Context, q *struct {
+		modelRef
+		Tags batch[KeyValue] `json:"tags"`
+	}) (any, error) {
+		if err := v.mayTagModel(ctx, q.ModelID, q.Tags...); err != nil {
+			return nil, err
+		}
+		if err := s.setModel(ctx, q.ModelID, modelTags, q.Tags); err != nil {
+			return nil, err
+		}
+		return modelAnswer(s.model(ctx, q.ModelID))
+	})
+	call(v, "DELETE logged-models/{model_id}/tags/{tag_key...}", func(ctx context.Context, q *struct {
+		modelRef
+		Key string `json:"tag_key"`
+	}) (any, error) {
+		if err := v.mayTagModel(ctx, q.ModelID, KeyValue{Key: q.Key}); err != nil {
+			return nil, err
+		}
+		return nil, s.deleteModelTag(ctx, q.ModelID, q.Key)
+	})
+	call(v, "POST logged-models/{model_id}/params", func(ctx context.Context, q *struct {
+		modelRef
+		Params batch[KeyValue] `json:"params"`
+	}) (any, error) {
+		if err := v.mayWriteModel(ctx, q.ModelID); err != nil {
+			return nil, err
+		}
+		return nil, s.setModel(ctx, q.ModelID, modelParams, q.Params)
+	})
+}
+
+func (v *Server) mayTagModel(ctx context.Context, id string, tags ...KeyValue) error {
+	if err := v.reservedTags(tags...); err != nil {
+		return err
+	}
+	return v.mayWriteModel(ctx, id)
+}
+
+// artifactCalls are MLflow's proxied access to artifacts (mlflow_artifacts.proto): PUT,
+// GET and DELETE of one file, and the listing of a folder.
+func (v *Server) artifactCalls() {
+	for _, prefix := range []string{"/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/"} {
+		v.calls.HandleFunc("GET "+prefix+"artifacts", v.artifact(func(w http.ResponseWriter, r *http.Request) (any, error) {
+			f, within, err := v.store.findFolder(r.Context(), r.URL.Query().Get("path"))
+			if err != nil {
+				return nil, err
+			}
+			files, err := v.store.list(f, within)
+			for i := range files { // relative to the folder that was asked for
+				files[i].Path = path.Base(files[i].Path)
+			}
+			return map[string]any{"files": files}, err
+		}))
+		v.calls.HandleFunc("GET "+prefix+"artifacts/{path...}", v.artifact(v.getArtifact))
+		v.calls.HandleFunc("PUT "+prefix+"artifacts/{path...}", v.artifact(v.putArtifact))
+		v.calls.HandleFunc("DELETE "+prefix+"artifacts/{path...}", v.artifact(v.deleteArtifact))
+		v.calls.HandleFunc("POST "+prefix+"mpu/{path...}", v.artifact(func(http.ResponseWriter, *http.Request) (any, error) {
+			// On this answer MLflow's client sends the file in one piece.
+			return nil, &Error{codeNotImplemented, "Multipart upload is not supported for the current artifact repository"}
+		}))
+	}
+}
+
+func (v *Server) artifact(f func(http.ResponseWriter, *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		answer, err := f(w, r)
+		if err != nil || answer != nil {
+			respond(w, answer, err)
+		}
+	}
+}
+
+func (v *Server) getArtifact(w http.ResponseWriter, r *http.Request) (any, error) {
+	f, name, err := v.store.findFolder(r.Context(), r.PathValue("path"))
+	if err != nil {
+		return nil, err
+	}
+	file, err := v.store.openFile(f, name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	// What a script made is data, never a page of this server.
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Content-Disposition", "attachment")
+	http.ServeContent(patientWriter{w, http.NewResponseController(w)}, r, "", info.ModTime(), file)
+	return nil, nil
+}
+
+func (v *Server) putArtifact(w http.ResponseWriter, r *http.Request) (any, error) {
+	f, name, err := v.store.findFolder(r.Context(), r.PathValue("path"))
+	if err == nil && name == "" {
+		err = invalid("The request names no artifact")
+	}
+	if err == nil {
+		err = v.mayWriteArtifact(r.Context(), f, name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := http.NewResponseController(w)
+	err = v.store.putFile(f, name, patientReader{r.Body, c})
+	c.SetWriteDeadline(time.Now().Add(stallTime))
+	return struct{}{}, err
+}
+
+func (v *Server) deleteArtifact(w http.ResponseWriter, r *http.Request) (any, error) {
+	f, name, err := v.store.findFolder(r.Context(), r.PathValue("path"))
+	if err == nil && name == "" {
+		err = invalid("'%s' is the folder of a whole run or model", clip(r.PathValue("path"), maxKey))
+	}
+	if err == nil {
+		err = v.mayWriteArtifact(r.Context(), f, name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, v.store.removeFile(f, name)
+}
+
+// patientReader and patientWriter let an artifact take as long as it needs, as long as
+// some of it comes or goes.
+type patientReader struct {
+	io.Reader
+	c *http.ResponseController
+}
+
+func (p patientReader) Read(b []byte) (int, error) {
+	p.c.SetReadDeadline(time.Now().Add(stallTime)) // what has no connection has no deadline either
+	return p.Reader.Read(b)
+}
+
+type patientWriter struct {
+	http.ResponseWriter
+	c *http.ResponseController
+}
+
+func (p patientWriter) Write(b []byte) (int, error) {
+	p.c.SetWriteDeadline(time.Now().Add(stallTime))
+	return p.ResponseWriter.Write(b)
+}

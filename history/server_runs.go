@@ -1,0 +1,377 @@
+package history
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// Requests of the API (mlflow/protos/service.proto).
+type (
+	experimentRef struct {
+		ExperimentID string `json:"experiment_id" required:"true"`
+	}
+	// runRef names a run; run_uuid is its old name.
+	runRef struct {
+		RunID   string `json:"run_id"`
+		RunUUID string `json:"run_uuid"`
+	}
+	searchRef struct {
+		Filter     string        `json:"filter"`
+		MaxResults *Int          `json:"max_results"`
+		OrderBy    batch[string] `json:"order_by"`
+		PageToken  string        `json:"page_token"`
+	}
+)
+
+func (r *runRef) check() error {
+	if r.RunID == "" {
+		r.RunID = r.RunUUID
+	}
+	if r.RunID == "" {
+		return invalid("Missing value for required parameter 'run_id'. See the API docs for more information about request parameters.")
+	}
+	return nil
+}
+
+// query is the search; a page of no results is not one.
+func (q *searchRef) query() (Query, error) {
+	out := Query{Filter: q.Filter, OrderBy: q.OrderBy, PageToken: q.PageToken}
+	if q.MaxResults != nil {
+		if out.MaxResults = int(*q.MaxResults); out.MaxResults <= 0 {
+			return out, invalid("Invalid value %d for parameter 'max_results' supplied: It must be a positive integer", out.MaxResults)
+		}
+	}
+	return out, nil
+}
+
+func (v *Server) experimentCalls() {
+	s := v.store
+	call(v, "POST experiments/create", func(ctx context.Context, q *struct {
+		Name     string          `json:"name" required:"true"`
+		Location string          `json:"artifact_location"`
+		Tags     batch[KeyValue] `json:"tags"`
+	}) (any, error) {
+		if err := checkLocation(q.Location); err != nil {
+			return nil, err
+		}
+		if err := v.reservedTags(q.Tags...); err != nil {
+			return nil, err
+		}
+		id, err := s.CreateExperiment(ctx, NewExperiment{Name: q.Name, Tags: q.Tags, Owner: v.access.Run})
+		return map[string]string{"experiment_id": id}, err
+	})
+	call(v, "GET experiments/get", func(ctx context.Context, q *experimentRef) (any, error) {
+		return experimentAnswer(s.Experiment(ctx, q.ExperimentID))
+	})
+	call(v, "GET experiments/get-by-name", func(ctx context.Context, q *struct {
+		Name string `json:"experiment_name" required:"true"`
+	}) (any, error) {
+		return experimentAnswer(s.ExperimentByName(ctx, q.Name))
+	})
+	search := func(ctx context.Context, q *struct {
+		searchRef
+		View enum `json:"view_type"`
+	}) (any, error) {
+		query, err := q.query()
+		if err != nil {
+			return nil, err
+		}
+		query.View = q.View.view()
+		list, token, err := s.SearchExperiments(ctx, query)
+		for _, e := range list {
+			e.Location = "mlflow-artifacts:/" + e.ID
+		}
+		return page("experiments", list, token, err)
+	}
+	call(v, "GET experiments/search", search)
+	call(v, "POST experiments/search", search)
+	call(v, "POST experiments/update", func(ctx context.Context, q *struct {
+		experimentRef
+		Name string `json:"new_name" required:"true"`
+	}) (any, error) {
+		if err := v.mayWriteExperiment(ctx, q.ExperimentID); err != nil {
+			return nil, err
+		}
+		return nil, s.RenameExperiment(ctx, q.ExperimentID, q.Name)
+	})
+	archive := func(archived bool) func(context.Context, *experimentRef) (any, error) {
+		return func(ctx context.Context, q *experimentRef) (any, error) {
+			if err := v.mayWriteExperiment(ctx, q.ExperimentID); err != nil {
+				return nil, err
+			}
+			return nil, s.ArchiveExperiment(ctx, q.ExperimentID, archived)
+		}
+	}
+	call(v, "POST experiments/delete", archive(true))
+	call(v, "POST experiments/restore", archive(false))
+	call(v, "POST experiments/set-experiment-tag", func(ctx context.Context, q *struct {
+		experimentRef
+		Key   string `json:"key" required:"true"`
+		Value string `json:"value"`
+	}) (any, error) {
+		if err := v.mayTagExperiment(ctx, q.ExperimentID, q.Key); err != nil {
+			return nil, err
+		}
+		return nil, s.SetExperimentTag(ctx, q.ExperimentID, KeyValue{q.Key, q.Value})
+	})
+	call(v, "POST experiments/delete-experiment-tag", func(ctx context.Context, q *struct {
+		experimentRef
+		Key string `json:"key" required:"true"`
+	}) (any, error) {
+		if err := v.mayTagExperiment(ctx, q.ExperimentID, q.Key); err != nil {
+			return nil, err
+		}
+		return nil, s.DeleteExperimentTag(ctx, q.ExperimentID, q.Key)
+	})
+}
+
+func (v *Server) mayTagExperiment(ctx context.Context, id, key string) error {
+	if err := v.reservedTags(KeyValue{Key: key}); err != nil {
+		return err
+	}
+	return v.mayWriteExperiment(ctx, id)
+}
+
+func experimentAnswer(e *Experiment, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	e.Location = "mlflow-artifacts:/" + e.ID
+	return map[string]any{"experiment": e}, nil
+}
+
+// proxied gives a run the address under which a client reaches its artifacts through
+// this server, so that a script in a container needs no path of this machine.
+func proxied(r *Run) *Run {
+	r.Info.ArtifactURI = folderOf(r).uri()
+	return r
+}
+
+func runAnswer(r *Run, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"run": proxied(r)}, nil
+}
+
+func (v *Server) runCalls() {
+	s := v.store
+	call(v, "POST runs/create", func(ctx context.Context, q *struct {
+		ExperimentID string          `json:"experiment_id"`
+		UserID       string          `json:"user_id"`
+		RunName      string          `json:"run_name"`
+		StartTime    Int             `json:"start_time"`
+		Tags         batch[KeyValue] `json:"tags"`
+	}) (any, error) {
+		if err := v.reservedTags(q.Tags...); err != nil {
+			return nil, err
+		}
+		n := NewRun{ExperimentID: q.ExperimentID, Name: q.RunName, User: q.UserID, Start: time.UnixMilli(int64(q.StartTime)), Tags: q.Tags, Owner: v.access.Run}
+		if n.ExperimentID == "" {
+			n.ExperimentID = "0"
+		}
+		if q.StartTime == 0 {
+			n.Start = time.Now()
+		}
+		return runAnswer(s.CreateRun(ctx, n))
+	})
+	call(v, "GET runs/get", func(ctx context.Context, q *runRef) (any, error) { return runAnswer(s.Run(ctx, q.RunID)) })
+	call(v, "POST runs/update", func(ctx context.Context, q *struct {
+		runRef
+		Status  enum   `json:"status"`
+		EndTime Int    `json:"end_time"`
+		RunName string `json:"run_name"`
+	}) (any, error) {
+		if err := v.mayWrite(ctx, q.RunID); err != nil {
+			return nil, err
+		}
+		status, end := q.Status.named(mlflowRunning, mlflowScheduled, mlflowFinished, mlflowFailed, mlflowKilled), at(q.EndTime)
+		if q.RunID == v.access.Run {
+			// mlflow.end_run() says that a script has ended its logging. How the job ends is
+			// what its supervisor sees.
+			status, end = "", time.Time{}
+		}
+		r, err := s.UpdateRun(ctx, q.RunID, status, end, q.RunName)
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{"run_info": proxied(r).Info}, nil
+	})
+	archive := func(archived bool) func(context.Context, *runRef) (any, error) {
+		return func(ctx context.Context, q *runRef) (any, error) {
+			if err := v.mayManage(ctx, q.RunID); err != nil {
+				return nil, err
+			}
+			return nil, s.ArchiveRun(ctx, q.RunID, archived)
+		}
+	}
+	call(v, "POST runs/delete", archive(true))
+	call(v, "POST runs/restore", archive(false))
+	call(v, "POST runs/search", func(ctx context.Context, q *struct {
+		searchRef
+		ExperimentIDs batch[string] `json:"experiment_ids"`
+		View          enum          `json:"run_view_type"`
+	}) (any, error) {
+		query, err := q.query()
+		if err != nil {
+			return nil, err
+		}
+		query.View, query.ExperimentIDs = q.View.view(), append([]string{}, q.ExperimentIDs...)
+		list, token, err := s.SearchRuns(ctx, query)
+		for _, r := range list {
+			proxied(r)
+		}
+		return page("runs", list, token, err)
+	})
+	call(v, "GET artifacts/list", func(ctx context.Context, q *struct {
+		runRef
+		Path string `json:"path"`
+	}) (any, error) {
+		r, err := s.Run(ctx, q.RunID)
+		if err != nil {
+			return nil, err
+		}
+		return filesAnswer(folderOf(r))(s.ListArtifacts(r, q.Path))
+	})
+	v.logCalls()
+}
+
+func filesAnswer(f folder) func([]File, error) (any, error) {
+	return func(files []File, err error) (any, error) {
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{"root_uri": f.uri(), "files": files}, nil
+	}
+}
+
+// logCalls are those by which a script says what happens in a run.
+func (v *Server) logCalls() {
+	s := v.store
+	call(v, "POST runs/log-metric", func(ctx context.Context, q *struct {
+		runRef
+		Key           string `json:"key" required:"true"`
+		Value         *Float `json:"value" required:"true"`
+		Timestamp     *Int   `json:"timestamp" required:"true"`
+		Step          Int    `json:"step"`
+		ModelID       string `json:"model_id"`
+		DatasetName   string `json:"dataset_name"`
+		DatasetDigest string `json:"dataset_digest"`
+	}) (any, error) {
+		return nil, v.logBatch(ctx, q.RunID, []Metric{{Key: q.Key, Value: *q.Value, Timestamp: *q.Timestamp, Step: q.Step, ModelID: q.ModelID, DatasetName: q.DatasetName, DatasetDigest: q.DatasetDigest}}, nil, nil)
+	})
+	call(v, "POST runs/log-parameter", func(ctx context.Context, q *struct {
+		runRef
+		Key   string `json:"key" required:"true"`
+		Value string `json:"value"`
+	}) (any, error) {
+		return nil, v.logBatch(ctx, q.RunID, nil, []KeyValue{{q.Key, q.Value}}, nil)
+	})
+	call(v, "POST runs/set-tag", func(ctx context.Context, q *struct {
+		runRef
+		Key   string `json:"key" required:"true"`
+		Value string `json:"value"`
+	}) (any, error) {
+		return nil, v.logBatch(ctx, q.RunID, nil, nil, []KeyValue{{q.Key, q.Value}})
+	})
+	call(v, "POST runs/delete-tag", func(ctx context.Context, q *struct {
+		runRef
+		Key string `json:"key" required:"true"`
+	}) (any, error) {
+		if err := v.mayWrite(ctx, q.RunID, KeyValue{Key: q.Key}); err != nil {
+			return nil, err
+		}
+		return nil, s.DeleteTag(ctx, q.RunID, q.Key)
+	})
+	call(v, "POST runs/log-batch", func(ctx context.Context, q *struct {
+		runRef
+		Metrics batch[Metric]   `json:"metrics"`
+		Params  batch[KeyValue] `json:"params"`
+		Tags    batch[KeyValue] `json:"tags"`
+	}) (any, error) {
+		return nil, v.logBatch(ctx, q.RunID, q.Metrics, q.Params, q.Tags)
+	})
+	call(v, "POST runs/log-inputs", func(ctx context.Context, q *struct {
+		runRef
+		Datasets batch[DatasetInput] `json:"datasets"`
+		Models   batch[ModelRef]     `json:"models"`
+	}) (any, error) {
+		if err := v.mayWrite(ctx, q.RunID); err != nil {
+			return nil, err
+		}
+		return nil, s.logInputs(ctx, q.RunID, q.Datasets, q.Models)
+	})
+	call(v, "POST runs/outputs", func(ctx context.Context, q *struct {
+		runRef
+		Models batch[ModelRef] `json:"models"`
+	}) (any, error) {
+		if err := v.mayWrite(ctx, q.RunID); err != nil {
+			return nil, err
+		}
+		for _, m := range q.Models {
+			if err := v.mayWriteModel(ctx, m.ModelID); err != nil {
+				return nil, err // what another run made would be told as this one's
+			}
+		}
+		return nil, s.logOutputs(ctx, q.RunID, q.Models)
+	})
+	call(v, "POST runs/log-model", func(ctx context.Context, q *struct {
+		runRef
+		ModelJSON string `json:"model_json" required:"true"`
+	}) (any, error) {
+		if err := v.mayWrite(ctx, q.RunID); err != nil {
+			return nil, err
+		}
+		return nil, s.recordModel(ctx, q.RunID, q.ModelJSON)
+	})
+	call(v, "GET metrics/get-history", func(ctx context.Context, q *struct {
+		runRef
+		Key        string `json:"metric_key" required:"true"`
+		PageToken  string `json:"page_token"`
+		MaxResults Int    `json:"max_results"`
+	}) (any, error) {
+		if _, err := s.Owner(ctx, q.RunID); err != nil {
+			return nil, err
+		}
+		list, token, err := s.MetricHistory(ctx, q.RunID, q.Key, q.PageToken, int(q.MaxResults))
+		return page("metrics", list, token, err)
+	})
+}
+
+// logBatch logs what a client may log. A metric that names a model of another run is
+// kept with the run alone.
+func (v *Server) logBatch(ctx context.Context, run string, metrics []Metric, params, tags []KeyValue) error {
+	if err := v.mayWrite(ctx, run, tags...); err != nil {
+		return err
+	}
+	for i := range metrics {
+		if id := metrics[i].ModelID; id != "" && v.access.Run != "" && v.mayWriteModel(ctx, id) != nil {
+			if _, err := v.store.model(ctx, id); err != nil {
+				return err
+			}
+			metrics[i].ModelID = ""
+		}
+	}
+	return v.store.LogBatch(ctx, run, metrics, params, tags)
+}
+
+// recordModel keeps the description of a model that an older client logs, as MLflow
+// does: in a tag.
+func (s *Store) recordModel(ctx context.Context, run, model string) error {
+	const tag = "mlflow.log-model.history"
+	if !json.Valid([]byte(model)) {
+		return invalid("Malformed model info: model_json is no valid JSON")
+	}
+	var list []json.RawMessage
+	text, err := s.tag(ctx, run, tag)
+	if err != nil {
+		return err
+	}
+	json.Unmarshal([]byte(text), &list) // an unreadable one starts anew
+	all, err := json.Marshal(append(list, json.RawMessage(model)))
+	if err != nil {
+		return err
+	}
+	return s.SetTags(ctx, run, KeyValue{tag, string(all)})
+}

@@ -88,6 +88,7 @@ fuzz:
 	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./internal/git/attributes
 	go test -run '^$$' -fuzz FuzzTree -fuzztime $(FUZZTIME) ./snapshot
 	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./internal/git/index
+	go test -run '^$$' -fuzz FuzzConfig -fuzztime $(FUZZTIME) ./internal/git
 	go test -run '^$$' -fuzz FuzzTree -fuzztime $(FUZZTIME) ./internal/git/object
 	go test -run '^$$' -fuzz FuzzPatch -fuzztime $(FUZZTIME) ./internal/git/object
 	go test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) ./job

@@ -13,9 +13,6 @@ import (
 	"regexp"
 	"strings"
 
-	gogit "github.com/go-git/go-git/v5"
-	"github.com/go-git/go-git/v5/plumbing"
-
 	"github.com/org/aml-train/internal/git"
 )
 
@@ -60,13 +57,15 @@ func Read(dir string, getenv func(string) string) (Info, error) {
 	}
 	if found != nil {
 		info.Root = found.Root
-		repo, err := found.Open()
-		if err != nil {
+		ref, commit, err := found.Head()
+		if err != nil && !errors.Is(err, git.ErrNoReference) { // no commit yet
 			return info, err
 		}
-		if err := info.read(repo, found.Config); err != nil {
-			return info, err
+		info.Branch = strings.TrimPrefix(ref, "refs/heads/")
+		if err == nil {
+			info.Commit = commit.String()
 		}
+		info.Repository = found.RemoteURL(info.Branch)
 	}
 	workflow, err := ReadWorkflow(getenv)
 	if err != nil {
@@ -113,47 +112,6 @@ func (i *Info) SetCommit(commit, branch string) {
 	i.Commit = commit
 	clean := false
 	i.Dirty = &clean
-}
-
-func (i *Info) read(repo *gogit.Repository, config git.Config) error {
-	head, err := repo.Reference(plumbing.HEAD, false)
-	if err != nil && !errors.Is(err, plumbing.ErrReferenceNotFound) {
-		return err
-	}
-	if head != nil {
-		if head.Type() == plumbing.SymbolicReference {
-			i.Branch = strings.TrimPrefix(head.Target().String(), "refs/heads/")
-		}
-		switch ref, err := repo.Head(); {
-		case err == nil:
-			i.Commit = ref.Hash().String()
-		case !errors.Is(err, plumbing.ErrReferenceNotFound): // no commit yet
-			return err
-		}
-	}
-	i.Repository = remote(repo, i.Branch)
-	return nil
-}
-
-// remote returns the URL of the remote that git fetch would use: that of the
-// branch, else the only one, else origin (git-ls-remote(1), --get-url).
-func remote(repo *gogit.Repository, branch string) string {
-	c, err := repo.Config()
-	if err != nil {
-		return ""
-	}
-	name := "origin"
-	if b := c.Branches[branch]; b != nil && b.Remote != "" {
-		name = b.Remote
-	} else if len(c.Remotes) == 1 {
-		for only := range c.Remotes {
-			name = only
-		}
-	}
-	if r := c.Remotes[name]; r != nil && len(r.URLs) > 0 {
-		return r.URLs[0]
-	}
-	return ""
 }
 
 // scp is git's short form of an ssh address, "user@host:path".

@@ -50,7 +50,7 @@ give | "$aml_train" hook run "$@"
 // Dir returns the folder that git takes hooks from (git-config(1), core.hooksPath;
 // gitrepository-layout(5), hooks).
 func Dir(r *git.Repository) string {
-	dir := r.Config.Path("core", "hooksPath")
+	dir, _ := r.Config.Path("core.hookspath")
 	switch {
 	case dir == "":
 		return filepath.Join(r.CommonDir, "hooks")

@@ -1,17 +1,13 @@
 package hooks
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
 
-	format "github.com/go-git/go-git/v5/plumbing/format/config"
-
 	"github.com/org/aml-train/internal/git"
-	"github.com/org/aml-train/internal/limited"
 )
 
 // A hook that is called trains only where this repository's own user has said so, in the
@@ -26,27 +22,8 @@ const Key = "aml-train.hook"
 // .git/config alone, which no clone brings: neither at what that file includes, which
 // may lie in the working tree, nor at settings that hold for every repository.
 func Allowed(r *git.Repository) bool {
-	text, err := limited.Read(filepath.Join(r.CommonDir, "config"), limited.Config)
-	if err != nil {
-		return false
-	}
-	own := format.New()
-	if format.NewDecoder(bytes.NewReader(text)).Decode(own) != nil {
-		return false
-	}
-	section, name, _ := strings.Cut(Key, ".")
-	said := false
-	for _, o := range own.Section(section).Options {
-		if o.IsKey(name) {
-			switch strings.ToLower(o.Value) {
-			case "", "true", "yes", "on", "1": // git-config(1), "boolean"; a key alone is true
-				said = true
-			default:
-				said = false
-			}
-		}
-	}
-	return said
+	own, err := r.OwnConfig()
+	return err == nil && own.Bool(Key, false)
 }
 
 // allow writes down that the repository's user has opted in, or takes it back.

@@ -483,7 +483,7 @@ func (c *committed) large(ctx context.Context, s *Snapshot) error {
 	if len(c.lfs) == 0 {
 		return nil
 	}
-	store := c.repo.Config.Path("lfs", "storage")
+	store, _ := c.repo.Config.Path("lfs.storage")
 	if store == "" {
 		store = "lfs"
 	}

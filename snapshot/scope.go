@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,15 +53,20 @@ func newRules(repo *git.Repository) (*scope, error) {
 		return s, nil
 	}
 	c := repo.Config
-	if format := c.Get("extensions", "objectformat"); format != "" && format != "sha1" {
+	if format := c.Get("extensions.objectformat"); format != "" && format != "sha1" {
 		return nil, fmt.Errorf("snapshot: %s has %s object ids; only sha1 is supported", repo.Root, format)
 	}
-	s.fold = c.Bool("core", "ignorecase", false)
-	s.fileMode = s.fileMode && c.Bool("core", "filemode", true)
-	s.symlinks = c.Bool("core", "symlinks", true)
-	s.trustCtime = c.Bool("core", "trustctime", true)
-	s.sparse = c.Bool("core", "sparsecheckout", false)
-	s.autocrlf = c.Get("core", "autocrlf")
+	s.fold = c.Bool("core.ignorecase", false)
+	s.fileMode = s.fileMode && c.Bool("core.filemode", true)
+	s.symlinks = c.Bool("core.symlinks", true)
+	s.trustCtime = c.Bool("core.trustctime", true)
+	s.sparse = c.Bool("core.sparsecheckout", false)
+	if s.autocrlf = strings.ToLower(c.Get("core.autocrlf")); s.autocrlf != "input" {
+		s.autocrlf = ""
+		if c.Bool("core.autocrlf", false) {
+			s.autocrlf = "true"
+		}
+	}
 	s.objects = object.New(filepath.Join(repo.CommonDir, "objects"))
 	for _, name := range []string{s.userFile("excludesfile", "ignore"), filepath.Join(repo.CommonDir, "info", "exclude")} {
 		if text, err := os.ReadFile(name); err == nil {
@@ -88,11 +92,14 @@ func newRules(repo *git.Repository) (*scope, error) {
 
 // userFile is a file of the person's that core.KEY names, with git's own default.
 func (s *scope) userFile(key, usual string) string {
-	name := s.repo.Config.Path("core", key)
+	name, ok := s.repo.Config.Path("core." + key)
+	if !ok {
+		return git.UserFile(usual)
+	}
 	if name != "" && !filepath.IsAbs(name) {
 		name = filepath.Join(s.repo.Root, name)
 	}
-	return cmp.Or(name, git.UserFile(usual))
+	return name
 }
 
 // list is a index.Tree.

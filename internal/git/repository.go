@@ -97,7 +97,7 @@ func against(base, path string) string {
 
 // Open opens the repository with go-git.
 func (r *Repository) Open() (*gogit.Repository, error) {
-	if format := r.Config.Get("extensions", "objectformat"); format != "" && format != "sha1" {
+	if format := r.Config.Get("extensions.objectformat"); format != "" && format != "sha1" {
 		return nil, fmt.Errorf("%s: repositories with %s object ids cannot be read; only sha1 can", r.Root, format)
 	}
 	dot := dotgit.NewRepositoryFilesystem(osfs.New(r.GitDir), osfs.New(r.CommonDir))

@@ -28,6 +28,12 @@ type glob struct {
 	fold   bool
 }
 
+// WildMatch tells whether a pattern in that dialect matches the whole of a text.
+func WildMatch(pattern, text string, ignoreCase bool) bool {
+	g := compile(pattern, ignoreCase)
+	return g != nil && g.match(text)
+}
+
 // compile translates a pattern in the dialect of git's wildmatch.c with
 // WM_PATHNAME, as gitignore(5) describes it. It returns nil where the pattern
 // can match nothing.

@@ -1,0 +1,4 @@
+package git
+
+// ParseConfig is parseConfig, for the fuzz target.
+var ParseConfig = parseConfig

@@ -1,0 +1,128 @@
+package git
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/org/aml-train/internal/limited"
+)
+
+// refLimit is the most, in bytes, that the file of one reference may have.
+const refLimit = 64 << 10
+
+// packedLimit is the most, in bytes, that packed-refs may have: some millions of
+// references.
+const packedLimit = 512 << 20
+
+// maxSymbolic is how many symbolic references may lead to each other, as in git.
+const maxSymbolic = 5
+
+// ErrNoReference is the error of a reference that is not there: of HEAD, on a branch
+// without a commit.
+var ErrNoReference = errors.New("there is no such reference")
+
+// Head returns what is checked out: the full name of the branch's reference, "" for a
+// detached HEAD, and its commit. The error of a branch without a commit is
+// ErrNoReference.
+func (r *Repository) Head() (ref string, commit plumbing.Hash, err error) {
+	ref, commit, err = r.Reference("HEAD")
+	if ref == "HEAD" {
+		ref = ""
+	}
+	return ref, commit, err
+}
+
+// Reference returns the object that a reference of a full name, such as
+// refs/heads/main, stands for, and the name that symbolic ones on the way led to. A
+// tag's object is the tag.
+func (r *Repository) Reference(name string) (last string, id plumbing.Hash, err error) {
+	if format := r.Config.Get("extensions.refstorage"); format != "" && format != "files" {
+		return name, id, fmt.Errorf("%s keeps its references as %s, which cannot be read; only files can (git refs migrate --ref-format=files)", r.Root, format)
+	}
+	for range maxSymbolic + 1 {
+		text, err := r.looseRef(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			id, err := r.packedRef(name)
+			return name, id, err
+		}
+		if err != nil {
+			return name, id, err
+		}
+		to, symbolic := strings.CutPrefix(text, "ref:")
+		if !symbolic {
+			if len(text) < 40 || !plumbing.IsHash(text[:40]) || len(text) > 40 && !space(text[40]) {
+				return name, id, fmt.Errorf("%s: the reference %s holds no object id", r.Root, name)
+			}
+			return name, plumbing.NewHash(text[:40]), nil
+		}
+		if name = strings.TrimSpace(to); !validRef(name) {
+			return name, id, fmt.Errorf("%s: %q is no name of a reference", r.Root, name)
+		}
+	}
+	return name, id, fmt.Errorf("%s: symbolic references lead to each other", r.Root)
+}
+
+// looseRef returns the content of a reference's file: each working tree has HEAD and
+// what is below refs/bisect, refs/worktree and refs/rewritten for itself
+// (git-worktree(1), "REFS"). A link is a symbolic reference, as git wrote them once.
+func (r *Repository) looseRef(name string) (string, error) {
+	dir := r.CommonDir
+	if !strings.HasPrefix(name, "refs/") || strings.HasPrefix(name, "refs/bisect/") || strings.HasPrefix(name, "refs/worktree/") || strings.HasPrefix(name, "refs/rewritten/") {
+		dir = r.GitDir
+	}
+	file := filepath.Join(dir, filepath.FromSlash(name))
+	if to, err := os.Readlink(file); err == nil && strings.HasPrefix(to, "refs/") && validRef(to) {
+		return "ref: " + to, nil
+	}
+	text, err := limited.Read(file, refLimit)
+	switch {
+	case errors.Is(err, limited.ErrNotRegular), errors.Is(err, syscall.ENOTDIR): // a folder of that name
+		return "", fs.ErrNotExist
+	case err != nil:
+		return "", err
+	}
+	return strings.TrimRight(string(text), " \t\r\n"), nil
+}
+
+// packedRef looks a reference up in packed-refs.
+func (r *Repository) packedRef(name string) (id plumbing.Hash, err error) {
+	text, err := limited.Read(filepath.Join(r.CommonDir, "packed-refs"), packedLimit)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return id, err
+	}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Buffer(nil, refLimit)
+	for lines.Scan() {
+		line := lines.Text()
+		if len(line) > 41 && line[40] == ' ' && line[41:] == name && plumbing.IsHash(line[:40]) {
+			return plumbing.NewHash(line[:40]), nil
+		}
+	}
+	return id, errors.Join(lines.Err(), ErrNoReference)
+}
+
+// validRef tells whether a name can be that of a reference: no part of it leads out of
+// the folder of references (git-check-ref-format(1)).
+func validRef(name string) bool {
+	if name == "HEAD" {
+		return true
+	}
+	if !strings.HasPrefix(name, "refs/") || strings.HasSuffix(name, "/") || strings.ContainsAny(name, "\x00 ~^:?*[\\\x7f") || strings.Contains(name, "..") || strings.Contains(name, "@{") {
+		return false
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part[0] == '.' || strings.HasSuffix(part, ".lock") {
+			return false
+		}
+	}
+	return true
+}

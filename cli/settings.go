@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"path/filepath"
 
@@ -12,6 +10,7 @@ import (
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/limited"
+	"github.com/org/aml-train/internal/yamlfile"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/azureml"
 )
@@ -60,7 +59,7 @@ func readSettings(dir string, commit *snapshot.Snapshot) (settings, error) {
 	if err != nil {
 		return s, usage("%s: %w; settings are a file of the repository", relative(name), err)
 	}
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&s); err != nil && !errors.Is(err, io.EOF) {
+	if err := yamlfile.Decode(text, &s); err != nil {
 		return s, usage("%s: %s", relative(name), yaml.FormatError(err, false, true))
 	}
 	if s.Job != "" {

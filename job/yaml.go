@@ -10,11 +10,11 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/size"
+	"github.com/org/aml-train/internal/yamlfile"
 )
 
 const (
@@ -130,10 +130,13 @@ func open(path, shown string, place inside.Place) (*document, *value) {
 
 func (d *document) parse(text []byte) *value {
 	d.lines = strings.Split(string(text), "\n")
-	f, err := parseYAML(text)
+	f, err := yamlfile.Parse(text)
 	if err != nil {
+		var limit *yamlfile.LimitError
 		var at yaml.Error
-		if errors.As(err, &at) && at.GetToken() != nil && at.GetToken().Position != nil {
+		if errors.As(err, &limit) {
+			d.report(limit.Line, limit.Column, "%s", limit.Message)
+		} else if errors.As(err, &at) && at.GetToken() != nil && at.GetToken().Position != nil {
 			pos := at.GetToken().Position
 			d.report(pos.Line, pos.Column, "not valid YAML: %s", at.GetMessage())
 		} else {
@@ -166,17 +169,6 @@ func (d *document) parse(text []byte) *value {
 		return nil
 	}
 	return v
-}
-
-// parseYAML keeps a panic of the parser, should there be one, from ending the
-// program: what it is given is anybody's file.
-func parseYAML(text []byte) (f *ast.File, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("the file cannot be parsed: %v", r)
-		}
-	}()
-	return parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
 }
 
 func (d *document) resolve(n ast.Node, depth int) *value {

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/sethvargo/go-githubactions"
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/submit/azureml"
 )
 
@@ -48,7 +50,7 @@ func (a *app) workspace() (*azureml.Target, error) {
 	}
 	f.Workspace = f.Workspace.Or(settings.Workspace)
 	if len(f.Missing()) > 0 {
-		found, err := azureml.FindConfig(".")
+		found, err := findConfig()
 		if err != nil {
 			return nil, usageError{err}
 		}
@@ -76,4 +78,20 @@ func (a *app) workspace() (*azureml.Target, error) {
 		t.SignIn.Subject = w.Subject()
 	}
 	return t, nil
+}
+
+// findConfig looks for Azure ML's own config.json around the working directory.
+func findConfig() (azureml.Workspace, error) {
+	root, err := filepath.Abs(".")
+	if err != nil {
+		return azureml.Workspace{}, err
+	}
+	repo, err := git.Find(root)
+	if err != nil {
+		return azureml.Workspace{}, err
+	}
+	if repo != nil {
+		root = repo.Root
+	}
+	return azureml.FindConfig(".", root)
 }

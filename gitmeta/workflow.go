@@ -3,10 +3,11 @@ package gitmeta
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/org/aml-train/internal/limited"
 )
 
 // Workflow is what GitHub Actions says of the run that this program is part of
@@ -44,6 +45,10 @@ type Workflow struct {
 // InWorkflow tells whether this program is a step of a workflow.
 func InWorkflow(getenv func(string) string) bool { return getenv("GITHUB_ACTIONS") == "true" }
 
+// maxEvent is the most, in bytes, that GitHub sends as an event (docs.github.com, "Webhook
+// events and payloads": payloads are capped at 25 MB).
+const maxEvent = 25 << 20
+
 // ReadWorkflow returns nil outside a workflow.
 func ReadWorkflow(getenv func(string) string) (*Workflow, error) {
 	if !InWorkflow(getenv) {
@@ -67,7 +72,7 @@ func ReadWorkflow(getenv func(string) string) (*Workflow, error) {
 	if path == "" {
 		return w, nil
 	}
-	text, err := os.ReadFile(path)
+	text, err := limited.Read(path, maxEvent)
 	if err != nil {
 		return nil, fmt.Errorf("GITHUB_EVENT_PATH: %w", err)
 	}

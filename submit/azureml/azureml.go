@@ -18,8 +18,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -66,37 +64,6 @@ func (w Workspace) Or(other Workspace) Workspace {
 		}
 	}
 	return w
-}
-
-// FindConfig reads the workspace from Azure ML's own config.json: .azureml or the
-// folder dir itself, or one above (azure-ai-ml, _ml_client.py, from_config). Where
-// there is none, the workspace is empty.
-func FindConfig(dir string) (Workspace, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return Workspace{}, err
-	}
-	for {
-		for _, name := range []string{filepath.Join(dir, ".azureml", "config.json"), filepath.Join(dir, "config.json")} {
-			text, err := os.ReadFile(name)
-			if errors.Is(err, os.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return Workspace{}, err
-			}
-			// Other programs have a config.json too; ours names a workspace.
-			var w Workspace
-			if json.Unmarshal(text, &w) == nil && w.Name != "" {
-				return w, nil
-			}
-		}
-		if parent := filepath.Dir(dir); parent != dir {
-			dir = parent
-			continue
-		}
-		return Workspace{}, nil
-	}
 }
 
 // path is the workspace's resource id.

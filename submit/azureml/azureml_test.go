@@ -468,10 +468,25 @@ func TestFindConfig(t *testing.T) {
 	put("a/b/config.json", `{"subscription_id": "wrong"}`)
 	put("a/config.json", "no JSON")
 	put(".azureml/config.json", `{"subscription_id": "s", "resource_group": "g", "workspace_name": "w"}`)
-	w, err := FindConfig(filepath.Join(dir, "a/b"))
+	w, err := FindConfig(filepath.Join(dir, "a/b"), filepath.Join(dir, "a"))
 	require.NoError(t, err)
 	require.Equal(t, Workspace{"s", "g", "w"}, w)
-	w, err = FindConfig(t.TempDir())
+	w, err = FindConfig(t.TempDir(), dir)
 	require.NoError(t, err)
 	require.Equal(t, []string{"resource-group", "subscription-id", "workspace-name"}, slices.Sorted(slices.Values(w.Missing())))
+
+	// A link of the repository to another workspace's, and what does not end, are passed over.
+	require.NoError(t, os.Symlink("../../.azureml/config.json", filepath.Join(dir, "a/b/.azureml")))
+	require.NoError(t, os.Symlink("/dev/zero", filepath.Join(dir, "a/.azureml")))
+	require.NoError(t, os.Remove(filepath.Join(dir, "a/config.json")))
+	require.NoError(t, os.Symlink("/dev/zero", filepath.Join(dir, "a/config.json")))
+	w, err = FindConfig(filepath.Join(dir, "a/b"), filepath.Join(dir, "a"))
+	require.NoError(t, err)
+	require.Equal(t, "w", w.Name)
+	if os.Geteuid() == 0 { // of somebody else's, above, nothing counts
+		require.NoError(t, os.Chown(filepath.Join(dir, ".azureml/config.json"), 12345, 12345))
+		w, err = FindConfig(filepath.Join(dir, "a/b"), filepath.Join(dir, "a"))
+		require.NoError(t, err)
+		require.Empty(t, w.Name)
+	}
 }

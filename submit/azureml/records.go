@@ -227,7 +227,11 @@ func (r *records) submitted(ctx context.Context, name string, s submit.Submissio
 	if err != nil {
 		return nil, err
 	}
-	if deref(command.Tags[history.TagJob]) != s.Job.Digest() {
+	code := ""
+	if s.Snapshot != nil {
+		code = s.Snapshot.ID
+	}
+	if deref(command.Tags[history.TagJob]) != s.Job.Digest() || deref(command.Tags[history.TagSnapshot]) != code {
 		return nil, &submit.Refusal{Reason: fmt.Sprintf("the workspace has a job %s already, and it is another one; take name out of the job file, or change it", name)}
 	}
 	return r.run(ctx, j.JobBase)

@@ -3,6 +3,7 @@ package job
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Problem is one thing that is wrong with a job, where it stands, and what would
@@ -17,6 +18,7 @@ type Problem struct {
 }
 
 func (p Problem) String() string {
+	p.File, p.Message, p.source = printable(p.File), printable(p.Message), printable(p.source)
 	if p.Line == 0 {
 		if p.File != "" {
 			return p.File + ": " + p.Message
@@ -46,4 +48,15 @@ func (p Problems) Error() string {
 		lines[i] = p[i].String()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// printable keeps what a file holds, or is called, from moving a terminal's cursor or
+// beginning a line of its own. It has as many characters as before.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && (unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r)) {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
 }

@@ -68,6 +68,7 @@ type app struct {
 // Main runs one command line and returns the exit code. stop ends the handling of
 // signals, so that a second Ctrl-C ends the program.
 func Main(ctx context.Context, args []string, stop func()) int {
+	hide()
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		collectLate()
 	}

@@ -38,6 +38,7 @@ type jobFlags struct {
 	once        bool
 	python      string
 	maxSnapshot string
+	maxOutputs  string
 }
 
 func (f *jobFlags) add(cmd *cobra.Command) {
@@ -51,7 +52,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.commit, "commit", "", "train a commit, such as HEAD or a branch, instead of the working tree; the job file and its data are the commit's too")
 	s.StringVar(&f.ComputeTarget, "compute-target", "", "where to run; local is this machine")
 	s.StringVar(&f.Environment, "environment", "", "what to run in: docker:IMAGE, an environment of Azure ML, or user-managed, which is what the machine has")
-	s.StringArrayVar(&f.Env, "environment-variables", nil, "an environment variable, NAME=VALUE (repeatable; --env for short)")
+	s.StringArrayVar(&f.Env, "environment-variables", nil, "an environment variable, NAME=VALUE or, to pass on this machine's, NAME (repeatable; --env for short)")
 	s.StringArrayVar(&f.Inputs, "inputs", nil, "a value for an input of the job, NAME=VALUE (repeatable; --input for short); ./PATH and URLs are data")
 	s.StringVar(&f.ExperimentName, "experiment-name", "", "the experiment (default: the name of the source directory)")
 	s.StringVar(&f.DisplayName, "display-name", "", "the run's name for people")
@@ -63,6 +64,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.IntVar(&f.NodeCount, "node-count", 0, "how many nodes")
 	s.StringVar(&f.python, "python", "", "the interpreter that python stands for on this machine")
 	s.StringVar(&f.maxSnapshot, "max-snapshot-size", "", "the most that may travel, such as 500MB (default 300MB)")
+	s.StringVar(&f.maxOutputs, "max-outputs-size", "", "the most that is kept of a run's outputs and logs on this machine, such as 500GB (default 100GB; 0 is no limit)")
 	short := map[string]string{"env": "environment-variables", "input": "inputs", "tag": "tags"}
 	s.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		return pflag.NormalizedName(cmp.Or(short[name], name))
@@ -173,10 +175,16 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 		return nil, nil, usage("the job file is given twice, as %s and as --job %s", args[0], f.file)
 	}
 	s := submit.Submission{Attached: attached}
+	passed, err := a.passOn(&f)
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.MaxOutputs, err = sizeFlag("--max-outputs-size", f.maxOutputs); err != nil {
+		return nil, nil, err
+	}
 	if f.once {
 		a.azure.attempt = "once" // the job's name then says what it is, and a name is taken once
 	}
-	var err error
 	if f.commit != "" {
 		if s.Commit, err = wholeCommit(ctx, f.commit); err != nil {
 			return nil, nil, usageError{err}
@@ -202,6 +210,14 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 	j.Keep = append(j.Keep, settings.Keep...)
 	// The target says no before anything is made, the history included.
 	here := strings.EqualFold(j.Compute, job.Local)
+	for name, value := range passed {
+		if s.Pass = append(s.Pass, name); !here {
+			if j.EnvironmentVariables == nil {
+				j.EnvironmentVariables = map[string]string{}
+			}
+			j.EnvironmentVariables[name] = value
+		}
+	}
 	target, err := a.target(here, f.python)
 	if err != nil {
 		return nil, nil, err
@@ -336,16 +352,47 @@ func (a *app) sameRun(ctx context.Context, j *job.Job, commit string) *history.R
 	return runs[0]
 }
 
+// sizeFlag reads a limit in bytes: 0 where none is given, -1 for no limit.
+func sizeFlag(flag, text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := size.Parse(text)
+	if err != nil {
+		return 0, usage("%s: %w", flag, err)
+	}
+	if n == 0 {
+		n = -1
+	}
+	return n, nil
+}
+
+// passOn takes the variables that are passed on by their name alone out of the flags,
+// and returns them with their values.
+func (a *app) passOn(f *jobFlags) (map[string]string, error) {
+	passed := map[string]string{}
+	var pairs []string
+	for _, text := range f.Env {
+		if strings.Contains(text, "=") {
+			pairs = append(pairs, text)
+			continue
+		}
+		value := a.getenv(text)
+		if value == "" {
+			return nil, usage("--env %s: there is no variable of that name here to pass on; NAME=VALUE sets one", text)
+		}
+		a.secret(value)
+		passed[text] = value
+	}
+	f.Env = pairs
+	return passed, nil
+}
+
 func (a *app) takeSnapshot(ctx context.Context, source, commit, most string) (*snapshot.Snapshot, error) {
 	var o snapshot.Options
-	if most != "" {
-		n, err := size.Parse(most)
-		if err != nil {
-			return nil, usage("--max-snapshot-size: %w", err)
-		}
-		if o.MaxBytes = n; n == 0 {
-			o.MaxBytes = -1
-		}
+	var err error
+	if o.MaxBytes, err = sizeFlag("--max-snapshot-size", most); err != nil {
+		return nil, err
 	}
 	take := snapshot.Take
 	if commit != "" {

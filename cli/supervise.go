@@ -12,13 +12,13 @@ import (
 // supervise is the process behind a local run. Nobody calls it by hand.
 func (a *app) supervise() *cobra.Command {
 	return &cobra.Command{
-		Use:    "supervise RUN",
+		Use:    "supervise RUN HOME",
 		Hidden: true,
-		Args:   cobra.ExactArgs(1),
+		Args:   cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			lock := local.InheritedLock()
 			a.stop() // a signal to this process is meant: it ends, and the run is interrupted
-			store, err := history.Open(a.getenv("AML_TRAIN_HOME"))
+			store, err := history.Open(args[1])
 			if err != nil {
 				return err
 			}

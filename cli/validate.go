@@ -21,6 +21,9 @@ func (a *app) validate() *cobra.Command {
 			if err := a.places(&f.Options, args[0], nil); err != nil {
 				return err
 			}
+			if _, err := a.passOn(&f); err != nil {
+				return err
+			}
 			j, err := job.Load(args[0], f.Options)
 			var problems job.Problems
 			if a.json && errors.As(err, &problems) {

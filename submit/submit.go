@@ -29,6 +29,10 @@ type Submission struct {
 	// by kill -9: nobody else would wait for it.
 	Attached bool
 
+	// Pass are the names of this process's variables that a run on this machine gets
+	// although this program signs in with them.
+	Pass []string
+
 	// MaxOutputs is how many bytes of outputs and logs a run on this machine keeps; 0 is
 	// the target's own limit, and less is none.
 	MaxOutputs int64

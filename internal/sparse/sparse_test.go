@@ -41,3 +41,35 @@ func TestCopy(t *testing.T) {
 	_, err := Copy(nil, iotest.ErrReader(io.ErrClosedPipe))
 	require.ErrorIs(t, err, io.ErrClosedPipe)
 }
+
+// Of a file, the same; its holes stay holes.
+func TestCopyFile(t *testing.T) {
+	dir := t.TempDir()
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 50 {
+		f, err := os.Create(filepath.Join(dir, "from"))
+		require.NoError(t, err)
+		size := r.Int64N(300 * block)
+		require.NoError(t, f.Truncate(size))
+		for range r.IntN(5) {
+			part := make([]byte, r.IntN(20*block))
+			for i := range part {
+				part[i] = byte(r.IntN(256))
+			}
+			_, err := f.WriteAt(part, r.Int64N(size+1))
+			require.NoError(t, err)
+		}
+		to, err := os.Create(filepath.Join(dir, "to"))
+		require.NoError(t, err)
+		n, err := Copy(to, f)
+		require.NoError(t, err)
+		want, err := os.ReadFile(f.Name())
+		require.NoError(t, err)
+		got, err := os.ReadFile(to.Name())
+		require.NoError(t, err)
+		require.EqualValues(t, len(want), n)
+		require.True(t, bytes.Equal(want, got))
+		require.NoError(t, f.Close())
+		require.NoError(t, to.Close())
+	}
+}

@@ -20,7 +20,7 @@ import (
 
 // MaxOutputs is how many bytes of a run's outputs and logs are kept, where a submission
 // says nothing else.
-const MaxOutputs = 100e9
+const MaxOutputs = 100 << 30
 
 // collect moves what the command left in its special folders to the run's artifacts,
 // and reads its metrics. It never fails as a whole: what could not be kept is named in

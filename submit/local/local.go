@@ -47,7 +47,7 @@ type Target struct {
 	Python string
 
 	// Supervisor is the command line that calls Supervise in a process of its own;
-	// the run's id is added to it.
+	// the run's id and the history's folder are added to it.
 	Supervisor []string
 
 	placed sync.Once
@@ -103,6 +103,7 @@ type plan struct {
 	Attached     bool
 	Keep         []string // patterns of files that are kept besides outputs and logs
 	MaxOutputs   int64    // bytes of outputs and logs that are kept
+	Pass         []string // names of variables that are passed on
 
 	// Where its files lie: locate says that, never a file.
 	Base      string `json:"-"` // the folder with the run's files, absolute
@@ -241,7 +242,7 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		return fail(err)
 	}
 	defer lock.Close()
-	if err := t.spawn(id, lock, s.Attached); err != nil {
+	if err := t.spawn(id, lock, s.Attached, s.Pass); err != nil {
 		return fail(err)
 	}
 	return run, nil
@@ -294,7 +295,7 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 	p := plan{
 		Experiment: s.Job.ExperimentName, Command: s.Job.Command, Outputs: s.Job.Outputs, Env: s.Job.EnvironmentVariables,
 		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached, Keep: s.Job.Keep, Root: root(s), Inputs: map[string]input{},
-		Image: image(s.Job), Resources: s.Job.Resources, Mark: rand.Text(), MaxOutputs: s.MaxOutputs,
+		Image: image(s.Job), Resources: s.Job.Resources, Mark: rand.Text(), MaxOutputs: s.MaxOutputs, Pass: s.Pass,
 	}
 	t.locate(&p, run)
 	for name, in := range s.Job.Inputs {
@@ -540,7 +541,7 @@ func currentUser() string {
 // spawn starts the supervisor in a session of its own and hands it the lock. In
 // attached mode its standard input is a pipe that this process holds open: the
 // kernel closes it when this process ends, however it ends.
-func (t *Target) spawn(run string, lock *os.File, attached bool) error {
+func (t *Target) spawn(run string, lock *os.File, attached bool, pass []string) error {
 	dir, err := t.folder(run, false)
 	if err != nil {
 		return err
@@ -551,9 +552,9 @@ func (t *Target) spawn(run string, lock *os.File, attached bool) error {
 		return err
 	}
 	defer logFile.Close()
-	cmd := exec.Command(t.Supervisor[0], append(t.Supervisor[1:len(t.Supervisor):len(t.Supervisor)], run)...)
+	cmd := exec.Command(t.Supervisor[0], append(t.Supervisor[1:len(t.Supervisor):len(t.Supervisor)], run, t.Store.Home)...)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
-	cmd.Env = append(os.Environ(), "AML_TRAIN_HOME="+t.Store.Home)
+	cmd.Env = scripts(os.Environ(), pass) // it needs no secret itself, and every script may look at it
 	if attached {
 		r, w, err := os.Pipe()
 		if err != nil {

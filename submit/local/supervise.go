@@ -370,27 +370,15 @@ func fetch(ctx context.Context, address string, base *os.Root, name string) erro
 	return errors.Join(err, f.Close())
 }
 
-// private are variables that are this program's own business in a workflow, and
-// no training script's.
-var private = []string{"INPUT_", "GITHUB_TOKEN=", "ACTIONS_ID_TOKEN_REQUEST_", "ACTIONS_RUNTIME_TOKEN=", "AML_TRAIN_HOME=", "AML_TRAIN_RUN_DIR=",
-	"MLFLOW_TRACKING_USERNAME=", "MLFLOW_TRACKING_PASSWORD=", "MLFLOW_REGISTRY_URI="}
-
 // environment is what the command runs with: this process's own variables, what
 // Azure ML sets for a run, and the job's.
 func (t *Target) environment(p *plan, base *os.Root, address, token string) (map[string]string, error) {
 	env := map[string]string{}
-next:
-	for _, kv := range os.Environ() {
-		if belongsToRepository(kv) {
-			continue
+	for _, kv := range scripts(os.Environ(), p.Pass) {
+		if !belongsToRepository(kv) {
+			name, value, _ := strings.Cut(kv, "=")
+			env[name] = value
 		}
-		for _, prefix := range private {
-			if strings.HasPrefix(kv, prefix) {
-				continue next
-			}
-		}
-		name, value, _ := strings.Cut(kv, "=")
-		env[name] = value
 	}
 	search, err := t.tools(p, base, env["PATH"])
 	if err != nil {
@@ -416,6 +404,9 @@ func runEnvironment(p *plan, base, token string) map[string]string {
 		"MLFLOW_EXPERIMENT_ID":   p.ExperimentID,
 		"MLFLOW_EXPERIMENT_NAME": p.Experiment,
 		"AZUREML_RUN_ID":         p.Run,
+	}
+	for _, name := range p.Pass {
+		env[name] = os.Getenv(name)
 	}
 	maps.Copy(env, p.Env)
 	return env

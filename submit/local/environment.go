@@ -1,0 +1,43 @@
+package local
+
+import (
+	"slices"
+	"strings"
+)
+
+// A script gets this machine's variables, as it would if the person had started it, but
+// for those with which this program itself signs in, or makes a workflow do something:
+// a job is code that others wrote, and what it needs of them is passed on by name.
+
+// own are the variables that no script gets, unless they are passed on by name: what
+// signs in to GitHub, to Azure (azidentity: EnvironmentCredential, workload and managed
+// identities) and to another run history, and the files in which the runner of a
+// workflow reads commands (docs.github.com, "Workflow commands").
+var own = []string{
+	"GITHUB_TOKEN", "GH_TOKEN", "GITHUB_ENTERPRISE_TOKEN", "GH_ENTERPRISE_TOKEN",
+	"GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_STEP_SUMMARY",
+	"AZURE_CREDENTIALS", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+	"AZURE_USERNAME", "AZURE_PASSWORD", "AZURE_FEDERATED_TOKEN_FILE", "IDENTITY_HEADER", "MSI_SECRET",
+	"MLFLOW_REGISTRY_URI",
+}
+
+// ownPrefixes begin the names of others: the inputs of this action, what the runner gives
+// to actions alone, another MLflow server, this program's own.
+var ownPrefixes = []string{"INPUT_", "ACTIONS_", "MLFLOW_TRACKING_", "AML_TRAIN_"}
+
+func isOwn(name string) bool {
+	name = strings.ToUpper(name) // Windows knows no case here
+	return slices.Contains(own, name) || slices.ContainsFunc(ownPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+}
+
+// scripts returns what a script gets of an environment, NAME=VALUE each. The names in
+// pass are passed on, whatever they are.
+func scripts(environ, pass []string) (out []string) {
+	for _, kv := range environ {
+		name, _, _ := strings.Cut(kv, "=")
+		if !isOwn(name) || slices.Contains(pass, name) {
+			out = append(out, kv)
+		}
+	}
+	return out
+}

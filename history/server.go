@@ -53,6 +53,7 @@ func NewServer(s *Store, a Access) *Server {
 	v.experimentCalls()
 	v.runCalls()
 	v.modelCalls()
+	v.registryCalls()
 	v.artifactCalls()
 	return v
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"strconv"
@@ -29,7 +31,9 @@ func (a *app) historyServe() *cobra.Command {
 		Use:   "serve",
 		Short: "Offer the run history through the MLflow tracking API on loopback",
 		Long: `Offer the run history of this repository through the MLflow tracking API, on
-loopback, until Ctrl-C. Set MLFLOW_TRACKING_URI to the address that is printed.
+loopback, until Ctrl-C. Two lines are printed for the shell of the other program: the
+address, and a token without which nobody else on this machine gets an answer. A
+token in MLFLOW_TRACKING_TOKEN is taken as it is, so that it can stay the same.
 The history is also a database that MLflow opens itself:
 
   mlflow ui --backend-store-uri sqlite:///.aml-train/history.db`,
@@ -40,17 +44,19 @@ The history is also a database that MLflow opens itself:
 			if err != nil {
 				return err
 			}
-			base, stop, err := history.NewServer(store, history.Access{}).Serve(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+			token := cmp.Or(a.getenv("MLFLOW_TRACKING_TOKEN"), rand.Text())
+			server := history.NewServer(store, history.Access{Token: token})
+			base, stop, err := server.Serve(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 			if err != nil {
 				return usage("--port %d: %w", port, err)
 			}
 			defer stop()
 			if a.json {
-				if err := a.printJSON(map[string]string{"url": base}); err != nil {
+				if err := a.printJSON(map[string]string{"url": base, "token": token}); err != nil {
 					return err
 				}
 			} else {
-				fmt.Fprintln(a.out, base)
+				fmt.Fprintf(a.out, "export MLFLOW_TRACKING_URI=%s\nexport MLFLOW_TRACKING_TOKEN=%s\n", base, token)
 			}
 			<-cmd.Context().Done()
 			return nil

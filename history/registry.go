@@ -151,6 +151,9 @@ func (s *Store) latest(ctx context.Context, models map[string]*RegisteredModel) 
 		if err != nil {
 			return err
 		}
+		for _, v := range list {
+			v.Aliases = nil // they stand beside the versions here
+		}
 		m.Latest = list
 	}
 	return nil

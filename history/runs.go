@@ -73,23 +73,19 @@ func (s *Store) CreateRun(ctx context.Context, n NewRun) (*Run, error) {
 	if !ValidID(id) {
 		return nil, invalid("a run's id holds letters, digits, -, _ and dots, the first a letter or digit, at most 255: %q", clip(id, 80))
 	}
-	name, err := n.name(id)
-	if err != nil {
-		return nil, err
-	}
 	if n.Status == "" {
 		n.Status = mlflowRunning
 	}
-	tags, err := cleanTags(append([]KeyValue{{TagDisplayName, name}}, n.Tags...))
-	if err != nil {
-		return nil, err
-	}
-	err = s.changeExperiment(ctx, n.ExperimentID, func(tx *sql.Tx, experiment int64, stage string) error {
+	err := s.changeExperiment(ctx, n.ExperimentID, func(tx *sql.Tx, experiment int64, stage string) error {
 		if stage != "active" {
 			return invalid("The experiment %d must be in the 'active' state. Current state is %s.", experiment, stage)
 		}
+		name, err := n.name(id)
+		if err != nil {
+			return err
+		}
 		uri := s.location(fmt.Sprint(experiment)) + "/" + path.Join(id, "artifacts")
-		_, err := tx.Exec(`INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time, source_version, lifecycle_stage, artifact_uri, experiment_id)
+		_, err = tx.Exec(`INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time, source_version, lifecycle_stage, artifact_uri, experiment_id)
 			VALUES (?, ?, 'UNKNOWN', ?, '', ?, ?, ?, '', 'active', ?, ?)`, id, name, n.owner(), n.User, n.Status, n.Start.UnixMilli(), uri, experiment)
 		var taken *sqlite.Error
 		if errors.As(err, &taken) && taken.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY {
@@ -98,7 +94,8 @@ func (s *Store) CreateRun(ctx context.Context, n NewRun) (*Run, error) {
 		if err != nil {
 			return err
 		}
-		return setTags(tx, id, tags)
+		// MLflow takes the tags of a new run as they are.
+		return setTags(tx, id, append([]KeyValue{{TagDisplayName, name}}, n.Tags...))
 	})
 	if err != nil {
 		return nil, err

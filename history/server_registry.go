@@ -183,6 +183,11 @@ func (v *Server) aliasCalls() {
 		var list []*ModelVersion
 		for _, version := range m.Latest {
 			if len(q.Stages) == 0 || slices.ContainsFunc(q.Stages, func(stage string) bool { s, _ := stageNamed(stage); return s == version.Stage }) {
+				for _, a := range m.Aliases {
+					if a.Version == version.Version {
+						version.Aliases = append(version.Aliases, a.Alias)
+					}
+				}
 				list = append(list, version)
 			}
 		}
@@ -258,13 +263,22 @@ func (v *Server) versionCalls() {
 			return nil, err
 		}
 		list, token, err := s.searchVersions(ctx, query)
+		for _, m := range list {
+			m.Aliases = nil // as MLflow's server leaves them out here
+		}
 		return page("model_versions", list, token, err)
 	})
-	changeVersion(v, "PATCH model-versions/update", func(ctx context.Context, q *struct {
+	call(v, "PATCH model-versions/update", func(ctx context.Context, q *struct {
 		versionRef
 		Description string `json:"description"`
-	}) error {
-		return s.describeVersion(ctx, q.Name, q.number(), q.Description)
+	}) (any, error) {
+		if err := v.mayWriteVersion(ctx, q.Name, q.number()); err != nil {
+			return nil, err
+		}
+		if err := s.describeVersion(ctx, q.Name, q.number(), q.Description); err != nil {
+			return nil, err
+		}
+		return versionAnswer(s.version(ctx, q.Name, q.number()))
 	})
 	call(v, "POST model-versions/transition-stage", func(ctx context.Context, q *struct {
 		versionRef
@@ -289,44 +303,32 @@ func (v *Server) versionCalls() {
 		}
 		return nil, s.deleteVersion(ctx, q.Name, q.number())
 	})
-	changeVersion(v, "POST model-versions/set-tag", func(ctx context.Context, q *struct {
+	call(v, "POST model-versions/set-tag", func(ctx context.Context, q *struct {
 		versionRef
 		keyRef
 		Value string `json:"value"`
-	}) error {
-		if err := v.reservedTags(KeyValue{Key: q.Key}); err != nil {
-			return err
+	}) (any, error) {
+		if err := v.mayTagVersion(ctx, q.Name, q.number(), q.Key); err != nil {
+			return nil, err
 		}
-		return s.tagVersion(ctx, q.Name, q.number(), KeyValue{q.Key, q.Value})
+		return nil, s.tagVersion(ctx, q.Name, q.number(), KeyValue{q.Key, q.Value})
 	})
-	changeVersion(v, "DELETE model-versions/delete-tag", func(ctx context.Context, q *struct {
+	call(v, "DELETE model-versions/delete-tag", func(ctx context.Context, q *struct {
 		versionRef
 		keyRef
-	}) error {
-		if err := v.reservedTags(KeyValue{Key: q.Key}); err != nil {
-			return err
+	}) (any, error) {
+		if err := v.mayTagVersion(ctx, q.Name, q.number(), q.Key); err != nil {
+			return nil, err
 		}
-		return s.untagVersion(ctx, q.Name, q.number(), q.Key)
+		return nil, s.untagVersion(ctx, q.Name, q.number(), q.Key)
 	})
 }
 
-func (q *versionRef) id() (name, version string) { return q.Name, q.number() }
-
-// changeVersion registers a call that changes a version, and answers with it.
-func changeVersion[Q any, P interface {
-	*Q
-	id() (name, version string)
-}](v *Server, pattern string, f func(context.Context, *Q) error) {
-	call(v, pattern, func(ctx context.Context, q *Q) (any, error) {
-		name, version := P(q).id()
-		if err := v.mayWriteVersion(ctx, name, version); err != nil {
-			return nil, err
-		}
-		if err := f(ctx, q); err != nil {
-			return nil, err
-		}
-		return versionAnswer(v.store.version(ctx, name, version))
-	})
+func (v *Server) mayTagVersion(ctx context.Context, name, version, key string) error {
+	if err := v.reservedTags(KeyValue{Key: key}); err != nil {
+		return err
+	}
+	return v.mayWriteVersion(ctx, name, version)
 }
 
 // noteVersion tells a logged model of a version that was made of it, as MLflow does: in

@@ -174,6 +174,16 @@ func (v *Server) runCalls() {
 		if q.StartTime == 0 {
 			n.Start = time.Now()
 		}
+		if _, err := s.Experiment(ctx, n.ExperimentID); err != nil {
+			return nil, err
+		}
+		seen := map[string]bool{}
+		for _, t := range q.Tags {
+			if seen[t.Key] {
+				return nil, invalid("The tag '%s' is given twice", clip(t.Key, maxKey))
+			}
+			seen[t.Key] = true
+		}
 		return runAnswer(s.CreateRun(ctx, n))
 	})
 	call(v, "GET runs/get", func(ctx context.Context, q *runRef) (any, error) { return runAnswer(s.Run(ctx, q.RunID)) })
@@ -228,6 +238,9 @@ func (v *Server) runCalls() {
 		runRef
 		Path string `json:"path"`
 	}) (any, error) {
+		if _, err := cleanArtifact(q.Path); err != nil {
+			return nil, err
+		}
 		r, err := s.Run(ctx, q.RunID)
 		if err != nil {
 			return nil, err
@@ -331,9 +344,6 @@ func (v *Server) logCalls() {
 		PageToken  string `json:"page_token"`
 		MaxResults Int    `json:"max_results"`
 	}) (any, error) {
-		if _, err := s.Owner(ctx, q.RunID); err != nil {
-			return nil, err
-		}
 		list, token, err := s.MetricHistory(ctx, q.RunID, q.Key, q.PageToken, int(q.MaxResults))
 		return page("metrics", list, token, err)
 	})

@@ -93,7 +93,8 @@ fuzz:
 	go test -run '^$$' -fuzz FuzzPatch -fuzztime $(FUZZTIME) ./internal/git/object
 	go test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) ./job
 	go test -run '^$$' -fuzz FuzzFilter -fuzztime $(FUZZTIME) ./history
-	go test -run '^$$' -fuzz FuzzMetricsFile -fuzztime $(FUZZTIME) ./history
+	go test -run '^$$' -fuzz FuzzMetricName -fuzztime $(FUZZTIME) ./history
+	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./internal/metricfiles
 	go test -run '^$$' -fuzz FuzzParseUpdates -fuzztime $(FUZZTIME) ./hooks
 	go test -run '^$$' -fuzz FuzzManifest -fuzztime $(FUZZTIME) ./submit/azureml
 	go test -run '^$$' -fuzz FuzzDiagnose -fuzztime $(FUZZTIME) ./report

@@ -206,68 +206,31 @@ func TestStatus(t *testing.T) {
 	require.Empty(t, unfinished)
 }
 
-func TestMetricsFile(t *testing.T) {
-	for name, test := range map[string]struct {
-		text     string
-		metrics  string
-		warnings int
-		err      string
-	}{
-		"numbers":       {text: `{"a": 1, "b": -2.5e3, "c": true}`, metrics: "a=1@0 b=-2500@0 c=1@0"},
-		"nested":        {text: `{"test": {"loss": 1, "by class": {"x": 2}}}`, metrics: "test/by class/x=2@0 test/loss=1@0"},
-		"series":        {text: `{"loss": [3, 2, 1]}`, metrics: "loss=3@0 loss=2@1 loss=1@2"},
-		"null in it":    {text: `{"loss": [3, null, 1], "none": null}`, metrics: "loss=3@0 loss=1@2"},
-		"not finite":    {text: `{"a": NaN, "b": Infinity, "c": -Infinity, "d": "NaN"}`, metrics: "a=NaN@0 b=+Inf@0 c=-Inf@0 d=NaN@0"},
-		"NaN in a text": {text: `{"NaN": 1, "a \"NaN": 2}`, metrics: "NaN=1@0", warnings: 1},
-		"texts":         {text: `{"a": "x", "b": ["y", 1], "c": 1}`, metrics: "b=1@1 c=1@0", warnings: 2},
-		"empty":         {text: `{}`},
-		"byte order":    {text: "\xef\xbb\xbf{\"a\": 1}", metrics: "a=1@0"},
-		"huge number":   {text: `{"a": 1e999}`, metrics: "a=+Inf@0"},
-		"list":          {text: `[1, 2]`, err: "holds no object"},
-		"cut off":       {text: "{\n\"a\": 1,\n", err: "outputs/metrics.json:3: not valid JSON"},
-		"no JSON":       {text: "{\n\"a\": x}", err: "outputs/metrics.json:2: not valid JSON"},
-		"nothing":       {text: "", err: "not valid JSON"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			metrics, warnings, err := parseMetrics([]byte(test.text))
-			if test.err != "" {
-				require.ErrorContains(t, err, test.err)
-				return
-			}
-			require.NoError(t, err)
-			var got []string
-			for _, m := range metrics {
-				got = append(got, fmt.Sprintf("%s=%v@%d", m.Key, float64(m.Value), m.Step))
-			}
-			require.Equal(t, test.metrics, strings.Join(got, " "))
-			require.Len(t, warnings, test.warnings)
-		})
-	}
-}
-
 // A long series is stored whole, in as many batches as it takes.
 func TestLongSeries(t *testing.T) {
 	s := open(t)
 	newRun(t, s, "a")
-	_, err := s.LogMetricsFile(ctx, "a", strings.NewReader(`{"loss": [`+strings.TrimSuffix(strings.Repeat("0.5,", 3500), ",")+`]}`))
-	require.NoError(t, err)
+	metrics := make([]Metric, 3500)
+	for i := range metrics {
+		metrics[i] = Metric{Key: "loss", Value: 0.5, Step: Int(i)}
+	}
+	require.NoError(t, s.LogMetrics(ctx, "a", metrics))
 	c, err := s.Curve(ctx, "a", "loss", 10)
 	require.NoError(t, err)
 	require.Equal(t, 3500, c.Count)
 }
 
-func FuzzMetricsFile(f *testing.F) {
-	f.Add([]byte(`{"a": [1, NaN, {"b": "Infinity"}], "c": {"d": 1e400}}`))
-	f.Add([]byte(`{"a\"NaN": -Infinity}`))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		metrics, _, err := parseMetrics(text)
-		if err != nil && !strings.HasPrefix(err.Error(), MetricsFile+":") {
-			t.Fatalf("the error does not say where: %v", err)
+func FuzzMetricName(f *testing.F) {
+	for _, name := range []string{"mAP@0.5", "a//b/../c", "/", strings.Repeat("é/", 200), "\xff\x00"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		as := MetricName(name)
+		if as != "" {
+			require.NoError(t, checkKey("metric", as))
 		}
-		for _, m := range metrics {
-			if err := checkKey("metric", m.Key); err != nil {
-				t.Fatal(err)
-			}
+		if checkKey("metric", name) == nil {
+			require.Equal(t, name, as)
 		}
 	})
 }

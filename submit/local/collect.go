@@ -14,6 +14,7 @@ import (
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/internal/metricfiles"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/internal/sparse"
 )
@@ -49,13 +50,48 @@ func (t *Target) collect(ctx context.Context, p *plan, run *history.Run) (warnin
 		if err != nil {
 			c.warn("what was written outside ./outputs and ./logs could not be looked for: %v", err)
 		}
+		if err := t.logMetrics(ctx, run, p, base, rest, &c); err != nil {
+			c.warn("the metrics that stand in files could not be logged: %v", err)
+		}
 		t.save(p, base, &c, rest)
 	}
-	notes, err := t.Store.ReadMetricsFile(ctx, run)
-	if err != nil {
-		c.warn("%v", err)
+	return c.warnings, c.lost()
+}
+
+// logMetrics logs what the run left of metrics in files, as far as the script has not
+// logged metrics of the same names itself.
+func (t *Target) logMetrics(ctx context.Context, run *history.Run, p *plan, base *os.Root, rest []leftover, c *collector) error {
+	var files []metricfiles.File
+	for _, l := range rest {
+		files = append(files, metricfiles.File{Path: l.path, FS: base.FS(), Name: l.at})
 	}
-	return append(c.warnings, notes...), c.lost()
+	kept, err := t.Store.Artifacts(run)
+	for _, f := range kept {
+		files = append(files, metricfiles.File{Path: f.Path, FS: t.Store.Files.FS(), Name: path.Join(p.Artifacts, f.Path)})
+	}
+	if known, _, err := recorded(base); err == nil { // a pipeline's description is the person's
+		for name := range known {
+			rel, err := filepath.Rel(p.within(), path.Join(workDir, name))
+			if err == nil && path.Base(name) == "dvc.yaml" {
+				files = append(files, metricfiles.File{Path: filepath.ToSlash(rel), FS: base.FS(), Name: path.Join(workDir, name)})
+			}
+		}
+	}
+	now, rerr := t.Store.Run(ctx, run.Info.RunID)
+	if err = errors.Join(err, rerr); err != nil {
+		return err
+	}
+	logged := map[string]bool{}
+	for _, m := range now.Data.Metrics {
+		logged[m.Key] = true
+	}
+	values, warnings := metricfiles.Read(files, func(name string) bool { return logged[name] }, history.MetricName)
+	c.warnings = append(c.warnings, warnings...)
+	metrics := make([]history.Metric, len(values))
+	for i, v := range values {
+		metrics[i] = history.Metric{Key: v.Name, Value: history.Float(v.Value), Step: history.Int(v.Step), Timestamp: history.Int(v.Time)}
+	}
+	return t.Store.LogMetrics(ctx, run.Info.RunID, metrics)
 }
 
 // within is where the command works, relative to the run's base, slash-separated.

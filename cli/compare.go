@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/report"
 )
 
@@ -29,6 +30,7 @@ func (a *app) compare() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			run, base = secret.Of(&a.secrets, run), secret.Of(&a.secrets, base)
 			if a.json {
 				return a.printJSON(comparison(run, base))
 			}
@@ -47,11 +49,11 @@ func (a *app) compare() *cobra.Command {
 				if ok && had {
 					cells[2] = report.Change(now, before)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", report.Plain(name), cells[0], cells[1], cells[2])
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", report.Line(name), cells[0], cells[1], cells[2])
 			}
 			for _, p := range paramNames(run, base) {
 				if now, before := param(run, p), param(base, p); now != before {
-					fmt.Fprintf(w, "%s\t%s\t%s\t\n", report.Plain(p), report.Plain(now), report.Plain(before))
+					fmt.Fprintf(w, "%s\t%s\t%s\t\n", report.Line(p), report.Line(now), report.Line(before))
 				}
 			}
 			return w.Flush()

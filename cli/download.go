@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/deliver"
+	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/internal/size"
 )
 
@@ -142,10 +144,20 @@ func (a *app) downloadAll(run *history.Run, to string) error {
 }
 
 func (a *app) saveFile(folder *deliver.Folder, run *history.Run, name string) (int64, error) {
-	r, err := a.past.OpenArtifact(run, name)
+	r, err := a.openArtifact(run, name)
 	if err != nil {
 		return 0, err
 	}
 	defer r.Close()
 	return folder.Write(name, r)
+}
+
+// openArtifact opens a file of a run. What the run has printed is text for people, and
+// goes without secrets; any other file is as the script made it.
+func (a *app) openArtifact(run *history.Run, name string) (io.ReadCloser, error) {
+	f, err := a.past.OpenArtifact(run, name)
+	if err == nil && strings.HasPrefix(name, "user_logs/") {
+		f = secret.NewReader(f, &a.secrets)
+	}
+	return f, err
 }

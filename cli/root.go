@@ -23,6 +23,7 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/limited"
+	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/internal/version"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
@@ -62,7 +63,9 @@ type app struct {
 	azure    azureFlags
 	where    submit.Target  // of the run that the command is about
 	past     submit.History // what is known of that and others
-	secrets  []string       // that no log and no report shows
+	secrets  secret.Redactor
+	commands *commandLog // nil outside a workflow
+	masked   []string    // in the workflow's log
 }
 
 // Main runs one command line and returns the exit code. stop ends the handling of
@@ -72,16 +75,24 @@ func Main(ctx context.Context, args []string, stop func()) int {
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		collectLate()
 	}
-	a := &app{out: os.Stdout, err: os.Stderr, getenv: os.Getenv, stop: stop}
+	a := &app{getenv: os.Getenv, stop: stop}
+	a.secrets.Add(secretValues(os.Environ())...)
+	var stdout, stderr io.Writer = os.Stdout, os.Stderr
 	root := a.root()
 	if gitmeta.InWorkflow(a.getenv) {
-		log := &commandLog{w: a.err}
-		a.err = log
-		defer log.commands(nil)
+		a.commands = &commandLog{w: stderr}
+		defer a.commands.commands(nil)
+		plain := &noCommands{w: stdout, json: &a.json}
+		defer plain.Flush()
+		stdout, stderr = plain, a.commands
 		if len(args) == 0 { // the action
 			args = actionArguments(a.run(), a.getenv)
 		}
 	}
+	out, errs := secret.NewWriter(stdout, &a.secrets), secret.NewWriter(stderr, &a.secrets)
+	defer errs.Flush()
+	defer out.Flush()
+	a.out, a.err = out, errs
 	root.SetArgs(args)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
@@ -205,13 +216,16 @@ func (a *app) printJSON(v any) error {
 	e := json.NewEncoder(a.out)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	return e.Encode(v) // a text with a secret is found as JSON writes it, too
 }
 
 // terminal returns the width of what is printed to, and whether colours are
 // welcome there.
 func terminal(w io.Writer, getenv func(string) string) (width int, color bool) {
 	width = 80
+	if outer, ok := w.(*secret.Writer); ok {
+		w = outer.Unwrap()
+	}
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return width, false

@@ -174,7 +174,7 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 	if len(args) > 0 && f.file != "" {
 		return nil, nil, usage("the job file is given twice, as %s and as --job %s", args[0], f.file)
 	}
-	s := submit.Submission{Attached: attached}
+	s := submit.Submission{Attached: attached, Secrets: &a.secrets}
 	passed, err := a.passOn(&f)
 	if err != nil {
 		return nil, nil, err
@@ -381,7 +381,7 @@ func (a *app) passOn(f *jobFlags) (map[string]string, error) {
 		if value == "" {
 			return nil, usage("--env %s: there is no variable of that name here to pass on; NAME=VALUE sets one", text)
 		}
-		a.secret(value)
+		a.mask(value)
 		passed[text] = value
 	}
 	f.Env = pairs

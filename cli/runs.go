@@ -13,6 +13,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/submit"
 )
@@ -187,7 +188,7 @@ func (a *app) experimentID(ctx context.Context, name string) (string, error) {
 func (a *app) table(runs []*history.Run) error {
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "RUN\tSTATUS\tSTARTED\tTOOK\tRESULT\tCOMMIT")
-	for _, r := range runs {
+	for _, r := range secret.Of(&a.secrets, runs) {
 		took := report.Duration(time.Since(r.Started()))
 		if !r.Ended().IsZero() {
 			took = report.Duration(r.Ended().Sub(r.Started()))
@@ -201,7 +202,7 @@ func (a *app) table(runs []*history.Run) error {
 		if commit != "" && r.Tag(gitmeta.PropDirty) == "True" {
 			commit += "+"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", report.Plain(r.Info.RunID), r.Status(), r.Started().Format(time.DateTime), took, report.Plain(result), commit)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", report.Line(r.Info.RunID), r.Status(), r.Started().Format(time.DateTime), took, report.Line(result), commit)
 	}
 	return w.Flush()
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/deliver"
 	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
@@ -38,7 +39,7 @@ func (a *app) show() *cobra.Command {
 			}
 			switch {
 			case log:
-				f, err := a.past.OpenArtifact(run, history.ConsoleLog)
+				f, err := a.openArtifact(run, history.ConsoleLog)
 				if err != nil {
 					return err
 				}
@@ -69,9 +70,10 @@ func (a *app) show() *cobra.Command {
 // details prints what ran, below a report.
 func (a *app) details(run *history.Run) {
 	fmt.Fprintln(a.out)
+	run = secret.Of(&a.secrets, run)
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(a.out, "  %-11s %s\n", name, report.Plain(value))
+			fmt.Fprintf(a.out, "  %-11s %s\n", name, report.Line(value))
 		}
 	}
 	commit := run.Tag(gitmeta.PropCommit)
@@ -135,7 +137,7 @@ func (a *app) runJSON(ctx context.Context, run *history.Run) (runJSON, error) {
 	for _, f := range files {
 		out.Outputs = append(out.Outputs, outputJSON{f.Path, int64(f.Size), a.past.FileURL(run, f.Path)})
 	}
-	return out, err
+	return secret.Of(&a.secrets, out), err
 }
 
 func moment(t time.Time) *time.Time {
@@ -168,11 +170,17 @@ func (a *app) collect(ctx context.Context, run *history.Run) (*report.Report, er
 	r.Name = a.experimentName(ctx, run)
 	r.URL = run.Tag(history.TagBuild)
 	if url := httpsOnly(a.past.URL(run)); url != "" {
+		links := map[string]string{}
+		for _, f := range r.Files {
+			links[a.secrets.String(f.Path)] = a.secrets.String(a.past.FileURL(run, f.Path))
+		}
 		r.URL = url
-		r.FileURL = func(path string) string { return a.past.FileURL(run, path) }
+		r.FileURL = func(path string) string { return links[path] }
 	}
+	// Before any text is made of it.
+	r = secret.Of(&a.secrets, r)
 	about := a.diagnosisContext(run)
-	r.Diagnosis = report.Diagnose(run, r.Log, about)
+	r.Diagnosis = report.Diagnose(r.Run, r.Log, about)
 	for i := range r.Log { // paths as people know them
 		if about.Work == "" {
 			break
@@ -286,7 +294,7 @@ func (a *app) report(ctx context.Context, run *history.Run, f following) error {
 }
 
 func (a *app) writeMarkdown(r *report.Report, name string) error {
-	text := a.redact(r.Markdown(report.CommentLimit))
+	text := r.Markdown(report.CommentLimit)
 	if name == "-" {
 		_, err := io.WriteString(a.out, text)
 		return err

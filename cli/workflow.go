@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,48 +50,6 @@ func actionArguments(run *cobra.Command, getenv func(string) string) []string {
 		}
 	})
 	return args
-}
-
-// commandLog is standard error in a workflow. The runner takes lines that start
-// with "::" for commands, and what a training script prints is not to be obeyed:
-// from the first write on they are stopped, but for our own (docs.github.com,
-// "Workflow commands", Stopping and starting workflow commands).
-type commandLog struct {
-	mu    sync.Mutex
-	w     io.Writer
-	token string // ends the stopping; "" while nothing is stopped
-	open  bool   // the last line is not complete
-}
-
-func (l *commandLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.token == "" {
-		l.token = rand.Text() + rand.Text()
-		fmt.Fprintf(l.w, "::stop-commands::%s\n", l.token)
-	}
-	if len(p) > 0 {
-		l.open = p[len(p)-1] != '\n'
-	}
-	return l.w.Write(p)
-}
-
-// commands lets f, where there is one, issue commands; later ones are obeyed until
-// the next write.
-func (l *commandLog) commands(f func(*githubactions.Action)) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open {
-		fmt.Fprintln(l.w)
-		l.open = false
-	}
-	if l.token != "" {
-		fmt.Fprintf(l.w, "::%s::\n", l.token)
-		l.token = ""
-	}
-	if f != nil {
-		f(githubactions.New(githubactions.WithWriter(l.w)))
-	}
 }
 
 // workflow is what a command tells the GitHub Actions workflow that it runs in.
@@ -140,33 +97,12 @@ func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow
 	if w == nil {
 		return nil, nil
 	}
-	f := &workflow{Workflow: w, a: a, log: a.err.(*commandLog), flags: flags}
+	f := &workflow{Workflow: w, a: a, log: a.commands, flags: flags}
 	if f.flags.token == "" {
 		f.flags.token = w.Token
 	}
-	for _, secret := range append(append(w.Secrets, f.flags.token, a.creds()), azureml.SignIn{Creds: a.creds()}.Secrets()...) {
-		a.secret(secret)
-	}
+	a.mask(append(append(w.Secrets, f.flags.token, a.creds()), azureml.SignIn{Creds: a.creds()}.Secrets()...)...)
 	return f, f.turnAway(ctx)
-}
-
-// secret keeps a text out of the log and of every report.
-func (a *app) secret(s string) {
-	if len(s) < 6 || slices.Contains(a.secrets, s) { // a shorter one would black out words
-		return
-	}
-	a.secrets = append(a.secrets, s)
-	if log, ok := a.err.(*commandLog); ok {
-		log.commands(func(c *githubactions.Action) { c.AddMask(s) })
-	}
-}
-
-// redact takes the secrets out of a text.
-func (a *app) redact(s string) string {
-	for _, secret := range a.secrets {
-		s = strings.ReplaceAll(s, secret, "***")
-	}
-	return s
 }
 
 // turnAway refuses to run a stranger's code where it could reach secrets.
@@ -254,7 +190,7 @@ func (f *workflow) follow(ctx context.Context, id string) (stop func()) {
 }
 
 func (f *workflow) write(ctx context.Context, r *report.Report, ended bool) {
-	link, err := f.comment.Write(ctx, func(limit int) string { return f.a.redact(r.Markdown(limit)) }, ended)
+	link, err := f.comment.Write(ctx, r.Markdown, ended)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if link != "" {
@@ -294,7 +230,7 @@ func (f *workflow) ended(ctx context.Context, r *report.Report, hurry bool) {
 			f.output("metrics", string(text))
 		}
 	}
-	f.output("report", f.a.redact(r.Markdown(report.CommentLimit)))
+	f.output("report", r.Markdown(report.CommentLimit))
 	if f.flags.summary {
 		f.summarise(r)
 	}
@@ -305,28 +241,28 @@ func (f *workflow) ended(ctx context.Context, r *report.Report, hurry bool) {
 
 func (f *workflow) notice(title, message string) {
 	f.log.commands(func(c *githubactions.Action) {
-		c.WithFieldsMap(map[string]string{"title": title}).Noticef("%s", f.a.redact(message))
+		c.WithFieldsMap(map[string]string{"title": title}).Noticef("%s", report.Plain(f.a.secrets.String(message)))
 	})
 }
 
 func (f *workflow) annotate(list []report.Annotation) {
 	f.log.commands(func(c *githubactions.Action) {
 		for _, n := range list {
-			fields := map[string]string{"title": f.a.redact(report.Plain(n.Title))}
+			fields := map[string]string{"title": report.Line(f.a.secrets.String(n.Title))}
 			if n.File != "" {
 				fields["file"], fields["line"] = n.File, strconv.Itoa(n.Line)
 			}
 			c = c.WithFieldsMap(fields)
 			say := map[string]func(string, ...any){"notice": c.Noticef, "warning": c.Warningf, "error": c.Errorf}[n.Level]
-			say("%s", f.a.redact(report.Plain(n.Message)))
+			say("%s", report.Plain(f.a.secrets.String(n.Message)))
 		}
 	})
 }
 
 // fail annotates why nothing was submitted.
 func (a *app) fail(list []report.Annotation) {
-	if log, ok := a.err.(*commandLog); ok {
-		(&workflow{a: a, log: log}).annotate(list[:min(len(list), report.MaxAnnotations)])
+	if a.commands != nil {
+		(&workflow{a: a, log: a.commands}).annotate(list[:min(len(list), report.MaxAnnotations)])
 	}
 }
 
@@ -339,7 +275,7 @@ func (f *workflow) summarise(r *report.Report) {
 	if info, err := os.Stat(f.Summary); err == nil {
 		room -= info.Size() // an earlier run of the same step
 	}
-	f.fileCommand("step-summary", f.Summary, f.a.redact(r.Markdown(int(max(room, 0)))))
+	f.fileCommand("step-summary", f.Summary, r.Markdown(int(max(room, 0))))
 }
 
 // actionOutputs are the outputs of the action, and what they are.
@@ -362,7 +298,7 @@ func (f *workflow) output(name, value string) {
 	}
 	// The end is one that no value holds: what a script printed is among them.
 	end := "end-" + rand.Text()
-	f.fileCommand("output", f.Output, name+"<<"+end+"\n"+value+"\n"+end)
+	f.fileCommand("output", f.Output, name+"<<"+end+"\n"+f.a.secrets.String(value)+"\n"+end)
 }
 
 // fileCommand appends to one of the files that the runner reads when the step has

@@ -313,3 +313,10 @@ func Plain(s string) string {
 	}
 	return visible(s)
 }
+
+// Line is Plain in one line: of a name, which a script can have given more.
+func Line(s string) string {
+	return strings.Join(strings.FieldsFunc(Plain(strings.ReplaceAll(s, "\r", "\n")), func(r rune) bool {
+		return r == '\n' || r == '\t' || r == '\u2028' || r == '\u2029' || r == '\u0085'
+	}), " ")
+}

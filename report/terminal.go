@@ -29,9 +29,9 @@ func (r *Report) Terminal(width int, color bool) string {
 		mark, tone = "-", "33"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+r.Run.Info.RunID), strings.ToLower(string(status)), r.sinceWord(), Duration(r.took()))
+	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+Line(r.Run.Info.RunID)), strings.ToLower(string(status)), r.sinceWord(), Duration(r.took()))
 	if d := r.Diagnosis; d != nil {
-		fmt.Fprintf(&b, "\n  %s\n", paint("1", Plain(d.Title)))
+		fmt.Fprintf(&b, "\n  %s\n", paint("1", Line(d.Title)))
 		if d.Advice != "" {
 			b.WriteString(wrap(Plain(strings.ReplaceAll(d.Advice, "`", "")), max(width, 40), "  ") + "\n")
 		}
@@ -42,11 +42,11 @@ func (r *Report) Terminal(width int, color bool) string {
 		b.WriteString("\n")
 		name, value := 0, 0
 		for _, m := range metrics[:n] {
-			name = max(name, utf8.RuneCountInString(m.Key))
+			name = max(name, utf8.RuneCountInString(Line(m.Key)))
 			value = max(value, utf8.RuneCountInString(Number(float64(m.Value))))
 		}
 		for _, m := range metrics[:n] {
-			line := fmt.Sprintf("  %s  %s", pad(Plain(m.Key), name), paint("1", padLeft(Number(float64(m.Value)), value)))
+			line := fmt.Sprintf("  %s  %s", pad(Line(m.Key), name), paint("1", padLeft(Number(float64(m.Value)), value)))
 			if before, ok := r.before(m.Key); ok {
 				line += "  " + pad(Change(float64(m.Value), before), 18)
 			}
@@ -59,13 +59,13 @@ func (r *Report) Terminal(width int, color bool) string {
 			fmt.Fprintf(&b, "  and %d more\n", len(metrics)-n)
 		}
 		if r.Base != nil {
-			fmt.Fprintf(&b, "  compared with %s\n", r.Base.Info.RunID)
+			fmt.Fprintf(&b, "  compared with %s\n", Line(r.Base.Info.RunID))
 		}
 	}
 	if files, bytes := r.outputs(); len(files) > 0 {
 		fmt.Fprintf(&b, "\n  %s, %s:\n", count(len(files), "output"), size.Format(bytes))
 		for _, f := range files[:min(len(files), 10)] {
-			fmt.Fprintf(&b, "    %s  %s\n", Plain(f.Path), size.Format(int64(f.Size)))
+			fmt.Fprintf(&b, "    %s  %s\n", Line(f.Path), size.Format(int64(f.Size)))
 		}
 		if len(files) > 10 {
 			fmt.Fprintf(&b, "    and %d more\n", len(files)-10)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/snapshot"
 )
@@ -24,6 +25,9 @@ type Submission struct {
 	// Commit holds all files of the repository as they are in the commit that is
 	// submitted. It is nil where the working tree is submitted.
 	Commit *snapshot.Snapshot
+
+	// Secrets are kept out of what is recorded of the run.
+	Secrets *secret.Redactor
 
 	// Attached ends the run when this process ends without having said so, even
 	// by kill -9: nobody else would wait for it.

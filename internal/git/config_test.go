@@ -75,12 +75,10 @@ func isolateConfig(t *testing.T) {
 }
 
 type configCase struct {
-	r                  *rand.Rand
-	t                  *testing.T
-	dir, home, where   string
-	files              map[string]string
-	env                []string
-	branches, sections []string
+	r                *rand.Rand
+	t                *testing.T
+	dir, home, where string
+	files            map[string]string
 }
 
 func newConfigCase(t *testing.T, seed int) *configCase {

@@ -23,6 +23,7 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/limited"
+	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit"
 )
@@ -575,7 +576,7 @@ func tagsOf(s submit.Submission, sent Sent) (tags, properties map[string]string)
 			set(properties, history.TagSource, filepath.ToSlash(rel))
 		}
 	}
-	return tags, properties
+	return secret.Of(s.Secrets, tags), secret.Of(s.Secrets, properties)
 }
 
 // clip keeps a value within what the service takes for one.

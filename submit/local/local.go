@@ -34,6 +34,7 @@ import (
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit"
 )
@@ -474,7 +475,7 @@ func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run,
 			name = id
 		}
 		run, err := t.Store.CreateRun(ctx, history.NewRun{ID: id, ExperimentID: experiment, Name: name, User: user,
-			Start: time.Now(), Status: "SCHEDULED", Tags: tags})
+			Start: time.Now(), Status: "SCHEDULED", Tags: secret.Of(s.Secrets, tags)})
 		if errors.Is(err, history.ErrRunExists) && j.Name == "" {
 			continue
 		}

@@ -7,10 +7,8 @@ package gitmeta
 
 import (
 	"errors"
-	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/org/aml-train/internal/git"
@@ -112,39 +110,6 @@ func (i *Info) SetCommit(commit, branch string) {
 	i.Commit = commit
 	clean := false
 	i.Dirty = &clean
-}
-
-// scp is git's short form of an ssh address, "user@host:path".
-var scp = regexp.MustCompile(`^[^/:@]+@[^/:]+:`)
-
-// StripCredentials removes what could sign somebody in from a remote's URL: the
-// user and password of http and https, and their query, the password of every
-// other scheme. A path and the scp form hold none and stay as they are. What
-// looks like a URL and cannot be parsed is cut down to its scheme and host.
-func StripCredentials(raw string) string {
-	if raw == "" || scp.MatchString(raw) {
-		return raw
-	}
-	scheme, rest, ok := strings.Cut(raw, "://")
-	if !ok {
-		return raw
-	}
-	u, err := url.Parse(raw)
-	if err != nil {
-		host, path, _ := strings.Cut(rest, "/")
-		host = host[strings.LastIndexByte(host, '@')+1:]
-		path, _, _ = strings.Cut(path, "?")
-		return scheme + "://" + host + "/" + path
-	}
-	if u.User == nil && u.RawQuery == "" {
-		return raw
-	}
-	if strings.HasPrefix(strings.ToLower(u.Scheme), "http") {
-		u.User, u.RawQuery, u.ForceQuery = nil, "", false
-	} else if u.User != nil {
-		u.User = url.User(u.User.Username())
-	}
-	return u.String()
 }
 
 // Properties returns what is attached to a run, as one flat object.

@@ -425,7 +425,7 @@ func (w *Workspace) run(id string, s *submitted) {
 func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func(history.Status)) (history.Status, error) {
 	set(history.Preparing)
 	dir := filepath.Join(w.work, "code", id)
-	j := &job.Job{Type: "command", Name: id, Compute: job.Local, Command: *s.command.Command, ExperimentName: *s.command.ExperimentName, Dir: dir,
+	j := &job.Job{Type: "command", Name: id, Compute: job.Local, Command: *s.command.Command, ExperimentName: *s.command.ExperimentName, Dir: w.work, // the data lie there too
 		Inputs: map[string]job.Input{}, Outputs: map[string]job.Output{}, EnvironmentVariables: map[string]string{}}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
@@ -438,7 +438,7 @@ func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func
 		if err := w.fetch(ctx, *code.Properties.CodeURI, dir); err != nil {
 			return "", err
 		}
-		j.Code = "."
+		j.Code = "code/" + id
 		var err error
 		if snap, err = snapshot.Take(ctx, dir, snapshot.Options{MaxBytes: -1}); err != nil {
 			return "", err

@@ -32,8 +32,9 @@ type Comment struct {
 	attempt     int64
 	head        string // the commit that this run is of; "" where nobody knows
 
-	id    int64  // of the comment, once it is known
-	login string // whose comments are our own; "" for those of an app, which may not ask who it is
+	id      int64  // of the comment, once it is known
+	graphQL string // where an app can ask who it is; "" where nobody knows
+	login   string // whose comments are our own
 }
 
 // ErrSuperseded says that the pull request has a newer push, whose result stays on
@@ -54,7 +55,7 @@ func NewComment(w *gitmeta.Workflow, token, identity string) (*Comment, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{w.Name, w.Job, identity}, "\x00")))
-	c := &Comment{client: client, number: w.PullRequest, key: fmt.Sprintf("%x", sum[:8]), run: w.RunID, attempt: w.Attempt, head: w.Head}
+	c := &Comment{client: client, number: w.PullRequest, key: fmt.Sprintf("%x", sum[:8]), run: w.RunID, attempt: w.Attempt, head: w.Head, graphQL: w.GraphQL}
 	c.owner, c.repo, _ = strings.Cut(w.Repository, "/")
 	return c, nil
 }
@@ -244,22 +245,48 @@ func (c *Comment) ours(comment *github.IssueComment) bool {
 	if m == nil || m[1] != c.key {
 		return false
 	}
-	if c.login != "" {
-		return comment.GetUser().GetLogin() == c.login
-	}
-	return comment.GetUser().GetType() == "Bot"
+	return comment.GetUser().GetLogin() == c.login
 }
 
-// whoAmI finds out whose token it is. A workflow's own token, like that of any
-// app, may not ask.
+// actions is who a workflow's own token writes as.
+const actions = "github-actions[bot]"
+
+// whoAmI finds out whose token it is. The REST API does not tell an app; GraphQL's
+// viewer does. Where that is not to be had, the token is taken for the workflow's own:
+// no other bot may pass for us with a copy of our first line.
 func (c *Comment) whoAmI(ctx context.Context) error {
+	if c.login != "" {
+		return nil
+	}
 	user, res, err := c.client.Users.Get(ctx, "")
 	switch {
 	case err == nil:
 		c.login = user.GetLogin()
-	case res != nil && res.StatusCode == http.StatusForbidden && !limited(err):
-	default:
+		return nil
+	case res == nil || res.StatusCode != http.StatusForbidden || limited(err):
 		return err
+	}
+	c.login = actions
+	if c.graphQL == "" {
+		return nil
+	}
+	req, err := c.client.NewRequest(ctx, http.MethodPost, c.graphQL, map[string]string{"query": "query { viewer { login } }"})
+	if err != nil {
+		return nil
+	}
+	var answer struct {
+		Data struct {
+			Viewer struct {
+				Login string `json:"login"`
+			} `json:"viewer"`
+		} `json:"data"`
+	}
+	switch res, err := c.client.Do(req, &answer); {
+	case err != nil && (res == nil || res.StatusCode >= 500 || limited(err)):
+		c.login = "" // asked again the next time
+		return err
+	case err == nil && answer.Data.Viewer.Login != "":
+		c.login = strings.TrimSuffix(answer.Data.Viewer.Login, "[bot]") + "[bot]"
 	}
 	return nil
 }

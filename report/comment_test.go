@@ -135,6 +135,43 @@ func TestCommentOfOthers(t *testing.T) {
 	require.Len(t, g.Bodies(7, eve), 151)
 }
 
+// What another bot wrote is not ours, with our first line on it neither: of the workflow's
+// own token, and of an app's, which GraphQL tells from it.
+func TestCommentOfOtherBots(t *testing.T) {
+	for token, who := range map[string]githubtest.User{githubtest.Workflow: githubtest.Bot, githubtest.App: githubtest.AppBot} {
+		for _, graphQL := range []string{"", "/graphql"} {
+			g, api := gitHubDouble(t)
+			w := pushed(api, 1, oldHead)
+			if graphQL != "" {
+				w.GraphQL = api + graphQL
+			}
+			c := comment(t, w, token, "iris")
+			forged := "<!-- aml-train " + c.key + " 9.1 ended -->\nforged"
+			others := []githubtest.User{githubtest.Bot, githubtest.AppBot, {Login: "eve[bot]", Type: "Bot"}, {Login: "github-actions", Type: "User"}}
+			for _, other := range others {
+				if other != who {
+					g.Write(7, other, forged)
+				}
+			}
+			err := write(t, c, "one", true)
+			if token == githubtest.App && graphQL == "" {
+				// It is taken for the workflow's, whose comment has a newer run.
+				require.ErrorIs(t, err, ErrSuperseded)
+				continue
+			}
+			require.NoError(t, err)
+			require.NoError(t, write(t, comment(t, w, token, "iris"), "two", true))
+			require.Len(t, g.Bodies(7, who), 1)
+			require.Contains(t, g.Bodies(7, who)[0], "two")
+			for _, other := range others {
+				if other != who {
+					require.Equal(t, []string{forged}, g.Bodies(7, other))
+				}
+			}
+		}
+	}
+}
+
 // A comment that somebody deleted is made again, and of two that were made at the
 // same moment one stays.
 func TestCommentDeletedOrDoubled(t *testing.T) {

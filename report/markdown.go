@@ -134,7 +134,7 @@ func (r *Report) statusLine() string {
 	}
 	line += " · run " + run
 	if c := r.Run.Tag(gitmeta.PropCommit); c != "" {
-		line += " · commit " + Escape(c[:min(7, len(c))])
+		line += " · commit " + label(c[:min(7, len(c))])
 		if r.Run.Tag(gitmeta.PropDirty) == "True" {
 			line += " with uncommitted changes"
 		}
@@ -149,7 +149,7 @@ func (r *Report) metricTable(metrics []history.Metric) string {
 		curves = curves || len(r.Curves[m.Key].Points) > 1
 	}
 	if r.Base != nil {
-		fmt.Fprintf(&b, "| metric | this run | %s | change |", Escape(r.BaseName))
+		fmt.Fprintf(&b, "| metric | this run | %s | change |", label(r.BaseName))
 	} else {
 		b.WriteString("| metric | value |")
 	}
@@ -347,12 +347,35 @@ var special = strings.NewReplacer(
 	// A mention or reference is made from the text that a reader sees; a comment
 	// between its parts takes it apart and shows nothing.
 	"@", "@<!-- -->", "#", "#<!-- -->", "://", ":<!-- -->//", "www.", "www<!-- -->.",
+	apart, "<!-- -->",
 	"\r\n", " ", "\n", " ", "\r", " ", "\t", " ",
 )
 
+// apart stands where a reference is taken apart: visible text has no such sign.
+const apart = "\x01"
+
+// references are the words that GitHub makes links of: GH-1, and what may be a commit's id
+// (docs.github.com, "Autolinked references and URLs"). The others have signs that special
+// takes apart.
+var references = regexp.MustCompile(`(?i)\b(gh)(-\d)|\b([0-9a-f]{3})([0-9a-f]{4,37})\b`)
+
+// label writes what names a run of this program's: its branch, and its commit, of which
+// GitHub's link is welcome.
+func label(s string) string {
+	i := strings.LastIndexByte(s, ' ') + 1
+	if !commitID.MatchString(s[i:]) {
+		return Escape(s)
+	}
+	return Escape(s[:i]) + s[i:]
+}
+
+var commitID = regexp.MustCompile(`^[0-9a-f]{7}$`)
+
 // Escape writes text so that GitHub's Markdown shows it as it is: no markup, no
 // mention, no reference, in one line.
-func Escape(s string) string { return special.Replace(visible(s)) }
+func Escape(s string) string {
+	return special.Replace(references.ReplaceAllString(visible(s), "${1}${3}"+apart+"${2}${4}"))
+}
 
 // visible removes control characters and those that turn the direction of what
 // follows.

@@ -3,6 +3,7 @@ package report
 import (
 	"flag"
 	"fmt"
+	"html"
 	"math"
 	"os"
 	"path/filepath"
@@ -250,4 +251,17 @@ func FuzzDiagnose(f *testing.F) {
 		}
 		r.Terminal(80, true)
 	})
+}
+
+// What a script wrote makes no reference on GitHub: each is taken apart in a way that
+// nobody sees.
+func TestEscapeReferences(t *testing.T) {
+	for _, text := range []string{"GH-1", "gh-12 x", "#1", "org/x#1", "@ada", "@org/team", "0123456", "0123456789abcdef0123456789abcdef01234567", "org/x@0123456", "https://x.example", "www.x.example", "(deadbeef)"} {
+		escaped := Escape(text)
+		require.Contains(t, escaped, "<!-- -->", text)
+		require.Equal(t, text, html.UnescapeString(strings.NewReplacer("<!-- -->", "", "\\", "").Replace(escaped)))
+	}
+	for _, text := range []string{"accuracy", "f1", "GH", "abcdef", strings.Repeat("ab", 40), "light-1"} {
+		require.Equal(t, text, Escape(text))
+	}
 }

@@ -25,6 +25,7 @@ const (
 	Workflow = "ghs_workflowtoken"   // of a workflow that may write
 	Fork     = "ghs_forkstokentoken" // of a workflow on a fork's pull request
 	Person   = "ghp_personaltoken"   // of the user ada
+	App      = "ghs_teamapptoken"    // of an app that may write
 )
 
 // User is who wrote a comment.
@@ -36,7 +37,10 @@ type User struct {
 // Bot is who a workflow's own token writes as.
 var Bot = User{"github-actions[bot]", "Bot"}
 
-var users = map[string]User{Workflow: Bot, Fork: Bot, Person: {"ada", "User"}}
+// AppBot is who the token of an app of the team writes as.
+var AppBot = User{"team-app[bot]", "Bot"}
+
+var users = map[string]User{Workflow: Bot, Fork: Bot, Person: {"ada", "User"}, App: AppBot}
 
 // Comment is a comment of a pull request.
 type Comment struct {
@@ -160,6 +164,12 @@ func (g *GitHub) answer(w http.ResponseWriter, r *http.Request, body []byte) (in
 			return refuse(http.StatusForbidden, "Resource not accessible by integration")
 		}
 		return http.StatusOK, user
+	}
+	if path == "/graphql" && r.Method == http.MethodPost {
+		if string(bytes.TrimSpace(body)) != `{"query":"query { viewer { login } }"}` {
+			return refuse(http.StatusBadRequest, "Problems parsing JSON")
+		}
+		return http.StatusOK, map[string]any{"data": map[string]any{"viewer": map[string]string{"login": user.Login}}}
 	}
 	rest, ok := strings.CutPrefix(path, "/repos/org/x/")
 	parts := strings.Split(rest, "/")

@@ -189,6 +189,9 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"comments":     comments,
 			"push":         push,
 			"fork":         fork,
+			"branch":       branch,
+			"foreign":      foreign,
+			"merge":        merge,
 			"nocontainer":  noContainer,
 			"runs":         runs,
 			"workspace":    workspace,
@@ -348,6 +351,27 @@ func fork(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Value(gitHub{}).(*githubtest.GitHub).Fork(7, args[0])
 }
 
+// branch NAME REVISION is what GitHub knows as a branch of org/x.
+func branch(ts *testscript.TestScript, neg bool, args []string) {
+	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
+	if gh.Branches == nil {
+		gh.Branches = map[string][]string{}
+	}
+	gh.Branches[args[0]] = strings.Fields(output(ts, "git", "rev-list", args[1]))
+}
+
+// foreign REVISION is a commit that GitHub knows of a fork.
+func foreign(ts *testscript.TestScript, neg bool, args []string) {
+	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
+	gh.Forks = append(gh.Forks, strings.TrimSpace(output(ts, "git", "rev-parse", args[0])))
+}
+
+// merge REVISION is the commit by which GitHub merges pull request 7.
+func merge(ts *testscript.TestScript, neg bool, args []string) {
+	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
+	gh.PullRequests[0].Merge = strings.TrimSpace(output(ts, "git", "rev-parse", args[0]))
+}
+
 // azure is under which a script has its workspace.
 type azure struct{}
 
@@ -400,6 +424,8 @@ func oidc(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(server.Close)
 	ts.Setenv("GITHUB_ACTIONS", "true")
 	ts.Setenv("GITHUB_EVENT_NAME", "push")
+	ts.Setenv("GITHUB_SHA", strings.TrimSpace(output(ts, "git", "rev-parse", "HEAD")))
+	ts.Setenv("GITHUB_REF", "refs/heads/main")
 	ts.Setenv("GITHUB_REPOSITORY", "org/x")
 	ts.Setenv("GITHUB_RUN_ID", "41")
 	ts.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", server.URL+"?api-version=2.0")

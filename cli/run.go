@@ -106,7 +106,7 @@ was submitted, 4 the target could not be reached or refused.`,
 					return usage("%s: %w", flag, err)
 				}
 			}
-			run, target, err := a.start(ctx, args, f, w.wait && w.cancelWithWorkflow)
+			run, target, err := a.start(ctx, args, f, flow, w.wait && w.cancelWithWorkflow)
 			if err != nil {
 				return err
 			}
@@ -137,10 +137,11 @@ this command: watch shows its output, cancel ends it.`,
 		Example: "  run=$(aml-train submit job.yml) && aml-train watch $run",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if _, err := a.enterWorkflow(cmd.Context(), workflowFlags{}); err != nil {
+			flow, err := a.enterWorkflow(cmd.Context(), workflowFlags{})
+			if err != nil {
 				return err
 			}
-			run, _, err := a.start(cmd.Context(), args, f, false)
+			run, _, err := a.start(cmd.Context(), args, f, flow, false)
 			if errors.Is(err, errSubmitted) {
 				a.say("Submitted already: run %s", run.Info.RunID)
 			} else if err != nil {
@@ -168,8 +169,8 @@ func (a *app) submitted(run *history.Run) error {
 }
 
 // start submits a job: it reads it, takes the snapshot, and hands both to the
-// target.
-func (a *app) start(ctx context.Context, args []string, f jobFlags, attached bool) (*history.Run, submit.Target, error) {
+// target. flow is nil outside a workflow.
+func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workflow, attached bool) (*history.Run, submit.Target, error) {
 	file := cmp.Or(firstArg(args), f.file)
 	if len(args) > 0 && f.file != "" {
 		return nil, nil, usage("the job file is given twice, as %s and as --job %s", args[0], f.file)
@@ -190,6 +191,9 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 			return nil, nil, usageError{err}
 		}
 	}
+	if err := flow.admitHere(ctx, s.Commit); err != nil {
+		return nil, nil, err
+	}
 	settings, err := readSettings(".", s.Commit)
 	if err != nil {
 		return nil, nil, err
@@ -205,6 +209,11 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, attached boo
 	j, err := job.Load(file, f.Options)
 	if err != nil {
 		return nil, nil, err
+	}
+	if s.Commit == nil {
+		if err := flow.admitJob(ctx, j); err != nil {
+			return nil, nil, err
+		}
 	}
 	s.Job = j
 	j.Keep = append(j.Keep, settings.Keep...)

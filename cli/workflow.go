@@ -60,6 +60,9 @@ type workflow struct {
 	flags   workflowFlags
 	comment *report.Comment // nil where none is to be written
 
+	head     string   // of the repository's own pull request, where GitHub had to be asked
+	admitted []string // commits that are known to be the repository's own
+
 	mu        sync.Mutex // of what follows, and of writing the comment
 	link      string     // of the comment
 	commented error      // why there is none
@@ -103,28 +106,6 @@ func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow
 	}
 	a.mask(append(append(w.Secrets, f.flags.token, a.creds()), azureml.SignIn{Creds: a.creds()}.Secrets()...)...)
 	return f, f.turnAway(ctx)
-}
-
-// turnAway refuses to run a stranger's code where it could reach secrets.
-func (f *workflow) turnAway(ctx context.Context) error {
-	if !f.Privileged() {
-		return nil
-	}
-	if f.HeadRepository == "" && f.PullRequest > 0 && f.flags.token != "" {
-		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-		defer cancel()
-		if _, repository, err := report.PullRequestHead(ctx, f.Workflow, f.flags.token); err == nil {
-			f.HeadRepository = repository
-		}
-	}
-	if !f.Foreign() || f.flags.allowFork {
-		return nil
-	}
-	from := f.HeadRepository
-	if from == "" {
-		from = "a repository that is not known"
-	}
-	return usage("nothing was submitted: on %s the workflow has this repository's secrets and a token that may write, and the code comes from %s, whose author could take them along. Train on pull_request instead, which has neither, or say allow-fork: true if somebody who may read every secret of this repository has read the code", f.Event, from)
 }
 
 // started tells that there is a run: in the comment, in the background, so that

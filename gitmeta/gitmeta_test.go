@@ -110,10 +110,10 @@ func TestWorkflow(t *testing.T) {
 		commit, branch, pull           string
 		privileged, foreign            bool
 	}{
-		{"push", "push", `{}`, head, "refs/heads/main", head, "main", "", false, true},
-		{"tag", "push", `{}`, head, "refs/tags/v1", head, "", "", false, true},
-		{"by hand", "workflow_dispatch", `{"inputs": {}}`, head, "refs/heads/try", head, "try", "", false, true},
-		{"every night", "schedule", `{"schedule": "0 3 * * *"}`, head, "refs/heads/main", head, "main", "", false, true},
+		{"push", "push", `{}`, head, "refs/heads/main", head, "main", "", true, false},
+		{"tag", "push", `{}`, head, "refs/tags/v1", head, "", "", true, false},
+		{"by hand", "workflow_dispatch", `{"inputs": {}}`, head, "refs/heads/try", head, "try", "", true, false},
+		{"every night", "schedule", `{"schedule": "0 3 * * *"}`, head, "refs/heads/main", head, "main", "", true, false},
 		// The merge commit is checked out, which nobody wrote.
 		{"pull request", "pull_request", from(ours), head, "refs/pull/7/merge", pushed, "deeper", "7", false, false},
 		{"of a fork", "pull_request", from(fork), head, "refs/pull/7/merge", pushed, "deeper", "7", false, true},
@@ -123,10 +123,10 @@ func TestWorkflow(t *testing.T) {
 		{"target of a fork", "pull_request_target", from(fork), head, "refs/heads/main", head, "main", "7", true, true},
 		{"target of a deleted fork", "pull_request_target", from(gone), head, "refs/heads/main", head, "main", "7", true, true},
 		{"comment", "issue_comment", `{"issue": {"number": 8, "pull_request": {"url": "x"}}, "comment": {"body": "/train"}}`, head, "refs/heads/main", head, "main", "8", true, true},
-		{"comment of an issue", "issue_comment", `{"issue": {"number": 8}}`, head, "refs/heads/main", head, "main", "", false, true},
+		{"comment of an issue", "issue_comment", `{"issue": {"number": 8}}`, head, "refs/heads/main", head, "main", "", true, false},
 		{"after a workflow", "workflow_run", `{"workflow_run": {"head_sha": "` + head + `", "head_branch": "deeper", "head_repository": ` + ours + `, "pull_requests": [{"number": 9}]}}`, elsewhere, "refs/heads/main", head, "deeper", "9", true, false},
 		{"after a fork's workflow", "workflow_run", `{"workflow_run": {"head_sha": "` + pushed + `", "head_branch": "main", "head_repository": ` + fork + `, "pull_requests": []}}`, head, "refs/heads/main", head, "main", "", true, true},
-		{"merge queue", "merge_group", `{"merge_group": {"head_sha": "` + head + `", "head_ref": "refs/heads/gh-readonly-queue/main/pr-104-` + pushed + `"}}`, head, "refs/heads/gh-readonly-queue/main/pr-104-" + pushed, head, "gh-readonly-queue/main/pr-104-" + pushed, "104", false, true},
+		{"merge queue", "merge_group", `{"merge_group": {"head_sha": "` + head + `", "head_ref": "refs/heads/gh-readonly-queue/main/pr-104-` + pushed + `"}}`, head, "refs/heads/gh-readonly-queue/main/pr-104-" + pushed, head, "gh-readonly-queue/main/pr-104-" + pushed, "104", true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "event.json")
@@ -154,6 +154,59 @@ func TestWorkflow(t *testing.T) {
 		_, err := Read(root, env("GITHUB_EVENT_PATH", bad))
 		require.ErrorContains(t, err, "is not a webhook payload")
 	})
+}
+
+// The event is a file like any other: a regular one, of the size that GitHub sends at
+// most.
+func TestEventFile(t *testing.T) {
+	dir := t.TempDir()
+	huge := filepath.Join(dir, "event.json")
+	require.NoError(t, os.WriteFile(huge, nil, 0o644))
+	require.NoError(t, os.Truncate(huge, maxEvent+1))
+	for _, path := range []string{huge, dir, os.DevNull, filepath.Join(dir, "none")} {
+		env := map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_EVENT_PATH": path}
+		_, err := ReadWorkflow(func(name string) string { return env[name] })
+		require.ErrorContains(t, err, "GITHUB_EVENT_PATH", path)
+		require.NotContains(t, err.Error(), "webhook payload", path) // refused before it was read
+	}
+}
+
+// A commit is proved by the event alone only if who started it could write to a branch,
+// or GitHub says that the pull request is the repository's own.
+func TestStarted(t *testing.T) {
+	a, b := strings.Repeat("a", 40), strings.Repeat("b", 40)
+	request := Workflow{Event: "pull_request_target", Repository: "org/x", SHA: a, Ref: "refs/pull/7/merge", Head: b, HeadRepository: "Org/X", PullRequest: 7}
+	for _, c := range []struct {
+		name   string
+		w      Workflow
+		commit string
+		want   bool
+	}{
+		{"branch", Workflow{Event: "push", SHA: a, Ref: "refs/heads/main"}, a, true},
+		{"tag", Workflow{Event: "push", SHA: a, Ref: "refs/tags/v1"}, a, true},
+		{"queue", Workflow{Event: "merge_group", SHA: a, Ref: "refs/heads/gh-readonly-queue/main/pr-1-b"}, a, true},
+		{"another commit", Workflow{Event: "push", SHA: a, Ref: "refs/heads/main"}, b, false},
+		{"no commit", Workflow{Event: "push", Ref: "refs/heads/main"}, "", false},
+		{"no reference", Workflow{Event: "push", SHA: a}, a, false},
+		{"pull reference", Workflow{Event: "push", SHA: a, Ref: "refs/pull/7/head"}, a, false},
+		{"remote reference", Workflow{Event: "push", SHA: a, Ref: "refs/remotes/origin/main"}, a, false},
+		{"deployment", Workflow{Event: "deployment", SHA: a, Ref: "refs/heads/main"}, a, false},
+		{"its status", Workflow{Event: "deployment_status", SHA: a, Ref: "refs/heads/main"}, a, false},
+		{"own merge", request, a, true},
+		{"own head", request, b, true},
+		{"merge of another", with(request, func(w *Workflow) { w.Ref = "refs/pull/8/merge" }), a, false},
+		{"head of a fork", with(request, func(w *Workflow) { w.HeadRepository = "eve/x" }), b, false},
+		{"head of a deleted fork", with(request, func(w *Workflow) { w.HeadRepository = "" }), b, false},
+		{"merge of a fork", with(request, func(w *Workflow) { w.HeadRepository = "eve/x" }), a, false},
+		{"head of a workflow run", with(request, func(w *Workflow) { w.Event = "workflow_run" }), b, false},
+	} {
+		t.Run(c.name, func(t *testing.T) { require.Equal(t, c.want, c.w.Started(c.commit)) })
+	}
+}
+
+func with(w Workflow, change func(*Workflow)) Workflow {
+	change(&w)
+	return w
 }
 
 func TestStripCredentials(t *testing.T) {

@@ -41,6 +41,10 @@ type Workflow struct {
 	Head           string // the commit that was pushed; "" where the event does not tell
 	HeadRef        string // its branch
 	HeadRepository string // OWNER/NAME; "" where the event does not tell
+
+	DefaultBranch string // of the repository; "" where the event does not tell
+
+	ofHead bool // the event is about a head, whether or not it tells whose
 }
 
 // InWorkflow tells whether this program is a step of a workflow.
@@ -113,6 +117,9 @@ func (w *Workflow) readEvent(text []byte) error {
 		MergeGroup *struct {
 			HeadRef string `json:"head_ref"`
 		} `json:"merge_group"`
+		Repository struct {
+			DefaultBranch string `json:"default_branch"`
+		} `json:"repository"`
 	}
 	if err := json.Unmarshal(text, &event); err != nil {
 		return err
@@ -123,6 +130,8 @@ func (w *Workflow) readEvent(text []byte) error {
 		}
 		return r.FullName
 	}
+	w.DefaultBranch = event.Repository.DefaultBranch
+	w.ofHead = event.PullRequest != nil || event.WorkflowRun != nil || event.Issue != nil && event.Issue.PullRequest != nil
 	switch {
 	case event.PullRequest != nil:
 		pr := event.PullRequest
@@ -166,21 +175,42 @@ func (w *Workflow) Subject() string {
 	return "repo:" + w.Repository + ":ref:" + w.Ref
 }
 
-// Privileged tells whether the workflow has the repository's secrets although
-// somebody without a right to them may have written the code that it is about.
-func (w *Workflow) Privileged() bool {
-	switch w.Event {
-	case "pull_request_target", "workflow_run":
-		return true
-	case "issue_comment":
-		return w.PullRequest > 0
-	}
-	return false
+// Privileged tells whether the workflow may have the repository's secrets, whatever its
+// steps have checked out. On pull_request GitHub itself gives none to a fork's, nor to
+// Dependabot's (docs.github.com, "Events that trigger workflows", pull_request).
+func (w *Workflow) Privileged() bool { return w.Event != "pull_request" }
+
+// Foreign tells whether the event is about the head of another repository, or of one
+// that is not known.
+func (w *Workflow) Foreign() bool {
+	about := w.ofHead || w.Event == "pull_request_target" || w.Event == "workflow_run"
+	return about && !w.ownHead()
 }
 
-// Foreign tells whether the code comes from another repository, or from one that
-// is not known.
-func (w *Workflow) Foreign() bool { return !strings.EqualFold(w.HeadRepository, w.Repository) }
+func (w *Workflow) ownHead() bool {
+	return w.HeadRepository != "" && strings.EqualFold(w.HeadRepository, w.Repository)
+}
+
+// Started tells whether the event alone proves that a commit is the repository's own: it
+// was started for that commit on a branch or tag, which only who may write can move, or
+// for a pull request of the repository itself.
+func (w *Workflow) Started(commit string) bool {
+	if commit == "" {
+		return false
+	}
+	// A deployment names what somebody typed: it may look like a branch and be a commit
+	// of anybody's. The head of a workflow run is what that run was started for, by an
+	// event that is not known here.
+	if strings.HasPrefix(w.Event, "deployment") {
+		return false
+	}
+	if w.Event != "workflow_run" && w.PullRequest > 0 && w.ownHead() {
+		if commit == w.Head || commit == w.SHA && w.Ref == fmt.Sprintf("refs/pull/%d/merge", w.PullRequest) {
+			return true
+		}
+	}
+	return commit == w.SHA && (strings.HasPrefix(w.Ref, "refs/heads/") || strings.HasPrefix(w.Ref, "refs/tags/"))
+}
 
 // apply adds to info what the workflow knows. On a pull request the commit that
 // is checked out is a merge that nobody wrote: the one that people know stands

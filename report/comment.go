@@ -74,21 +74,6 @@ func gitHub(w *gitmeta.Workflow, token string) (*github.Client, error) {
 		github.WithUserAgent("aml-train"), github.WithDisableRateLimitCheck())
 }
 
-// PullRequestHead asks GitHub for the commit and the repository of a pull
-// request, which some events do not tell.
-func PullRequestHead(ctx context.Context, w *gitmeta.Workflow, token string) (commit, repository string, err error) {
-	client, err := gitHub(w, token)
-	if err != nil {
-		return "", "", err
-	}
-	owner, repo, _ := strings.Cut(w.Repository, "/")
-	pr, _, err := client.PullRequests.Get(ctx, owner, repo, w.PullRequest)
-	if err != nil {
-		return "", "", err
-	}
-	return pr.GetHead().GetSHA(), pr.GetHead().GetRepo().GetFullName(), nil
-}
-
 // first is the hidden line that a comment of ours starts with: the key, the
 // workflow run and its attempt, and whether the run has ended.
 var first = regexp.MustCompile(`^<!-- aml-train ([0-9a-f]{16}) (\d+)\.(\d+) (running|ended) -->\r?\n`)

@@ -290,9 +290,11 @@ func TestCommentWaitsNoLonger(t *testing.T) {
 }
 
 func TestPullRequestHead(t *testing.T) {
-	_, api := gitHubDouble(t)
-	commit, repository, err := PullRequestHead(t.Context(), pushed(api+"/api/v3", 1, ""), githubtest.Workflow)
+	g, api := gitHubDouble(t)
+	g.PullRequests[0].Merge = newHead
+	head, merge, repository, err := PullRequestHead(t.Context(), pushed(api+"/api/v3", 1, ""), githubtest.Workflow)
 	require.NoError(t, err)
-	require.Equal(t, oldHead, commit)
+	require.Equal(t, oldHead, head)
+	require.Equal(t, newHead, merge)
 	require.Equal(t, "org/x", repository)
 }

@@ -92,9 +92,15 @@ func TestPrism(t *testing.T) {
 		g.Write(7, githubtest.Bot, "<!-- aml-train "+c.key+" 0.1 running -->\ndouble")
 	}
 	require.NoError(t, write(t, comment(t, pushed(api, 9, oldHead), githubtest.Workflow, "iris"), "three", true))
-	_, _, err := PullRequestHead(t.Context(), pushed(api, 9, ""), githubtest.Workflow)
+	w := pushed(api, 9, "")
+	_, _, _, err := PullRequestHead(t.Context(), w, githubtest.Workflow)
 	require.NoError(t, err)
-	for _, want := range []string{"GET user", "GET pulls/", "GET issues/7/comments", "POST issues/7/comments", "GET issues/comments/", "PATCH issues/comments/", "DELETE issues/comments/"} {
+	g.Branches, g.Forks = map[string][]string{"main": {newHead}}, []string{oldHead}
+	own, err := OnBranch(t.Context(), w, githubtest.Workflow, oldHead)
+	require.NoError(t, err)
+	require.False(t, own)
+	for _, want := range []string{"GET user", "GET pulls/", "GET issues/7/comments", "POST issues/7/comments", "GET issues/comments/", "PATCH issues/comments/", "DELETE issues/comments/",
+		"GET commits/" + oldHead + "/branches-where-head", "GET compare/HEAD..."} {
 		require.True(t, seen[want], "%s is not among %v", want, seen)
 	}
 	// Prism does refuse what does not fit.

@@ -1,7 +1,8 @@
 // Package githubtest answers: what would GitHub have said?
 //
-// It stands for the part of GitHub's REST API that comments on pull requests
-// (docs.github.com, "REST API endpoints for issue comments"), with state, and
+// It stands for the part of GitHub's REST API that comments on pull requests and says
+// whose commits are (docs.github.com, "REST API endpoints for issue comments" and "for
+// commits"), with state, and
 // refuses what GitHub refuses: a request without a token, one that the token has no
 // right to, an unknown field, a body that is too long. Whether a request fits
 // GitHub's own description is for Prism to say.
@@ -57,6 +58,7 @@ type PullRequest struct {
 	Number int
 	Head   string // the commit
 	Repo   string // of the head
+	Merge  string // the commit that merges the head into the base
 }
 
 // GitHub has one repository, org/x. Its fields may be changed while nothing is
@@ -64,6 +66,9 @@ type PullRequest struct {
 type GitHub struct {
 	PullRequests []PullRequest
 	Comments     []Comment
+
+	Branches map[string][]string // of org/x: their commits, the tip first; main is the default one
+	Forks    []string            // commits of forks, which GitHub finds through org/x too
 
 	// Answer, where it is set, may answer a request in GitHub's place.
 	Answer func(w http.ResponseWriter, r *http.Request) bool
@@ -176,6 +181,12 @@ func (g *GitHub) answer(w http.ResponseWriter, r *http.Request, body []byte) (in
 	if !ok || len(parts) < 2 {
 		return refuse(http.StatusNotFound, "Not Found")
 	}
+	if r.Method == http.MethodGet && len(parts) == 3 && parts[0] == "commits" && parts[2] == "branches-where-head" {
+		return g.tips(parts[1])
+	}
+	if r.Method == http.MethodGet && len(parts) == 2 && parts[0] == "compare" {
+		return g.compare(parts[1])
+	}
 	number, err := strconv.ParseInt(parts[len(parts)-1], 10, 64)
 	if len(parts) == 3 && parts[0] == "issues" && parts[2] == "comments" {
 		number, err = strconv.ParseInt(parts[1], 10, 64)
@@ -187,7 +198,7 @@ func (g *GitHub) answer(w http.ResponseWriter, r *http.Request, body []byte) (in
 	switch {
 	case len(parts) == 2 && parts[0] == "pulls" && pull >= 0 && r.Method == http.MethodGet:
 		p := g.PullRequests[pull]
-		return http.StatusOK, map[string]any{"number": p.Number, "head": map[string]any{"sha": p.Head, "repo": map[string]any{"full_name": p.Repo}}}
+		return http.StatusOK, map[string]any{"number": p.Number, "merge_commit_sha": p.Merge, "head": map[string]any{"sha": p.Head, "repo": map[string]any{"full_name": p.Repo}}}
 	case len(parts) == 3 && parts[2] == "comments" && pull >= 0 && r.Method == http.MethodGet:
 		return g.list(w, r, int(number))
 	case len(parts) == 3 && parts[2] == "comments" && pull >= 0 && r.Method == http.MethodPost:
@@ -217,6 +228,57 @@ func (g *GitHub) answer(w http.ResponseWriter, r *http.Request, body []byte) (in
 		}
 	}
 	return refuse(http.StatusNotFound, "Not Found")
+}
+
+// has tells whether GitHub finds a commit in the repository or in a fork of it.
+func (g *GitHub) has(commit string) bool {
+	for _, commits := range g.Branches {
+		if slices.Contains(commits, commit) {
+			return true
+		}
+	}
+	return slices.Contains(g.Forks, commit)
+}
+
+// tips answers with the branches that a commit is the tip of.
+func (g *GitHub) tips(commit string) (int, any) {
+	if !g.has(commit) {
+		return refuse(http.StatusUnprocessableEntity, "No commit found for SHA: "+commit)
+	}
+	out := []any{}
+	for name, commits := range g.Branches {
+		if commits[0] == commit {
+			out = append(out, map[string]any{"name": name, "protected": false, "commit": map[string]string{"sha": commit, "url": "https://api.github.com/repos/org/x/commits/" + commit}})
+		}
+	}
+	return http.StatusOK, out
+}
+
+// compare answers how BASE...HEAD lie to each other, of which BASE may be a branch.
+func (g *GitHub) compare(basehead string) (int, any) {
+	base, head, _ := strings.Cut(basehead, "...")
+	if base == "HEAD" {
+		base = "main"
+	}
+	if commits := g.Branches[base]; len(commits) > 0 {
+		base = commits[0]
+	}
+	if !g.has(base) || !g.has(head) {
+		return refuse(http.StatusNotFound, "Not Found")
+	}
+	status := "diverged"
+	for _, commits := range g.Branches {
+		b, h := slices.Index(commits, base), slices.Index(commits, head)
+		switch {
+		case base == head:
+			status = "identical"
+		case b >= 0 && h > b:
+			status = "behind"
+		case h >= 0 && b > h:
+			status = "ahead"
+		}
+	}
+	return http.StatusOK, map[string]any{"status": status, "ahead_by": 0, "behind_by": 0, "total_commits": 0, "commits": []any{}}
 }
 
 // text reads the body of a comment, or refuses it.

@@ -1,0 +1,65 @@
+package report
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/google/go-github/v88/github"
+
+	"github.com/org/aml-train/gitmeta"
+)
+
+// Whose a commit is: GitHub answers for a fork's commit through the repository that it
+// was forked from as well (docs.github.com, "Understanding connections between
+// repositories"), so that it has one says nothing. A branch of the repository does.
+
+// PullRequestHead asks GitHub for the commits of a pull request, its head and the merge
+// of that into the base, and for the repository of its head, which some events do not
+// tell.
+func PullRequestHead(ctx context.Context, w *gitmeta.Workflow, token string) (head, merge, repository string, err error) {
+	client, err := gitHub(w, token)
+	if err != nil {
+		return "", "", "", err
+	}
+	owner, repo, _ := strings.Cut(w.Repository, "/")
+	pr, _, err := client.PullRequests.Get(ctx, owner, repo, w.PullRequest)
+	if err != nil {
+		return "", "", "", err
+	}
+	return pr.GetHead().GetSHA(), pr.GetMergeCommitSHA(), pr.GetHead().GetRepo().GetFullName(), nil
+}
+
+// OnBranch asks GitHub whether a commit is the tip of one of the repository's branches,
+// or on the default one. It makes two requests at most.
+func OnBranch(ctx context.Context, w *gitmeta.Workflow, token, commit string) (bool, error) {
+	client, err := gitHub(w, token)
+	if err != nil {
+		return false, err
+	}
+	owner, repo, _ := strings.Cut(w.Repository, "/")
+	branches, _, err := client.Repositories.ListBranchesHeadCommit(ctx, owner, repo, commit)
+	if err != nil {
+		return false, err
+	}
+	tip := func(b *github.BranchCommit) bool { return b.GetCommit().GetSHA() == commit }
+	if slices.ContainsFunc(branches, tip) {
+		return true, nil
+	}
+	return Within(ctx, w, token, cmp.Or(w.DefaultBranch, "HEAD"), commit)
+}
+
+// Within asks GitHub whether a commit is base, a branch or a commit, or an ancestor of it.
+func Within(ctx context.Context, w *gitmeta.Workflow, token, base, commit string) (bool, error) {
+	client, err := gitHub(w, token)
+	if err != nil {
+		return false, err
+	}
+	owner, repo, _ := strings.Cut(w.Repository, "/")
+	c, _, err := client.Repositories.CompareCommits(ctx, owner, repo, base, commit, &github.ListOptions{PerPage: 1})
+	if err != nil {
+		return false, err
+	}
+	return c.GetStatus() == "identical" || c.GetStatus() == "behind", nil
+}

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/gitmeta"
@@ -437,17 +436,13 @@ func (a *app) lastPushes() error {
 // nothing is known.
 func upstream(repo *git.Repository, branch string) string {
 	none := strings.Repeat("0", 40)
-	open, err := repo.Open()
+	remote, ref := "origin", "refs/heads/"+branch
+	if r, merge := repo.Config.Get("branch."+branch+".remote"), repo.Config.Get("branch."+branch+".merge"); r != "" && merge != "" {
+		remote, ref = r, merge
+	}
+	_, id, err := repo.Reference("refs/remotes/" + remote + "/" + strings.TrimPrefix(ref, "refs/heads/"))
 	if err != nil {
 		return none
 	}
-	remote, name := "origin", branch
-	if c, err := open.Branch(branch); err == nil && c.Remote != "" {
-		remote, name = c.Remote, c.Merge.Short()
-	}
-	ref, err := open.Reference(plumbing.NewRemoteReferenceName(remote, name), true)
-	if err != nil {
-		return none
-	}
-	return ref.Hash().String()
+	return id.String()
 }

@@ -147,37 +147,13 @@ func locate(dir string) (repo *git.Repository, abs, in string, err error) {
 	return repo, abs, in, err
 }
 
-// resolve returns the object that a revision names. What go-git has to look into
-// the history for comes last, because it reads all of a pack's index.
+// resolve returns the object that a revision names.
 func resolve(repo *git.Repository, rev string) (plumbing.Hash, error) {
-	if plumbing.IsHash(rev) {
-		return plumbing.NewHash(rev), nil
+	id, err := repo.Revision(rev)
+	if errors.Is(err, git.ErrRevision) {
+		return id, fmt.Errorf("%s names no commit of %s; git log --all shows them, and git fetch gets those of the remote", rev, repo.Root)
 	}
-	open, err := repo.Open()
-	if err != nil {
-		return plumbing.ZeroHash, err
-	}
-	for _, rule := range plumbing.RefRevParseRules {
-		name := plumbing.ReferenceName(fmt.Sprintf(rule, rev))
-		if rev == "@" {
-			name = plumbing.HEAD
-		}
-		for range 10 {
-			ref, err := open.Reference(name, false)
-			if err != nil {
-				break
-			}
-			if ref.Type() == plumbing.HashReference {
-				return ref.Hash(), nil
-			}
-			name = ref.Target()
-		}
-	}
-	id, err := open.ResolveRevision(plumbing.Revision(rev))
-	if err != nil {
-		return plumbing.ZeroHash, fmt.Errorf("%s names no commit of %s; git log --all shows them, and git fetch gets those of the remote", rev, repo.Root)
-	}
-	return *id, nil
+	return id, err
 }
 
 // explainMissing says what to do where an object cannot be read.

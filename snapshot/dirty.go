@@ -119,11 +119,7 @@ func (w *walker) moved(dir string, want plumbing.Hash) (bool, error) {
 	if err != nil || found == nil {
 		return false, err
 	}
-	repo, err := found.Open()
-	if err != nil {
-		return false, err
-	}
-	if head, err := repo.Head(); err != nil || head.Hash() != want {
+	if _, head, err := found.Head(); err != nil || head != want {
 		return true, nil
 	}
 	return Dirty(context.WithoutCancel(w.ctx), dir)
@@ -224,18 +220,14 @@ func (w *walker) attributesIn(in string) (attributes.Stack, error) {
 // checked out, that of the empty tree where there is none.
 func (w *walker) headTree() (plumbing.Hash, error) {
 	empty := newTree(nil, "", 0).id
-	repo, err := w.scope.repo.Open()
-	if err != nil {
-		return empty, err
-	}
-	ref, err := repo.Head()
-	if errors.Is(err, plumbing.ErrReferenceNotFound) {
+	_, head, err := w.scope.repo.Head()
+	if errors.Is(err, git.ErrNoReference) {
 		return empty, nil
 	}
 	if err != nil {
 		return empty, err
 	}
-	id, _, err := w.scope.objects.CommitTree(ref.Hash())
+	id, _, err := w.scope.objects.CommitTree(head)
 	if err != nil {
 		return empty, err
 	}

@@ -112,21 +112,9 @@ func (r *Repository) Open() (*gogit.Repository, error) {
 	return repo, nil
 }
 
-// lenient hides repository extensions that change nothing for a reader. go-git
-// refuses worktreeConfig (every sparse checkout) and partialClone (every
-// --filter clone), although it reads both.
+// lenient is go-git's storage without the repository's configuration, which go-git
+// refuses where it does not know a value or an extension of it, even one that it has no
+// use for.
 type lenient struct{ *filesystem.Storage }
 
-func (s lenient) Config() (*config.Config, error) {
-	c, err := s.Storage.Config()
-	if err == nil && c.Raw != nil {
-		for _, name := range []string{"worktreeConfig", "partialClone", "preciousObjects", "relativeWorktrees", "objectFormat", "refStorage"} {
-			for _, option := range c.Raw.Section("extensions").Options {
-				if strings.EqualFold(option.Key, name) && !(name == "refStorage" && option.Value != "files") {
-					c.Raw.Section("extensions").RemoveOption(option.Key)
-				}
-			}
-		}
-	}
-	return c, err
-}
+func (lenient) Config() (*config.Config, error) { return config.NewConfig(), nil }

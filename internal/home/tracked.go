@@ -1,6 +1,7 @@
 package home
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,17 +87,16 @@ func (t *tracker) index(r *git.Repository) string {
 // head looks at the tree of HEAD: what was taken out of the index alone is still what
 // the checkout brought.
 func (t *tracker) head(r *git.Repository) string {
-	open, err := r.Open()
-	if err != nil {
-		return ""
-	}
-	ref, err := open.Head()
-	if err != nil {
+	_, commit, err := r.Head()
+	switch {
+	case errors.Is(err, git.ErrNoReference):
 		return "" // there is no commit yet
+	case err != nil: // nobody knows what the checkout brought
+		return "HEAD, which cannot be read"
 	}
 	objects := object.New(filepath.Join(r.CommonDir, "objects"))
 	defer objects.Close()
-	id, _, err := objects.CommitTree(ref.Hash())
+	id, _, err := objects.CommitTree(commit)
 	if err != nil {
 		return ""
 	}

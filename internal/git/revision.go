@@ -1,0 +1,240 @@
+package git
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+
+	"github.com/org/aml-train/internal/git/object"
+)
+
+// ErrRevision is the error of a revision that names nothing here.
+var ErrRevision = errors.New("names no commit")
+
+// refused are the forms of a revision that are not answered: git would look into the
+// reflog, the configuration or the text of commits (gitrevisions(7)).
+var refused = regexp.MustCompile(`@\{|^:|\^\{/|\^[-!@]|\.\.`)
+
+// suffix is what may follow the name of a revision: parents, ancestors and types.
+var suffix = regexp.MustCompile(`^(\^\{[a-z]*\}|\^[0-9]*|~[0-9]*)`)
+
+// Revision returns the object that a revision names, as git rev-parse does: an id or the
+// unique beginning of one, a reference, what git describe prints, each with ^N, ~N and
+// ^{TYPE} behind it. Any other form is refused with the reason, and never taken for
+// another commit.
+func (r *Repository) Revision(rev string) (plumbing.Hash, error) {
+	if refused.MatchString(rev) {
+		return plumbing.ZeroHash, fmt.Errorf("%s is a revision of a form that is not read here; give the commit that it stands for: $(git rev-parse '%s')", rev, rev)
+	}
+	name, rest := rev, ""
+	if i := strings.IndexAny(rev, "^~"); i >= 0 {
+		name, rest = rev[:i], rev[i:]
+	}
+	objects := object.New(filepath.Join(r.CommonDir, "objects"))
+	defer objects.Close()
+	id, err := r.named(objects, name)
+	for err == nil && rest != "" {
+		step := suffix.FindString(rest)
+		if step == "" {
+			return plumbing.ZeroHash, fmt.Errorf("%s is no revision", rev)
+		}
+		rest = rest[len(step):]
+		id, err = follow(objects, id, step)
+	}
+	if err != nil {
+		return plumbing.ZeroHash, fmt.Errorf("%s: %w", rev, err)
+	}
+	return id, nil
+}
+
+// named returns the object of a revision without what follows its name. The order is
+// git's: a whole id, a reference, what git describe prints, the beginning of an id.
+func (r *Repository) named(objects *object.Store, name string) (plumbing.Hash, error) {
+	if plumbing.IsHash(name) {
+		return plumbing.NewHash(name), nil
+	}
+	if name == "@" {
+		name = "HEAD"
+	}
+	for _, rule := range []string{"%s", "refs/%s", "refs/tags/%s", "refs/heads/%s", "refs/remotes/%s", "refs/remotes/%s/HEAD"} {
+		full := fmt.Sprintf(rule, name)
+		if !pseudo.MatchString(full) && !validRef(full) {
+			continue
+		}
+		switch _, id, err := r.Reference(full); {
+		case err == nil:
+			return id, nil
+		case !errors.Is(err, ErrNoReference):
+			return plumbing.ZeroHash, err
+		}
+	}
+	if m := described.FindStringSubmatch(name); m != nil {
+		name = m[1]
+	}
+	return r.abbreviated(objects, name)
+}
+
+// pseudo are the references beside HEAD, such as ORIG_HEAD.
+var pseudo = regexp.MustCompile(`^[A-Z][A-Z_]*$`)
+
+// described is what git describe prints of a commit that has no tag.
+var described = regexp.MustCompile(`-g([0-9a-f]{4,40})$`)
+
+// abbreviated returns the object whose id begins so: of several, the only commit or tag
+// of one.
+func (r *Repository) abbreviated(objects *object.Store, prefix string) (plumbing.Hash, error) {
+	if plumbing.IsHash(prefix) {
+		return plumbing.NewHash(prefix), nil
+	}
+	prefix = strings.ToLower(prefix)
+	even, err := hex.DecodeString(prefix[:len(prefix)/2*2])
+	if err != nil || len(prefix) < 4 || strings.Trim(prefix, "0123456789abcdef") != "" {
+		return plumbing.ZeroHash, ErrRevision
+	}
+	open, err := r.Open()
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	store, ok := open.Storer.(interface {
+		HashesWithPrefix(prefix []byte) ([]plumbing.Hash, error)
+	})
+	if !ok {
+		return plumbing.ZeroHash, ErrRevision
+	}
+	all, err := store.HashesWithPrefix(even)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	var commits []plumbing.Hash
+	seen := map[plumbing.Hash]bool{}
+	for _, id := range all {
+		if !strings.HasPrefix(id.String(), prefix) || seen[id] {
+			continue
+		}
+		seen[id] = true
+		if _, err := peel(objects, id, plumbing.CommitObject); err == nil {
+			commits = append(commits, id)
+		}
+	}
+	switch len(commits) {
+	case 0:
+		return plumbing.ZeroHash, ErrRevision
+	case 1:
+		return commits[0], nil
+	}
+	return plumbing.ZeroHash, fmt.Errorf("it is the beginning of %d commits; give more of it", len(commits))
+}
+
+// follow takes one step from an object: to a parent, an ancestor, or what a tag is of.
+func follow(objects *object.Store, id plumbing.Hash, step string) (plumbing.Hash, error) {
+	switch step {
+	case "^{}":
+		return peel(objects, id, plumbing.AnyObject)
+	case "^{commit}":
+		return peel(objects, id, plumbing.CommitObject)
+	case "^{tag}":
+		return peel(objects, id, plumbing.TagObject)
+	case "^{blob}":
+		return peel(objects, id, plumbing.BlobObject)
+	case "^{object}":
+		_, err := kind(objects, id)
+		return id, err
+	case "^{tree}":
+		id, err := peel(objects, id, plumbing.AnyObject)
+		if err != nil {
+			return id, err
+		}
+		if t, err := kind(objects, id); err != nil || t == plumbing.TreeObject {
+			return id, err
+		}
+		tree, _, err := objects.CommitTree(id)
+		return tree, err
+	}
+	if strings.HasPrefix(step, "^{") {
+		return id, fmt.Errorf("git has no type %s", step)
+	}
+	n := 1
+	if step[1:] != "" {
+		var err error
+		if n, err = strconv.Atoi(step[1:]); err != nil || n > 1<<20 {
+			return id, fmt.Errorf("%s is no number of commits", step)
+		}
+	}
+	id, err := peel(objects, id, plumbing.CommitObject)
+	if err != nil {
+		return id, err
+	}
+	if step[0] == '^' {
+		if n == 0 {
+			return id, nil
+		}
+		return parent(objects, id, n)
+	}
+	for range n {
+		if id, err = parent(objects, id, 1); err != nil {
+			return id, err
+		}
+	}
+	return id, nil
+}
+
+func kind(objects *object.Store, id plumbing.Hash) (plumbing.ObjectType, error) {
+	t, _, err := objects.Size(id)
+	return t, err
+}
+
+// peel follows tags to an object of a type, or to what is no tag.
+func peel(objects *object.Store, id plumbing.Hash, want plumbing.ObjectType) (plumbing.Hash, error) {
+	for range 100 {
+		t, err := kind(objects, id)
+		if err != nil {
+			return id, err
+		}
+		if t == want {
+			return id, nil
+		}
+		if t != plumbing.TagObject {
+			if want == plumbing.AnyObject {
+				return id, nil
+			}
+			return id, fmt.Errorf("%s is a %s, and no %s", id, t, want)
+		}
+		text, err := objects.Read(id, plumbing.TagObject)
+		if err != nil {
+			return id, err
+		}
+		line, _, _ := bytes.Cut(text, []byte("\n"))
+		to, ok := bytes.CutPrefix(line, []byte("object "))
+		if !ok || !plumbing.IsHash(string(to)) {
+			return id, fmt.Errorf("the tag %s is damaged", id)
+		}
+		id = plumbing.NewHash(string(to))
+	}
+	return id, errors.New("tags of tags without an end")
+}
+
+// parent returns the n-th parent of a commit, from 1.
+func parent(objects *object.Store, id plumbing.Hash, n int) (plumbing.Hash, error) {
+	text, err := objects.Read(id, plumbing.CommitObject)
+	if err != nil {
+		return id, err
+	}
+	head, _, _ := bytes.Cut(text, []byte("\n\n"))
+	for line := range bytes.Lines(head) {
+		to, ok := bytes.CutPrefix(bytes.TrimRight(line, "\n"), []byte("parent "))
+		if !ok {
+			continue
+		}
+		if n--; n == 0 && plumbing.IsHash(string(to)) {
+			return plumbing.NewHash(string(to)), nil
+		}
+	}
+	return id, ErrRevision
+}

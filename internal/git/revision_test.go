@@ -1,0 +1,144 @@
+package git_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/testing/testenv"
+)
+
+// TestRevisionAgainstGit compares random revisions of random histories with git
+// rev-parse: the same commit, or none. What git answers and we do not is counted, and
+// says why.
+func TestRevisionAgainstGit(t *testing.T) {
+	isolateConfig(t)
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", "")
+	t.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+	same, refusals := 0, 0
+	cases := testenv.Cases(3000)
+	for seed := testenv.Seed(); cases > 0; seed++ {
+		h := newRevisionHistory(t, seed)
+		repo, err := git.Find(h.dir)
+		require.NoError(t, err)
+		revs := make([]string, min(cases, 150))
+		for i := range revs {
+			revs[i] = h.revision()
+		}
+		cases -= len(revs)
+		for i, want := range h.ask(revs) {
+			got := ""
+			id, err := repo.Revision(revs[i])
+			if err == nil {
+				// As a commit, which is what is asked for.
+				if id, err = repo.Revision(id.String() + "^{commit}"); err == nil {
+					got = id.String()
+				}
+			}
+			switch {
+			case got == want && want != "":
+				same++
+			case got == "" && want != "":
+				refusals++
+				require.ErrorContains(t, err, "git rev-parse", "seed %d: %s is %s", seed, revs[i], want)
+			default:
+				require.Equal(t, want, got, "seed %d: %s: %v", seed, revs[i], err)
+			}
+		}
+	}
+	t.Logf("%d the same, %d refused with the reason", same, refusals)
+	require.Greater(t, same, refusals)
+}
+
+type revisionHistory struct {
+	t   *testing.T
+	r   *rand.Rand
+	dir string
+	ids []string
+}
+
+func newRevisionHistory(t *testing.T, seed int) *revisionHistory {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	h := &revisionHistory{t: t, r: rand.New(rand.NewPCG(uint64(seed), 16)), dir: dir}
+	h.git("init", "-q", "-b", "main")
+	for i := range 12 {
+		text := fmt.Sprint("step ", h.r.IntN(6), " ", i)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "f"), []byte(text), 0o644))
+		h.git("add", "f")
+		h.git("commit", "-q", "--allow-empty", "-m", text)
+		switch h.r.IntN(6) {
+		case 0:
+			h.git("tag", "-f", pick(h.r, "v1", "v2", "main", "a/b"))
+		case 1:
+			h.git("tag", "-f", "-a", "-m", "x", pick(h.r, "v1", "v3", "deep"))
+		case 2:
+			h.git("branch", "-f", pick(h.r, "side", "a/b", "v2", "abcd", "origin/x"))
+		case 3:
+			h.git("update-ref", "refs/remotes/origin/"+pick(h.r, "main", "side", "HEAD"), "HEAD")
+		case 4:
+			h.git("merge", "-q", "--no-ff", "-s", "ours", "-m", "m", pick(h.r, "HEAD~1", "HEAD"))
+		}
+	}
+	if h.r.IntN(2) == 0 {
+		h.git("tag", "-f", "-a", "-m", "y", "deeper", pick(h.r, "HEAD", "HEAD~1"))
+		h.git("tag", "-f", "-a", "-m", "z", "deepest", "deeper")
+		h.git("tag", "-f", "tree", "HEAD^{tree}")
+	}
+	if h.r.IntN(2) == 0 {
+		h.git("pack-refs", "--all")
+	}
+	if h.r.IntN(2) == 0 {
+		h.git("gc", "-q")
+	}
+	if h.r.IntN(3) == 0 {
+		h.git("checkout", "-q", "--detach", "HEAD~1")
+	}
+	out, err := h.command("rev-list", "--all").Output()
+	require.NoError(t, err)
+	h.ids = strings.Fields(string(out))
+	return h
+}
+
+func (h *revisionHistory) command(args ...string) *exec.Cmd {
+	cmd := exec.Command("git", args...)
+	cmd.Dir = h.dir
+	cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b",
+		"GIT_AUTHOR_DATE=2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE=2026-01-02T03:04:05Z")
+	return cmd
+}
+
+func (h *revisionHistory) git(args ...string) { h.command(args...).Run() }
+
+// revision makes one up.
+func (h *revisionHistory) revision() string {
+	r := h.r
+	id := pick(r, h.ids...)
+	name := pick(r, "HEAD", "@", "main", "side", "v1", "v2", "v3", "a/b", "deep", "deeper", "deepest", "tree", "abcd", "origin", "origin/main", "origin/side", "origin/x", "heads/main", "tags/v1",
+		"refs/heads/main", "refs/tags/v1", "remotes/origin/main", "none", "ORIG_HEAD", "config", "refs", "", "master", "v1-3-g"+id[:7], "x-g"+id[:5], "v1-g", id, id[:4], id[:5], id[:7], id[:12], id[:39], strings.ToUpper(id[:8]),
+		"HEAD@{0}", "HEAD@{1}", "main@{u}", "@{-1}", "main@{yesterday}", ":/step", "HEAD^{/step}", "..", "HEAD..main", "0000000", "zzzz", "main.lock", "../main", "heads//main", "-q", "--all")
+	for range r.IntN(3) {
+		name += pick(r, "^", "~", "^0", "^1", "^2", "^3", "~0", "~2", "~3", "~20", "^{}", "^{commit}", "^{tree}", "^{tag}", "^{object}", "^{blob}", "^{x}", "^^", "~1^2", "^-", "^!", "^@", "~x", "^{", "^{/step 3}")
+	}
+	return name
+}
+
+// ask has git say which commits revisions are, "" for none.
+func (h *revisionHistory) ask(revs []string) []string {
+	out := make([]string, len(revs))
+	for i, rev := range revs {
+		text, err := h.command("rev-parse", "--verify", "--quiet", "--end-of-options", rev+"^{commit}").Output()
+		if err == nil {
+			out[i] = strings.TrimSpace(string(text))
+		}
+	}
+	return out
+}

@@ -242,11 +242,6 @@ func value[T any](row scanner) (v T, err error) {
 	return v, err
 }
 
-func scanPair(row scanner) (kv KeyValue, err error) {
-	err = row.Scan(&kv.Key, &kv.Value)
-	return kv, err
-}
-
 // cut takes the row off a page that only says that there is a next one.
 func cut[T any](list []T, offset, limit int) ([]T, string) {
 	if len(list) > limit {

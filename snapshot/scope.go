@@ -15,6 +15,7 @@ import (
 	"github.com/org/aml-train/internal/git/ignore"
 	"github.com/org/aml-train/internal/git/index"
 	"github.com/org/aml-train/internal/git/object"
+	"github.com/org/aml-train/internal/limited"
 )
 
 // scope is what one repository says of its files: its index, its ignore rules,
@@ -69,7 +70,7 @@ func newRules(repo *git.Repository) (*scope, error) {
 	}
 	s.objects = object.New(filepath.Join(repo.CommonDir, "objects"))
 	for _, name := range []string{s.userFile("excludesfile", "ignore"), filepath.Join(repo.CommonDir, "info", "exclude")} {
-		if text, err := os.ReadFile(name); err == nil {
+		if text, err := limited.Read(name, limited.Config); err == nil {
 			if rel, err := filepath.Rel(repo.Root, name); err == nil && filepath.IsLocal(rel) {
 				name = filepath.ToSlash(rel)
 			}
@@ -80,11 +81,11 @@ func newRules(repo *git.Repository) (*scope, error) {
 		if name == "/etc/gitattributes" && os.Getenv("GIT_ATTR_NOSYSTEM") != "" {
 			continue
 		}
-		if text, err := os.ReadFile(name); err == nil {
+		if text, err := limited.Read(name, limited.Config); err == nil {
 			s.filters = s.filters.Push(attributes.Parse(text, "", true, s.fold))
 		}
 	}
-	if text, err := os.ReadFile(filepath.Join(repo.CommonDir, "info", "attributes")); err == nil {
+	if text, err := limited.Read(filepath.Join(repo.CommonDir, "info", "attributes"), limited.Config); err == nil {
 		s.info = attributes.Parse(text, "", true, s.fold)
 	}
 	return s, nil
@@ -166,7 +167,7 @@ func (s *scope) read(abs, name, in string) ([]byte, bool, error) {
 	if !info.Mode().IsRegular() {
 		return nil, false, nil
 	}
-	text, err := os.ReadFile(full)
+	text, err := limited.Read(full, limited.Config)
 	if err != nil {
 		return nil, false, fmt.Errorf("snapshot: %w; it says which files must not travel, so make it readable", err)
 	}

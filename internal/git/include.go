@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/org/aml-train/internal/git/ignore"
+	"github.com/org/aml-train/internal/limited"
 )
 
 // maxIncludes is how deep files may include each other, as in git.
@@ -149,7 +150,7 @@ func (l *loader) inGitDir(pattern, from string, ignoreCase bool) bool {
 // branch is the short name of the branch that is checked out, also one without a
 // commit; "" where HEAD is detached.
 func (r *Repository) branch() string {
-	text, err := os.ReadFile(filepath.Join(r.GitDir, "HEAD"))
+	text, err := limited.Read(filepath.Join(r.GitDir, "HEAD"), refLimit)
 	if err != nil {
 		if to, lerr := os.Readlink(filepath.Join(r.GitDir, "HEAD")); lerr == nil && errors.Is(err, os.ErrNotExist) {
 			text = []byte("ref: " + to)

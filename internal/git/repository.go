@@ -20,6 +20,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
+
+	"github.com/org/aml-train/internal/limited"
 )
 
 // Repository is where the parts of a repository lie, as absolute paths.
@@ -63,7 +65,7 @@ func At(root string) (*Repository, error) {
 	}
 	r := &Repository{Root: root, GitDir: dotGit}
 	if !info.IsDir() {
-		text, err := os.ReadFile(dotGit)
+		text, err := limited.Read(dotGit, refLimit)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +82,7 @@ func At(root string) (*Repository, error) {
 		return nil, fmt.Errorf("%s points to %s, which is no git directory", dotGit, r.GitDir)
 	}
 	r.CommonDir = r.GitDir
-	if text, err := os.ReadFile(filepath.Join(r.GitDir, "commondir")); err == nil {
+	if text, err := limited.Read(filepath.Join(r.GitDir, "commondir"), refLimit); err == nil {
 		r.CommonDir = against(r.GitDir, strings.TrimSpace(string(text)))
 	}
 	r.Config, err = readConfig(r)

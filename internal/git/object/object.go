@@ -24,6 +24,8 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
+
+	"github.com/org/aml-train/internal/limited"
 )
 
 // ErrNotFound says that the object is not in the store. In a partial clone it may
@@ -75,7 +77,7 @@ func alternates(dir string, depth int, found []string) []string {
 		}
 	}
 	found = append(found, dir)
-	text, err := os.ReadFile(filepath.Join(dir, "info", "alternates"))
+	text, err := limited.Read(filepath.Join(dir, "info", "alternates"), limited.Config)
 	if err != nil || depth > 5 {
 		return found
 	}

@@ -18,7 +18,6 @@ type Workflow struct {
 	Repository string   // OWNER/NAME
 	Server     string   // https://github.com, or that of a GitHub Enterprise Server
 	API        string   // https://api.github.com, or https://HOST/api/v3
-	GraphQL    string   // https://api.github.com/graphql, or https://HOST/api/graphql
 	Name       string   // of the workflow
 	Job        string   // its id within the workflow
 	RunID      int64    // grows with every run of the repository
@@ -64,7 +63,7 @@ func ReadWorkflow(getenv func(string) string) (*Workflow, error) {
 		return n
 	}
 	w := &Workflow{
-		Event: getenv("GITHUB_EVENT_NAME"), Repository: getenv("GITHUB_REPOSITORY"), Server: getenv("GITHUB_SERVER_URL"), API: getenv("GITHUB_API_URL"), GraphQL: getenv("GITHUB_GRAPHQL_URL"),
+		Event: getenv("GITHUB_EVENT_NAME"), Repository: getenv("GITHUB_REPOSITORY"), Server: getenv("GITHUB_SERVER_URL"), API: getenv("GITHUB_API_URL"),
 		Name: getenv("GITHUB_WORKFLOW"), Job: getenv("GITHUB_JOB"), RunID: number("GITHUB_RUN_ID"), Attempt: max(number("GITHUB_RUN_ATTEMPT"), 1),
 		Actor: getenv("GITHUB_ACTOR"), Workspace: getenv("GITHUB_WORKSPACE"), Token: getenv("GITHUB_TOKEN"),
 		Output: getenv("GITHUB_OUTPUT"), Summary: getenv("GITHUB_STEP_SUMMARY"),

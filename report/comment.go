@@ -32,9 +32,8 @@ type Comment struct {
 	attempt     int64
 	head        string // the commit that this run is of; "" where nobody knows
 
-	id      int64  // of the comment, once it is known
-	graphQL string // where an app can ask who it is; "" where nobody knows
-	login   string // whose comments are our own
+	id    int64  // of the comment, once it is known
+	login string // whose comments are our own
 }
 
 // ErrSuperseded says that the pull request has a newer push, whose result stays on
@@ -55,7 +54,7 @@ func NewComment(w *gitmeta.Workflow, token, identity string) (*Comment, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{w.Name, w.Job, identity}, "\x00")))
-	c := &Comment{client: client, number: w.PullRequest, key: fmt.Sprintf("%x", sum[:8]), run: w.RunID, attempt: w.Attempt, head: w.Head, graphQL: w.GraphQL}
+	c := &Comment{client: client, number: w.PullRequest, key: fmt.Sprintf("%x", sum[:8]), run: w.RunID, attempt: w.Attempt, head: w.Head}
 	c.owner, c.repo, _ = strings.Cut(w.Repository, "/")
 	return c, nil
 }
@@ -233,6 +232,13 @@ func (c *Comment) ours(comment *github.IssueComment) bool {
 	return comment.GetUser().GetLogin() == c.login
 }
 
+// graphQL is GraphQL's address beside that of the REST API: https://api.github.com/graphql,
+// and https://HOST/api/graphql on a GitHub Enterprise Server.
+func graphQL(rest string) string {
+	base := strings.TrimSuffix(rest, "/")
+	return strings.TrimSuffix(base, "/v3") + "/graphql"
+}
+
 // actions is who a workflow's own token writes as.
 const actions = "github-actions[bot]"
 
@@ -252,10 +258,7 @@ func (c *Comment) whoAmI(ctx context.Context) error {
 		return err
 	}
 	c.login = actions
-	if c.graphQL == "" {
-		return nil
-	}
-	req, err := c.client.NewRequest(ctx, http.MethodPost, c.graphQL, map[string]string{"query": "query { viewer { login } }"})
+	req, err := c.client.NewRequest(ctx, http.MethodPost, graphQL(c.client.BaseURL()), map[string]string{"query": "query { viewer { login } }"})
 	if err != nil {
 		return nil
 	}

@@ -139,12 +139,10 @@ func TestCommentOfOthers(t *testing.T) {
 // own token, and of an app's, which GraphQL tells from it.
 func TestCommentOfOtherBots(t *testing.T) {
 	for token, who := range map[string]githubtest.User{githubtest.Workflow: githubtest.Bot, githubtest.App: githubtest.AppBot} {
-		for _, graphQL := range []string{"", "/graphql"} {
+		for _, known := range []bool{true, false} {
 			g, api := gitHubDouble(t)
+			g.NoGraphQL = !known
 			w := pushed(api, 1, oldHead)
-			if graphQL != "" {
-				w.GraphQL = api + graphQL
-			}
 			c := comment(t, w, token, "iris")
 			forged := "<!-- aml-train " + c.key + " 9.1 ended -->\nforged"
 			others := []githubtest.User{githubtest.Bot, githubtest.AppBot, {Login: "eve[bot]", Type: "Bot"}, {Login: "github-actions", Type: "User"}}
@@ -154,7 +152,7 @@ func TestCommentOfOtherBots(t *testing.T) {
 				}
 			}
 			err := write(t, c, "one", true)
-			if token == githubtest.App && graphQL == "" {
+			if token == githubtest.App && !known {
 				// It is taken for the workflow's, whose comment has a newer run.
 				require.ErrorIs(t, err, ErrSuperseded)
 				continue

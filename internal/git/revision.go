@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/org/aml-train/internal/git/object"
+	"github.com/org/aml-train/internal/limited"
 )
 
 // ErrRevision is the error of a revision that names nothing here.
@@ -31,7 +33,10 @@ var suffix = regexp.MustCompile(`^(\^\{[a-z]*\}|\^[0-9]*|~[0-9]*)`)
 // another commit.
 func (r *Repository) Revision(rev string) (plumbing.Hash, error) {
 	if refused.MatchString(rev) {
-		return plumbing.ZeroHash, fmt.Errorf("%s is a revision of a form that is not read here; give the commit that it stands for: $(git rev-parse '%s')", rev, rev)
+		return plumbing.ZeroHash, fmt.Errorf("%q is a revision of a form that is not read here; give the commit that git rev-parse prints for it", rev)
+	}
+	if why := r.rewritten(); why != "" {
+		return plumbing.ZeroHash, fmt.Errorf("%s: %s stands for other commits than it names, because there is %s, which is not read here; without it (git replace -d) it is", r.Root, strconv.Quote(rev), why)
 	}
 	name, rest := rev, ""
 	if i := strings.IndexAny(rev, "^~"); i >= 0 {
@@ -46,7 +51,7 @@ func (r *Repository) Revision(rev string) (plumbing.Hash, error) {
 			return plumbing.ZeroHash, fmt.Errorf("%s is no revision", rev)
 		}
 		rest = rest[len(step):]
-		id, err = follow(objects, id, step)
+		id, err = r.follow(objects, id, step)
 	}
 	if err != nil {
 		return plumbing.ZeroHash, fmt.Errorf("%s: %w", rev, err)
@@ -63,17 +68,22 @@ func (r *Repository) named(objects *object.Store, name string) (plumbing.Hash, e
 	if name == "@" {
 		name = "HEAD"
 	}
+	var broken error
 	for _, rule := range []string{"%s", "refs/%s", "refs/tags/%s", "refs/heads/%s", "refs/remotes/%s", "refs/remotes/%s/HEAD"} {
 		full := fmt.Sprintf(rule, name)
-		if !pseudo.MatchString(full) && !validRef(full) {
+		if !beside.MatchString(full) && !validRef(full) {
 			continue
 		}
-		switch _, id, err := r.Reference(full); {
-		case err == nil:
+		_, id, err := r.Reference(full)
+		if err == nil {
 			return id, nil
-		case !errors.Is(err, ErrNoReference):
-			return plumbing.ZeroHash, err
 		}
+		if !errors.Is(err, ErrNoReference) && rule != "%s" { // git warns of one that is damaged, and goes on
+			broken = err
+		}
+	}
+	if broken != nil && strings.Contains(name, "/") {
+		return plumbing.ZeroHash, broken
 	}
 	if m := described.FindStringSubmatch(name); m != nil {
 		name = m[1]
@@ -81,8 +91,26 @@ func (r *Repository) named(objects *object.Store, name string) (plumbing.Hash, e
 	return r.abbreviated(objects, name)
 }
 
-// pseudo are the references beside HEAD, such as ORIG_HEAD.
-var pseudo = regexp.MustCompile(`^[A-Z][A-Z_]*$`)
+// beside are the references that lie beside HEAD, such as ORIG_HEAD.
+var beside = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
+
+// rewritten says what makes commits stand for others: git replace, or the grafts that
+// there were before it.
+func (r *Repository) rewritten() string {
+	if os.Getenv("GIT_NO_REPLACE_OBJECTS") == "" && r.Config.Bool("core.usereplacerefs", true) {
+		if entries, err := os.ReadDir(filepath.Join(r.CommonDir, "refs", "replace")); err == nil && len(entries) > 0 {
+			return "refs/replace"
+		}
+		text, err := limited.Read(filepath.Join(r.CommonDir, "packed-refs"), packedLimit)
+		if err == nil && bytes.Contains(text, []byte(" refs/replace/")) {
+			return "refs/replace"
+		}
+	}
+	if text, err := limited.Read(filepath.Join(r.CommonDir, "info", "grafts"), limited.Config); err == nil && len(bytes.TrimSpace(text)) > 0 {
+		return "info/grafts"
+	}
+	return ""
+}
 
 // described is what git describe prints of a commit that has no tag.
 var described = regexp.MustCompile(`-g([0-9a-f]{4,40})$`)
@@ -133,7 +161,7 @@ func (r *Repository) abbreviated(objects *object.Store, prefix string) (plumbing
 }
 
 // follow takes one step from an object: to a parent, an ancestor, or what a tag is of.
-func follow(objects *object.Store, id plumbing.Hash, step string) (plumbing.Hash, error) {
+func (r *Repository) follow(objects *object.Store, id plumbing.Hash, step string) (plumbing.Hash, error) {
 	switch step {
 	case "^{}":
 		return peel(objects, id, plumbing.AnyObject)
@@ -175,10 +203,10 @@ func follow(objects *object.Store, id plumbing.Hash, step string) (plumbing.Hash
 		if n == 0 {
 			return id, nil
 		}
-		return parent(objects, id, n)
+		return r.parent(objects, id, n)
 	}
 	for range n {
-		if id, err = parent(objects, id, 1); err != nil {
+		if id, err = r.parent(objects, id, 1); err != nil {
 			return id, err
 		}
 	}
@@ -220,8 +248,13 @@ func peel(objects *object.Store, id plumbing.Hash, want plumbing.ObjectType) (pl
 	return id, errors.New("tags of tags without an end")
 }
 
-// parent returns the n-th parent of a commit, from 1.
-func parent(objects *object.Store, id plumbing.Hash, n int) (plumbing.Hash, error) {
+// parent returns the n-th parent of a commit, from 1. Those where a shallow history ends
+// have none.
+func (r *Repository) parent(objects *object.Store, id plumbing.Hash, n int) (plumbing.Hash, error) {
+	shallow, err := limited.Read(filepath.Join(r.CommonDir, "shallow"), packedLimit)
+	if err == nil && bytes.Contains(shallow, []byte(id.String())) {
+		return id, ErrRevision
+	}
 	text, err := objects.Read(id, plumbing.CommitObject)
 	if err != nil {
 		return id, err

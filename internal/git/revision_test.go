@@ -93,8 +93,26 @@ func newRevisionHistory(t *testing.T, seed int) *revisionHistory {
 		h.git("tag", "-f", "-a", "-m", "z", "deepest", "deeper")
 		h.git("tag", "-f", "tree", "HEAD^{tree}")
 	}
+	if h.r.IntN(3) == 0 {
+		h.git("tag", "-f", "bare", "HEAD~3")
+		h.git("update-ref", "foo", "HEAD~1")
+		h.git("branch", "foo", "HEAD")
+	}
 	if h.r.IntN(2) == 0 {
 		h.git("pack-refs", "--all")
+	}
+	out, err := h.command("rev-list", "--all").Output()
+	require.NoError(t, err)
+	h.ids = strings.Fields(string(out))
+	if h.r.IntN(4) == 0 {
+		id, err := h.command("rev-parse", "HEAD~3^0").Output()
+		if err == nil {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, ".git", "shallow"), id, 0o644))
+		}
+	}
+	if h.r.IntN(4) == 0 {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, ".git", "refs", "tags"), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, ".git", "refs", "tags", "side"), []byte("damaged\n"), 0o644))
 	}
 	if h.r.IntN(2) == 0 {
 		h.git("gc", "-q")
@@ -102,9 +120,6 @@ func newRevisionHistory(t *testing.T, seed int) *revisionHistory {
 	if h.r.IntN(3) == 0 {
 		h.git("checkout", "-q", "--detach", "HEAD~1")
 	}
-	out, err := h.command("rev-list", "--all").Output()
-	require.NoError(t, err)
-	h.ids = strings.Fields(string(out))
 	return h
 }
 
@@ -123,7 +138,7 @@ func (h *revisionHistory) revision() string {
 	r := h.r
 	id := pick(r, h.ids...)
 	name := pick(r, "HEAD", "@", "main", "side", "v1", "v2", "v3", "a/b", "deep", "deeper", "deepest", "tree", "abcd", "origin", "origin/main", "origin/side", "origin/x", "heads/main", "tags/v1",
-		"refs/heads/main", "refs/tags/v1", "remotes/origin/main", "none", "ORIG_HEAD", "config", "refs", "", "master", "v1-3-g"+id[:7], "x-g"+id[:5], "v1-g", id, id[:4], id[:5], id[:7], id[:12], id[:39], strings.ToUpper(id[:8]),
+		"refs/heads/main", "refs/tags/v1", "remotes/origin/main", "none", "ORIG_HEAD", "config", "foo", "bare", "FETCH_1", "index", "refs", "", "master", "v1-3-g"+id[:7], "x-g"+id[:5], "v1-g", id, id[:4], id[:5], id[:7], id[:12], id[:39], strings.ToUpper(id[:8]),
 		"HEAD@{0}", "HEAD@{1}", "main@{u}", "@{-1}", "main@{yesterday}", ":/step", "HEAD^{/step}", "..", "HEAD..main", "0000000", "zzzz", "main.lock", "../main", "heads//main", "-q", "--all")
 	for range r.IntN(3) {
 		name += pick(r, "^", "~", "^0", "^1", "^2", "^3", "~0", "~2", "~3", "~20", "^{}", "^{commit}", "^{tree}", "^{tag}", "^{object}", "^{blob}", "^{x}", "^^", "~1^2", "^-", "^!", "^@", "~x", "^{", "^{/step 3}")
@@ -141,4 +156,28 @@ func (h *revisionHistory) ask(revs []string) []string {
 		}
 	}
 	return out
+}
+
+// Where git replace or grafts make a commit stand for another, none is named.
+func TestRevisionRewritten(t *testing.T) {
+	isolateConfig(t)
+	t.Setenv("HOME", t.TempDir())
+	for name, rewrite := range map[string]func(h *revisionHistory){
+		"loose":  func(h *revisionHistory) { h.git("replace", "HEAD", "HEAD~1") },
+		"packed": func(h *revisionHistory) { h.git("replace", "HEAD", "HEAD~1"); h.git("pack-refs", "--all") },
+		"grafts": func(h *revisionHistory) {
+			require.NoError(t, os.WriteFile(filepath.Join(h.dir, ".git", "info", "grafts"), []byte(h.ids[0]+"\n"), 0o644))
+		},
+	} {
+		h := newRevisionHistory(t, 1)
+		repo, err := git.Find(h.dir)
+		require.NoError(t, err)
+		_, err = repo.Revision("HEAD")
+		require.NoError(t, err)
+		rewrite(h)
+		for _, rev := range []string{"HEAD", "HEAD~1", h.ids[0]} {
+			_, err = repo.Revision(rev)
+			require.ErrorContains(t, err, "stands for other commits than it names", name)
+		}
+	}
 }

@@ -64,6 +64,8 @@ type PullRequest struct {
 // GitHub has one repository, org/x. Its fields may be changed while nothing is
 // asked.
 type GitHub struct {
+	NoGraphQL bool // it does not answer
+
 	PullRequests []PullRequest
 	Comments     []Comment
 
@@ -170,7 +172,10 @@ func (g *GitHub) answer(w http.ResponseWriter, r *http.Request, body []byte) (in
 		}
 		return http.StatusOK, user
 	}
-	if path == "/graphql" && r.Method == http.MethodPost {
+	if (path == "/graphql" || path == "/api/graphql") && r.Method == http.MethodPost {
+		if g.NoGraphQL {
+			return refuse(http.StatusNotFound, "Not Found")
+		}
 		if string(bytes.TrimSpace(body)) != `{"query":"query { viewer { login } }"}` {
 			return refuse(http.StatusBadRequest, "Problems parsing JSON")
 		}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -234,6 +236,7 @@ func (a *app) diagnosisContext(run *history.Run) report.Context {
 		_, err := os.Stat(filepath.Join(source, filepath.FromSlash(path)))
 		return err == nil
 	}
+	c.Own = func(module string) string { return ownModule(repo.Root, source, module) }
 	c.Why = func(path string) string {
 		if !c.Exists(path) {
 			return ""
@@ -245,6 +248,33 @@ func (a *app) diagnosisContext(run *history.Run) report.Context {
 		return fmt.Sprintf("`%s:%d` (`%s`)", d.Rule.File, d.Rule.Line, d.Rule.Text)
 	}
 	return c
+}
+
+// ownModule looks for a Python module in the source directory, then in the folders
+// above it and beside it, up to the repository's root. It returns its path relative
+// to the source directory, "" where there is none.
+func ownModule(root, source, module string) string {
+	for dir := source; ; dir = filepath.Dir(dir) {
+		for _, pattern := range []string{".", "*", "*/src"} {
+			for _, end := range []string{module + ".py", module + "/*.py"} {
+				found, _ := fs.Glob(os.DirFS(dir), path.Join(pattern, end))
+				if len(found) == 0 {
+					continue
+				}
+				own := found[0]
+				if path.Base(end) == "*.py" {
+					own = path.Dir(own)
+				}
+				rel, err := filepath.Rel(source, filepath.Join(dir, filepath.FromSlash(own)))
+				if err == nil {
+					return filepath.ToSlash(rel)
+				}
+			}
+		}
+		if dir == root || dir == filepath.Dir(dir) {
+			return ""
+		}
+	}
 }
 
 // report prints the report of a run that has ended, and returns the error that

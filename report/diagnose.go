@@ -38,6 +38,9 @@ type Context struct {
 	Why func(path string) string
 	// Exists tells whether the source directory holds a path.
 	Exists func(path string) bool
+	// Own returns where the repository holds a module of that name, relative to the
+	// source directory (`common`, `../common`), "" where it does not.
+	Own func(module string) string
 	// Install says where a package is added: to a conda file, or with pip.
 	Install func(pkg string) string
 	// Work is the folder in which the script ran, to be cut from its paths.
@@ -221,6 +224,13 @@ func (d *Diagnosis) missingModule(module string, c Context) {
 			}
 		}
 	}
+	// Never a name of one's own to pip: a stranger may have published one that is called so.
+	if c.Own != nil {
+		if own := c.Own(top); own != "" {
+			d.Advice = place + ownModule(module, top, own)
+			return
+		}
+	}
 	pkg := packages[module]
 	if pkg == "" {
 		if pkg = packages[top]; pkg == "" {
@@ -231,6 +241,18 @@ func (d *Diagnosis) missingModule(module string, c Context) {
 	if c.Install != nil {
 		d.Advice += " " + c.Install(pkg)
 	}
+}
+
+// ownModule says what keeps Python from a module that the repository holds at own.
+func ownModule(module, top, own string) string {
+	says := fmt.Sprintf("imports `%s`; `%s` is your own and lies in `%s`", module, top, own)
+	switch {
+	case strings.HasPrefix(own, "../"):
+		return says + ", outside the source directory: widen `code`, so that it travels, and set `PYTHONPATH` to its folder."
+	case module != top:
+		return says + ": look whether the rest of the name is spelt as its file is."
+	}
+	return fmt.Sprintf("%s. Set the environment variable `PYTHONPATH=%s`.", says, path.Dir(own))
 }
 
 func (d *Diagnosis) missingFile(name string, c Context) {

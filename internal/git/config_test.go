@@ -220,7 +220,7 @@ func (c *configCase) condition() string {
 		return "hasconfig:remote.*.url:" + pick(r, "https://example.com/**", "https://example.com/*", "git@*:org/**", "**", "/srv/", "*", "none")
 	case 2:
 		return pick(r, "gitdir:", "gitdir/i:") + pick(r, repo+"/.git", repo+"/", repo, filepath.Dir(repo)+"/", strings.ToLower(repo)+"/", "Repo/", "repo/", "Repo/.git", "**/Repo/.git",
-			"~/", "~/../work/", "./", "./../work/", "work/**", "*/Repo/", "/", "", "Rep?/", "[R]epo/.git", "/**/work/")
+			"~/", "~/../"+"work/", "./", "./../"+"work/", "work/**", "*/Repo/", "/", "", "Rep?/", "[R]epo/.git", "/**/"+"work/")
 	}
 	return pick(r, "nonsense:x", "gitdir", "onbranch", "hasconfig:x.y:z", "hasconfig:remote.x.url:**", "GITDIR:/", "")
 }

@@ -109,6 +109,13 @@ func (r *Redactor) String(s string) string {
 	return out
 }
 
+// none tells that no secret is known.
+func (r *Redactor) none() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.secrets) == 0
+}
+
 // redact returns s without the secrets. Unless s is all that there is, its end may be
 // the beginning of a secret: it is returned as it is, to be looked at with what follows.
 func (r *Redactor) redact(s string, all bool) (out, rest string) {

@@ -142,7 +142,8 @@ func (a *app) mask(texts ...string) {
 }
 
 // secretName is what the variables are called that people keep secrets in.
-var secretName = regexp.MustCompile(`(?i)(^|_)(token|secret|passw(or)?d|pwd|pat|sas|(api|access|account|private|secret|storage)_?key|credentials?|creds|connection_?string)$`)
+var secretName = regexp.MustCompile(`(?i)(^|_)(token|secret|passw(or)?d|pwd|pat|sas|credentials?|creds|` +
+	`(api|access|account|private|secret|storage)_?key|connection_?string)$`)
 
 // secretValues are the values of the environment that are secrets by their names. A path
 // to a file of credentials is none.

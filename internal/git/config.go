@@ -95,7 +95,10 @@ func (e Entry) boolean() (value, ok bool) {
 }
 
 // booleans are the keys that this program reads as booleans.
-var booleans = []string{"core.ignorecase", "core.filemode", "core.symlinks", "core.trustctime", "core.sparsecheckout", "core.bare", "extensions.worktreeconfig"}
+var booleans = []string{
+	"core.bare", "core.filemode", "core.ignorecase", "core.sparsecheckout", "core.symlinks", "core.trustctime", "core.usereplacerefs",
+	"extensions.worktreeconfig",
+}
 
 // check refuses what git refuses of the keys that this program reads. What it does not
 // read can be as it likes.
@@ -103,7 +106,8 @@ func (c Config) check() error {
 	for _, key := range booleans {
 		if e, ok := c.Lookup(key); ok {
 			if _, ok := e.boolean(); !ok {
-				return fmt.Errorf("git configuration %s: %s is %q, which is no boolean", strings.TrimPrefix(e.Origin, "file:"), key, e.Value)
+				where := strings.TrimPrefix(e.Origin, "file:")
+				return &locatedError{where, fmt.Errorf("%s is %q, which is no boolean", key, e.Value)}
 			}
 		}
 	}
@@ -317,7 +321,8 @@ func (l *loader) environment() error {
 			key, ok := os.LookupEnv(fmt.Sprintf("GIT_CONFIG_KEY_%d", i))
 			value, ok2 := os.LookupEnv(fmt.Sprintf("GIT_CONFIG_VALUE_%d", i))
 			if !ok || !ok2 {
-				return fmt.Errorf("%s is %s, and GIT_CONFIG_KEY_%d or GIT_CONFIG_VALUE_%d is not set", countVariable, text, i, i)
+				return fmt.Errorf("%s is %s, and GIT_CONFIG_KEY_%d or GIT_CONFIG_VALUE_%d is not set",
+					countVariable, text, i, i)
 			}
 			if err := pair(key, value, true); err != nil {
 				return fmt.Errorf("GIT_CONFIG_KEY_%d: %w", i, err)

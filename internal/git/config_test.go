@@ -85,7 +85,7 @@ func newConfigCase(t *testing.T, seed int) *configCase {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	require.NoError(t, err)
 	c := &configCase{r: rand.New(rand.NewPCG(uint64(seed), 14)), t: t, dir: dir, files: map[string]string{}}
-	c.home, c.where = filepath.Join(dir, "home"), filepath.Join(dir, "work", "Repo")
+	c.home, c.where = filepath.Join(dir, "home"), filepath.Join(dir, "code", "Repo")
 	t.Setenv("HOME", c.home)
 	t.Setenv("XDG_CONFIG_HOME", pick(c.r, "", filepath.Join(dir, "xdg")))
 	t.Setenv("GIT_CONFIG_SYSTEM", filepath.Join(dir, "system"))
@@ -103,8 +103,8 @@ func newConfigCase(t *testing.T, seed int) *configCase {
 	require.NoError(t, os.WriteFile(filepath.Join(gitDir, "HEAD"), []byte(head), 0o644))
 	local := "[core]\n\trepositoryformatversion = 0\n" + pick(c.r, "", "", "[extensions]\nworktreeConfig\n", "[extensions]\n\tworktreeconfig = true\n")
 	c.write(filepath.Join(gitDir, "config"), local+c.text(false))
-	for _, name := range []string{"system", "home/.gitconfig", "home/.config/git/config", "xdg/git/config", "work/Repo/.git/config.worktree",
-		"home/inc1", "home/inc2", "work/Repo/.git/inc1", "work/Repo/.git/inc2", "work/inc1", "inc1"} {
+	for _, name := range []string{"system", "home/.gitconfig", "home/.config/git/config", "xdg/git/config", "code/Repo/.git/config.worktree",
+		"home/inc1", "home/inc2", "code/Repo/.git/inc1", "code/Repo/.git/inc2", "code/inc1", "inc1"} {
 		if c.r.IntN(3) > 0 {
 			c.write(filepath.Join(dir, name), c.text(strings.Contains(name, "inc")))
 		}
@@ -220,7 +220,7 @@ func (c *configCase) condition() string {
 		return "hasconfig:remote.*.url:" + pick(r, "https://example.com/**", "https://example.com/*", "git@*:org/**", "**", "/srv/", "*", "none")
 	case 2:
 		return pick(r, "gitdir:", "gitdir/i:") + pick(r, repo+"/.git", repo+"/", repo, filepath.Dir(repo)+"/", strings.ToLower(repo)+"/", "Repo/", "repo/", "Repo/.git", "**/Repo/.git",
-			"~/", "~/../"+"work/", "./", "./../"+"work/", "work/**", "*/Repo/", "/", "", "Rep?/", "[R]epo/.git", "/**/"+"work/")
+			"~/", "~/../code/", "./", "./../code/", "code/**", "*/Repo/", "/", "", "Rep?/", "[R]epo/.git", "/**/code/")
 	}
 	return pick(r, "nonsense:x", "gitdir", "onbranch", "hasconfig:x.y:z", "hasconfig:remote.x.url:**", "GITDIR:/", "")
 }

@@ -207,7 +207,8 @@ func canonicalKey(key string) (string, error) {
 		return "", fmt.Errorf("the key %q has no section", key)
 	}
 	section, name := key[:first], key[last+1:]
-	if !keyBytes(section) || name == "" || !letter(name[0]) || !keyBytes(name) || strings.Contains(key[first:last], "\n") {
+	valid := keyBytes(section) && name != "" && letter(name[0]) && keyBytes(name)
+	if !valid || strings.Contains(key[first:last], "\n") {
 		return "", fmt.Errorf("the key %q is none of git's", key)
 	}
 	return strings.ToLower(section) + key[first:last+1] + strings.ToLower(name), nil

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -46,7 +47,11 @@ func (r *Repository) Head() (ref string, commit plumbing.Hash, err error) {
 // tag's object is the tag.
 func (r *Repository) Reference(name string) (last string, id plumbing.Hash, err error) {
 	if format := r.Config.Get("extensions.refstorage"); format != "" && format != "files" {
-		return name, id, fmt.Errorf("%s keeps its references as %s, which cannot be read; only files can (git refs migrate --ref-format=files)", r.Root, format)
+		return name, id, fmt.Errorf("%s keeps its references as %s, which cannot be read; only files can: "+
+			"git refs migrate --ref-format=files", r.Root, format)
+	}
+	if !validRef(name) && !beside.MatchString(name) {
+		return name, id, ErrNoReference
 	}
 	for range maxSymbolic + 1 {
 		text, err := r.looseRef(name)
@@ -71,12 +76,18 @@ func (r *Repository) Reference(name string) (last string, id plumbing.Hash, err 
 	return name, id, fmt.Errorf("%s: symbolic references lead to each other", r.Root)
 }
 
+// own are the references that each working tree has for itself.
+var own = regexp.MustCompile(`^(refs/(bisect|worktree|rewritten)/|[^/]+$)`)
+
+// beside are the references that lie beside HEAD, such as ORIG_HEAD.
+var beside = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
+
 // looseRef returns the content of a reference's file: each working tree has HEAD and
 // what is below refs/bisect, refs/worktree and refs/rewritten for itself
 // (git-worktree(1), "REFS"). A link is a symbolic reference, as git wrote them once.
 func (r *Repository) looseRef(name string) (string, error) {
 	dir := r.CommonDir
-	if !strings.HasPrefix(name, "refs/") || strings.HasPrefix(name, "refs/bisect/") || strings.HasPrefix(name, "refs/worktree/") || strings.HasPrefix(name, "refs/rewritten/") {
+	if own.MatchString(name) {
 		dir = r.GitDir
 	}
 	file := filepath.Join(dir, filepath.FromSlash(name))
@@ -116,7 +127,8 @@ func validRef(name string) bool {
 	if name == "HEAD" {
 		return true
 	}
-	if !strings.HasPrefix(name, "refs/") || strings.HasSuffix(name, "/") || strings.ContainsAny(name, "\x00 ~^:?*[\\\x7f") || strings.Contains(name, "..") || strings.Contains(name, "@{") {
+	if !strings.HasPrefix(name, "refs/") || strings.ContainsAny(name, "\x00 ~^:?*[\\\x7f") ||
+		strings.Contains(name, "..") || strings.Contains(name, "@{") {
 		return false
 	}
 	for part := range strings.SplitSeq(name, "/") {

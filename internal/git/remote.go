@@ -54,8 +54,12 @@ func (c Config) rewrite(url string) string {
 	bases, instead := c.Subsections("url", "insteadof")
 	best, rank := -1, 0
 	for i, beginning := range instead {
+		if !strings.HasPrefix(url, beginning) {
+			continue
+		}
 		first := slices.Index(bases, bases[i])
-		if strings.HasPrefix(url, beginning) && (best < 0 || len(beginning) > len(instead[best]) || len(beginning) == len(instead[best]) && first < rank) {
+		longer := best < 0 || len(beginning) > len(instead[best])
+		if longer || len(beginning) == len(instead[best]) && first < rank {
 			best, rank = i, first
 		}
 	}

@@ -33,10 +33,12 @@ var suffix = regexp.MustCompile(`^(\^\{[a-z]*\}|\^[0-9]*|~[0-9]*)`)
 // another commit.
 func (r *Repository) Revision(rev string) (plumbing.Hash, error) {
 	if refused.MatchString(rev) {
-		return plumbing.ZeroHash, fmt.Errorf("%q is a revision of a form that is not read here; give the commit that git rev-parse prints for it", rev)
+		return plumbing.ZeroHash, fmt.Errorf("%q is a revision of a form that is not read here; "+
+			"give the commit that git rev-parse prints for it", rev)
 	}
 	if why := r.rewritten(); why != "" {
-		return plumbing.ZeroHash, fmt.Errorf("%s: %s stands for other commits than it names, because there is %s, which is not read here; without it (git replace -d) it is", r.Root, strconv.Quote(rev), why)
+		return plumbing.ZeroHash, fmt.Errorf("%s has %s, so that %q stands for other commits than it names; "+
+			"that is not read here: remove it, or train the working tree", r.Root, why, rev)
 	}
 	name, rest := rev, ""
 	if i := strings.IndexAny(rev, "^~"); i >= 0 {
@@ -69,7 +71,7 @@ func (r *Repository) named(objects *object.Store, name string) (plumbing.Hash, e
 		name = "HEAD"
 	}
 	var broken error
-	for _, rule := range []string{"%s", "refs/%s", "refs/tags/%s", "refs/heads/%s", "refs/remotes/%s", "refs/remotes/%s/HEAD"} {
+	for _, rule := range rules {
 		full := fmt.Sprintf(rule, name)
 		if !beside.MatchString(full) && !validRef(full) {
 			continue
@@ -91,9 +93,6 @@ func (r *Repository) named(objects *object.Store, name string) (plumbing.Hash, e
 	return r.abbreviated(objects, name)
 }
 
-// beside are the references that lie beside HEAD, such as ORIG_HEAD.
-var beside = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
-
 // rewritten says what makes commits stand for others: git replace, or the grafts that
 // there were before it.
 func (r *Repository) rewritten() string {
@@ -106,11 +105,15 @@ func (r *Repository) rewritten() string {
 			return "refs/replace"
 		}
 	}
-	if text, err := limited.Read(filepath.Join(r.CommonDir, "info", "grafts"), limited.Config); err == nil && len(bytes.TrimSpace(text)) > 0 {
+	text, err := limited.Read(filepath.Join(r.CommonDir, "info", "grafts"), limited.Config)
+	if err == nil && len(bytes.TrimSpace(text)) > 0 {
 		return "info/grafts"
 	}
 	return ""
 }
+
+// rules are the references that a name stands for, in git's order (gitrevisions(7)).
+var rules = []string{"%s", "refs/%s", "refs/tags/%s", "refs/heads/%s", "refs/remotes/%s", "refs/remotes/%s/HEAD"}
 
 // described is what git describe prints of a commit that has no tag.
 var described = regexp.MustCompile(`-g([0-9a-f]{4,40})$`)

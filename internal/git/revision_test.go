@@ -177,7 +177,7 @@ func TestRevisionRewritten(t *testing.T) {
 		rewrite(h)
 		for _, rev := range []string{"HEAD", "HEAD~1", h.ids[0]} {
 			_, err = repo.Revision(rev)
-			require.ErrorContains(t, err, "stands for other commits than it names", name)
+			require.ErrorContains(t, err, "stands for other commits", name)
 		}
 	}
 }

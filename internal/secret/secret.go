@@ -57,8 +57,12 @@ func (r *Redactor) Add(texts ...string) {
 // forms returns the ways in which a secret is written elsewhere than alone: in a URL, in
 // JSON, in base64 and hexadecimal digits, there also as part of a longer text.
 func forms(s string) []string {
-	list := []string{s, url.QueryEscape(s), url.PathEscape(s), lowerEscapes(url.QueryEscape(s)), lowerEscapes(url.PathEscape(s)), percent(s), lowerEscapes(percent(s)),
-		hex.EncodeToString([]byte(s)), strings.ToUpper(hex.EncodeToString([]byte(s)))}
+	list := []string{s}
+	for _, escaped := range []string{url.QueryEscape(s), url.PathEscape(s), percent(s)} {
+		list = append(list, escaped, lowerEscapes(escaped))
+	}
+	digits := hex.EncodeToString([]byte(s))
+	list = append(list, digits, strings.ToUpper(digits))
 	for _, escape := range []bool{true, false} {
 		var b strings.Builder
 		e := json.NewEncoder(&b)

@@ -353,23 +353,20 @@ func fork(ts *testscript.TestScript, neg bool, args []string) {
 
 // branch NAME REVISION is what GitHub knows as a branch of org/x.
 func branch(ts *testscript.TestScript, neg bool, args []string) {
-	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
-	if gh.Branches == nil {
-		gh.Branches = map[string][]string{}
-	}
-	gh.Branches[args[0]] = strings.Fields(output(ts, "git", "rev-list", args[1]))
+	commits := strings.Fields(output(ts, "git", "rev-list", args[1]))
+	ts.Value(gitHub{}).(*githubtest.GitHub).Branch(args[0], commits)
 }
 
 // foreign REVISION is a commit that GitHub knows of a fork.
 func foreign(ts *testscript.TestScript, neg bool, args []string) {
-	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
-	gh.Forks = append(gh.Forks, strings.TrimSpace(output(ts, "git", "rev-parse", args[0])))
+	commit := strings.TrimSpace(output(ts, "git", "rev-parse", args[0]))
+	ts.Value(gitHub{}).(*githubtest.GitHub).Foreign(commit)
 }
 
 // merge REVISION is the commit by which GitHub merges pull request 7.
 func merge(ts *testscript.TestScript, neg bool, args []string) {
-	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
-	gh.PullRequests[0].Merge = strings.TrimSpace(output(ts, "git", "rev-parse", args[0]))
+	commit := strings.TrimSpace(output(ts, "git", "rev-parse", args[0]))
+	ts.Value(gitHub{}).(*githubtest.GitHub).Merge(7, commit)
 }
 
 // azure is under which a script has its workspace.

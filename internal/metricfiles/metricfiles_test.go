@@ -14,7 +14,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -232,19 +231,28 @@ func TestEventsAgainstTensorBoard(t *testing.T) {
 	}
 }
 
-// A million scalars take at most two seconds to read.
-func TestMillionScalars(t *testing.T) {
+// scalars is an event file of n values.
+func scalars(n int) []File {
 	var file []byte
-	for i := range 1_000_000 {
+	for i := range n {
 		file = append(file, record(event("loss", int64(i), float32(i)))...)
 	}
-	files := []File{{"logs/events.out.tfevents.1", fstest.MapFS{"e": {Data: file}}, "e"}}
-	start := time.Now()
-	values, warnings := Read(files, func(string) bool { return false }, plain)
+	return []File{{"logs/events.out.tfevents.1", fstest.MapFS{"e": {Data: file}}, "e"}}
+}
+
+func TestManyScalars(t *testing.T) {
+	values, warnings := Read(scalars(100_000), func(string) bool { return false }, plain)
 	require.Empty(t, warnings)
-	require.Len(t, values, 1_000_000)
-	require.Less(t, time.Since(start), 2*time.Second)
+	require.Len(t, values, 100_000)
 	require.True(t, sort.SliceIsSorted(values, func(i, j int) bool { return values[i].Step < values[j].Step }))
+}
+
+// BenchmarkMillionScalars reads what has to take at most two seconds.
+func BenchmarkMillionScalars(b *testing.B) {
+	files := scalars(1_000_000)
+	for b.Loop() {
+		Read(files, func(string) bool { return false }, plain)
+	}
 }
 
 func FuzzRead(f *testing.F) {

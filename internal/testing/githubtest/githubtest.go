@@ -130,6 +130,34 @@ func (g *GitHub) Fork(number int, repository string) {
 	}
 }
 
+// Branch makes commits those of a branch of org/x, its tip first.
+func (g *GitHub) Branch(name string, commits []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.Branches == nil {
+		g.Branches = map[string][]string{}
+	}
+	g.Branches[name] = commits
+}
+
+// Foreign makes a commit one of a fork.
+func (g *GitHub) Foreign(commit string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.Forks = append(g.Forks, commit)
+}
+
+// Merge names the commit that merges a pull request.
+func (g *GitHub) Merge(number int, commit string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range g.PullRequests {
+		if g.PullRequests[i].Number == number {
+			g.PullRequests[i].Merge = commit
+		}
+	}
+}
+
 func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))

@@ -60,7 +60,7 @@ docker:
 
 test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(CACHE)/bin/act docker
 	@rm -f $(CACHE)/skipped
-	PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_LAYOUTS=$(LAYOUTS) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped go test $(RACE) -timeout 30m ./...
+	PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_LAYOUTS=$(LAYOUTS) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped go test $(RACE) -timeout 60m ./...
 	@if [ -s $(CACHE)/skipped ]; then echo "Skipped, because they are not on this machine:"; sort -u $(CACHE)/skipped; fi
 
 # No containers, no network services, a tenth of the generated cases.

@@ -1,7 +1,6 @@
 package history
 
 import (
-	"context"
 	"testing"
 	"time"
 )
@@ -19,7 +18,7 @@ func BenchmarkLogBatch(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer stop()
-	c := &Client{Base: base, Token: func(context.Context) (string, error) { return "secret", nil }}
+	c := &Client{Base: base, HTTP: bearer("secret")}
 	batch := make([]Metric, 1000)
 	logged, start := 0, time.Now()
 	for b.Loop() {

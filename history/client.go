@@ -12,26 +12,20 @@ import (
 	"net/url"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
-	"time"
 )
 
 // Client reads and writes the run history of any server of the MLflow tracking
 // REST API.
 type Client struct {
 	Base string // such as http://127.0.0.1:5000
-	HTTP *http.Client
 
-	// Token returns what is sent as "Authorization: Bearer", "" for none. It is
-	// asked before every request, so that it may refresh what expires.
-	Token func(context.Context) (string, error)
+	// HTTP signs in, and sends again what may pass the next time: reads, and the writes
+	// of this API, may all be repeated.
+	HTTP interface {
+		Do(*http.Request) (*http.Response, error)
+	}
 }
-
-// attempts is how often a request is sent at most. Reads, and the writes of this
-// API, which all may be repeated, are sent again after a broken connection or an
-// answer that says to come back.
-const attempts = 5
 
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
 	var text []byte
@@ -45,50 +39,21 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	if len(query) > 0 {
 		address += "?" + query.Encode()
 	}
-	client := c.HTTP
-	if client == nil {
-		client = http.DefaultClient
+	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(text))
+	if err != nil {
+		return nil, err
 	}
-	for try := 1; ; try++ {
-		req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(text))
-		if err != nil {
-			return nil, err
-		}
-		if body != nil {
-			req.Header.Set("Content-Type", "application/json")
-		}
-		if c.Token != nil {
-			token, err := c.Token(ctx)
-			if err != nil {
-				return nil, err
-			}
-			if token != "" {
-				req.Header.Set("Authorization", "Bearer "+token)
-			}
-		}
-		res, err := client.Do(req)
-		wait := time.Duration(1<<try) * 100 * time.Millisecond
-		switch {
-		case err != nil:
-		case res.StatusCode == http.StatusOK:
-			return res, nil
-		default:
-			err = answer(res)
-			if res.StatusCode != http.StatusTooManyRequests && res.StatusCode < 500 {
-				return nil, err
-			}
-			if s, aerr := strconv.Atoi(res.Header.Get("Retry-After")); aerr == nil && s >= 0 {
-				wait = min(time.Duration(s)*time.Second, time.Minute)
-			}
-		}
-		if try == attempts || ctx.Err() != nil {
-			return nil, fmt.Errorf("tracking server %s: %w", c.Base, err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
+	res, err := c.HTTP.Do(req)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = answer(res)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("tracking server %s: %w", c.Base, err)
+	}
+	return res, nil
 }
 
 // NotFound tells an answer that what was asked for is not there.

@@ -53,5 +53,5 @@ func TestClientWithMLflow(t *testing.T) {
 			t.Fatalf("MLflow's server does not answer: %s", text)
 		}
 	}
-	exercise(t, &Client{Base: "http://" + addr}, "a")
+	exercise(t, &Client{Base: "http://" + addr, HTTP: http.DefaultClient}, "a")
 }

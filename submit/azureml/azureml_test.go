@@ -318,8 +318,9 @@ func TestWatchOutage(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	c := &connection{api: server.URL, http: server.Client(), own: runtime.NewPipeline("test", "v1.0.0", runtime.PipelineOptions{}, // it gives up sooner than the outage ends
-		&policy.ClientOptions{Transport: server.Client(), Retry: policy.RetryOptions{MaxRetries: 1, RetryDelay: time.Millisecond}})}
+	quick := runtime.NewPipeline("test", "v1.0.0", runtime.PipelineOptions{}, // it gives up sooner than the outage ends
+		&policy.ClientOptions{Transport: server.Client(), Retry: policy.RetryOptions{MaxRetries: 1, RetryDelay: time.Millisecond}})
+	c := &connection{api: server.URL, own: quick, signed: quick}
 	target := &Target{Poll: time.Millisecond}
 	target.once.Do(func() { target.conn = c })
 	var out strings.Builder
@@ -445,7 +446,7 @@ func TestLogEnd(t *testing.T) {
 		io.WriteString(w, text[from:])
 	}))
 	defer server.Close()
-	log := &remoteLog{ctx: t.Context(), c: &connection{http: server.Client()}, address: server.URL}
+	log := &remoteLog{ctx: t.Context(), c: &connection{signed: runtime.NewPipeline("test", "v1.0.0", runtime.PipelineOptions{}, &policy.ClientOptions{Transport: server.Client()})}, address: server.URL}
 	end, err := log.Seek(0, io.SeekEnd)
 	require.NoError(t, err)
 	require.EqualValues(t, len(text), end)

@@ -107,7 +107,7 @@ func (t *Target) code(ctx context.Context, c *connection, s *snapshot.Snapshot) 
 	if err := s.Sizes(ctx); err != nil {
 		return "", sent, err
 	}
-	store, err := c.store()
+	store, err := c.store(ctx, defaultDatastore)
 	prefix := uploads + s.ID + "/"
 	var before *manifest
 	switch {
@@ -309,7 +309,7 @@ func (t *Target) uploadFiles(ctx context.Context, c *connection, tree *inside.Tr
 	if err != nil {
 		return nil, "", err
 	}
-	store, err := c.store()
+	store, err := c.store(ctx, defaultDatastore)
 	if errors.Is(err, errNoSecrets) {
 		return nil, "", fmt.Errorf("the data %s cannot be uploaded: the secrets of %s may not be listed", tree.Path, defaultDatastore)
 	}

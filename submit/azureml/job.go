@@ -1,21 +1,19 @@
 package azureml
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 	"github.com/goccy/go-yaml"
@@ -499,30 +497,15 @@ func (t *Target) compute(ctx context.Context, c *connection, name string) (strin
 
 // put sends the job. Sent again, it is the same job: its name was decided before.
 func (c *connection) put(ctx context.Context, name string, b object, version string) error {
-	req, err := runtime.NewRequest(ctx, http.MethodPut, c.arm.Endpoint()+c.path+"/jobs/"+name)
+	req, err := runtime.NewRequest(ctx, http.MethodPut, c.arm.Endpoint()+c.path+"/jobs/"+url.PathEscape(name))
 	if err != nil {
 		return err
 	}
-	query := req.Raw().URL.Query()
-	query.Set("api-version", version)
-	req.Raw().URL.RawQuery = query.Encode()
-	text, err := json.Marshal(b)
-	if err != nil {
+	req.Raw().URL.RawQuery = url.Values{"api-version": {version}}.Encode()
+	if err := setJSON(req, b); err != nil {
 		return err
 	}
-	req.Raw().Header.Set("Accept", "application/json")
-	if err := req.SetBody(streaming.NopCloser(bytes.NewReader(text)), "application/json"); err != nil {
-		return err
-	}
-	res, err := c.arm.Pipeline().Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	if !runtime.HasStatusCode(res, http.StatusOK, http.StatusCreated) {
-		return runtime.NewResponseError(res)
-	}
-	return nil
+	return answerOf(c.arm.Pipeline(), req, nil)
 }
 
 // data uploads the local data of a job.

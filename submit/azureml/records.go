@@ -422,13 +422,9 @@ func (l *remoteLog) Close() error {
 
 // logSize asks for the length of a log.
 func (c *connection) logSize(ctx context.Context, address string) (int64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
+	res, err := c.log(ctx, http.MethodHead, address, 0)
 	if err != nil {
-		return 0, errors.New("the workspace names a log at an address that is none")
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return 0, short(err)
+		return 0, err
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
@@ -437,19 +433,26 @@ func (c *connection) logSize(ctx context.Context, address string) (int64, error)
 	return max(res.ContentLength, 0), nil
 }
 
-// fetch asks for a log from a byte on. The address holds a SAS, which no error shows.
-func (c *connection) fetch(ctx context.Context, address string, from int64) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+// log asks for a log, from a byte on. The address holds a SAS, which no error shows.
+func (c *connection) log(ctx context.Context, method, address string, from int64) (*http.Response, error) {
+	req, err := runtime.NewRequest(ctx, method, address)
 	if err != nil {
 		return nil, errors.New("the workspace names a log at an address that is none")
 	}
 	if from > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
+		req.Raw().Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
 	}
-	req.Header.Set("x-ms-version", "2021-12-02")
-	res, err := c.http.Do(req)
+	req.Raw().Header.Set("x-ms-version", "2021-12-02")
+	runtime.SkipBodyDownload(req)
+	res, err := c.signed.Do(req)
+	return res, short(err)
+}
+
+// fetch returns the rest of a log.
+func (c *connection) fetch(ctx context.Context, address string, from int64) (*http.Response, error) {
+	res, err := c.log(ctx, http.MethodGet, address, from)
 	if err != nil {
-		return nil, short(err)
+		return nil, err
 	}
 	switch {
 	case res.StatusCode == http.StatusOK && from == 0, res.StatusCode == http.StatusPartialContent, res.StatusCode == http.StatusRequestedRangeNotSatisfiable:

@@ -59,17 +59,39 @@ func (s SignIn) Secrets() []string {
 // environment is a cloud as this package needs it.
 type environment struct {
 	cloud cloud.Configuration
-	ml    string // the scope of a token for the workspaces' own API
-	blob  string // a storage account's address, with {account} in it; "" takes the datastore's
+	ml    string   // the scope of a token for the workspaces' own API
+	apis  []string // domains of the workspaces' own API
+	files []string // domains of storage accounts
+	blob  string   // a storage account's address, with {account} in it; "" takes the datastore's
 
 	custom bool // no cloud of Microsoft's: its authority is not among those that are known
 }
 
-// clouds are Microsoft's (azure-ai-ml, _azure_environments.py).
+// clouds are Microsoft's (azure-ai-ml, _azure_environments.py; learn.microsoft.com,
+// "Configure a private endpoint" for the domains of the API, and "Storage account
+// overview" for those of storage accounts, which may lie in a zone of their own).
 var clouds = map[string]environment{
-	"azurecloud":        {cloud: cloud.AzurePublic, ml: "https://ml.azure.com/.default"},
-	"azureusgovernment": {cloud: cloud.AzureGovernment, ml: "https://ml.azure.us/.default"},
-	"azurechinacloud":   {cloud: cloud.AzureChina, ml: "https://ml.azure.cn/.default"},
+	"azurecloud": {cloud: cloud.AzurePublic, ml: "https://ml.azure.com/.default",
+		apis: []string{"api.azureml.ms"}, files: []string{"blob.core.windows.net", "blob.storage.azure.net"}},
+	"azureusgovernment": {cloud: cloud.AzureGovernment, ml: "https://ml.azure.us/.default",
+		apis: []string{"api.ml.azure.us"}, files: []string{"blob.core.usgovcloudapi.net"}},
+	"azurechinacloud": {cloud: cloud.AzureChina, ml: "https://ml.azure.cn/.default",
+		apis: []string{"api.ml.azure.cn"}, files: []string{"blob.core.chinacloudapi.cn"}},
+}
+
+// stores tells the address of a storage account of the cloud. Of a cloud of its own that
+// names none, every one is that can be trusted to keep a secret.
+func (e environment) stores(u *url.URL) bool {
+	if e.blob == "" {
+		return u.Scheme == "https" && (e.custom || below(u.Hostname(), e.files))
+	}
+	scheme, host, _ := strings.Cut(e.blob, "://")
+	host, _, _ = strings.Cut(host, "/")
+	account, rest, inHost := strings.Cut(host, "{account}")
+	if inHost {
+		return u.Scheme == scheme && strings.HasPrefix(u.Host, account) && strings.HasSuffix(u.Host, rest)
+	}
+	return u.Scheme == scheme && u.Host == host
 }
 
 // environment returns the cloud, and the credentials that creds holds.

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -46,7 +47,15 @@ type storage struct {
 }
 
 func (c *connection) blobOptions() *container.ClientOptions {
-	return &container.ClientOptions{ClientOptions: c.options()}
+	return &container.ClientOptions{ClientOptions: c.options(c.env.stores, true)}
+}
+
+// store opens a datastore, once.
+func (c *connection) store(ctx context.Context, name string) (*storage, error) {
+	open, _ := c.stores.LoadOrStore(name, sync.OnceValues(func() (*storage, error) {
+		return c.openStorage(context.WithoutCancel(ctx), name)
+	}))
+	return open.(func() (*storage, error))()
 }
 
 // openStorage opens the container of a datastore with the credentials that it has:

@@ -10,6 +10,7 @@ package azuremltest
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -92,7 +93,7 @@ type Workspace struct {
 	order    []string // codes, oldest first
 	envs     map[string]armmachinelearning.EnvironmentVersion
 	jobs     map[string]*submitted
-	tokens   map[string]time.Time
+	tokens   map[string]grant
 }
 
 // submitted is a job that was taken.
@@ -117,7 +118,7 @@ func New(azurite, dir string, supervisor []string) (*Workspace, error) {
 		mlflow:  history.NewServer(store, history.Access{}),
 		storage: map[string]*container.Client{},
 		codes:   map[string]armmachinelearning.CodeVersion{}, envs: map[string]armmachinelearning.EnvironmentVersion{},
-		jobs: map[string]*submitted{}, tokens: map[string]time.Time{}}
+		jobs: map[string]*submitted{}, tokens: map[string]grant{}}
 	for name, containerName := range map[string]string{"workspaceblobstore": fmt.Sprintf("azureml-blobstore-%d", time.Now().UnixNano()), "workspaceartifactstore": fmt.Sprintf("azureml-%d", time.Now().UnixNano())} {
 		cred, err := container.NewSharedKeyCredential(account, key)
 		if err != nil {
@@ -241,10 +242,13 @@ func (w *Workspace) serve(rw http.ResponseWriter, r *http.Request, body []byte) 
 		if w.admit(rw, r, w.URL+"/ml") {
 			w.details(rw, strings.Split(strings.TrimPrefix(p, "/history/v1.0"+root+"/runs/"), "/"))
 		}
-	case strings.HasPrefix(p, "/mlflow/v1.0"+root+"/"):
+	case p == "/discovery":
+		rw.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(rw).Encode(map[string]string{"api": w.URL, "history": w.URL})
+	case strings.HasPrefix(p, "/mlflow/v2.0"+root+"/"):
 		if w.admit(rw, r, w.URL+"/ml") {
 			r.Header.Del("Authorization")
-			http.StripPrefix("/mlflow/v1.0"+root, w.mlflow).ServeHTTP(rw, r)
+			http.StripPrefix("/mlflow/v2.0"+root, w.mlflow).ServeHTTP(rw, r)
 		}
 	case strings.HasPrefix(p, "/log/"):
 		w.log(rw, r, strings.Split(strings.TrimPrefix(p, "/log/"), "/"))
@@ -287,24 +291,44 @@ func (w *Workspace) directory(rw http.ResponseWriter, r *http.Request, p string)
 			deny("AADSTS7000215", "Invalid client secret provided")
 			return
 		}
-		audience := strings.TrimSuffix(strings.Fields(r.Form.Get("scope"))[0], "/.default")
-		w.mu.Lock()
-		token := fmt.Sprintf("token-%d-%s", len(w.tokens)+int(time.Now().UnixNano()%1e9), audience)
-		w.tokens[token] = time.Now().Add(w.Lifetime)
-		w.mu.Unlock()
+		token := w.token(strings.TrimSuffix(strings.Fields(r.Form.Get("scope"))[0], "/.default"))
 		json.NewEncoder(rw).Encode(map[string]any{"token_type": "Bearer", "expires_in": int(w.Lifetime.Seconds()), "access_token": token})
 	default:
 		rw.WriteHeader(http.StatusNotFound)
 	}
 }
 
+// token is a JSON web token, as the clients look into theirs. Nobody checks its signature.
+func (w *Workspace) token(audience string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := time.Now()
+	claims, _ := json.Marshal(map[string]any{"aud": audience, "iss": "https://sts.windows.net/" + Tenant + "/", "tid": Tenant, "appid": Client, "oid": Client,
+		"iat": now.Unix() - 60, "nbf": now.Unix() - 60, "exp": now.Add(w.Lifetime).Unix() + 1, "jti": strconv.Itoa(len(w.tokens))})
+	text := base64.RawURLEncoding.EncodeToString
+	token := text([]byte(`{"typ":"JWT","alg":"RS256"}`)) + "." + text(claims) + "." + text([]byte("signed"))
+	w.tokens[token] = grant{strings.TrimSuffix(audience, "/"), now.Add(w.Lifetime)}
+	return token
+}
+
+// grant is what a token is good for.
+type grant struct {
+	audience string
+	until    time.Time
+}
+
+// holds tells whether a token is good for an audience.
+func (w *Workspace) holds(token, audience string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	g, known := w.tokens[token]
+	return known && g.audience == audience && time.Now().Before(g.until)
+}
+
 // admit looks at the token.
 func (w *Workspace) admit(rw http.ResponseWriter, r *http.Request, audience string) bool {
-	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	w.mu.Lock()
-	until, known := w.tokens[token]
-	w.mu.Unlock()
-	if !known || time.Now().After(until) || !strings.HasSuffix(token, "-"+audience) {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok || !w.holds(token, audience) {
 		rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 		refuse(rw, http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is missing, expired or for another audience")
 		return false

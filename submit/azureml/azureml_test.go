@@ -1,6 +1,7 @@
 package azureml
 
 import (
+	"bytes"
 	"context"
 	"encoding/pem"
 	"fmt"
@@ -284,52 +285,6 @@ func TestUnchangedIsNotSent(t *testing.T) {
 	require.Len(t, f.puts, puts)
 }
 
-// A workspace that is out of reach for a while is waited for, and each byte of the log
-// is asked for once.
-func TestWatchOutage(t *testing.T) {
-	const text = "one\ntwo\nthree\n"
-	shown, polls, bytes := 0, 0, 0
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case strings.HasSuffix(r.URL.Path, "/details"):
-			polls++
-			if polls > 2 && polls < 8 { // out of reach
-				if polls%2 == 0 {
-					panic(http.ErrAbortHandler)
-				}
-				w.WriteHeader(http.StatusBadGateway)
-				return
-			}
-			status := "Running"
-			if shown = min(shown+4, len(text)); polls > 12 {
-				status = "Completed"
-			}
-			fmt.Fprintf(w, `{"status": %q, "logFiles": {"user_logs/std_log.txt": "https://%s/log?sig=secret"}}`, status, r.Host)
-		case r.URL.Path == "/log":
-			from := 0
-			fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
-			if from >= shown {
-				w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
-				return
-			}
-			bytes += shown - from
-			w.WriteHeader(http.StatusPartialContent)
-			io.WriteString(w, text[from:shown])
-		}
-	}))
-	defer server.Close()
-	quick := runtime.NewPipeline("test", "v1.0.0", runtime.PipelineOptions{}, // it gives up sooner than the outage ends
-		&policy.ClientOptions{Transport: server.Client(), Retry: policy.RetryOptions{MaxRetries: 1, RetryDelay: time.Millisecond}})
-	c := &connection{api: server.URL, own: quick, signed: quick}
-	target := &Target{Poll: time.Millisecond}
-	target.once.Do(func() { target.conn = c })
-	var out strings.Builder
-	_, err := target.watch(t.Context(), "run", &out)
-	require.NoError(t, err)
-	require.Equal(t, text, out.String())
-	require.Equal(t, len(text), bytes)
-}
-
 // Tokens live shorter than training.
 func TestTokensExpire(t *testing.T) {
 	w, _ := double(t, testenv.Azurite(t), nil)
@@ -365,6 +320,11 @@ func TestProcesses(t *testing.T) {
 	}
 	w.end()
 	require.Equal(t, "process_0 | epoch 1\nprocess_1 | epoch 1\nprocess_0 | epoch 2\nprocess_0 | last\n", out.String())
+	endless := &tailed{}
+	for range 1000 { // a line without an end is not kept
+		require.NoError(t, w.print("user_logs/std_log_process_0.txt", endless, bytes.Repeat([]byte("\r"), 1000)))
+		require.LessOrEqual(t, len(endless.line), longLine)
+	}
 }
 
 func TestDuration(t *testing.T) {

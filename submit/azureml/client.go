@@ -140,24 +140,29 @@ func (t *Target) open(ctx context.Context) (*connection, error) {
 	if err := t.SignIn.signedIn(ctx, cred, how, env); err != nil {
 		return nil, err
 	}
-	c := &connection{env: env, cred: cred, http: client, group: t.ResourceGroup, name: t.Name, path: t.path()}
+	return newConnection(ctx, env, cred, client, t.Workspace)
+}
+
+// newConnection looks a workspace up.
+func newConnection(ctx context.Context, env environment, cred azcore.TokenCredential, client *http.Client, w Workspace) (*connection, error) {
+	c := &connection{env: env, cred: cred, http: client, group: w.ResourceGroup, name: w.Name, path: w.path()}
 	manager, err := url.Parse(env.cloud.Services[cloud.ResourceManager].Endpoint)
 	if err != nil {
 		return nil, err
 	}
 	options := &arm.ClientOptions{DisableRPRegistration: true,
 		ClientOptions: c.options(func(u *url.URL) bool { return u.Scheme == manager.Scheme && u.Host == manager.Host }, false)}
-	if c.clients, err = armmachinelearning.NewClientFactory(t.Subscription, cred, options); err != nil {
+	if c.clients, err = armmachinelearning.NewClientFactory(w.Subscription, cred, options); err != nil {
 		return nil, err
 	}
 	if c.arm, err = arm.NewClient("aml-train", "v1.0.0", cred, options); err != nil {
 		return nil, err
 	}
-	w, err := c.clients.NewWorkspacesClient().Get(ctx, t.ResourceGroup, t.Name, nil)
+	found, err := c.clients.NewWorkspacesClient().Get(ctx, c.group, c.name, nil)
 	if err != nil {
-		return nil, c.noWorkspace(ctx, t.Workspace, err)
+		return nil, c.noWorkspace(ctx, w, err)
 	}
-	return c, c.find(ctx, w.Properties)
+	return c, c.find(ctx, found.Properties)
 }
 
 // options are those of every client: which hosts it may reach, and whether what comes

@@ -495,17 +495,18 @@ func (t *Target) compute(ctx context.Context, c *connection, name string) (strin
 	return deref(found.ID), nil
 }
 
-// put sends the job. Sent again, it is the same job: its name was decided before.
-func (c *connection) put(ctx context.Context, name string, b object, version string) error {
+// put sends the job, and returns what the workspace made of it. Sent again, it is the
+// same job: its name was decided before.
+func (c *connection) put(ctx context.Context, name string, b object, version string) (made armmachinelearning.JobBase, err error) {
 	req, err := runtime.NewRequest(ctx, http.MethodPut, c.arm.Endpoint()+c.path+"/jobs/"+url.PathEscape(name))
 	if err != nil {
-		return err
+		return made, err
 	}
 	req.Raw().URL.RawQuery = url.Values{"api-version": {version}}.Encode()
 	if err := setJSON(req, b); err != nil {
-		return err
+		return made, err
 	}
-	return answerOf(c.arm.Pipeline(), req, nil)
+	return made, answerOf(c.arm.Pipeline(), req, &made)
 }
 
 // data uploads the local data of a job.

@@ -67,16 +67,54 @@ type details struct {
 	} `json:"queueingInfo"`
 }
 
+// errNotYet says that the run history does not know a run: it learns of a job some time
+// after the control plane.
+var errNotYet = errors.New("the run history does not know the run yet")
+
 func (r *records) details(ctx context.Context, id string) (*details, error) {
 	d := &details{}
 	err := r.c.get(ctx, "/history/v1.0"+r.c.path+"/runs/"+url.PathEscape(id)+"/details", d)
 	switch {
 	case status(err) == http.StatusNotFound:
-		return nil, fmt.Errorf("the workspace has no run %s", id)
+		return nil, errNotYet
 	case err != nil:
 		return nil, fmt.Errorf("run %s: %w", id, short(err))
 	}
 	return d, nil
+}
+
+// state is details of a run, of which the run history may know nothing yet.
+func (r *records) state(ctx context.Context, id string) (*details, error) {
+	d, err := r.details(ctx, id)
+	if !errors.Is(err, errNotYet) {
+		return d, err
+	}
+	j, err := r.job(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return accepted(j), nil
+}
+
+// accepted is what the control plane alone knows of a job.
+func accepted(j armmachinelearning.JobBase) *details {
+	d := &details{Status: history.NotStarted}
+	if j.Properties != nil && j.Properties.GetJobBaseProperties().Status != nil {
+		d.Status = history.Status(*j.Properties.GetJobBaseProperties().Status)
+	}
+	return d
+}
+
+// job is a job as the control plane has it.
+func (r *records) job(ctx context.Context, id string) (armmachinelearning.JobBase, error) {
+	j, err := r.c.clients.NewJobsClient().Get(ctx, r.c.group, r.c.name, id, nil)
+	switch {
+	case status(err) == http.StatusNotFound:
+		return j.JobBase, fmt.Errorf("the workspace %s has no run %s: %w", r.c.name, id, ErrNoRun)
+	case err != nil:
+		return j.JobBase, fmt.Errorf("run %s: %w", id, short(err))
+	}
+	return j.JobBase, nil
 }
 
 func commandOf(j armmachinelearning.JobBase) (*armmachinelearning.CommandJob, error) {
@@ -92,33 +130,38 @@ var ErrNoRun = errors.New("no such run")
 
 // Run implements submit.History.
 func (r *records) Run(ctx context.Context, id string) (*history.Run, error) {
-	j, err := r.c.clients.NewJobsClient().Get(ctx, r.c.group, r.c.name, id, nil)
-	switch {
-	case status(err) == http.StatusNotFound:
-		return nil, fmt.Errorf("the workspace %s has no run %s: %w", r.c.name, id, ErrNoRun)
-	case err != nil:
-		return nil, fmt.Errorf("run %s: %w", id, short(err))
-	}
-	return r.run(ctx, j.JobBase)
-}
-
-func (r *records) run(ctx context.Context, j armmachinelearning.JobBase) (*history.Run, error) {
-	command, err := commandOf(j)
+	j, err := r.job(ctx, id)
 	if err != nil {
 		return nil, err
 	}
+	return r.run(ctx, j)
+}
+
+func (r *records) run(ctx context.Context, j armmachinelearning.JobBase) (*history.Run, error) {
 	id := deref(j.Name)
 	d, err := r.details(ctx, id)
+	if errors.Is(err, errNotYet) {
+		d, err = accepted(j), nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	// MLflow makes its record when the run starts; until then there are no metrics.
 	run, err := r.c.mlflow.Run(ctx, id)
+	if err != nil && !history.NotFound(err) {
+		return nil, fmt.Errorf("the metrics of run %s: %w", id, err)
+	}
+	return runOf(j, d, run)
+}
+
+// runOf puts together what the services know of a run. MLflow may know nothing yet.
+func runOf(j armmachinelearning.JobBase, d *details, run *history.Run) (*history.Run, error) {
+	command, err := commandOf(j)
 	if err != nil {
-		if !history.NotFound(err) {
-			return nil, fmt.Errorf("the metrics of run %s: %w", id, err)
-		}
-		run = &history.Run{Info: history.RunInfo{RunID: id}}
+		return nil, err
+	}
+	if run == nil {
+		run = &history.Run{Info: history.RunInfo{RunID: deref(j.Name)}}
 	}
 	tags := map[string]string{}
 	for _, t := range run.Data.Tags {
@@ -216,14 +259,14 @@ func readable(c *armmachinelearning.CommandJob) string {
 // submitted returns the run of a name if it is the one that s makes, nil where there
 // is none.
 func (r *records) submitted(ctx context.Context, name string, s submit.Submission) (*history.Run, error) {
-	j, err := r.c.clients.NewJobsClient().Get(ctx, r.c.group, r.c.name, name, nil)
-	switch {
-	case status(err) == http.StatusNotFound:
+	j, err := r.job(ctx, name)
+	if errors.Is(err, ErrNoRun) {
 		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("job %s: %w", name, short(err))
 	}
-	command, err := commandOf(j.JobBase)
+	if err != nil {
+		return nil, err
+	}
+	command, err := commandOf(j)
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +277,7 @@ func (r *records) submitted(ctx context.Context, name string, s submit.Submissio
 	if deref(command.Tags[history.TagJob]) != s.Job.Digest() || deref(command.Tags[history.TagSnapshot]) != code {
 		return nil, &submit.Refusal{Reason: fmt.Sprintf("the workspace has a job %s already, and it is another one; take name out of the job file, or change it", name)}
 	}
-	return r.run(ctx, j.JobBase)
+	return runOf(j, accepted(j), nil)
 }
 
 // ExperimentName implements submit.History.
@@ -318,7 +361,7 @@ func (r *records) Artifacts(run *history.Run) ([]history.File, error) {
 func (r *records) OpenArtifact(run *history.Run, name string) (io.ReadCloser, error) {
 	ctx := context.Background()
 	if name == history.ConsoleLog {
-		d, err := r.details(ctx, run.Info.RunID)
+		d, err := r.state(ctx, run.Info.RunID)
 		if err != nil {
 			return nil, err
 		}

@@ -71,7 +71,8 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	}
 	tags, properties := tagsOf(s, sent)
 	b, version := body(s.Job, p, t.Workspace, tags, properties)
-	if err := c.put(ctx, name, b, version); err != nil {
+	made, err := c.put(ctx, name, b, version)
+	if err != nil {
 		// An answer can be lost, and what is there already be refused: look.
 		background, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
@@ -83,9 +84,9 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		}
 		return nil, fmt.Errorf("the job %s could not be submitted: %w", name, short(err))
 	}
-	run, err := records.Run(ctx, name)
+	run, err := runOf(made, accepted(made), nil)
 	if err != nil {
-		return nil, fmt.Errorf("the job %s was submitted, and cannot be read: %w; aml-train show %s", name, err, name)
+		return nil, fmt.Errorf("the job %s was submitted, and the answer cannot be read: %w; aml-train show %s", name, err, name)
 	}
 	return run, done()
 }
@@ -186,7 +187,7 @@ func (t *Target) Cancel(ctx context.Context, id string) error {
 		return err
 	}
 	r := &records{t, c}
-	d, err := r.details(ctx, id)
+	d, err := r.state(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"path"
 	"strings"
 	"time"
@@ -23,47 +21,46 @@ const outage = 10 * time.Minute
 // processes log, each line says whose it is. While nothing happens, it looks less
 // often: up to every 30 s at a run that waits, every 4 s at one that runs.
 func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.Run, error) {
-	r, err := t.watch(ctx, id, out)
-	if err != nil {
-		return nil, err
-	}
-	return r.Run(ctx, id)
-}
-
-func (t *Target) watch(ctx context.Context, id string, out io.Writer) (*records, error) {
 	c, err := t.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	r := &records{t, c}
 	w := &watching{c: c, out: out, logs: map[string]*tailed{}}
-	var reached time.Time
+	reached, said := time.Now(), false
 	queue, wait := "", t.poll()/8 // a run that has just been submitted changes soon
 	for {
-		d, err := r.details(ctx, id)
+		most := 2 * t.poll()
+		d, moved, err := w.look(ctx, r, id)
 		if err == nil {
-			reached = time.Now()
-			var moved bool
-			moved, err = w.follow(ctx, d)
-			if moved {
-				wait = min(wait, t.poll()/2)
+			if d.Status.Terminal() {
+				var run *history.Run
+				if run, err = r.Run(ctx, id); err == nil {
+					w.end()
+					return run, nil
+				}
+			}
+			if waits(d.Status) {
+				most = 15 * t.poll()
+			}
+			if q := d.Queueing.Message; q != "" && q != queue {
+				queue = q
+				t.say("%s: %s", d.Status, queue)
 			}
 		}
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
-		case err != nil && !(passing(err) && !reached.IsZero() && time.Since(reached) < outage):
+		case err == nil:
+			reached, said = time.Now(), false
+		case !passing(err) || time.Since(reached) > outage:
 			return nil, err
-		case err == nil && d.Status.Terminal():
-			w.end()
-			return r, nil
-		case err == nil && d.Queueing.Message != "" && d.Queueing.Message != queue:
-			queue = d.Queueing.Message
-			t.say("%s: %s", d.Status, queue)
+		case !said:
+			said = true
+			t.say("The workspace cannot be reached, and is asked again for %d minutes: %v", outage/time.Minute, err)
 		}
-		most := 2 * t.poll()
-		if err == nil && waits(d.Status) {
-			most = 15 * t.poll()
+		if moved {
+			wait = min(wait, t.poll()/2)
 		}
 		wait = min(wait*5/4, most)
 		select {
@@ -74,6 +71,16 @@ func (t *Target) watch(ctx context.Context, id string, out io.Writer) (*records,
 	}
 }
 
+// look asks how a run is, and prints what is new of its logs.
+func (w *watching) look(ctx context.Context, r *records, id string) (*details, bool, error) {
+	d, err := r.state(ctx, id)
+	if err != nil {
+		return nil, false, err
+	}
+	moved, err := w.follow(ctx, d)
+	return d, moved, err
+}
+
 func waits(s history.Status) bool {
 	switch s {
 	case history.NotStarted, history.Queued, history.Provisioning, history.Paused:
@@ -82,18 +89,23 @@ func waits(s history.Status) bool {
 	return false
 }
 
-// passing tells a failure that may be over the next time.
+// passing tells a failure that may be over the next time: no answer, a broken one, or one
+// that says so. A token that cannot be refreshed is one as well.
 func passing(err error) bool {
-	var network net.Error
-	var address *url.Error
-	switch code := status(err); {
-	case code != 0:
-		return code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout
-	case errors.As(err, &network), errors.As(err, &address), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-		return true
+	var write *outputError
+	var stray *strayError
+	var large *largeError
+	if errors.As(err, &write) || errors.As(err, &stray) || errors.As(err, &large) || errors.Is(err, ErrNoRun) {
+		return false
 	}
-	return strings.Contains(err.Error(), "connection")
+	code := status(err)
+	return code == 0 || code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout
 }
+
+// outputError is the error of whoever the log is printed for.
+type outputError struct{ error }
+
+func (e *outputError) Unwrap() error { return e.error }
 
 // watching is what has been printed of a run.
 type watching struct {
@@ -102,6 +114,9 @@ type watching struct {
 	logs map[string]*tailed
 	many bool // several processes log
 }
+
+// longLine is where a line of one of several processes is broken.
+const longLine = 64 << 10
 
 // tailed is a log as far as it was read.
 type tailed struct {
@@ -149,7 +164,7 @@ func (w *watching) read(ctx context.Context, address, name string, log *tailed) 
 		n, err := res.Body.Read(buf)
 		log.read += int64(n)
 		if werr := w.print(name, log, buf[:n]); werr != nil {
-			return werr
+			return &outputError{werr}
 		}
 		if err == io.EOF {
 			return nil
@@ -169,14 +184,17 @@ func (w *watching) print(name string, log *tailed, text []byte) error {
 	}
 	log.line = append(log.line, text...)
 	for {
-		end := bytes.IndexByte(log.line, '\n')
-		if end < 0 {
+		end, next := bytes.IndexByte(log.line, '\n'), 1
+		switch {
+		case end < 0 && len(log.line) < longLine:
 			return nil
+		case end < 0: // a progress bar of a day, say
+			end, next = longLine, 0
 		}
 		if _, err := fmt.Fprintf(w.out, "%s | %s\n", process(name), log.line[:end]); err != nil {
 			return err
 		}
-		log.line = log.line[end+1:]
+		log.line = log.line[end+next:]
 	}
 }
 

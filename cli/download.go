@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,7 @@ everything is downloaded. Without RUN, from the newest run.`,
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			files, _ := a.past.Artifacts(run)
+			files, _ := a.past.Artifacts(cmd.Context(), run)
 			var out []string
 			for _, f := range files {
 				out = append(out, f.Path)
@@ -50,7 +51,7 @@ everything is downloaded. Without RUN, from the newest run.`,
 				return usage("the run's id %q is no name for a folder here; name one with --to", run.Info.RunID)
 			}
 			to = cmp.Or(to, run.Info.RunID)
-			files, err := a.past.Artifacts(run)
+			files, err := a.past.Artifacts(cmd.Context(), run)
 			if err != nil {
 				return err
 			}
@@ -59,7 +60,7 @@ everything is downloaded. Without RUN, from the newest run.`,
 					return err
 				}
 			}
-			bytes, err := a.save(run, files, to)
+			bytes, err := a.save(cmd.Context(), run, files, to)
 			var link *deliver.LinkError
 			if errors.As(err, &link) {
 				return usage("--to: %w", err)
@@ -110,7 +111,7 @@ func choose(files []history.File, patterns []string) ([]history.File, error) {
 
 // save writes files below a folder, and nowhere else, whatever they are called and
 // whatever links lie there. A file that cannot be written costs no other.
-func (a *app) save(run *history.Run, files []history.File, to string) (bytes int64, err error) {
+func (a *app) save(ctx context.Context, run *history.Run, files []history.File, to string) (bytes int64, err error) {
 	folder, err := deliver.Open(to)
 	if err != nil {
 		return 0, err
@@ -118,7 +119,7 @@ func (a *app) save(run *history.Run, files []history.File, to string) (bytes int
 	defer folder.Close()
 	var failed []string
 	for _, f := range files {
-		n, err := a.saveFile(folder, run, f.Path)
+		n, err := a.saveFile(ctx, folder, run, f.Path)
 		if bytes += n; err != nil {
 			failed = append(failed, fmt.Sprintf("download %s: %v", f.Path, err))
 		}
@@ -134,17 +135,17 @@ func (a *app) save(run *history.Run, files []history.File, to string) (bytes int
 }
 
 // downloadAll puts everything that a run made into a folder.
-func (a *app) downloadAll(run *history.Run, to string) error {
-	files, err := a.past.Artifacts(run)
+func (a *app) downloadAll(ctx context.Context, run *history.Run, to string) error {
+	files, err := a.past.Artifacts(ctx, run)
 	if err != nil {
 		return err
 	}
-	_, err = a.save(run, files, to)
+	_, err = a.save(ctx, run, files, to)
 	return err
 }
 
-func (a *app) saveFile(folder *deliver.Folder, run *history.Run, name string) (int64, error) {
-	r, err := a.openArtifact(run, name)
+func (a *app) saveFile(ctx context.Context, folder *deliver.Folder, run *history.Run, name string) (int64, error) {
+	r, err := a.openArtifact(ctx, run, name)
 	if err != nil {
 		return 0, err
 	}
@@ -154,8 +155,8 @@ func (a *app) saveFile(folder *deliver.Folder, run *history.Run, name string) (i
 
 // openArtifact opens a file of a run. What the run has printed is text for people, and
 // goes without secrets; any other file is as the script made it.
-func (a *app) openArtifact(run *history.Run, name string) (io.ReadCloser, error) {
-	f, err := a.past.OpenArtifact(run, name)
+func (a *app) openArtifact(ctx context.Context, run *history.Run, name string) (io.ReadCloser, error) {
+	f, err := a.past.OpenArtifact(ctx, run, name)
 	if err == nil && strings.HasPrefix(name, "user_logs/") {
 		f = secret.NewReader(f, &a.secrets)
 	}

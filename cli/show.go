@@ -41,7 +41,7 @@ func (a *app) show() *cobra.Command {
 			}
 			switch {
 			case log:
-				f, err := a.openArtifact(run, history.ConsoleLog)
+				f, err := a.openArtifact(cmd.Context(), run, history.ConsoleLog)
 				if err != nil {
 					return err
 				}
@@ -135,7 +135,7 @@ func (a *app) runJSON(ctx context.Context, run *history.Run) (runJSON, error) {
 	for _, m := range run.Data.Metrics {
 		out.Metrics[m.Key] = m.Value
 	}
-	files, err := a.past.Artifacts(run)
+	files, err := a.past.Artifacts(ctx, run)
 	for _, f := range files {
 		out.Outputs = append(out.Outputs, outputJSON{f.Path, int64(f.Size), a.past.FileURL(run, f.Path)})
 	}
@@ -300,7 +300,7 @@ func (a *app) report(ctx context.Context, run *history.Run, f following) error {
 		}
 	}
 	if f.download != "" {
-		if err := a.downloadAll(run, f.download); err != nil {
+		if err := a.downloadAll(ctx, run, f.download); err != nil {
 			undelivered = errors.Join(undelivered, fmt.Errorf("--download-outputs %s: %w", f.download, err))
 		} else if f.flow != nil {
 			f.flow.output("outputs-path", f.download)

@@ -447,7 +447,7 @@ func TestSlowClients(t *testing.T) {
 	require.NoError(t, err)
 	res.Body.Close()
 	require.Equal(t, 200, res.StatusCode)
-	f, err := s.OpenArtifact(&Run{Info: RunInfo{RunID: "a", ExperimentID: "0"}}, "slow.txt")
+	f, err := s.OpenArtifact(ctx, &Run{Info: RunInfo{RunID: "a", ExperimentID: "0"}}, "slow.txt")
 	require.NoError(t, err)
 	defer f.Close()
 	text, err := io.ReadAll(f)

@@ -148,7 +148,7 @@ func (s *Store) modelDirs(r *Run) (map[string]folder, error) {
 
 // Artifacts lists every file that a run made, by path: its artifacts, and below
 // models/NAME the models that it logged.
-func (s *Store) Artifacts(r *Run) ([]File, error) {
+func (s *Store) Artifacts(_ context.Context, r *Run) ([]File, error) {
 	dirs, err := s.modelDirs(r)
 	if err != nil {
 		return nil, err
@@ -194,7 +194,7 @@ func (s *Store) filesBelow(f folder, name string) ([]File, error) {
 
 // OpenArtifact opens one file of a run's artifacts. It follows no link out of
 // them.
-func (s *Store) OpenArtifact(r *Run, p string) (io.ReadCloser, error) {
+func (s *Store) OpenArtifact(_ context.Context, r *Run, p string) (io.ReadCloser, error) {
 	p, err := cleanArtifact(p)
 	if err != nil {
 		return nil, err

@@ -211,7 +211,7 @@ func (c *Client) Curve(ctx context.Context, run, key string, points int) (Curve,
 }
 
 // Artifacts lists every file among a run's artifacts, by path.
-func (c *Client) Artifacts(r *Run) ([]File, error) {
+func (c *Client) Artifacts(ctx context.Context, r *Run) ([]File, error) {
 	var out []File
 	folders := []string{""}
 	for len(folders) > 0 {
@@ -225,7 +225,7 @@ func (c *Client) Artifacts(r *Run) ([]File, error) {
 				Files []File
 				Next  string `json:"next_page_token"`
 			}
-			if err := c.call(context.Background(), "GET", "artifacts/list", query, nil, &page); err != nil {
+			if err := c.call(ctx, "GET", "artifacts/list", query, nil, &page); err != nil {
 				return nil, err
 			}
 			for _, f := range page.Files {
@@ -246,7 +246,7 @@ func (c *Client) Artifacts(r *Run) ([]File, error) {
 }
 
 // OpenArtifact opens one file of a run's artifacts through the server.
-func (c *Client) OpenArtifact(r *Run, p string) (io.ReadCloser, error) {
+func (c *Client) OpenArtifact(ctx context.Context, r *Run, p string) (io.ReadCloser, error) {
 	p, err := cleanArtifact(p)
 	if err != nil {
 		return nil, err
@@ -259,7 +259,7 @@ func (c *Client) OpenArtifact(r *Run, p string) (io.ReadCloser, error) {
 		// A server that names a file of this machine is not believed.
 		return nil, errors.New("the artifacts of run " + r.Info.RunID + " lie at " + u.Scheme + ":, which cannot be read from here")
 	}
-	res, err := c.do(context.Background(), "GET", "/api/2.0/mlflow-artifacts/artifacts/"+(&url.URL{Path: strings.Trim(u.Path, "/") + "/" + p}).EscapedPath(), nil, nil)
+	res, err := c.do(ctx, "GET", "/api/2.0/mlflow-artifacts/artifacts/"+(&url.URL{Path: strings.Trim(u.Path, "/") + "/" + p}).EscapedPath(), nil, nil)
 	if err != nil {
 		return nil, err
 	}

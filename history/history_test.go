@@ -429,7 +429,7 @@ func exercise(t *testing.T, c *Client, run string) {
 	var refused *Error
 	require.ErrorAs(t, err, &refused)
 	require.Equal(t, codeNotFound, refused.Code)
-	files, err := c.Artifacts(r)
+	files, err := c.Artifacts(ctx, r)
 	require.NoError(t, err)
 	require.Empty(t, files)
 }

@@ -88,9 +88,9 @@ func TestStrangeRows(t *testing.T) {
 	require.NoError(t, err)
 	run, err := s.Run(ctx, "good")
 	require.NoError(t, err)
-	files, err := s.Artifacts(run)
+	files, err := s.Artifacts(ctx, run)
 	require.NoError(t, err)
 	require.Empty(t, files)
-	_, err = s.OpenArtifact(run, "passwd")
+	_, err = s.OpenArtifact(ctx, run, "passwd")
 	require.Error(t, err)
 }

@@ -23,8 +23,8 @@ import (
 // Source is where a report's facts come from: a run history.
 type Source interface {
 	Curve(ctx context.Context, run, key string, points int) (history.Curve, error)
-	Artifacts(*history.Run) ([]history.File, error)
-	OpenArtifact(r *history.Run, path string) (io.ReadCloser, error)
+	Artifacts(context.Context, *history.Run) ([]history.File, error)
+	OpenArtifact(ctx context.Context, r *history.Run, path string) (io.ReadCloser, error)
 }
 
 // Report is what there is to tell of a run.
@@ -67,13 +67,13 @@ func Collect(ctx context.Context, src Source, run, base *history.Run) (*Report, 
 			}
 		}
 	}
-	if r.Files, err = src.Artifacts(run); err != nil {
+	if r.Files, err = src.Artifacts(ctx, run); err != nil {
 		return nil, err
 	}
 	if base != nil {
 		r.BaseName = Label(base)
 	}
-	if f, err := src.OpenArtifact(run, "user_logs/std_log.txt"); err == nil {
+	if f, err := src.OpenArtifact(ctx, run, "user_logs/std_log.txt"); err == nil {
 		defer f.Close()
 		if r.Log, err = tail(f); err != nil {
 			return nil, err

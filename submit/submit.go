@@ -84,8 +84,8 @@ type History interface {
 
 	// Artifacts lists every file that a run made, by path; OpenArtifact opens one. The
 	// console output is history.ConsoleLog.
-	Artifacts(*history.Run) ([]history.File, error)
-	OpenArtifact(r *history.Run, path string) (io.ReadCloser, error)
+	Artifacts(context.Context, *history.Run) ([]history.File, error)
+	OpenArtifact(ctx context.Context, r *history.Run, path string) (io.ReadCloser, error)
 
 	// URL is the run's page, and FileURL that of one of its files; "" where there is
 	// none.

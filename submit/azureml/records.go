@@ -336,8 +336,7 @@ func (r *records) artifacts(ctx context.Context, run *history.Run) (*storage, st
 }
 
 // Artifacts implements submit.History.
-func (r *records) Artifacts(run *history.Run) ([]history.File, error) {
-	ctx := context.Background()
+func (r *records) Artifacts(ctx context.Context, run *history.Run) ([]history.File, error) {
 	store, prefix, err := r.artifacts(ctx, run)
 	if err != nil {
 		return nil, err
@@ -358,8 +357,7 @@ func (r *records) Artifacts(run *history.Run) ([]history.File, error) {
 
 // OpenArtifact implements submit.History. The console output has several names: of
 // more than one process, the first one's is meant.
-func (r *records) OpenArtifact(run *history.Run, name string) (io.ReadCloser, error) {
-	ctx := context.Background()
+func (r *records) OpenArtifact(ctx context.Context, run *history.Run, name string) (io.ReadCloser, error) {
 	if name == history.ConsoleLog {
 		d, err := r.state(ctx, run.Info.RunID)
 		if err != nil {

@@ -65,7 +65,7 @@ func (t *Target) logMetrics(ctx context.Context, run *history.Run, p *plan, base
 	for _, l := range rest {
 		files = append(files, metricfiles.File{Path: l.path, FS: base.FS(), Name: l.at})
 	}
-	kept, err := t.Store.Artifacts(run)
+	kept, err := t.Store.Artifacts(ctx, run)
 	for _, f := range kept {
 		files = append(files, metricfiles.File{Path: f.Path, FS: t.Store.Files.FS(), Name: path.Join(p.Artifacts, f.Path)})
 	}

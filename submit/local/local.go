@@ -736,7 +736,7 @@ func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.
 	buf := make([]byte, 64<<10)
 	drain := func() error {
 		if log == nil {
-			f, err := t.Store.OpenArtifact(run, history.ConsoleLog)
+			f, err := t.Store.OpenArtifact(ctx, run, history.ConsoleLog)
 			if err != nil {
 				return nil // not there yet
 			}

@@ -486,12 +486,12 @@ func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func
 		return "", err
 	}
 	set(history.Finalizing)
-	files, err := w.store.Artifacts(run)
+	files, err := w.store.Artifacts(ctx, run)
 	if err != nil {
 		return "", err
 	}
 	for _, f := range files {
-		r, err := w.store.OpenArtifact(run, f.Path)
+		r, err := w.store.OpenArtifact(ctx, run, f.Path)
 		if err != nil {
 			return "", err
 		}

@@ -178,6 +178,7 @@ func params(t *testing.T, dir, python string) testscript.Params {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"smalldisk":    smallDisk,
 			"eventually":   eventually,
+			"readonce":     readOnce,
 			"repo":         repo,
 			"venv":         virtualEnv,
 			"gitstate":     gitState,

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/gitmeta"
-	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/submit/azureml"
 )
 
@@ -44,19 +43,19 @@ func (a *app) workspace() (*azureml.Target, error) {
 	f.Cloud = cmp.Or(f.Cloud, a.getenv("AZUREML_CURRENT_CLOUD")) // Microsoft's own client reads it
 	// Azure ML's own jobs find their workspace under these names.
 	f.Workspace = f.Workspace.Or(azureml.Workspace{Subscription: a.getenv("AZUREML_ARM_SUBSCRIPTION"), ResourceGroup: a.getenv("AZUREML_ARM_RESOURCEGROUP"), Name: a.getenv("AZUREML_ARM_WORKSPACE_NAME")})
-	settings, err := readSettings(".", nil)
+	settings, err := a.readSettings(".", nil)
 	if err != nil {
 		return nil, err
 	}
 	f.Workspace = f.Workspace.Or(settings.Workspace)
 	if len(f.Missing()) > 0 {
-		found, err := findConfig()
+		found, err := a.findConfig()
 		if err != nil {
 			return nil, usageError{err}
 		}
 		f.Workspace = f.Workspace.Or(found)
 	}
-	home, err := gitmeta.Home(".", a.getenv)
+	home, err := a.homeDir()
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -81,12 +80,12 @@ func (a *app) workspace() (*azureml.Target, error) {
 }
 
 // findConfig looks for Azure ML's own config.json around the working directory.
-func findConfig() (azureml.Workspace, error) {
+func (a *app) findConfig() (azureml.Workspace, error) {
 	root, err := filepath.Abs(".")
 	if err != nil {
 		return azureml.Workspace{}, err
 	}
-	repo, err := git.Find(root)
+	repo, err := a.git.Find(root)
 	if err != nil {
 		return azureml.Workspace{}, err
 	}

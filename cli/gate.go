@@ -11,7 +11,6 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/org/aml-train/gitmeta"
-	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
@@ -57,7 +56,7 @@ func (f *workflow) admitHere(ctx context.Context, commit *snapshot.Snapshot) err
 	if commit != nil {
 		return f.admit(ctx, commit.Commit)
 	}
-	if repo, err := git.Find("."); err == nil && repo == nil {
+	if repo, err := f.a.git.Find("."); err == nil && repo == nil {
 		return nil
 	}
 	return f.admitFolder(ctx, ".")
@@ -81,7 +80,7 @@ func (f *workflow) admitFolder(ctx context.Context, dir string) error {
 	if !f.Privileged() || f.flags.allowFork {
 		return nil
 	}
-	repo, err := git.Find(dir)
+	repo, err := f.a.git.Find(dir)
 	if err == nil && repo == nil {
 		err = errors.New("it is in no git repository; check it out with git")
 	}

@@ -85,8 +85,8 @@ PRE_COMMIT_TO_REF and so on do as well.`,
 	return cmd
 }
 
-func repository() (*git.Repository, error) {
-	repo, err := git.Find(".")
+func (a *app) repository() (*git.Repository, error) {
+	repo, err := a.git.Find(".")
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -97,7 +97,7 @@ func repository() (*git.Repository, error) {
 }
 
 func (a *app) changeHook(change func(*git.Repository) (hooks.State, error)) error {
-	repo, err := repository()
+	repo, err := a.repository()
 	if err != nil {
 		return err
 	}
@@ -146,12 +146,12 @@ func (t training) String() string { return t.branch + " " + t.commit[:7] }
 // consider decides about one ref of a push.
 func (a *app) consider(ctx context.Context, repo *git.Repository, u hooks.Update) (training, error) {
 	t := training{commit: u.Local, branch: u.Branch()}
-	commit, err := snapshot.TakeCommit(ctx, repo.Root, u.Local, snapshot.Options{MaxBytes: -1, Whole: true})
+	commit, err := snapshot.TakeCommit(ctx, repo.Root, u.Local, snapshot.Options{MaxBytes: -1, Whole: true, Git: &a.git})
 	if err != nil {
 		return t, err
 	}
 	t.commit = commit.Commit // of a tag, what it stands for
-	if t.settings, err = readSettings(repo.Root, commit); err != nil {
+	if t.settings, err = a.readSettings(repo.Root, commit); err != nil {
 		return t, err
 	}
 	h := t.settings.Hook
@@ -168,7 +168,7 @@ func (a *app) consider(ctx context.Context, repo *git.Repository, u hooks.Update
 	if len(h.Paths) == 0 || u.New() {
 		return t, nil
 	}
-	before, err := snapshot.TakeCommit(ctx, repo.Root, u.Remote, snapshot.Options{MaxBytes: -1, Whole: true})
+	before, err := snapshot.TakeCommit(ctx, repo.Root, u.Remote, snapshot.Options{MaxBytes: -1, Whole: true, Git: &a.git})
 	if err != nil {
 		return t, nil
 	}
@@ -194,7 +194,7 @@ func (a *app) pushed(ctx context.Context, in io.Reader) error {
 		a.say("aml-train: nothing is trained: %s", oneLine(err.Error()))
 		return nil
 	}
-	repo, err := repository()
+	repo, err := a.repository()
 	if err != nil {
 		a.say("aml-train: nothing is trained: %s", oneLine(err.Error()))
 		return nil
@@ -240,7 +240,7 @@ func (a *app) updates(in io.Reader) ([]hooks.Update, error) {
 	}
 	to := a.getenv("PRE_COMMIT_TO_REF")
 	if to == "" {
-		commit, err := wholeCommit(context.Background(), local)
+		commit, err := a.wholeCommit(context.Background(), local)
 		if err != nil {
 			return nil, err
 		}
@@ -371,7 +371,7 @@ func logNames(logs *os.Root) []string {
 }
 
 func (a *app) hookStatus(ctx context.Context) error {
-	repo, err := repository()
+	repo, err := a.repository()
 	if err != nil {
 		return err
 	}

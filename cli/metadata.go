@@ -20,12 +20,16 @@ func (a *app) metadata() *cobra.Command {
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := cmp.Or(firstArg(args), ".")
-			info, err := gitmeta.Read(dir, a.getenv)
+			repo, err := a.git.Find(dir)
+			if err != nil {
+				return usageError{err}
+			}
+			info, err := gitmeta.Of(repo, a.getenv)
 			if err != nil {
 				return usageError{err}
 			}
 			if info.Root != "" && info.Dirty == nil {
-				dirty, err := snapshot.Dirty(cmd.Context(), dir)
+				dirty, err := snapshot.Dirty(cmd.Context(), &a.git, dir)
 				if err != nil {
 					return usageError{err}
 				}

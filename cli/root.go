@@ -21,6 +21,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/secret"
@@ -58,6 +59,7 @@ type app struct {
 	out, err io.Writer
 	getenv   func(string) string
 	json     bool
+	git      git.Finder     // of the repositories that the command is about
 	stop     func()         // gives Ctrl-C its usual meaning back
 	store    *history.Store // of the runs on this machine
 	azure    azureFlags
@@ -80,6 +82,9 @@ func Main(ctx context.Context, args []string, stop func()) int {
 	var stdout, stderr io.Writer = os.Stdout, os.Stderr
 	root := a.root()
 	if gitmeta.InWorkflow(a.getenv) {
+		if dir := a.getenv("GITHUB_WORKSPACE"); dir != "" { // the runner's, which need not be a container's user
+			a.git.Trusted = []string{dir}
+		}
 		a.commands = &commandLog{w: stderr}
 		defer a.commands.commands(nil)
 		plain := &noCommands{w: stdout, json: &a.json}
@@ -243,7 +248,7 @@ func (a *app) openStore(ctx context.Context, create bool) (*history.Store, error
 	if a.store != nil {
 		return a.store, nil
 	}
-	dir, err := gitmeta.Home(".", a.getenv)
+	dir, err := a.homeDir()
 	if err != nil {
 		return nil, err
 	}
@@ -347,9 +352,12 @@ func (a *app) rememberElsewhere(id string) {
 	}
 }
 
+// homeDir is the folder of the run history.
+func (a *app) homeDir() (string, error) { return gitmeta.Home(&a.git, ".", a.getenv) }
+
 // home opens .aml-train, and makes it if create is set.
 func (a *app) home(create bool) (*home.Home, error) {
-	dir, err := gitmeta.Home(".", a.getenv)
+	dir, err := a.homeDir()
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,6 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/deliver"
-	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/internal/suggest"
@@ -187,14 +186,14 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workfl
 		a.azure.attempt = "once" // the job's name then says what it is, and a name is taken once
 	}
 	if f.commit != "" {
-		if s.Commit, err = wholeCommit(ctx, f.commit); err != nil {
+		if s.Commit, err = a.wholeCommit(ctx, f.commit); err != nil {
 			return nil, nil, usageError{err}
 		}
 	}
 	if err := flow.admitHere(ctx, s.Commit); err != nil {
 		return nil, nil, err
 	}
-	settings, err := readSettings(".", s.Commit)
+	settings, err := a.readSettings(".", s.Commit)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -245,7 +244,10 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workfl
 	if s.Commit != nil {
 		where = s.Commit.Dir // the source directory need not be checked out
 	}
-	if s.Git, err = gitmeta.Read(where, a.getenv); err != nil {
+	if s.Repository, err = a.git.Find(where); err != nil {
+		return nil, nil, usageError{err}
+	}
+	if s.Git, err = gitmeta.Of(s.Repository, a.getenv); err != nil {
 		return nil, nil, usageError{err}
 	}
 	if s.Commit != nil {
@@ -263,7 +265,7 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workfl
 		s.Git.SetDirty(s.Snapshot.Dirty)
 	}
 	if script := j.Script(); script != "" && s.Snapshot != nil && s.Snapshot.Find(script) == nil && s.Commit == nil {
-		if d, err := snapshot.Why(source, script); err == nil && d.Rule != nil {
+		if d, err := snapshot.Why(&a.git, source, script); err == nil && d.Rule != nil {
 			return nil, nil, usage("the script %s does not travel: %s:%d ignores it (%s)", script, d.Rule.File, d.Rule.Line, d.Rule.Text)
 		}
 	}
@@ -312,7 +314,7 @@ func (a *app) places(o *job.Options, file string, commit *snapshot.Snapshot) err
 		return usageError{err}
 	}
 	for _, dir := range []string{".", filepath.Dir(at)} {
-		repo, err := git.Find(dir)
+		repo, err := a.git.Find(dir)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // the job file does not exist either
 		}
@@ -332,15 +334,15 @@ func (a *app) places(o *job.Options, file string, commit *snapshot.Snapshot) err
 
 // wholeCommit returns all files of a commit of the repository around the working
 // directory.
-func wholeCommit(ctx context.Context, rev string) (*snapshot.Snapshot, error) {
-	repo, err := git.Find(".")
+func (a *app) wholeCommit(ctx context.Context, rev string) (*snapshot.Snapshot, error) {
+	repo, err := a.git.Find(".")
 	if err != nil {
 		return nil, err
 	}
 	if repo == nil {
 		return nil, fmt.Errorf("--commit %s: there is no git repository here", rev)
 	}
-	return snapshot.TakeCommit(ctx, repo.Root, rev, snapshot.Options{MaxBytes: -1, Whole: true})
+	return snapshot.TakeCommit(ctx, repo.Root, rev, snapshot.Options{MaxBytes: -1, Whole: true, Git: &a.git})
 }
 
 // errSubmitted says that a commit has a run of the same job already.
@@ -398,7 +400,7 @@ func (a *app) passOn(f *jobFlags) (map[string]string, error) {
 }
 
 func (a *app) takeSnapshot(ctx context.Context, source, commit, most string) (*snapshot.Snapshot, error) {
-	var o snapshot.Options
+	o := snapshot.Options{Git: &a.git}
 	var err error
 	if o.MaxBytes, err = sizeFlag("--max-snapshot-size", most); err != nil {
 		return nil, err

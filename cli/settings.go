@@ -7,7 +7,6 @@ import (
 
 	"github.com/goccy/go-yaml"
 
-	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/yamlfile"
@@ -37,9 +36,9 @@ type hookSettings struct {
 
 // readSettings reads the settings of the repository around dir: those of its
 // working tree, or with a commit, of that.
-func readSettings(dir string, commit *snapshot.Snapshot) (settings, error) {
+func (a *app) readSettings(dir string, commit *snapshot.Snapshot) (settings, error) {
 	var s settings
-	repo, err := git.Find(dir)
+	repo, err := a.git.Find(dir)
 	if err != nil {
 		return s, usageError{err}
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/deliver"
-	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
@@ -227,7 +226,7 @@ func (a *app) diagnosisContext(run *history.Run) report.Context {
 		c.Work = filepath.ToSlash(a.local("").WorkingDirectory(run))
 		c.Source = run.Tag(history.TagSource)
 	}
-	repo, err := git.Find(".")
+	repo, err := a.git.Find(".")
 	if err != nil || repo == nil || run.Tag(history.TagSource) == "" {
 		return c
 	}
@@ -241,7 +240,7 @@ func (a *app) diagnosisContext(run *history.Run) report.Context {
 		if !c.Exists(path) {
 			return ""
 		}
-		d, err := snapshot.Why(source, path)
+		d, err := snapshot.Why(&a.git, source, path)
 		if err != nil || d.Travels || d.Rule == nil {
 			return ""
 		}

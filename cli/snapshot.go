@@ -39,7 +39,7 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 				return err
 			}
 			if since != "" {
-				old, err := snapshot.TakeCommit(cmd.Context(), dir, since, snapshot.Options{MaxBytes: -1})
+				old, err := snapshot.TakeCommit(cmd.Context(), dir, since, snapshot.Options{MaxBytes: -1, Git: &a.git})
 				if err != nil {
 					return usageError{err}
 				}
@@ -120,7 +120,7 @@ func (a *app) changes(list []snapshot.Change) error {
 }
 
 func (a *app) why(dir, path string) error {
-	d, err := snapshot.Why(dir, path)
+	d, err := snapshot.Why(&a.git, dir, path)
 	if err != nil {
 		return usageError{err}
 	}

@@ -21,7 +21,6 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
-	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit"
@@ -185,7 +184,7 @@ func (f *workflow) write(ctx context.Context, r *report.Report, ended bool) {
 func (f *workflow) ended(ctx context.Context, r *report.Report, hurry bool) {
 	run := r.Run
 	if f.Workspace != "" { // a container of an action is root's, the steps around it are not
-		home, _ := gitmeta.Home(".", f.a.getenv)
+		home, _ := f.a.homeDir()
 		for _, path := range []string{home, f.flags.download} {
 			if err := giveToOwner(path, f.Workspace); err != nil {
 				f.a.say("aml-train: %s stays root's: %v", path, err)
@@ -301,7 +300,7 @@ func (f *workflow) fileCommand(name, file, text string) {
 func (f *workflow) places(ctx context.Context, run *history.Run) report.Places {
 	p := report.Places{Source: run.Tag(history.TagSource), JobFile: run.Tag(history.TagJobFile),
 		Read: func(string) ([]byte, error) { return nil, os.ErrNotExist }}
-	repo, err := git.Find(".")
+	repo, err := f.a.git.Find(".")
 	if err != nil || repo == nil {
 		p.JobFile = ""
 		return p
@@ -326,7 +325,7 @@ func (f *workflow) places(ctx context.Context, run *history.Run) report.Places {
 	if script := run.Tag(history.TagScript); script != "" {
 		p.Scripts = append(p.Scripts, script)
 	}
-	if s, err := snapshot.Take(ctx, source, snapshot.Options{MaxBytes: -1}); err == nil {
+	if s, err := snapshot.Take(ctx, source, snapshot.Options{MaxBytes: -1, Git: &f.a.git}); err == nil {
 		for _, file := range s.Files {
 			if strings.HasSuffix(file.Path, ".py") && !slices.Contains(p.Scripts, file.Path) {
 				p.Scripts = append(p.Scripts, file.Path)

@@ -45,16 +45,23 @@ const (
 	PropMLflowCommit     = "mlflow.source.git.commit"
 )
 
-// Read returns what is known of the code in dir. A folder outside any repository
-// is no error. getenv is os.Getenv but for tests.
+// Read is Of for the repository around a folder.
 func Read(dir string, getenv func(string) string) (Info, error) {
-	var info Info
-	found, err := git.Find(dir)
+	repo, err := git.Find(dir)
 	if err != nil {
-		return info, err
+		return Info{}, err
 	}
+	return Of(repo, getenv)
+}
+
+// Of returns what is known of the code in a repository, which is nil where there is
+// none. getenv is os.Getenv but for tests.
+func Of(found *git.Repository, getenv func(string) string) (Info, error) {
+	var info Info
 	if found != nil {
-		info.Root = found.Root
+		if !found.Bare {
+			info.Root = found.Root
+		}
 		ref, commit, err := found.Head()
 		if err != nil && !errors.Is(err, git.ErrNoReference) { // no commit yet
 			return info, err
@@ -146,11 +153,11 @@ func (i Info) ShortCommit() string {
 
 // Home returns the folder that holds the run history: AML_TRAIN_HOME, else
 // .aml-train at the root of the repository around dir, else in dir itself.
-func Home(dir string, getenv func(string) string) (string, error) {
+func Home(repositories *git.Finder, dir string, getenv func(string) string) (string, error) {
 	if home := getenv("AML_TRAIN_HOME"); home != "" {
 		return filepath.Abs(home)
 	}
-	found, err := git.Find(dir)
+	found, err := repositories.Find(dir)
 	if err != nil {
 		return "", err
 	}

@@ -29,7 +29,7 @@ import (
 // .amlignore in it excludes. A pointer of git-LFS stands for its object, a
 // submodule that is set up here for the files of its commit.
 func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, error) {
-	repo, abs, in, err := locate(dir)
+	repo, abs, in, err := locate(o.Git, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, err
 	if err != nil {
 		return nil, explainMissing(repo, rev, err)
 	}
-	c := &committed{repo: repo, tasks: newTasks(ctx), lfs: map[string]pointer{}, fold: s.fold}
+	c := &committed{repo: repo, git: o.Git, tasks: newTasks(ctx), lfs: map[string]pointer{}, fold: s.fold}
 	first := commitFolder{node: &node{}, objects: s.objects, root: root, tree: top, in: in, filters: s.filters, info: s.info}
 	entries, err := s.objects.Tree(top)
 	if err != nil {
@@ -117,7 +117,7 @@ func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, err
 
 // locate returns the repository around a directory that need not be there any
 // more, and where in it the directory lies.
-func locate(dir string) (repo *git.Repository, abs, in string, err error) {
+func locate(finder *git.Finder, dir string) (repo *git.Repository, abs, in string, err error) {
 	if abs, err = filepath.Abs(dir); err != nil {
 		return nil, "", "", err
 	}
@@ -136,10 +136,13 @@ func locate(dir string) (repo *git.Repository, abs, in string, err error) {
 	if there, err = filepath.EvalSymlinks(there); err != nil {
 		return nil, "", "", err
 	}
-	if repo, err = git.Find(there); err != nil || repo == nil {
+	if repo, err = finder.Find(there); err != nil || repo == nil {
 		return nil, "", "", err
 	}
 	abs = filepath.Join(there, gone)
+	if repo.Bare {
+		return repo, abs, "", nil
+	}
 	rel, err := filepath.Rel(repo.Root, abs)
 	if rel != "." {
 		in = filepath.ToSlash(rel)
@@ -180,6 +183,7 @@ func exists(name string) bool {
 // committed collects the files of a commit, reading trees in parallel.
 type committed struct {
 	repo  *git.Repository
+	git   *git.Finder
 	aml   bool
 	fold  bool
 	tasks tasks
@@ -376,7 +380,7 @@ func (c *committed) submodule(f *commitFolder) (bool, error) {
 		return false, fmt.Errorf("snapshot: .gitmodules: %w", err)
 	}
 	var found []string
-	if repo, err := git.At(filepath.Join(c.repo.Root, filepath.FromSlash(f.in))); err == nil && repo != nil {
+	if repo, err := c.git.At(filepath.Join(c.repo.Root, filepath.FromSlash(f.in))); err == nil && repo != nil {
 		found = append(found, repo.CommonDir)
 	}
 	for name, m := range modules.Submodules {

@@ -21,7 +21,7 @@ import (
 // checked out, as git status --porcelain would by printing anything for it.
 // Outside a repository nothing does. go-git's own Worktree.Status takes ten
 // times as long as git; this is the pass that the snapshot makes anyway.
-func Dirty(ctx context.Context, dir string) (bool, error) {
+func Dirty(ctx context.Context, finder *git.Finder, dir string) (bool, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return false, err
@@ -29,8 +29,17 @@ func Dirty(ctx context.Context, dir string) (bool, error) {
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
 		return false, err
 	}
-	w, err := newWalker(ctx, abs)
-	if err != nil || w.scope.repo == nil {
+	repo, err := finder.Find(abs)
+	if err != nil || repo == nil {
+		return false, err
+	}
+	return dirtyIn(ctx, finder, repo, abs)
+}
+
+// dirtyIn is Dirty for a folder of a repository.
+func dirtyIn(ctx context.Context, finder *git.Finder, repo *git.Repository, abs string) (bool, error) {
+	w, err := newWalker(ctx, finder, repo, abs)
+	if err != nil {
 		return false, err
 	}
 	w.aml, w.anyLink = false, true
@@ -115,14 +124,14 @@ func (w *walker) unwatched(i int) bool {
 // moved tells whether a submodule differs from the commit that the index records.
 // One that is not checked out does not.
 func (w *walker) moved(dir string, want plumbing.Hash) (bool, error) {
-	found, err := git.At(dir)
+	found, err := w.git.At(dir)
 	if err != nil || found == nil {
 		return false, err
 	}
 	if _, head, err := found.Head(); err != nil || head != want {
 		return true, nil
 	}
-	return Dirty(context.WithoutCancel(w.ctx), dir)
+	return dirtyIn(context.WithoutCancel(w.ctx), w.git, found, dir)
 }
 
 // indexTree returns the id of the source directory's tree in the index.

@@ -41,7 +41,7 @@ func newScope(repo *git.Repository) (*scope, error) {
 	if err != nil || repo == nil {
 		return s, err
 	}
-	if s.index, err = index.Read(repo.GitDir, s.list); err != nil {
+	if s.index, err = repo.Index(s.list); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	return s, nil
@@ -68,7 +68,7 @@ func newRules(repo *git.Repository) (*scope, error) {
 			s.autocrlf = "true"
 		}
 	}
-	s.objects = object.New(filepath.Join(repo.CommonDir, "objects"))
+	s.objects = repo.Objects()
 	for _, name := range []string{s.userFile("excludesfile", "ignore"), filepath.Join(repo.CommonDir, "info", "exclude")} {
 		if text, err := limited.Read(name, limited.Config); err == nil {
 			if rel, err := filepath.Rel(repo.Root, name); err == nil && filepath.IsLocal(rel) {

@@ -47,6 +47,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 
 	"github.com/org/aml-train/internal/filestat"
+	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/git/object"
 	"github.com/org/aml-train/internal/size"
 )
@@ -122,6 +123,9 @@ type Snapshot struct {
 type Options struct {
 	MaxBytes int64 // 0 is DefaultMaxBytes, negative is no limit
 
+	// Git finds the repositories; nil finds them anew.
+	Git *git.Finder
+
 	// Whole is for looking at a commit, of which nothing is going to travel: no
 	// .amlignore counts, and links may lead anywhere.
 	Whole bool
@@ -145,7 +149,11 @@ func Take(ctx context.Context, dir string, o Options) (*Snapshot, error) {
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
 		return nil, fmt.Errorf("source directory: %w", err)
 	}
-	w, err := newWalker(ctx, abs)
+	repo, err := o.Git.Find(abs)
+	if err != nil {
+		return nil, err
+	}
+	w, err := newWalker(ctx, o.Git, repo, abs)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +174,7 @@ func Take(ctx context.Context, dir string, o Options) (*Snapshot, error) {
 	s.ID = id.String()
 	switch {
 	case w.aml:
-		s.Dirty, err = Dirty(ctx, abs)
+		s.Dirty, err = Dirty(ctx, o.Git, abs)
 	case w.scope.repo != nil:
 		s.Dirty, err = w.dirty(id)
 	}

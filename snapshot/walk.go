@@ -31,6 +31,7 @@ const homeDir = ".aml-train"
 // are sorted, so that nothing has to be looked up.
 type walker struct {
 	ctx   context.Context
+	git   *git.Finder
 	dir   string // the source directory, absolute, without links
 	aml   bool   // an .amlignore rules, in place of every .gitignore
 	scope *scope // the repository around dir
@@ -128,12 +129,13 @@ type folder struct {
 	replaced bool // the index has a file for it, so git status hides what it holds
 }
 
-func newWalker(ctx context.Context, dir string) (*walker, error) {
-	w := &walker{ctx: ctx, dir: dir, tasks: newTasks(ctx)}
-	repo, err := git.Find(dir)
-	if err != nil {
-		return nil, err
+// newWalker returns a walker of dir, which lies in the working tree of repo, or in none
+// where that is nil.
+func newWalker(ctx context.Context, finder *git.Finder, repo *git.Repository, dir string) (w *walker, err error) {
+	if repo != nil && repo.Bare {
+		return nil, fmt.Errorf("%s is a bare repository, which has no files; name a commit with --commit", repo.GitDir)
 	}
+	w = &walker{ctx: ctx, git: finder, dir: dir, tasks: newTasks(ctx)}
 	if w.scope, err = newScope(repo); err != nil {
 		return nil, err
 	}
@@ -413,7 +415,7 @@ func (w *walker) readFiles(f folder, dir *os.File, abs string) (below []folder, 
 
 // nested changes the scope of a folder that is a repository of its own.
 func (w *walker) nested(f *folder, abs string) error {
-	repo, err := git.At(abs)
+	repo, err := w.git.At(abs)
 	if err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}

@@ -22,7 +22,7 @@ type Decision struct {
 
 // Why tells whether path, relative to the source directory dir, travels, and
 // which line of which ignore file decides, as git check-ignore -v would.
-func Why(dir, p string) (Decision, error) {
+func Why(finder *git.Finder, dir, p string) (Decision, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return Decision{}, err
@@ -40,7 +40,11 @@ func Why(dir, p string) (Decision, error) {
 	if p == "." || !filepath.IsLocal(p) {
 		return Decision{}, fmt.Errorf("%s is not a path inside the source directory %s", asked, dir)
 	}
-	w, err := newWalker(context.Background(), abs)
+	repo, err := finder.Find(abs)
+	if err != nil {
+		return Decision{}, err
+	}
+	w, err := newWalker(context.Background(), finder, repo, abs)
 	if err != nil {
 		return Decision{}, err
 	}
@@ -60,7 +64,7 @@ func Why(dir, p string) (Decision, error) {
 		here := strings.Join(parts[:i], "/")
 		at := filepath.Join(abs, filepath.FromSlash(here))
 		if i > 0 && !w.aml {
-			if nested, err := git.At(at); err == nil && nested != nil {
+			if nested, err := finder.At(at); err == nil && nested != nil {
 				s, err := newScope(nested)
 				if err != nil {
 					return d, err

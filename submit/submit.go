@@ -11,6 +11,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/snapshot"
@@ -21,6 +22,9 @@ type Submission struct {
 	Job      *job.Job
 	Snapshot *snapshot.Snapshot // nil where the job sends no code
 	Git      gitmeta.Info
+
+	// Repository is the one around the source directory, nil where there is none.
+	Repository *git.Repository
 
 	// Commit holds all files of the repository as they are in the commit that is
 	// submitted. It is nil where the working tree is submitted.

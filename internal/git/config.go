@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/org/aml-train/internal/limited"
@@ -166,8 +167,9 @@ type source struct {
 	optional bool
 }
 
-// sources are the files of every scope, by rising precedence (git-config(1), "FILES").
-func (r *Repository) sources() []source {
+// machineSources are the files of the scopes beside the repository, by rising
+// precedence (git-config(1), "FILES").
+func machineSources() []source {
 	var list []source
 	if none, _ := (Entry{Value: os.Getenv("GIT_CONFIG_NOSYSTEM"), HasValue: true}).boolean(); !none {
 		list = append(list, source{cmp.Or(os.Getenv("GIT_CONFIG_SYSTEM"), "/etc/gitconfig"), true})
@@ -180,50 +182,77 @@ func (r *Repository) sources() []source {
 			list = append(list, source{filepath.Join(home, ".gitconfig"), true})
 		}
 	}
-	return append(list, source{filepath.Join(r.CommonDir, "config"), false})
+	return list
+}
+
+// texts are the files that were read already, by path. The zero value has none.
+type texts struct {
+	mu   sync.Mutex
+	held map[string]text
+}
+
+type text struct {
+	content string
+	err     error
+}
+
+func (t *texts) read(path string) (string, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	held, ok := t.held[path]
+	if !ok {
+		content, err := limited.Read(path, configLimit)
+		if t.held == nil {
+			t.held = map[string]text{}
+		}
+		held = text{string(content), err}
+		t.held[path] = held
+	}
+	return held.content, held.err
 }
 
 // configLimit is the most, in bytes, that a configuration file may have.
 const configLimit = 16 << 20
 
 // readConfig reads the configuration of a repository.
-func readConfig(r *Repository) (Config, error) {
-	sources := r.sources()
-	own, err := r.OwnConfig()
+func readConfig(r *Repository, t *texts) (Config, error) {
+	own, err := r.ownConfig(t)
 	if err != nil {
 		return Config{}, err
 	}
+	sources := append(machineSources(), source{filepath.Join(r.CommonDir, "config"), false})
 	if own.Bool("extensions.worktreeconfig", false) { // git looks for it in that file alone
 		sources = append(sources, source{filepath.Join(r.GitDir, "config.worktree"), false})
 	}
-	l := &loader{repository: r}
-	for _, s := range sources {
-		if err := l.file(s, 0); err != nil {
-			return l.config, err
-		}
-	}
-	if err := l.environment(); err != nil {
+	l := &loader{repository: r, texts: t}
+	if err := l.all(sources); err != nil {
 		return l.config, err
 	}
 	if l.remoteURLs { // asked for while the remotes were not all read yet: again with all of them
-		again := &loader{repository: r, urls: l.config.remoteURLs()}
-		for _, s := range sources {
-			if err := again.file(s, 0); err != nil {
-				return again.config, err
-			}
+		l = &loader{repository: r, texts: t, urls: l.config.remoteURLs()}
+		if err := l.all(sources); err != nil {
+			return l.config, err
 		}
-		if err := again.environment(); err != nil {
-			return again.config, err
-		}
-		l = again
 	}
 	return l.config, l.config.check()
 }
 
-// OwnConfig returns what the repository's own file, .git/config, says, and nothing of
-// what it includes: that no clone brings.
-func (r *Repository) OwnConfig() (Config, error) {
-	l := &loader{repository: r, plain: true}
+// all reads files, and then the environment.
+func (l *loader) all(sources []source) error {
+	for _, s := range sources {
+		if err := l.file(s, 0); err != nil {
+			return err
+		}
+	}
+	return l.environment()
+}
+
+// OwnConfig returns what the repository's own file, .git/config, says now, and nothing
+// of what it includes: that no clone brings.
+func (r *Repository) OwnConfig() (Config, error) { return r.ownConfig(&texts{}) }
+
+func (r *Repository) ownConfig(t *texts) (Config, error) {
+	l := &loader{repository: r, plain: true, texts: t}
 	err := l.file(source{filepath.Join(r.CommonDir, "config"), false}, 0)
 	return l.config, err
 }
@@ -246,6 +275,7 @@ func (e Entry) remoteURL() bool {
 // loader reads files one after the other, and those that they include in their place.
 type loader struct {
 	repository *Repository
+	texts      *texts
 	config     Config
 	plain      bool     // nothing is included
 	urls       []string // of all remotes; nil while they are not known
@@ -257,7 +287,7 @@ func (l *loader) file(s source, depth int) error {
 	if s.path == "" {
 		return nil
 	}
-	text, err := limited.Read(s.path, configLimit)
+	content, err := l.texts.read(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), s.optional && errors.Is(err, fs.ErrPermission):
 		return nil
@@ -267,7 +297,7 @@ func (l *loader) file(s source, depth int) error {
 	if err != nil {
 		return fmt.Errorf("git configuration: %w", err)
 	}
-	err = parseConfig(string(text), func(key, value string, hasValue bool) error {
+	err = parseConfig(content, func(key, value string, hasValue bool) error {
 		e := Entry{Key: key, Value: value, HasValue: hasValue, Origin: "file:" + s.path}
 		l.config.entries = append(l.config.entries, e)
 		if l.plain {

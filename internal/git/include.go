@@ -61,6 +61,9 @@ func (l *loader) holds(condition, from string) bool {
 	if !ok {
 		return false
 	}
+	if l.repository.GitDir == "" && kind != "hasconfig" {
+		return false // there is no repository yet
+	}
 	switch kind {
 	case "gitdir":
 		return l.inGitDir(pattern, from, false)

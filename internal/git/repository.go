@@ -1,18 +1,16 @@
 // Package git answers: which git repository does this folder belong to, and
 // what is configured there?
 //
-// It finds the repository as git does (gitrepository-layout(5)), reads the
-// configuration of every scope (git-config(1), "FILES"), and opens the
-// repository with go-git.
+// It finds the repository as git does (git(1), "ENVIRONMENT VARIABLES";
+// gitrepository-layout(5)), reads the configuration of every scope (git-config(1),
+// "FILES"), and knows which commit a revision names.
 package git
 
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"strings"
+	"sync"
 
 	"github.com/go-git/go-billy/v5/osfs"
 	gogit "github.com/go-git/go-git/v5"
@@ -21,20 +19,53 @@ import (
 	"github.com/go-git/go-git/v5/storage/filesystem"
 	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
 
-	"github.com/org/aml-train/internal/limited"
+	"github.com/org/aml-train/internal/git/index"
+	"github.com/org/aml-train/internal/git/object"
 )
 
 // Repository is where the parts of a repository lie, as absolute paths.
 type Repository struct {
-	Root      string // the working tree
+	Root      string // the working tree; of a bare repository, GitDir
+	Bare      bool   // there is no working tree
 	GitDir    string // HEAD and the index of this working tree
 	CommonDir string // objects, refs and config; differs from GitDir in a linked worktree
+	IndexFile string
+	ObjectDir string
 	Config    Config
+
+	borrowed []string // object folders that the environment names beside ObjectDir
 }
 
-// Find returns the repository whose working tree holds dir, nil where there is
-// none. Symbolic links in dir are resolved first, as git does.
-func Find(dir string) (*Repository, error) {
+// Objects returns the repository's objects. They are to be closed.
+func (r *Repository) Objects() *object.Store { return object.New(r.ObjectDir, r.borrowed...) }
+
+// Index reads what git's index says. tree lists the folders that it keeps as one entry.
+func (r *Repository) Index(tree index.Tree) (*index.Index, error) {
+	return index.Read(r.IndexFile, r.GitDir, tree)
+}
+
+// Finder finds repositories, each of them once. A command has one, which it hands down:
+// what is said of a repository is then said of one state of it, and no file of the
+// configuration is read twice. It can be used by several goroutines; a nil one finds
+// anew each time.
+type Finder struct {
+	// Trusted are folders in which a repository may belong to another user, as below one
+	// that safe.directory names.
+	Trusted []string
+
+	mu    sync.Mutex
+	found map[string]*Repository // by working tree and git directory
+	texts texts
+}
+
+// Find returns the repository whose working tree holds dir, nil where there is none. It
+// is the one that git would use in dir: what GIT_DIR, GIT_WORK_TREE and core.worktree
+// name, else what lies in dir or above it. Symbolic links in dir are resolved first, as
+// git does.
+func (f *Finder) Find(dir string) (*Repository, error) {
+	if f == nil {
+		f = &Finder{}
+	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -42,59 +73,55 @@ func Find(dir string) (*Repository, error) {
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, err
 	}
-	for root := dir; ; root = filepath.Dir(root) {
-		if r, err := At(root); r != nil || err != nil {
-			return r, err
-		}
-		if root == filepath.Dir(root) {
-			return nil, nil
-		}
-	}
-}
-
-// At returns the repository whose working tree is rooted exactly at root, nil
-// where root is not one.
-func At(root string) (*Repository, error) {
-	dotGit := filepath.Join(root, ".git")
-	info, err := os.Stat(dotGit)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		return nil, nil
-	}
-	if err != nil {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, err := f.discover(dir)
+	if err != nil || r == nil {
 		return nil, err
 	}
-	r := &Repository{Root: root, GitDir: dotGit}
-	if !info.IsDir() {
-		text, err := limited.Read(dotGit, refLimit)
-		if err != nil {
-			return nil, err
-		}
-		to, ok := strings.CutPrefix(string(text), "gitdir:")
-		if !ok {
-			return nil, fmt.Errorf("%s: not a git directory and no \"gitdir:\" line in it", dotGit)
-		}
-		r.GitDir = against(root, strings.TrimSpace(to))
+	key := r.Root + "\x00" + r.GitDir
+	if held := f.found[key]; held != nil {
+		return held, nil
 	}
-	if _, err := os.Stat(filepath.Join(r.GitDir, "HEAD")); err != nil {
-		if info.IsDir() {
-			return nil, nil // an empty folder called .git is no repository
-		}
-		return nil, fmt.Errorf("%s points to %s, which is no git directory", dotGit, r.GitDir)
+	if r.Config, err = readConfig(r, &f.texts); err != nil {
+		return nil, err
 	}
-	r.CommonDir = r.GitDir
-	if text, err := limited.Read(filepath.Join(r.GitDir, "commondir"), refLimit); err == nil {
-		r.CommonDir = against(r.GitDir, strings.TrimSpace(string(text)))
+	if f.found == nil {
+		f.found = map[string]*Repository{}
 	}
-	r.Config, err = readConfig(r)
+	f.found[key] = r
+	return r, nil
+}
+
+// At returns the repository whose working tree is rooted exactly at root, nil where root
+// is not one. It is for repositories in others, of which the environment says nothing.
+func (f *Finder) At(root string) (*Repository, error) {
+	if f == nil {
+		f = &Finder{}
+	}
+	r, err := Locate(root)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	r.Config, err = readConfig(r, &f.texts)
 	return r, err
 }
 
-func against(base, path string) string {
-	path = filepath.FromSlash(path)
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(base, path)
+// Find is that of a Finder, anew.
+func Find(dir string) (*Repository, error) { return (*Finder)(nil).Find(dir) }
+
+// Locate is Finder.At without the configuration.
+func Locate(root string) (*Repository, error) {
+	gitDir, err := gitDirOf(filepath.Join(root, ".git"), "")
+	if err != nil || gitDir == "" {
+		if errors.Is(err, errGitFile) {
+			return nil, nil // git takes such a folder for a plain one
+		}
+		return nil, err
 	}
-	return filepath.Clean(path)
+	r := &Repository{Root: root, GitDir: gitDir, CommonDir: commonDir(gitDir)}
+	r.IndexFile, r.ObjectDir = filepath.Join(r.GitDir, "index"), filepath.Join(r.CommonDir, "objects")
+	return r, nil
 }
 
 // Open opens the repository with go-git.

@@ -44,7 +44,7 @@ func (r *Repository) Revision(rev string) (plumbing.Hash, error) {
 	if i := strings.IndexAny(rev, "^~"); i >= 0 {
 		name, rest = rev[:i], rev[i:]
 	}
-	objects := object.New(filepath.Join(r.CommonDir, "objects"))
+	objects := r.Objects()
 	defer objects.Close()
 	id, err := r.named(objects, name)
 	for err == nil && rest != "" {

@@ -185,7 +185,7 @@ func (h *Home) plain() error {
 func around(dir string) ([]*git.Repository, error) {
 	var found []*git.Repository
 	for root := filepath.Dir(dir); ; root = filepath.Dir(root) {
-		r, err := git.At(root)
+		r, err := git.Locate(root)
 		if err != nil && len(found) == 0 {
 			return nil, err // of a repository further out, nothing is asked otherwise
 		}

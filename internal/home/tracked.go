@@ -10,7 +10,6 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 
 	"github.com/org/aml-train/internal/git"
-	"github.com/org/aml-train/internal/git/index"
 	"github.com/org/aml-train/internal/git/object"
 )
 
@@ -55,7 +54,7 @@ func (t *tracker) is(path string) bool {
 // with it either.
 func (t *tracker) index(r *git.Repository) string {
 	whole := func(plumbing.Hash, func(string, filemode.FileMode, plumbing.Hash)) error { return nil }
-	x, err := index.Read(r.GitDir, whole)
+	x, err := r.Index(whole)
 	if err != nil {
 		return ""
 	}
@@ -94,7 +93,7 @@ func (t *tracker) head(r *git.Repository) string {
 	case err != nil: // nobody knows what the checkout brought
 		return "HEAD, which cannot be read"
 	}
-	objects := object.New(filepath.Join(r.CommonDir, "objects"))
+	objects := r.Objects()
 	defer objects.Close()
 	id, _, err := objects.CommitTree(commit)
 	if err != nil {

@@ -183,7 +183,7 @@ func (p *plan) carry(e *environmentOf) (warnings []string) {
 			if there || rel == "" {
 				return nil
 			}
-			if why, err := snapshot.Why(p.Root, rel); err != nil || why.Travels || why.Rule == nil || filepath.Base(why.Rule.File) == ".amlignore" {
+			if why, err := snapshot.Why(nil, p.Root, rel); err != nil || why.Travels || why.Rule == nil || filepath.Base(why.Rule.File) == ".amlignore" {
 				return nil
 			}
 			if copyPlain(name, copied) == nil {

@@ -50,14 +50,11 @@ type copyRepository struct {
 // trains. in is where the source directory lies in it, slash-separated, and list the
 // files that are there. Code that is in no repository gets none.
 func writeRepository(top, in string, s submit.Submission, list []copied) error {
-	if s.Git.Root == "" {
+	from := s.Repository
+	if from == nil {
 		return nil
 	}
-	from, err := git.At(s.Git.Root)
-	if err != nil || from == nil {
-		return err
-	}
-	c := &copyRepository{from: from, in: in, top: top, objects: object.New(filepath.Join(from.CommonDir, "objects"))}
+	c := &copyRepository{from: from, in: in, top: top, objects: from.Objects()}
 	defer c.objects.Close()
 	if err := c.readRefs(); err != nil {
 		return err
@@ -146,7 +143,7 @@ func (c *copyRepository) entries(s submit.Submission, list []copied) ([]index.En
 			return nil, err
 		}
 	} else {
-		x, err := index.Read(c.from.GitDir, c.listTree)
+		x, err := c.from.Index(c.listTree)
 		if err != nil {
 			return nil, err
 		}
@@ -301,36 +298,39 @@ func (c *copyRepository) config() ([]byte, error) {
 	for key, value := range map[string]string{"repositoryformatversion": "0", "bare": "false", "logallrefupdates": "true", "fsmonitor": "false", "hooksPath": os.DevNull} {
 		core.SetOption(key, value)
 	}
-	own := format.New()
-	if text, err := limited.Read(filepath.Join(c.from.CommonDir, "config"), maxGitFile); err == nil {
-		if err := format.NewDecoder(bytes.NewReader(text)).Decode(own); err != nil {
-			own = format.New()
-		}
-	}
-	for _, o := range own.Section("core").Options {
-		if slices.Contains(ofWorktree, strings.ToLower(o.Key)) {
-			core.SetOption(o.Key, o.Value)
-		}
-	}
-	for _, o := range own.Section("user").Options {
-		if o.IsKey("name") || o.IsKey("email") {
-			to.Section("user").SetOption(o.Key, o.Value)
-		}
-	}
-	for _, filter := range own.Section("filter").Subsections {
-		to.Section("filter").Subsection(filter.Name).Options = filter.Options
-	}
-	for _, remote := range own.Section("remote").Subsections {
-		if url := gitmeta.StripCredentials(remote.Option("url")); isRemote(url) {
-			r := to.Section("remote").Subsection(remote.Name)
-			r.SetOption("url", url)
-			r.SetOption("fetch", "+refs/heads/*:refs/remotes/"+remote.Name+"/*")
-			r.SetOption("pushurl", "a-run-pushes-nothing")
+	file := "file:" + filepath.Join(c.from.CommonDir, "config")
+	for _, e := range c.from.Config.Entries() {
+		section, rest, _ := strings.Cut(e.Key, ".")
+		name := rest[strings.LastIndexByte(rest, '.')+1:]
+		subsection := strings.TrimSuffix(rest[:len(rest)-len(name)], ".")
+		switch {
+		case e.Origin != file:
+		case section == "core" && slices.Contains(ofWorktree, rest):
+			core.SetOption(name, valueOf(e))
+		case rest == "name" && section == "user", rest == "email" && section == "user":
+			to.Section("user").SetOption(name, e.Value)
+		case section == "filter" && subsection != "":
+			to.Section("filter").Subsection(subsection).SetOption(name, valueOf(e))
+		case section == "remote" && subsection != "" && name == "url":
+			if url := gitmeta.StripCredentials(e.Value); isRemote(url) && !to.Section("remote").HasSubsection(subsection) {
+				r := to.Section("remote").Subsection(subsection)
+				r.SetOption("url", url)
+				r.SetOption("fetch", "+refs/heads/*:refs/remotes/"+subsection+"/*")
+				r.SetOption("pushurl", "a-run-pushes-nothing")
+			}
 		}
 	}
 	var b bytes.Buffer
 	err := format.NewEncoder(&b).Encode(to)
 	return b.Bytes(), err
+}
+
+// valueOf is the value of an entry; a name without one is true.
+func valueOf(e git.Entry) string {
+	if !e.HasValue {
+		return "true"
+	}
+	return e.Value
 }
 
 // isRemote tells whether a URL leads to another machine by a way that runs no program

@@ -171,10 +171,10 @@ func (x *Index) End(lo, hi int, prefix string) int {
 // index keeps as one entry. Names are relative to the tree, sorted.
 type Tree func(id plumbing.Hash, each func(name string, mode filemode.FileMode, id plumbing.Hash)) error
 
-// Read reads the index of the working tree whose git directory is dir. One that
-// is not there has no entries: nothing was added yet.
-func Read(dir string, tree Tree) (*Index, error) {
-	name := filepath.Join(dir, "index")
+// Read reads the index of that name, which lies in the git directory dir unless
+// GIT_INDEX_FILE names another. One that is not there has no entries: nothing was
+// added yet.
+func Read(name, dir string, tree Tree) (*Index, error) {
 	text, when, err := readFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Index{}, nil

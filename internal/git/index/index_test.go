@@ -79,7 +79,7 @@ func TestRead(t *testing.T) {
 			for _, s := range steps {
 				git(t, dir, strings.Fields(s)...)
 			}
-			x, err := Read(filepath.Join(dir, ".git"), nil)
+			x, err := Read(filepath.Join(dir, ".git", "index"), filepath.Join(dir, ".git"), nil)
 			require.NoError(t, err)
 			require.Equal(t, git(t, dir, "-c", "core.quotePath=false", "ls-files", "--stage"), staged(x))
 			// What ls-files calls H (tracked), S (skip-worktree); small when assumed unchanged.
@@ -108,7 +108,7 @@ func TestSparse(t *testing.T) {
 	want := git(t, dir, "-c", "core.quotePath=false", "ls-files", "--stage")
 	git(t, dir, "sparse-checkout", "set", "--cone", "--sparse-index", "a")
 	require.Contains(t, git(t, dir, "ls-files", "--sparse"), "deep/\n")
-	x, err := Read(filepath.Join(dir, ".git"), func(id plumbing.Hash, each func(string, filemode.FileMode, plumbing.Hash)) error {
+	x, err := Read(filepath.Join(dir, ".git", "index"), filepath.Join(dir, ".git"), func(id plumbing.Hash, each func(string, filemode.FileMode, plumbing.Hash)) error {
 		for line := range strings.Lines(git(t, dir, "ls-tree", "-r", id.String())) {
 			var mode uint32
 			var hex, name string
@@ -135,7 +135,7 @@ func TestConflict(t *testing.T) {
 	cmd := exec.Command("git", "merge", "one")
 	cmd.Dir = dir
 	require.Error(t, cmd.Run())
-	x, err := Read(filepath.Join(dir, ".git"), nil)
+	x, err := Read(filepath.Join(dir, ".git", "index"), filepath.Join(dir, ".git"), nil)
 	require.NoError(t, err)
 	require.Equal(t, git(t, dir, "-c", "core.quotePath=false", "ls-files", "--stage"), staged(x))
 	require.Equal(t, 3, x.Special)
@@ -160,7 +160,7 @@ func TestDamaged(t *testing.T) {
 		{bytes.Replace(text, []byte("link"), []byte("wxyz"), 1), `it needs the extension "wxyz"`},
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, ".git", "index"), c.text, 0o644))
-		_, err := Read(filepath.Join(dir, ".git"), nil)
+		_, err := Read(filepath.Join(dir, ".git", "index"), filepath.Join(dir, ".git"), nil)
 		require.ErrorContains(t, err, c.want)
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, ".git", "index"), text, 0o644))
@@ -168,10 +168,10 @@ func TestDamaged(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, shared, 1)
 	require.NoError(t, os.Remove(shared[0]))
-	_, err = Read(filepath.Join(dir, ".git"), nil)
+	_, err = Read(filepath.Join(dir, ".git", "index"), filepath.Join(dir, ".git"), nil)
 	require.ErrorContains(t, err, "the part that others share cannot be read")
 
-	x, err := Read(t.TempDir(), nil)
+	x, err := Read(filepath.Join(t.TempDir(), "index"), t.TempDir(), nil)
 	require.NoError(t, err, "a repository in which nothing was added")
 	require.Zero(t, x.Len())
 }

@@ -47,10 +47,17 @@ type Store struct {
 	bases cache
 }
 
-// New returns the store in an objects folder, which is opened when it is first
-// asked.
-func New(dir string) *Store {
-	return &Store{dirs: sync.OnceValue(func() []string { return alternates(dir, 0, nil) }), known: map[string]bool{}}
+// New returns the store in an objects folder, and in those that it borrows from, more
+// among them. They are opened when the store is first asked.
+func New(dir string, more ...string) *Store {
+	dirs := sync.OnceValue(func() []string {
+		found := alternates(dir, 0, nil)
+		for _, d := range more {
+			found = alternates(d, 1, found)
+		}
+		return found
+	})
+	return &Store{dirs: dirs, known: map[string]bool{}}
 }
 
 // Folders returns the objects folder and those that it borrows from.

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 
@@ -375,17 +374,17 @@ func (c *committed) submodule(f *commitFolder) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	modules := config.NewModules()
-	if err := modules.Unmarshal(text); err != nil {
+	modules, err := git.Modules(string(text))
+	if err != nil {
 		return false, fmt.Errorf("snapshot: .gitmodules: %w", err)
 	}
 	var found []string
 	if repo, err := c.git.At(filepath.Join(c.repo.Root, filepath.FromSlash(f.in))); err == nil && repo != nil {
 		found = append(found, repo.CommonDir)
 	}
-	for name, m := range modules.Submodules {
-		if m.Path == f.in && filepath.IsLocal(filepath.FromSlash(name)) {
-			found = append(found, filepath.Join(c.repo.CommonDir, "modules", filepath.FromSlash(name)))
+	for _, m := range modules {
+		if m.Path == f.in && filepath.IsLocal(filepath.FromSlash(m.Name)) {
+			found = append(found, filepath.Join(c.repo.CommonDir, "modules", filepath.FromSlash(m.Name)))
 		}
 	}
 	for _, dir := range found {

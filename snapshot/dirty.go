@@ -33,16 +33,18 @@ func Dirty(ctx context.Context, finder *git.Finder, dir string) (bool, error) {
 	if err != nil || repo == nil {
 		return false, err
 	}
-	return dirtyIn(ctx, finder, repo, abs)
+	return dirtyIn(ctx, finder, repo, abs, false)
 }
 
-// dirtyIn is Dirty for a folder of a repository.
-func dirtyIn(ctx context.Context, finder *git.Finder, repo *git.Repository, abs string) (bool, error) {
+// dirtyIn is Dirty for a folder of a repository. With plain, files that git does not
+// track do not count (git status -uno).
+func dirtyIn(ctx context.Context, finder *git.Finder, repo *git.Repository, abs string, plain bool) (bool, error) {
 	w, err := newWalker(ctx, finder, repo, abs)
 	if err != nil {
 		return false, err
 	}
 	w.aml, w.anyLink = false, true
+	w.plain = w.plain || plain
 	if err := w.walk(); err != nil {
 		return false, err
 	}
@@ -53,7 +55,7 @@ func dirtyIn(ctx context.Context, finder *git.Finder, repo *git.Repository, abs 
 // the commit. id is the id of their tree where it is known: for a clean directory
 // it is the index's too.
 func (w *walker) dirty(id plumbing.Hash) (bool, error) {
-	if w.untracked.Load() {
+	if w.untracked.Load() && !w.plain {
 		return true, nil
 	}
 	x := w.scope.index
@@ -70,7 +72,7 @@ func (w *walker) dirty(id plumbing.Hash) (bool, error) {
 		there--
 		plain = false
 		if submodule {
-			if moved, err := w.moved(filepath.Join(w.scope.repo.Root, filepath.FromSlash(x.Name(i))), x.ID(i)); moved || err != nil {
+			if moved, err := w.moved(i); moved || err != nil {
 				return moved, err
 			}
 		}
@@ -78,7 +80,7 @@ func (w *walker) dirty(id plumbing.Hash) (bool, error) {
 	seen := 0
 	for i := range w.files {
 		f := &w.files[i]
-		if f.entry < 0 || w.unwatched(int(f.entry)) {
+		if f.entry < 0 || w.unwatched(int(f.entry)) || x.Mode(int(f.entry)) == filemode.Submodule {
 			continue
 		}
 		seen++
@@ -121,17 +123,92 @@ func (w *walker) unwatched(i int) bool {
 	return x.AssumeValid(i)
 }
 
-// moved tells whether a submodule differs from the commit that the index records.
-// One that is not checked out does not.
-func (w *walker) moved(dir string, want plumbing.Hash) (bool, error) {
-	found, err := w.git.At(dir)
-	if err != nil || found == nil {
+// moved tells whether the submodule that is an entry of the index differs from it, as
+// far as the configuration has git status look. One that is not checked out does not.
+func (w *walker) moved(entry int) (bool, error) {
+	x := w.scope.index
+	name := x.Name(entry)
+	modules, err := w.modules()
+	if err != nil {
 		return false, err
 	}
-	if _, head, err := found.Head(); err != nil || head != want {
+	ignored, err := w.scope.repo.Config.Ignores(modules, name, w.plain)
+	if err != nil || ignored.All {
+		return false, err
+	}
+	dir := filepath.Join(w.scope.repo.Root, filepath.FromSlash(name))
+	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
 		return true, nil
 	}
-	return dirtyIn(context.WithoutCancel(w.ctx), w.git, found, dir)
+	found, err := w.git.At(dir)
+	if err != nil {
+		return false, err
+	}
+	if found == nil {
+		if dotGit := filepath.Join(dir, ".git"); exists(dotGit) && !ignored.Dirty {
+			return false, fmt.Errorf("the submodule %s: %s is neither a git directory nor names one; git status says more", name, dotGit)
+		}
+		return false, nil
+	}
+	if _, head, err := found.Head(); err == nil && head != x.ID(entry) {
+		return true, nil
+	} else if err != nil && !errors.Is(err, git.ErrNoReference) || ignored.Dirty {
+		return false, err
+	}
+	return dirtyIn(context.WithoutCancel(w.ctx), w.git, found, dir, ignored.Untracked)
+}
+
+// modules returns what .gitmodules says: that of the working tree, else of the index,
+// else of the commit that is checked out.
+func (w *walker) modules() ([]git.Module, error) {
+	if w.modulesRead {
+		return w.moduleList, nil
+	}
+	const name = ".gitmodules"
+	s := w.scope
+	text, ok, err := s.read(s.repo.Root, name, "")
+	if err != nil {
+		return nil, err
+	}
+	if i := s.index.Find(name); !ok && i >= 0 {
+		text, err = s.objects.Read(s.index.ID(i), plumbing.BlobObject)
+	} else if !ok {
+		text, err = s.committed(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if w.moduleList, err = git.Modules(string(text)); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(s.repo.Root, name), err)
+	}
+	w.modulesRead = true
+	return w.moduleList, nil
+}
+
+// committed returns a file at the root of the commit that is checked out, nothing where
+// there is none.
+func (s *scope) committed(name string) ([]byte, error) {
+	_, head, err := s.repo.Head()
+	if errors.Is(err, git.ErrNoReference) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	tree, _, err := s.objects.CommitTree(head)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := s.objects.Tree(tree)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Name == name && e.Mode.IsFile() {
+			return s.objects.Read(e.ID, plumbing.BlobObject)
+		}
+	}
+	return nil, nil
 }
 
 // indexTree returns the id of the source directory's tree in the index.

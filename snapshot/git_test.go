@@ -287,6 +287,9 @@ func againstGit(t *testing.T, template string, seed int, decided *verdicts) {
 	if r.IntN(8) == 0 {
 		settings += "fileMode = false\n"
 	}
+	if r.IntN(8) == 0 {
+		settings += "[status]\nshowUntrackedFiles = " + pick(r, "no", "no", "all", "normal") + "\n"
+	}
 	config, err := os.OpenFile(filepath.Join(root, ".git", "config"), os.O_APPEND|os.O_WRONLY, 0)
 	require.NoError(t, err)
 	_, err = config.WriteString(settings)

@@ -39,6 +39,10 @@ type walker struct {
 
 	tasks   tasks
 	anyLink bool // a link may lead anywhere: nothing is going to travel
+	plain   bool // git status does not show what is not tracked
+
+	modulesRead bool
+	moduleList  []git.Module // see modules
 
 	untracked atomic.Bool  // a file travels that git does not track
 	seen      atomic.Int64 // entries of the index of scope whose files are there
@@ -147,6 +151,9 @@ func newWalker(ctx context.Context, finder *git.Finder, repo *git.Repository, di
 		if rel != "." {
 			w.in = filepath.ToSlash(rel)
 		}
+	}
+	if repo != nil {
+		w.plain = slices.Contains([]string{"no", "false", "off", "0"}, strings.ToLower(repo.Config.Get("status.showuntrackedfiles")))
 	}
 	_, err = os.Lstat(filepath.Join(dir, ".amlignore"))
 	w.aml = err == nil
@@ -306,9 +313,9 @@ func (w *walker) readFiles(f folder, dir *os.File, abs string) (below []folder, 
 			rules = true
 		}
 	}
-	if f.in != "" && f.path != "" && !w.aml && repository {
-		if err := w.nested(&f, abs); err != nil {
-			return nil, err
+	if f.in != "" && f.path != "" && !w.aml && (repository && f.hi == f.lo || f.commit) {
+		if there, err := w.nested(&f, abs); err != nil || f.commit && !there {
+			return nil, err // of a submodule that is not checked out nothing is the repository's
 		}
 	}
 	// A sparse checkout may have left these files out.
@@ -413,24 +420,32 @@ func (w *walker) readFiles(f folder, dir *os.File, abs string) (below []folder, 
 	return below, nil
 }
 
-// nested changes the scope of a folder that is a repository of its own.
-func (w *walker) nested(f *folder, abs string) error {
+// nested changes the scope of a folder that is a repository of its own, and tells
+// whether it is. One with files that the repository around it tracks is none, nor is one
+// whose .git is that repository's own.
+func (w *walker) nested(f *folder, abs string) (bool, error) {
 	repo, err := w.git.At(abs)
 	if err != nil {
-		return fmt.Errorf("snapshot: %w", err)
+		return false, fmt.Errorf("snapshot: %w", err)
 	}
-	if repo == nil {
-		return nil
+	if repo == nil || f.scope.repo != nil && sameFile(filepath.Join(abs, ".git"), f.scope.repo.GitDir) {
+		return false, nil
 	}
 	s, err := newScope(repo)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if !f.commit {
+	if !f.commit && f.scope == w.scope {
 		w.untracked.Store(true)
 	}
 	*f = folder{node: f.node, scope: s, path: f.path, hi: s.index.Len(), rules: s.rules, filters: s.filters}
-	return w.addSkipped(s, "", f.path)
+	return true, w.addSkipped(s, "", f.path)
+}
+
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err == nil && err2 == nil && os.SameFile(x, y)
 }
 
 func join(dir, name string) string {
@@ -500,7 +515,7 @@ func (w *walker) file(dir *os.File, name string, in folder, entry int, filters a
 		}
 	}
 	if entry < 0 {
-		if !in.replaced {
+		if !in.replaced && s == w.scope {
 			w.untracked.Store(true)
 		}
 		return f, nil

@@ -63,7 +63,7 @@ func Why(finder *git.Finder, dir, p string) (Decision, error) {
 		}
 		here := strings.Join(parts[:i], "/")
 		at := filepath.Join(abs, filepath.FromSlash(here))
-		if i > 0 && !w.aml {
+		if lo, hi := f.scope.index.Range(f.in + "/"); i > 0 && !w.aml && lo == hi {
 			if nested, err := finder.At(at); err == nil && nested != nil {
 				s, err := newScope(nested)
 				if err != nil {

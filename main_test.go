@@ -375,16 +375,14 @@ type azure struct{}
 
 type cell struct{ w *azuremltest.Workspace }
 
-// workspace [SECRETS] starts a workspace of the script's own and signs in to it.
-// SECRETS is key, sas or none: what the workspace gives out of its storage account.
+// workspace [WORD...] starts a workspace of the script's own and signs in to it. The words
+// say how far its storage account is locked down (azuremltest.Storage).
 func workspace(ts *testscript.TestScript, neg bool, args []string) {
 	program := strings.TrimSpace(output(ts, "/bin/sh", "-c", "PATH='"+ts.Getenv("PATH")+"'; command -v aml-train"))
 	w, err := azuremltest.New(ts.Getenv("AZURITE"), filepath.Join(ts.Getenv("HOME"), "workspace"), []string{program, "supervise"})
 	ts.Check(err)
 	ts.Defer(w.Close)
-	if len(args) > 0 {
-		w.Secrets = args[0]
-	}
+	ts.Check(w.Storage.Lock(args...))
 	ts.Value(azure{}).(*cell).w = w
 	certificate := filepath.Join(ts.Getenv("HOME"), "azure.pem")
 	ts.Check(os.WriteFile(certificate, w.Certificate(), 0o644))

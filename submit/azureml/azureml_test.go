@@ -85,7 +85,8 @@ func double(t *testing.T, azurite string, fault func(w http.ResponseWriter, r *h
 	target, err := url.Parse(azurite)
 	require.NoError(t, err)
 	f := &faulty{proxy: httputil.NewSingleHostReverseProxy(target), puts: map[string]int{}, fault: nil}
-	server := httptest.NewServer(f)
+	f.proxy.Transport = testenv.AzuriteTransport()
+	server := httptest.NewTLSServer(f)
 	t.Cleanup(server.Close)
 	w, err := azuremltest.New(server.URL, t.TempDir(), []string{"true"})
 	require.NoError(t, err)

@@ -115,7 +115,7 @@ type connection struct {
 	own    runtime.Pipeline // to there, with a token
 	signed runtime.Pipeline // to there and to storage accounts, without: the address holds a signature
 	mlflow *history.Client
-	stores sync.Map // by the datastore's name, a func() (*storage, error)
+	stores sync.Map // by the datastore's name, a *once[*storage]
 }
 
 // connect signs in and looks the workspace up, once.

@@ -107,42 +107,25 @@ func (t *Target) code(ctx context.Context, c *connection, s *snapshot.Snapshot) 
 	if err := s.Sizes(ctx); err != nil {
 		return "", sent, err
 	}
-	store, err := c.store(ctx, defaultDatastore)
-	prefix := uploads + s.ID + "/"
-	var before *manifest
-	switch {
-	case errors.Is(err, errNoSecrets):
-		answer, perr := versions.CreateOrGetStartPendingUpload(ctx, c.group, c.name, codeName, s.ID,
-			armmachinelearning.PendingUploadRequestDto{PendingUploadType: to.Ptr(armmachinelearning.PendingUploadTypeTemporaryBlobReference)}, nil)
-		if perr != nil {
-			return "", sent, fmt.Errorf("nothing can be uploaded: the secrets of %s may not be listed (that takes Microsoft.MachineLearningServices/workspaces/datastores/listSecrets/action), and the workspace offers no other place: %w", defaultDatastore, short(perr))
-		}
-		ref := answer.BlobReferenceForConsumption
-		cred, ok := ref.Credential.(*armmachinelearning.SASCredentialDto)
-		if !ok {
-			return "", sent, errors.New("the workspace offers a place for the upload without a SAS")
-		}
-		var base string
-		if store, base, err = c.temporary(deref(ref.BlobURI), deref(cred.SasURI)); err != nil {
-			return "", sent, err
-		}
-		if prefix = base + "/"; base == "" {
-			prefix = ""
-		}
-	case err != nil:
-		return "", sent, err
-	default:
-		before = t.newest(ctx, c, store)
-	}
 	list, err := sendings(ctx, s)
 	if err != nil {
 		return "", sent, err
 	}
-	if sent, err = t.upload(ctx, store, prefix, list, before); err != nil {
+	address := ""
+	err = c.send(ctx, s.ID, func(store *storage, prefix string) (err error) {
+		var before *manifest
+		if store.datastore != "" {
+			before = t.newest(ctx, c, store)
+		}
+		sent, err = t.upload(ctx, store, prefix, list, before)
+		address = store.at(prefix + "code")
+		return err
+	})
+	if err != nil {
 		return "", sent, fmt.Errorf("the snapshot cannot be uploaded: %w", err)
 	}
 	made, err := versions.CreateOrUpdate(ctx, c.group, c.name, codeName, s.ID, armmachinelearning.CodeVersion{Properties: &armmachinelearning.CodeVersionProperties{
-		CodeURI: to.Ptr(store.at(prefix + "code")), IsAnonymous: to.Ptr(true),
+		CodeURI: &address, IsAnonymous: to.Ptr(true),
 		Description: to.Ptr("git tree " + s.ID)}}, nil)
 	if err != nil {
 		// Somebody else was first: a version never changes, and its name says what is in it.
@@ -188,7 +171,7 @@ func (t *Target) upload(ctx context.Context, store *storage, prefix string, list
 					copied.Add(1)
 					return nil
 				}
-				if !errors.Is(err, errNoSource) {
+				if !errors.Is(err, errNotCopied) {
 					return fmt.Errorf("%s: %w", f.path, short(err))
 				}
 			}
@@ -288,47 +271,47 @@ func (t *Target) newest(ctx context.Context, c *connection, store *storage) *man
 }
 
 // uploadData uploads a file or folder of this machine that a job has as its data,
-// and returns its address in the datastore (azure-ai-ml, SHORT_URI_FORMAT).
+// and returns its address: in the datastore (azure-ai-ml, SHORT_URI_FORMAT), or that of
+// the place which the workspace offered, from where the compute target reads it with the
+// identity that it has.
 func (t *Target) uploadData(ctx context.Context, c *connection, tree *inside.Tree) (string, error) {
 	store, folder, err := t.uploadFiles(ctx, c, tree)
 	if err != nil {
 		return "", err
 	}
-	address := "azureml://datastores/" + store.datastore + "/paths/" + folder
 	if !tree.IsDir() {
-		address += "/" + tree.Name
+		folder += "/" + tree.Name
 	}
-	return address, nil
+	if store.datastore == "" {
+		return store.at(folder), nil
+	}
+	return "azureml://datastores/" + store.datastore + "/paths/" + folder, nil
 }
 
 // uploadFiles uploads a file, or everything below a folder, and returns the folder of
 // the container that has it. That is named by its content, so that the same files are
 // sent once. Ignore files do not count: the job names the files.
-func (t *Target) uploadFiles(ctx context.Context, c *connection, tree *inside.Tree) (*storage, string, error) {
+func (t *Target) uploadFiles(ctx context.Context, c *connection, tree *inside.Tree) (in *storage, folder string, err error) {
 	list, id, err := dataFiles(ctx, tree)
 	if err != nil {
 		return nil, "", err
 	}
-	store, err := c.store(ctx, defaultDatastore)
-	if errors.Is(err, errNoSecrets) {
-		return nil, "", fmt.Errorf("the data %s cannot be uploaded: the secrets of %s may not be listed", tree.Path, defaultDatastore)
-	}
-	if err != nil {
-		return nil, "", err
-	}
-	prefix := uploads + "data-" + id + "/"
-	there, err := store.list(ctx, prefix+manifestFile)
-	if err != nil {
-		return nil, "", short(err)
-	}
-	if len(there) == 0 {
-		sent, err := t.upload(ctx, store, prefix, list, nil)
-		if err != nil {
-			return nil, "", fmt.Errorf("the data %s cannot be uploaded: %w", tree.Path, err)
+	err = c.send(ctx, "data-"+id, func(store *storage, prefix string) error {
+		in, folder = store, prefix+"code"
+		there, err := store.list(ctx, prefix+manifestFile)
+		if err != nil || len(there) > 0 {
+			return short(err)
 		}
-		t.say("Data %s: %d files sent, %s", tree.Path, sent.Files, size.Format(sent.Bytes))
+		sent, err := t.upload(ctx, store, prefix, list, nil)
+		if err == nil {
+			t.say("Data %s: %d files sent, %s", tree.Path, sent.Files, size.Format(sent.Bytes))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("the data %s cannot be uploaded: %w", tree.Path, err)
 	}
-	return store, prefix + "code", nil
+	return in, folder, nil
 }
 
 // dataFiles lists a file, or everything below a folder, and what names it: a hash of

@@ -62,6 +62,10 @@ func status(err error) int {
 // whole answer, and of a network failure the signed address.
 func short(err error) error {
 	var answer *azcore.ResponseError
+	var told *azureError
+	if errors.As(err, &told) {
+		return err
+	}
 	if !errors.As(err, &answer) {
 		var u *url.Error
 		if errors.As(err, &u) { // its text holds the whole address, a SAS among it

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
@@ -503,6 +504,14 @@ func (c *connection) put(ctx context.Context, name string, b object, version str
 		return made, err
 	}
 	req.Raw().URL.RawQuery = url.Values{"api-version": {version}}.Encode()
+	if identity, ok := b["properties"].(object)["identity"].(object); ok && identity["identityType"] == "UserIdentity" {
+		// The job runs as who submits it (azure-ai-ml, _set_headers_with_user_aml_token).
+		t, err := c.cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{c.env.ml}})
+		if err != nil {
+			return made, err
+		}
+		req.Raw().Header.Set("x-azureml-token", t.Token)
+	}
 	if err := setJSON(req, b); err != nil {
 		return made, err
 	}

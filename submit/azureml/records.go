@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -14,9 +13,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 
 	"github.com/org/aml-train/gitmeta"
@@ -30,6 +29,8 @@ import (
 type records struct {
 	t *Target
 	c *connection
+
+	folders sync.Map // by the run's id, a *once[[]folder]
 }
 
 var _ submit.History = (*records)(nil)
@@ -180,6 +181,7 @@ func runOf(j armmachinelearning.JobBase, d *details, run *history.Run) (*history
 		tags[history.TagTarget] = "serverless"
 	}
 	tags[tagExperiment] = deref(command.ExperimentName)
+	tags[tagOutputs] = outputsOf(command)
 	if s := command.Services["Studio"]; s != nil {
 		tags[tagStudio] = deref(s.Endpoint)
 	}
@@ -222,6 +224,7 @@ func runOf(j armmachinelearning.JobBase, d *details, run *history.Run) (*history
 const (
 	tagExperiment = "aml-train.experiment"
 	tagStudio     = "aml-train.studio"
+	tagOutputs    = "aml-train.outputs" // JSON: by the output's name, the address that the job has it at
 )
 
 // environmentName is an environment as people write it.
@@ -323,188 +326,4 @@ func (r *records) SearchRuns(ctx context.Context, q history.Query) ([]*history.R
 // Curve implements submit.History.
 func (r *records) Curve(ctx context.Context, run, key string, points int) (history.Curve, error) {
 	return r.c.mlflow.Curve(ctx, run, key, points)
-}
-
-// artifacts is the container of the runs' files, and where in it those of a run lie
-// (azure-ai-ml, job_ops: the default output, ExperimentRun/dcid.RUN).
-func (r *records) artifacts(ctx context.Context, run *history.Run) (*storage, string, error) {
-	store, err := r.c.openStorage(ctx, artifactDatastore)
-	if errors.Is(err, errNoSecrets) {
-		err = fmt.Errorf("the files of run %s cannot be read: the secrets of %s may not be listed", run.Info.RunID, artifactDatastore)
-	}
-	return store, "ExperimentRun/dcid." + run.Info.RunID + "/", err
-}
-
-// Artifacts implements submit.History.
-func (r *records) Artifacts(ctx context.Context, run *history.Run) ([]history.File, error) {
-	store, prefix, err := r.artifacts(ctx, run)
-	if err != nil {
-		return nil, err
-	}
-	list, err := store.list(ctx, prefix)
-	if err != nil {
-		return nil, short(err)
-	}
-	out := make([]history.File, 0, len(list))
-	for _, i := range list {
-		if strings.HasPrefix(i.name, "system_logs/") { // the service's own
-			continue
-		}
-		out = append(out, history.File{Path: i.name, Size: history.Int(i.size)})
-	}
-	return out, nil
-}
-
-// OpenArtifact implements submit.History. The console output has several names: of
-// more than one process, the first one's is meant.
-func (r *records) OpenArtifact(ctx context.Context, run *history.Run, name string) (io.ReadCloser, error) {
-	if name == history.ConsoleLog {
-		d, err := r.state(ctx, run.Info.RunID)
-		if err != nil {
-			return nil, err
-		}
-		names := streamable(d.LogFiles)
-		if len(names) == 0 {
-			return nil, fmt.Errorf("run %s has printed nothing yet", run.Info.RunID)
-		}
-		return &remoteLog{ctx: ctx, c: r.c, address: d.LogFiles[names[0]]}, nil
-	}
-	store, prefix, err := r.artifacts(ctx, run)
-	if err != nil {
-		return nil, err
-	}
-	f, err := store.read(ctx, prefix+name)
-	if err != nil {
-		return nil, short(err)
-	}
-	return f, nil
-}
-
-// The console output of a run, newer and older (azure-ai-ml, constants/_job/job.py,
-// JobLogPattern).
-var (
-	userLog   = regexp.MustCompile(`^user_logs/std_log.*\.txt$`)
-	legacyLog = regexp.MustCompile(`^azureml-logs/[\d]{2}.+\.txt$`)
-)
-
-// streamable lists the console output among a run's logs, the first process first.
-func streamable(logs map[string]string) []string {
-	var out []string
-	for _, pattern := range []*regexp.Regexp{userLog, legacyLog} {
-		for name := range logs {
-			if pattern.MatchString(name) {
-				out = append(out, name)
-			}
-		}
-		if len(out) > 0 {
-			break
-		}
-	}
-	slices.SortFunc(out, func(a, b string) int { return strings.Compare(natural(a), natural(b)) })
-	return out
-}
-
-var digits = regexp.MustCompile(`\d+`)
-
-// natural pads numbers, so that process 10 comes after process 9.
-func natural(s string) string {
-	return digits.ReplaceAllStringFunc(s, func(n string) string { return fmt.Sprintf("%09s", n) })
-}
-
-// remoteLog reads a log. Whoever wants its end seeks there, and no more is fetched.
-type remoteLog struct {
-	ctx     context.Context
-	c       *connection
-	address string
-	at      int64
-	body    io.ReadCloser
-}
-
-func (l *remoteLog) Read(p []byte) (int, error) {
-	if l.body == nil {
-		res, err := l.c.fetch(l.ctx, l.address, l.at)
-		if err != nil {
-			return 0, err
-		}
-		l.body = res.Body
-		if res.StatusCode == http.StatusRequestedRangeNotSatisfiable {
-			l.body.Close()
-			l.body = http.NoBody
-		}
-	}
-	n, err := l.body.Read(p)
-	l.at += int64(n)
-	return n, err
-}
-
-// Seek implements io.Seeker; from the end, it asks how long the log is.
-func (l *remoteLog) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		offset += l.at
-	case io.SeekEnd:
-		size, err := l.c.logSize(l.ctx, l.address)
-		if err != nil {
-			return 0, err
-		}
-		offset += size
-	}
-	l.at = offset
-	return offset, l.Close()
-}
-
-func (l *remoteLog) Close() error {
-	if l.body == nil {
-		return nil
-	}
-	defer func() { l.body = nil }()
-	return l.body.Close()
-}
-
-// logSize asks for the length of a log.
-func (c *connection) logSize(ctx context.Context, address string) (int64, error) {
-	res, err := c.log(ctx, http.MethodHead, address, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return 0, short(runtime.NewResponseError(res))
-	}
-	return max(res.ContentLength, 0), nil
-}
-
-// log asks for a log, from a byte on. The address holds a SAS, which no error shows.
-func (c *connection) log(ctx context.Context, method, address string, from int64) (*http.Response, error) {
-	req, err := runtime.NewRequest(ctx, method, address)
-	if err != nil {
-		return nil, errors.New("the workspace names a log at an address that is none")
-	}
-	if from > 0 {
-		req.Raw().Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
-	}
-	req.Raw().Header.Set("x-ms-version", "2021-12-02")
-	runtime.SkipBodyDownload(req)
-	res, err := c.signed.Do(req)
-	return res, short(err)
-}
-
-// fetch returns the rest of a log.
-func (c *connection) fetch(ctx context.Context, address string, from int64) (*http.Response, error) {
-	res, err := c.log(ctx, http.MethodGet, address, from)
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case res.StatusCode == http.StatusOK && from == 0, res.StatusCode == http.StatusPartialContent, res.StatusCode == http.StatusRequestedRangeNotSatisfiable:
-		return res, nil
-	case res.StatusCode == http.StatusOK: // the whole of it: what is known is passed over
-		if _, err := io.CopyN(io.Discard, res.Body, from); err != nil && err != io.EOF {
-			res.Body.Close()
-			return nil, err
-		}
-		return res, nil
-	}
-	defer res.Body.Close()
-	return nil, short(runtime.NewResponseError(res))
 }

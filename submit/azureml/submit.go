@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -56,7 +57,7 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	if err != nil {
 		return nil, err
 	}
-	records := &records{t, c}
+	records := &records{t: t, c: c}
 	if run, err := records.submitted(ctx, name, s); err != nil {
 		return nil, err
 	} else if run != nil {
@@ -186,7 +187,7 @@ func (t *Target) Cancel(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	r := &records{t, c}
+	r := &records{t: t, c: c}
 	d, err := r.state(ctx, id)
 	if err != nil {
 		return err
@@ -201,23 +202,24 @@ func (t *Target) Cancel(ctx context.Context, id string) error {
 	return nil
 }
 
-// Archive hides a run from lists, or brings it back: the job's isArchived.
+// Archive hides a run from lists, or brings it back, in the run history: the control
+// plane shows it as the job's isArchived, and takes no job back that it has described
+// itself (azure-ai-ml, _archive_or_restore).
 func (t *Target) Archive(ctx context.Context, id string, archived bool) error {
 	c, err := t.connect(ctx)
 	if err != nil {
 		return err
 	}
-	jobs := c.clients.NewJobsClient()
-	j, err := jobs.Get(ctx, c.group, c.name, id, nil)
-	if err != nil {
-		return fmt.Errorf("run %s: %w", id, short(err))
-	}
-	command, err := commandOf(j.JobBase)
+	j, err := (&records{t: t, c: c}).job(ctx, id)
 	if err != nil {
 		return err
 	}
-	command.IsArchived = &archived
-	if _, err = jobs.CreateOrUpdate(ctx, c.group, c.name, id, j.JobBase, nil); err != nil {
+	command, err := commandOf(j)
+	if err != nil {
+		return err
+	}
+	at := "/history/v1.0" + c.path + "/experiments/" + url.PathEscape(deref(command.ExperimentName)) + "/runs/" + url.PathEscape(id)
+	if err := c.ask(ctx, http.MethodPatch, at, object{"hidden": archived}, nil); err != nil {
 		return fmt.Errorf("run %s: %w", id, short(err))
 	}
 	return nil
@@ -229,7 +231,7 @@ func (t *Target) History(ctx context.Context) (submit.History, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &records{t, c}, nil
+	return &records{t: t, c: c}, nil
 }
 
 func (t *Target) poll() time.Duration { return cmp.Or(t.Poll, 2*time.Second) }

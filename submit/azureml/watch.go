@@ -25,7 +25,7 @@ func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.
 	if err != nil {
 		return nil, err
 	}
-	r := &records{t, c}
+	r := &records{t: t, c: c}
 	w := &watching{c: c, out: out, logs: map[string]*tailed{}}
 	reached, said := time.Now(), false
 	queue, wait := "", t.poll()/8 // a run that has just been submitted changes soon

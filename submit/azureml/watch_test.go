@@ -132,7 +132,7 @@ func TestDetailsNotYet(t *testing.T) {
 				w.WriteHeader(http.StatusNotFound)
 			}
 		})
-		run, err := (&records{&Target{}, c}).Run(t.Context(), "run")
+		run, err := (&records{t: &Target{}, c: c}).Run(t.Context(), "run")
 		require.NoError(t, err)
 		require.Equal(t, history.Queued, run.Status())
 		target := &Target{}

@@ -1,6 +1,7 @@
 package azuremltest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,8 +17,6 @@ import (
 	azfake "github.com/Azure/azure-sdk-for-go/sdk/azcore/fake"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4/fake"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
@@ -53,27 +52,18 @@ func (w *Workspace) fakes() *fake.ServerFactory {
 		return
 	}
 	f.DatastoresServer.Get = func(_ context.Context, _, _, name string, _ *armmachinelearning.DatastoresClientGetOptions) (resp azfake.Responder[armmachinelearning.DatastoresClientGetResponse], errResp azfake.ErrorResponder) {
-		c := w.storage[name]
-		if c == nil {
+		if w.containers[name] == "" {
 			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
 			return
 		}
-		resp.SetResponse(http.StatusOK, armmachinelearning.DatastoresClientGetResponse{Datastore: armmachinelearning.Datastore{Name: &name,
-			Properties: &armmachinelearning.AzureBlobDatastore{DatastoreType: ptr(armmachinelearning.DatastoreTypeAzureBlob), AccountName: ptr(account),
-				ContainerName: ptr(filepath.Base(c.URL())), Endpoint: ptr("core.windows.net"), Protocol: ptr("https"), IsDefault: ptr(name == "workspaceblobstore"),
-				Credentials: &armmachinelearning.AccountKeyDatastoreCredentials{CredentialsType: ptr(armmachinelearning.CredentialsTypeAccountKey), Secrets: &armmachinelearning.AccountKeyDatastoreSecrets{SecretsType: ptr(armmachinelearning.SecretsTypeAccountKey)}}}}}, nil)
+		resp.SetResponse(http.StatusOK, armmachinelearning.DatastoresClientGetResponse{Datastore: armmachinelearning.Datastore{Name: &name, Properties: w.datastore(name)}}, nil)
 		return
 	}
 	f.DatastoresServer.ListSecrets = func(_ context.Context, _, _, name string, _ *armmachinelearning.DatastoresClientListSecretsOptions) (resp azfake.Responder[armmachinelearning.DatastoresClientListSecretsResponse], errResp azfake.ErrorResponder) {
-		var secrets armmachinelearning.DatastoreSecretsClassification
-		switch {
-		case w.Secrets == "none" && name == "workspaceblobstore":
+		secrets := w.secrets(name)
+		if secrets == nil {
 			errResp.SetResponseError(http.StatusForbidden, "AuthorizationFailed")
 			return
-		case w.Secrets == "sas":
-			secrets = &armmachinelearning.SasDatastoreSecrets{SecretsType: ptr(armmachinelearning.SecretsTypeSas), SasToken: ptr("?" + sign(w.storage[name]))}
-		default:
-			secrets = &armmachinelearning.AccountKeyDatastoreSecrets{SecretsType: ptr(armmachinelearning.SecretsTypeAccountKey), Key: ptr(key)}
 		}
 		resp.SetResponse(http.StatusOK, armmachinelearning.DatastoresClientListSecretsResponse{DatastoreSecretsClassification: secrets}, nil)
 		return
@@ -120,14 +110,6 @@ func (w *Workspace) fakes() *fake.ServerFactory {
 func (w *Workspace) workspace() armmachinelearning.Workspace {
 	return armmachinelearning.Workspace{ID: ptr(root), Name: ptr(Name), Location: ptr("westeurope"), Properties: &armmachinelearning.WorkspaceProperties{
 		DiscoveryURL: ptr(w.URL + "/discovery"), MlFlowTrackingURI: ptr("azureml://" + strings.TrimPrefix(w.URL, "https://") + "/mlflow/v1.0" + root)}}
-}
-
-// sign is a SAS of a container: read, write, list.
-func sign(c *container.Client) string {
-	cred, _ := container.NewSharedKeyCredential(account, key)
-	query, _ := sas.BlobSignatureValues{Protocol: sas.ProtocolHTTPSandHTTP, ExpiryTime: time.Now().UTC().Add(time.Hour), ContainerName: filepath.Base(c.URL()),
-		Permissions: (&sas.ContainerPermissions{Read: true, Write: true, Create: true, List: true, Delete: true, Add: true}).String()}.SignWithSharedKey(cred)
-	return query.Encode()
 }
 
 func (w *Workspace) codeFakes(f *fake.ServerFactory) {
@@ -183,19 +165,16 @@ func (w *Workspace) codeFakes(f *fake.ServerFactory) {
 		return
 	}
 	f.CodeVersionsServer.CreateOrGetStartPendingUpload = func(_ context.Context, _, _, name, version string, _ armmachinelearning.PendingUploadRequestDto, _ *armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadOptions) (resp azfake.Responder[armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadResponse], errResp azfake.ErrorResponder) {
-		cred, _ := container.NewSharedKeyCredential(account, key)
-		c, err := container.NewClientWithSharedKeyCredential(fmt.Sprintf("%s/pending-%d", w.blob, time.Now().UnixNano()), cred, nil)
-		if err == nil {
-			_, err = c.Create(context.Background(), nil)
-		}
-		if err != nil {
+		container := fmt.Sprintf("pending-%d", time.Now().UnixNano())
+		if _, err := w.create(container); err != nil {
 			errResp.SetResponseError(http.StatusInternalServerError, "InternalError")
 			return
 		}
+		at := w.blob + "/" + container
 		resp.SetResponse(http.StatusOK, armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadResponse{PendingUploadResponseDto: armmachinelearning.PendingUploadResponseDto{
 			PendingUploadType: ptr(armmachinelearning.PendingUploadTypeTemporaryBlobReference),
-			BlobReferenceForConsumption: &armmachinelearning.BlobReferenceForConsumptionDto{BlobURI: ptr(c.URL()),
-				Credential: &armmachinelearning.SASCredentialDto{CredentialType: ptr(armmachinelearning.PendingUploadCredentialTypeSAS), SasURI: ptr(c.URL() + "?" + sign(c))}}}}, nil)
+			BlobReferenceForConsumption: &armmachinelearning.BlobReferenceForConsumptionDto{BlobURI: &at,
+				Credential: &armmachinelearning.SASCredentialDto{CredentialType: ptr(armmachinelearning.PendingUploadCredentialTypeSAS), SasURI: ptr(at + "?" + w.delegate(container, ""))}}}}, nil)
 		return
 	}
 }
@@ -260,16 +239,21 @@ var jobFields = strings.Fields(`codeId command componentId computeId description
 var jobName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`)
 
 // checkJob is what the service refuses of a job; "" is nothing.
-func (w *Workspace) checkJob(name string, body []byte) string {
+func (w *Workspace) checkJob(name string, header http.Header, body []byte) string {
 	var b struct{ Properties map[string]json.RawMessage }
 	if err := json.Unmarshal(body, &b); err != nil {
 		return "The request is no JSON: " + err.Error()
 	}
 	text := func(key string) (s string) { json.Unmarshal(b.Properties[key], &s); return s }
 	for key := range b.Properties {
-		if !slices.Contains(jobFields, key) && key != "status" && key != "parameters" {
+		if !slices.Contains(jobFields, key) {
 			return "Could not find member '" + key + "' on object of type 'CommandJob'"
 		}
+	}
+	var identity struct{ IdentityType string }
+	json.Unmarshal(b.Properties["identity"], &identity)
+	if identity.IdentityType == "UserIdentity" && !w.holds(header.Get("x-azureml-token"), w.URL+"/ml") {
+		return "A job that runs as its user needs the header x-azureml-token with a token for Azure Machine Learning"
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -322,12 +306,11 @@ func (w *Workspace) jobFakes(f *fake.ServerFactory) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if old := w.jobs[id]; old != nil {
-			// Only what describes a job may change.
-			if *old.command.Command != *command.Command || old.status.Terminal() && old.body != string(text) && command.IsArchived == nil {
+			// The same again is no change, and nothing of a job may change.
+			if old.body != string(text) {
 				errResp.SetResponseError(http.StatusConflict, "JobPropertyImmutable")
 				return
 			}
-			old.command.IsArchived = command.IsArchived
 			resp.SetResponse(http.StatusOK, armmachinelearning.JobsClientCreateOrUpdateResponse{JobBase: old.job}, nil)
 			return
 		}
@@ -335,6 +318,10 @@ func (w *Workspace) jobFakes(f *fake.ServerFactory) {
 		if command.ExperimentName == nil {
 			command.ExperimentName = ptr("Default")
 		}
+		if command.Outputs == nil {
+			command.Outputs = map[string]armmachinelearning.JobOutputClassification{}
+		}
+		command.Outputs["default"] = &armmachinelearning.URIFolderJobOutput{JobOutputType: ptr(armmachinelearning.JobOutputTypeURIFolder), URI: ptr("azureml://datastores/workspaceartifactstore/ExperimentRun/dcid." + id)}
 		body.ID, body.Name = ptr(root+"/jobs/"+id), &id
 		s := &submitted{job: body, body: string(text), command: command, status: history.Queued, created: time.Now()}
 		w.jobs[id] = s
@@ -354,57 +341,6 @@ func (w *Workspace) jobFakes(f *fake.ServerFactory) {
 		resp.SetTerminalResponse(http.StatusOK, armmachinelearning.JobsClientCancelResponse{}, nil)
 		return
 	}
-}
-
-// blobs lists what lies below an address of a container.
-func (w *Workspace) blobs(ctx context.Context, address string) map[string]*container.Client {
-	out := map[string]*container.Client{}
-	rest, ok := strings.CutPrefix(address, w.blob+"/")
-	if !ok {
-		return nil
-	}
-	name, prefix, _ := strings.Cut(rest, "/")
-	cred, _ := container.NewSharedKeyCredential(account, key)
-	c, err := container.NewClientWithSharedKeyCredential(w.blob+"/"+name, cred, nil)
-	if err != nil {
-		return nil
-	}
-	prefix = strings.TrimSuffix(prefix, "/") + "/"
-	pager := c.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &prefix})
-	for pager.More() {
-		page, err := pager.NextPage(ctx)
-		if err != nil {
-			return nil
-		}
-		for _, b := range page.Segment.BlobItems {
-			out[*b.Name] = c
-		}
-	}
-	return out
-}
-
-// fetch copies what lies below an address to a folder.
-func (w *Workspace) fetch(ctx context.Context, address, dir string) error {
-	_, prefix, _ := strings.Cut(strings.TrimPrefix(address, w.blob+"/"), "/")
-	for name, c := range w.blobs(ctx, address) {
-		to := filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(name, strings.TrimSuffix(prefix, "/")+"/")))
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return err
-		}
-		res, err := c.NewBlobClient(name).DownloadStream(ctx, nil)
-		if err != nil {
-			return err
-		}
-		text, err := io.ReadAll(res.Body)
-		res.Body.Close()
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(to, text, 0o755); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // run is the cluster.
@@ -456,13 +392,13 @@ func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func
 		case *armmachinelearning.LiteralJobInput:
 			j.Inputs[name] = job.Input{Literal: true, Value: *in.Value}
 		case *armmachinelearning.URIFileJobInput:
-			p, err := w.data(ctx, *in.URI, filepath.Join(w.work, "data", id, name))
+			p, err := w.Fetch(ctx, *in.URI, filepath.Join(w.work, "data", id, name))
 			if err != nil {
 				return "", err
 			}
 			j.Inputs[name] = job.Input{Type: job.URIFile, Path: p}
 		case *armmachinelearning.URIFolderJobInput:
-			p, err := w.data(ctx, *in.URI, filepath.Join(w.work, "data", id, name))
+			p, err := w.Fetch(ctx, *in.URI, filepath.Join(w.work, "data", id, name))
 			if err != nil {
 				return "", err
 			}
@@ -472,6 +408,9 @@ func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func
 		}
 	}
 	for name := range s.command.Outputs {
+		if name == "default" {
+			continue
+		}
 		j.Outputs[name] = job.Output{Type: job.URIFolder}
 	}
 	if s.command.Limits != nil && s.command.Limits.Timeout != nil {
@@ -500,22 +439,41 @@ func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func
 		if err != nil {
 			return "", err
 		}
-		if _, err := w.storage["workspaceartifactstore"].NewBlockBlobClient("ExperimentRun/dcid."+id+"/"+f.Path).UploadBuffer(ctx, text, nil); err != nil {
+		if err := w.Keep(id, f.Path, string(text)); err != nil {
 			return "", err
 		}
 	}
 	return run.Status(), nil
 }
 
-// data fetches what an address in the datastore names: one file, or a folder.
-func (w *Workspace) data(ctx context.Context, uri, dir string) (string, error) {
-	rest, ok := strings.CutPrefix(uri, "azureml://datastores/workspaceblobstore/paths/")
-	if !ok {
-		return "", fmt.Errorf("the double has no data at %s", uri)
+// Keep puts a file of a run where the service keeps it: what belongs to a named output in
+// the default datastore, everything else among the run's artifacts.
+func (w *Workspace) Keep(id, name, text string) error {
+	if rest, ok := strings.CutPrefix(name, "named_outputs/"); ok {
+		return w.Put("workspaceblobstore", cmp.Or(w.Outputs, "azureml")+"/"+id+"/"+rest, text)
 	}
-	base := w.storage["workspaceblobstore"].URL() + "/"
-	if len(w.blobs(ctx, base+rest)) > 0 {
-		return dir, w.fetch(ctx, base+rest, dir)
+	if err := w.Put("workspaceartifactstore", "ExperimentRun/dcid."+id+"/"+name, text); err != nil {
+		return err
 	}
-	return filepath.Join(dir, filepath.Base(rest)), w.fetch(ctx, base+filepath.Dir(rest), dir)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.jobs[id].files = append(w.jobs[id].files, name)
+	return nil
+}
+
+// assetType is the type of an output's asset, as the run history names it.
+func assetType(o armmachinelearning.JobOutputClassification) string {
+	switch o.(type) {
+	case *armmachinelearning.CustomModelJobOutput:
+		return "CustomModel"
+	case *armmachinelearning.MLFlowModelJobOutput:
+		return "MLFlowModel"
+	case *armmachinelearning.TritonModelJobOutput:
+		return "TritonModel"
+	case *armmachinelearning.MLTableJobOutput:
+		return "MLTable"
+	case *armmachinelearning.URIFileJobOutput:
+		return "UriFile"
+	}
+	return "UriFolder"
 }

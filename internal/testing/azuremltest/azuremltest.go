@@ -18,6 +18,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -33,7 +34,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4/fake"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/submit/local"
@@ -53,12 +53,6 @@ const (
 // root is the workspace's resource id.
 const root = "/subscriptions/" + Subscription + "/resourceGroups/" + Group + "/providers/Microsoft.MachineLearningServices/workspaces/" + Name
 
-// Azurite's own account.
-const (
-	account = "devstoreaccount1"
-	key     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-)
-
 // Request is one request that the double got.
 type Request struct {
 	Method, Path, Query string
@@ -68,32 +62,40 @@ type Request struct {
 // Workspace is the double.
 type Workspace struct {
 	URL  string // https://127.0.0.1:PORT
-	blob string // http://127.0.0.1:PORT/ACCOUNT
+	blob string // https://127.0.0.1:PORT/ACCOUNT
 
-	// Secrets is what listSecrets gives out: "key", "sas" or "none", the last of which
-	// is a refusal.
-	Secrets string
+	// Storage says how far the storage account is locked down.
+	Storage Storage
+	// Outputs is where the files of named outputs are that the run history does not know
+	// as assets: "azureml" or "dataset". As "", it knows them.
+	Outputs string
+	// Late is how long after a submission the run history learns of the run.
+	Late time.Duration
 	// Lifetime is how long a token lives.
 	Lifetime time.Duration
 	// Fault, where it is set, is asked before each request, and answers it in the
 	// double's place.
 	Fault func(w http.ResponseWriter, r *http.Request, next http.Handler) (answered bool)
 
-	server  *httptest.Server
-	arm     *fake.ServerFactoryTransport
-	store   *history.Store
-	local   *local.Target
-	mlflow  http.Handler
-	work    string
-	storage map[string]*container.Client
+	server     *httptest.Server
+	arm        *fake.ServerFactoryTransport
+	store      *history.Store
+	local      *local.Target
+	mlflow     http.Handler
+	past       http.Handler
+	work       string
+	azurite    string            // where the storage account is, past its front
+	containers map[string]string // by datastore
+	files      *httptest.Server  // the front
 
-	mu       sync.Mutex
-	requests []Request
-	codes    map[string]armmachinelearning.CodeVersion
-	order    []string // codes, oldest first
-	envs     map[string]armmachinelearning.EnvironmentVersion
-	jobs     map[string]*submitted
-	tokens   map[string]grant
+	mu        sync.Mutex
+	requests  []Request
+	codes     map[string]armmachinelearning.CodeVersion
+	order     []string // codes, oldest first
+	envs      map[string]armmachinelearning.EnvironmentVersion
+	jobs      map[string]*submitted
+	tokens    map[string]grant
+	delegated map[string]bool // signatures that the workspace's own identity made
 }
 
 // submitted is a job that was taken.
@@ -103,36 +105,36 @@ type submitted struct {
 	command *armmachinelearning.CommandJob
 	status  history.Status
 	created time.Time
+	files   []string // of its default output
 }
 
 // New starts a workspace. supervisor runs "aml-train supervise"; azurite is the
-// address of Azurite's blob service, such as http://127.0.0.1:10000; dir is the
+// address of Azurite's blob service, such as https://127.0.0.1:10000; dir is the
 // workspace's own folder.
 func New(azurite, dir string, supervisor []string) (*Workspace, error) {
 	store, err := history.Open(filepath.Join(dir, "history"))
 	if err != nil {
 		return nil, err
 	}
-	w := &Workspace{Secrets: "key", Lifetime: time.Hour, blob: azurite + "/" + account, store: store, work: dir,
-		local:   &local.Target{Store: store, Supervisor: supervisor},
-		mlflow:  history.NewServer(store, history.Access{}),
-		storage: map[string]*container.Client{},
-		codes:   map[string]armmachinelearning.CodeVersion{}, envs: map[string]armmachinelearning.EnvironmentVersion{},
-		jobs: map[string]*submitted{}, tokens: map[string]grant{}}
-	for name, containerName := range map[string]string{"workspaceblobstore": fmt.Sprintf("azureml-blobstore-%d", time.Now().UnixNano()), "workspaceartifactstore": fmt.Sprintf("azureml-%d", time.Now().UnixNano())} {
-		cred, err := container.NewSharedKeyCredential(account, key)
-		if err != nil {
-			return nil, err
-		}
-		c, err := container.NewClientWithSharedKeyCredential(w.blob+"/"+containerName, cred, nil)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := c.Create(context.Background(), nil); err != nil {
-			return nil, err
-		}
-		w.storage[name] = c
+	upstream, err := url.Parse(azurite)
+	if err != nil {
+		return nil, err
 	}
+	now := time.Now().UnixNano()
+	w := &Workspace{Lifetime: time.Hour, azurite: azurite + "/" + account, store: store, work: dir,
+		local:      &local.Target{Store: store, Supervisor: supervisor},
+		mlflow:     history.NewServer(store, history.Access{}),
+		containers: map[string]string{"workspaceblobstore": fmt.Sprintf("azureml-blobstore-%d", now), "workspaceartifactstore": fmt.Sprintf("azureml-%d", now)},
+		codes:      map[string]armmachinelearning.CodeVersion{}, envs: map[string]armmachinelearning.EnvironmentVersion{},
+		jobs: map[string]*submitted{}, tokens: map[string]grant{}, delegated: map[string]bool{}}
+	for _, name := range w.containers {
+		if _, err := w.create(name); err != nil {
+			return nil, err
+		}
+	}
+	w.files = httptest.NewTLSServer(w.front(upstream))
+	w.blob = w.files.URL + "/" + account
+	w.past = w.runHistory()
 	w.arm = fake.NewServerFactoryTransport(w.fakes())
 	w.server = httptest.NewTLSServer(w)
 	w.URL = w.server.URL
@@ -142,6 +144,7 @@ func New(azurite, dir string, supervisor []string) (*Workspace, error) {
 // Close ends the workspace.
 func (w *Workspace) Close() {
 	w.server.Close()
+	w.files.Close()
 	w.store.Close()
 }
 
@@ -179,6 +182,20 @@ func (w *Workspace) Jobs() []string {
 	return out
 }
 
+// Job is a job as it was taken.
+func (w *Workspace) Job(name string) *armmachinelearning.CommandJob {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.jobs[name].command
+}
+
+// Environment is an environment as it was registered, by the end of its resource id.
+func (w *Workspace) Environment(id string) armmachinelearning.EnvironmentVersion {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.envs[strings.Replace(strings.TrimPrefix(id, root+"/environments/"), "/versions", "", 1)]
+}
+
 // Snapshots returns the versions of the code asset, oldest first.
 func (w *Workspace) Snapshots() []string {
 	w.mu.Lock()
@@ -204,7 +221,7 @@ func (w *Workspace) Files(version string) []string {
 	w.mu.Unlock()
 	var out []string
 	for name := range w.blobs(context.Background(), deref(deref(c.Properties).CodeURI)) {
-		_, path, _ := strings.Cut(name, "/code/")
+		_, path, _ := strings.Cut("/"+name, "/code/")
 		out = append(out, path)
 	}
 	slices.Sort(out)
@@ -238,9 +255,9 @@ func (w *Workspace) serve(rw http.ResponseWriter, r *http.Request, body []byte) 
 		if w.admit(rw, r, w.URL) {
 			w.manage(rw, r, body)
 		}
-	case strings.HasPrefix(p, "/history/v1.0"+root+"/runs/"):
+	case strings.HasPrefix(p, "/history/v1.0"+root+"/"), strings.HasSuffix(p, "/batchGetResolvedUris"):
 		if w.admit(rw, r, w.URL+"/ml") {
-			w.details(rw, strings.Split(strings.TrimPrefix(p, "/history/v1.0"+root+"/runs/"), "/"))
+			w.past.ServeHTTP(rw, r)
 		}
 	case p == "/discovery":
 		rw.Header().Set("Content-Type", "application/json")
@@ -386,7 +403,7 @@ func (w *Workspace) manage(rw http.ResponseWriter, r *http.Request, body []byte)
 		return
 	}
 	if name == "JobsClient.CreateOrUpdate" {
-		if problem := w.checkJob(path.Base(r.URL.Path), body); problem != "" {
+		if problem := w.checkJob(path.Base(r.URL.Path), r.Header, body); problem != "" {
 			refuse(rw, http.StatusBadRequest, "UserError", problem)
 			return
 		}
@@ -424,35 +441,6 @@ var hashVersion = regexp.MustCompile(`"hash_version":\s*(\d+)`)
 var apiVersion = regexp.MustCompile(`^202[3-6]-\d\d-\d\d(-preview)?$`)
 
 type bodyKey struct{}
-
-// details is the run history's answer about a run.
-func (w *Workspace) details(rw http.ResponseWriter, parts []string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s := w.jobs[parts[0]]
-	if s == nil || len(parts) != 2 || parts[1] != "details" {
-		refuse(rw, http.StatusNotFound, "UserError", "Run "+parts[0]+" was not found")
-		return
-	}
-	out := map[string]any{"runId": parts[0], "status": s.status, "createdTimeUtc": s.created.UTC().Format(time.RFC3339Nano)}
-	logs := map[string]string{}
-	if run, err := w.store.Run(context.Background(), parts[0]); err == nil {
-		out["startTimeUtc"] = run.Started().UTC().Format(time.RFC3339Nano)
-		if s.status.Terminal() && !run.Ended().IsZero() {
-			out["endTimeUtc"] = run.Ended().UTC().Format(time.RFC3339Nano)
-		}
-		logs[history.ConsoleLog] = w.URL + "/log/" + parts[0] + "/" + history.ConsoleLog + "?sig=" + sasSecret
-		if d := run.Tag(history.TagError); d != "" && s.status == history.Failed {
-			out["error"] = map[string]any{"error": map[string]string{"code": "UserError", "message": "Execution failed. " + d}}
-		}
-	}
-	if s.status == history.Queued {
-		out["queueingInfo"] = map[string]string{"code": "Queued", "message": "Waiting for 1 node of the cluster"}
-	}
-	out["logFiles"] = logs
-	rw.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(rw).Encode(out)
-}
 
 // log is a blob that grows, with a SAS.
 func (w *Workspace) log(rw http.ResponseWriter, r *http.Request, parts []string) {

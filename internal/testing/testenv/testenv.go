@@ -6,7 +6,14 @@
 package testenv
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -140,7 +147,8 @@ func Node(t testing.TB) string {
 }
 
 // Azurite starts Microsoft's emulator of blob storage, until the test ends, and
-// returns the address of its blob service.
+// returns the address of its blob service. It takes tokens, for which it needs TLS: its
+// certificate is its own.
 func Azurite(t testing.TB) string {
 	t.Helper()
 	program := filepath.Join(Node(t), ".bin", "azurite-blob")
@@ -150,20 +158,55 @@ func Azurite(t testing.TB) string {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	cmd := exec.Command(program, "--blobHost", "127.0.0.1", "--blobPort", fmt.Sprint(port), "--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--disableTelemetry")
-	cmd.Dir = t.TempDir()
+	dir := t.TempDir()
+	certificate(t, dir)
+	cmd := exec.Command(program, "--blobHost", "127.0.0.1", "--blobPort", fmt.Sprint(port), "--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--disableTelemetry",
+		"--oauth", "basic", "--cert", "azurite.pem", "--key", "azurite.key")
+	cmd.Dir = dir
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	address := fmt.Sprintf("http://127.0.0.1:%d", port)
+	client := &http.Client{Transport: AzuriteTransport()}
+	address := fmt.Sprintf("https://127.0.0.1:%d", port)
 	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		if res, err := http.Get(address); err == nil {
+		if res, err := client.Get(address); err == nil {
 			res.Body.Close()
 			return address
 		}
 		if time.Now().After(end) {
 			t.Fatal("Azurite does not start")
+		}
+	}
+}
+
+// AzuriteTransport takes any certificate: Azurite is on loopback.
+func AzuriteTransport() *http.Transport {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+	transport.MaxIdleConnsPerHost = 128
+	return transport
+}
+
+// certificate writes azurite.pem and azurite.key.
+func certificate(t testing.TB, dir string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	signed, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{"azurite.pem": {Type: "CERTIFICATE", Bytes: signed}, "azurite.key": {Type: "PRIVATE KEY", Bytes: private}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -41,7 +41,7 @@ $(VENV)/ready:
 $(LAYOUTS)/ready:
 	@mkdir -p $(CACHE)
 	python3 -m venv $(LAYOUTS) && $(LAYOUTS)/bin/pip install --quiet --disable-pip-version-check 'setuptools>=80' hatchling editables flit poetry-core pdm-backend uv uv_build meson-python ninja \
-		setuptools_scm versioneer GitPython hydra-core dvc papermill nbconvert ipykernel python-dotenv tensorboardX tensorboard tqdm && touch $@ \
+		setuptools_scm versioneer GitPython hydra-core dvc dvclive wandb papermill nbconvert ipykernel python-dotenv tensorboardX tensorboard tqdm && touch $@ \
 		|| { rm -rf $(LAYOUTS); $(OPTIONAL); }
 
 # GitHub's own description of its API with the server that checks requests against

@@ -291,7 +291,9 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workfl
 	if url := httpsOnly(a.past.URL(run)); url != "" {
 		a.say("%s", url)
 	}
-	if !here {
+	if here {
+		a.untold(a.local(""), run.Info.RunID)
+	} else {
 		if len(j.Keep) > 0 {
 			a.say("keep: Azure Machine Learning keeps what lies in ./outputs and ./logs, and nothing else")
 		}

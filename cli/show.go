@@ -21,6 +21,7 @@ import (
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
+	"github.com/org/aml-train/submit/local"
 )
 
 func (a *app) show() *cobra.Command {
@@ -59,6 +60,7 @@ func (a *app) show() *cobra.Command {
 			}
 			width, color := terminal(a.out, a.getenv)
 			fmt.Fprint(a.out, r.Terminal(width, color))
+			a.told(run)
 			a.details(run)
 			return nil
 		},
@@ -66,6 +68,23 @@ func (a *app) show() *cobra.Command {
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	cmd.Flags().BoolVar(&log, "log", false, "print the console output")
 	return cmd
+}
+
+// told notes that the report of a run was read, and with it where the run's leftovers lie.
+func (a *app) told(run *history.Run) {
+	if a.store != nil && run.Status().Terminal() {
+		a.local("").Told(run.Info.RunID)
+	}
+}
+
+// untold tells of what earlier runs left that nobody was told of: the next run removes it.
+func (a *app) untold(target *local.Target, but string) {
+	for run, dir := range target.Untold() {
+		if run != but {
+			a.say("What run %s wrote outside ./outputs and ./logs lies in %s until the next run", run, dir)
+			target.Told(run)
+		}
+	}
 }
 
 // details prints what ran, below a report.
@@ -292,6 +311,7 @@ func (a *app) report(ctx context.Context, run *history.Run, f following) error {
 	}
 	width, color := terminal(human, a.getenv)
 	fmt.Fprint(human, "\n", r.Terminal(width, color))
+	a.told(run)
 	var undelivered error
 	if f.markdown != "" {
 		if err := a.writeMarkdown(r, f.markdown); err != nil {

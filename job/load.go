@@ -3,6 +3,7 @@ package job
 import (
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -357,7 +358,9 @@ func (d *document) check(j *Job, o Options) {
 		case !info.IsDir():
 			report("code", "the source directory %s is a file; name the folder that it stands in", j.Code)
 		default:
-			if script := scriptOf(j.Command); script != "" {
+			if why := noScript(j.Command); why != "" {
+				report("command", "%s", why)
+			} else if script := scriptOf(j.Command); script != "" {
 				if _, err := j.stat(filepath.Join(source, filepath.FromSlash(script)), j.codeNamed); err != nil {
 					report("command", "the script %s does not exist in the source directory %s%s", script, j.Code, j.similarScript(script))
 				}
@@ -423,6 +426,33 @@ func (d *document) checkEnvironment(j *Job, o Options) {
 // python is a command that starts with a script, and nothing that could change
 // the folder before it.
 var python = regexp.MustCompile(`^\s*python[0-9.]*\s+(?:-u\s+)?([^\s'"$;|&<>()\\-][^\s'"$;|&<>()\\]*\.py)(?:\s|$)`)
+
+// noScript says what starts a file that a command has python start and that is no Python,
+// "" where there is none.
+func noScript(command string) string {
+	words, err := shellquote.Split(command)
+	if len(words) > 1 && words[1] == "-u" {
+		words = slices.Delete(words, 1, 2)
+	}
+	if err != nil || len(words) < 2 || !pythonProgram.MatchString(words[0]) {
+		return ""
+	}
+	script, shown := words[1], shellquote.Join(words[1])
+	ext := path.Ext(script)
+	programs := map[string]string{".sh": "sh", ".bash": "bash", ".r": "Rscript", ".R": "Rscript", ".jl": "julia"}
+	switch {
+	case programs[ext] != "":
+		return fmt.Sprintf("%s is no Python script; start it with a command: %s %s", script, programs[ext], shown)
+	case ext != ".ipynb":
+		return ""
+	}
+	stem := strings.TrimSuffix(script, ext)
+	return fmt.Sprintf("%s is a notebook, which python cannot start; run it with the command papermill %s %s (papermill has to be installed), "+
+		"or make a script of it: jupyter nbconvert --to script %s, and train %s.py",
+		script, shown, shellquote.Join("outputs/"+path.Base(script)), shown, stem)
+}
+
+var pythonProgram = regexp.MustCompile(`^python[0-9.]*$`)
 
 // scriptOf returns the script that a command starts, "" where that cannot be
 // told for certain.

@@ -11,9 +11,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 
+	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/internal/git/ignore"
 	"github.com/org/aml-train/internal/git/object"
@@ -23,7 +25,7 @@ import (
 
 // Nothing that a run made is lost in silence: a file that it wrote or changed outside
 // ./outputs and ./logs is kept where the job's patterns say so, and else lies in a folder
-// that the run names, until the next run.
+// that the run names, until the run after the one whose report named it.
 
 // leftDir, beside the runs' folders, holds what ended runs left outside their special
 // folders, one folder a run.
@@ -166,6 +168,7 @@ func (t *Target) setAside(run string, base *os.Root, list []leftover) error {
 		}
 	}
 	removeAll(left, run)
+	left.Remove(told + run)
 	if err := left.Rename(staged, run); err != nil {
 		return err
 	}
@@ -175,7 +178,42 @@ func (t *Target) setAside(run string, base *os.Root, list []leftover) error {
 	return nil
 }
 
-// forgetLeftovers removes what runs have left that ended before this one.
+// told starts the name of the entry beside a run's leftovers that says that somebody was
+// told of them.
+const told = ".told-"
+
+// Told notes that somebody was told where what a run left lies: from then on the next run
+// removes it.
+func (t *Target) Told(run string) {
+	left, err := t.leftFolder(false)
+	if err != nil {
+		return
+	}
+	defer left.Close()
+	if info, err := left.Lstat(run); history.ValidID(run) && err == nil && info.IsDir() {
+		left.WriteFile(told+run, nil, 0o600)
+	}
+}
+
+// Untold returns the folders of what runs left that nobody was told of, by run.
+func (t *Target) Untold() map[string]string {
+	untold := map[string]string{}
+	left, err := t.leftFolder(false)
+	if err != nil {
+		return untold
+	}
+	defer left.Close()
+	entries, _ := fs.ReadDir(left.FS(), ".")
+	for _, e := range entries {
+		if _, err := left.Lstat(told + e.Name()); err != nil && !strings.HasPrefix(e.Name(), ".") {
+			untold[e.Name()] = filepath.Join(t.place(), leftDir, e.Name())
+		}
+	}
+	return untold
+}
+
+// forgetLeftovers removes what runs have left that ended before this one, as far as
+// somebody was told of it.
 func (t *Target) forgetLeftovers() {
 	left, err := t.leftFolder(false)
 	if err != nil {
@@ -184,8 +222,11 @@ func (t *Target) forgetLeftovers() {
 	defer left.Close()
 	entries, _ := fs.ReadDir(left.FS(), ".")
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), ".") {
-			removeAll(left, e.Name())
+		if run, ok := strings.CutPrefix(e.Name(), told); ok {
+			removeAll(left, run)
+			left.Remove(e.Name())
+		} else if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), ".") && time.Since(info.ModTime()) > 24*time.Hour {
+			removeAll(left, e.Name()) // of a supervisor that was killed
 		}
 	}
 }

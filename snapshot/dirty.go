@@ -150,10 +150,12 @@ func (w *walker) moved(entry int) (bool, error) {
 		}
 		return false, nil
 	}
-	if _, head, err := found.Head(); err == nil && head != x.ID(entry) {
-		return true, nil
-	} else if err != nil && !errors.Is(err, git.ErrNoReference) || ignored.Dirty {
+	_, head, err := found.Head()
+	if err != nil && !errors.Is(err, git.ErrNoReference) {
 		return false, err
+	}
+	if err == nil && head != x.ID(entry) || ignored.Dirty {
+		return err == nil && head != x.ID(entry), nil
 	}
 	return dirtyIn(context.WithoutCancel(w.ctx), w.git, found, dir, ignored.Untracked)
 }

@@ -54,8 +54,8 @@ func newRules(repo *git.Repository) (*scope, error) {
 		return s, nil
 	}
 	c := repo.Config
-	if format := c.Get("extensions.objectformat"); format != "" && format != "sha1" {
-		return nil, fmt.Errorf("snapshot: %s has %s object ids; only sha1 is supported", repo.Root, format)
+	if err := repo.Readable(); err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	s.fold = c.Bool("core.ignorecase", false)
 	s.fileMode = s.fileMode && c.Bool("core.filemode", true)

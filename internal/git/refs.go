@@ -42,15 +42,26 @@ func (r *Repository) Head() (ref string, commit plumbing.Hash, err error) {
 	return ref, commit, err
 }
 
+// Readable refuses what of git's formats cannot be read here.
+func (r *Repository) Readable() error {
+	if format := r.Config.Get("extensions.objectformat"); format != "" && format != "sha1" {
+		return fmt.Errorf("%s: repositories with %s object ids cannot be read; only sha1 can", r.Root, format)
+	}
+	if format := r.Config.Get("extensions.refstorage"); format != "" && format != "files" {
+		return fmt.Errorf("%s keeps its references as %s, which cannot be read; only files can: "+
+			"git refs migrate --ref-format=files", r.Root, format)
+	}
+	return nil
+}
+
 // Reference returns the object that a reference of a full name, such as
 // refs/heads/main, stands for, and the name that symbolic ones on the way led to. A
 // tag's object is the tag.
 func (r *Repository) Reference(name string) (last string, id plumbing.Hash, err error) {
-	if format := r.Config.Get("extensions.refstorage"); format != "" && format != "files" {
-		return name, id, fmt.Errorf("%s keeps its references as %s, which cannot be read; only files can: "+
-			"git refs migrate --ref-format=files", r.Root, format)
+	if err := r.Readable(); err != nil {
+		return name, id, err
 	}
-	if !validRef(name) && !beside.MatchString(name) {
+	if !nameable(name) {
 		return name, id, ErrNoReference
 	}
 	for range maxSymbolic + 1 {
@@ -77,10 +88,19 @@ func (r *Repository) Reference(name string) (last string, id plumbing.Hash, err 
 }
 
 // own are the references that each working tree has for itself.
-var own = regexp.MustCompile(`^(refs/(bisect|worktree|rewritten)/|[^/]+$)`)
+var own = regexp.MustCompile(`^(refs/(bisect|worktree|rewritten)/|[A-Z_-]+$)`)
 
 // beside are the references that lie beside HEAD, such as ORIG_HEAD.
 var beside = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
+
+// ofWorktree are the references of one working tree, as others call them
+// (git-worktree(1), "REFS").
+var ofWorktree = regexp.MustCompile(`^(main-worktree|worktrees/[^/]+)/[A-Z_-]+$`)
+
+// nameable tells whether a revision can name a reference so.
+func nameable(name string) bool {
+	return validRef(name) || beside.MatchString(name) || ofWorktree.MatchString(name) && validRef("refs/"+name)
+}
 
 // looseRef returns the content of a reference's file: each working tree has HEAD and
 // what is below refs/bisect, refs/worktree and refs/rewritten for itself
@@ -90,7 +110,7 @@ func (r *Repository) looseRef(name string) (string, error) {
 	if own.MatchString(name) {
 		dir = r.GitDir
 	}
-	file := filepath.Join(dir, filepath.FromSlash(name))
+	file := filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(name, "main-worktree/")))
 	if to, err := os.Readlink(file); err == nil && strings.HasPrefix(to, "refs/") && validRef(to) {
 		return "ref: " + to, nil
 	}

@@ -8,16 +8,8 @@ package git
 
 import (
 	"errors"
-	"fmt"
 	"path/filepath"
 	"sync"
-
-	"github.com/go-git/go-billy/v5/osfs"
-	gogit "github.com/go-git/go-git/v5"
-	"github.com/go-git/go-git/v5/config"
-	"github.com/go-git/go-git/v5/plumbing/cache"
-	"github.com/go-git/go-git/v5/storage/filesystem"
-	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
 
 	"github.com/org/aml-train/internal/git/index"
 	"github.com/org/aml-train/internal/git/object"
@@ -123,27 +115,3 @@ func Locate(root string) (*Repository, error) {
 	r.IndexFile, r.ObjectDir = filepath.Join(r.GitDir, "index"), filepath.Join(r.CommonDir, "objects")
 	return r, nil
 }
-
-// Open opens the repository with go-git.
-func (r *Repository) Open() (*gogit.Repository, error) {
-	if format := r.Config.Get("extensions.objectformat"); format != "" && format != "sha1" {
-		return nil, fmt.Errorf("%s: repositories with %s object ids cannot be read; only sha1 can", r.Root, format)
-	}
-	dot := dotgit.NewRepositoryFilesystem(osfs.New(r.GitDir), osfs.New(r.CommonDir))
-	if r.GitDir == r.CommonDir {
-		dot = dotgit.NewRepositoryFilesystem(osfs.New(r.GitDir), nil)
-	}
-	store := filesystem.NewStorage(dot, cache.NewObjectLRUDefault())
-	repo, err := gogit.Open(lenient{store}, osfs.New(r.Root))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.Root, err)
-	}
-	return repo, nil
-}
-
-// lenient is go-git's storage without the repository's configuration, which go-git
-// refuses where it does not know a value or an extension of it, even one that it has no
-// use for.
-type lenient struct{ *filesystem.Storage }
-
-func (lenient) Config() (*config.Config, error) { return config.NewConfig(), nil }

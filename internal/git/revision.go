@@ -2,7 +2,6 @@ package git
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -20,21 +19,40 @@ import (
 // ErrRevision is the error of a revision that names nothing here.
 var ErrRevision = errors.New("names no commit")
 
-// refused are the forms of a revision that are not answered: git would look into the
-// reflog, the configuration or the text of commits (gitrevisions(7)).
-var refused = regexp.MustCompile(`@\{|^:|\^\{/|\^[-!@]|\.\.`)
+// refused are the forms of a revision that are not answered (gitrevisions(7)): git would
+// look into the index or the text of commits, or they stand for several commits.
+var refused = regexp.MustCompile(`^:|\^\{/|\^[-!@]|\.\.`)
+
+// marks are what stands behind names in @{...}.
+var marks = regexp.MustCompile(`@\{([^}]*)\}`)
+
+// answered tells whether a revision is of a form that is read here. Of a reflog, that
+// is an entry by its number, not by its time.
+func answered(rev string) bool {
+	for _, m := range marks.FindAllStringSubmatch(rev, -1) {
+		if !marked(m[1]) {
+			return false
+		}
+	}
+	return !refused.MatchString(rev) && !strings.Contains(marks.ReplaceAllString(rev, ""), "@{")
+}
 
 // suffix is what may follow the name of a revision: parents, ancestors and types.
 var suffix = regexp.MustCompile(`^(\^\{[a-z]*\}|\^[0-9]*|~[0-9]*)`)
 
 // Revision returns the object that a revision names, as git rev-parse does: an id or the
-// unique beginning of one, a reference, what git describe prints, each with ^N, ~N and
-// ^{TYPE} behind it. Any other form is refused with the reason, and never taken for
+// unique beginning of one, a reference, what git describe prints, what a reference was
+// (@{1}), a branch that was checked out before (@{-1}), an upstream (@{u}), each with ^N,
+// ~N and ^{TYPE} behind it. Any other form is refused with the reason, and never taken for
 // another commit.
 func (r *Repository) Revision(rev string) (plumbing.Hash, error) {
-	if refused.MatchString(rev) {
-		return plumbing.ZeroHash, fmt.Errorf("%q is a revision of a form that is not read here; "+
-			"give the commit that git rev-parse prints for it", rev)
+	unread := fmt.Errorf("%q is a revision of a form that is not read here; "+
+		"give the commit that git rev-parse prints for it", rev)
+	if !answered(rev) {
+		return plumbing.ZeroHash, unread
+	}
+	if err := r.Readable(); err != nil {
+		return plumbing.ZeroHash, err
 	}
 	if why := r.rewritten(); why != "" {
 		return plumbing.ZeroHash, fmt.Errorf("%s has %s, so that %q stands for other commits than it names; "+
@@ -50,10 +68,14 @@ func (r *Repository) Revision(rev string) (plumbing.Hash, error) {
 	for err == nil && rest != "" {
 		step := suffix.FindString(rest)
 		if step == "" {
-			return plumbing.ZeroHash, fmt.Errorf("%s is no revision", rev)
+			err = errors.New("it is no revision")
+			break
 		}
 		rest = rest[len(step):]
 		id, err = r.follow(objects, id, step)
+	}
+	if err != nil && strings.Contains(name, "@{") && rev != name && strings.HasSuffix(rev, "}") {
+		return plumbing.ZeroHash, unread // git takes all that is between the braces for a time
 	}
 	if err != nil {
 		return plumbing.ZeroHash, fmt.Errorf("%s: %w", rev, err)
@@ -67,13 +89,24 @@ func (r *Repository) named(objects *object.Store, name string) (plumbing.Hash, e
 	if plumbing.IsHash(name) {
 		return plumbing.NewHash(name), nil
 	}
-	if name == "@" {
-		name = "HEAD"
+	if base, content, ok := mark(name); ok && !upstreamMark(content) && !strings.HasPrefix(content, "-") {
+		n, err := strconv.Atoi(content)
+		if err != nil {
+			return plumbing.ZeroHash, ErrRevision
+		}
+		return r.entry(base, n)
+	}
+	name, err := r.interpret(name)
+	if err != nil {
+		return plumbing.ZeroHash, err
+	}
+	if plumbing.IsHash(name) { // was checked out before
+		return plumbing.NewHash(name), nil
 	}
 	var broken error
 	for _, rule := range rules {
 		full := fmt.Sprintf(rule, name)
-		if !beside.MatchString(full) && !validRef(full) {
+		if !nameable(full) {
 			continue
 		}
 		_, id, err := r.Reference(full)
@@ -125,31 +158,15 @@ func (r *Repository) abbreviated(objects *object.Store, prefix string) (plumbing
 		return plumbing.NewHash(prefix), nil
 	}
 	prefix = strings.ToLower(prefix)
-	even, err := hex.DecodeString(prefix[:len(prefix)/2*2])
-	if err != nil || len(prefix) < 4 || strings.Trim(prefix, "0123456789abcdef") != "" {
+	if len(prefix) < 4 || strings.Trim(prefix, "0123456789abcdef") != "" {
 		return plumbing.ZeroHash, ErrRevision
 	}
-	open, err := r.Open()
-	if err != nil {
-		return plumbing.ZeroHash, err
-	}
-	store, ok := open.Storer.(interface {
-		HashesWithPrefix(prefix []byte) ([]plumbing.Hash, error)
-	})
-	if !ok {
-		return plumbing.ZeroHash, ErrRevision
-	}
-	all, err := store.HashesWithPrefix(even)
+	all, err := objects.Prefixed(prefix)
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
 	var commits []plumbing.Hash
-	seen := map[plumbing.Hash]bool{}
 	for _, id := range all {
-		if !strings.HasPrefix(id.String(), prefix) || seen[id] {
-			continue
-		}
-		seen[id] = true
 		if _, err := peel(objects, id, plumbing.CommitObject); err == nil {
 			commits = append(commits, id)
 		}

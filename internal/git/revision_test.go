@@ -36,12 +36,9 @@ func TestRevisionAgainstGit(t *testing.T) {
 		cases -= len(revs)
 		for i, want := range h.ask(revs) {
 			got := ""
-			id, err := repo.Revision(revs[i])
+			id, err := repo.Revision(revs[i] + "^{commit}") // which is what is asked for
 			if err == nil {
-				// As a commit, which is what is asked for.
-				if id, err = repo.Revision(id.String() + "^{commit}"); err == nil {
-					got = id.String()
-				}
+				got = id.String()
 			}
 			switch {
 			case got == want && want != "":
@@ -68,8 +65,21 @@ type revisionHistory struct {
 func newRevisionHistory(t *testing.T, seed int) *revisionHistory {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	require.NoError(t, err)
-	h := &revisionHistory{t: t, r: rand.New(rand.NewPCG(uint64(seed), 16)), dir: dir}
+	h := &revisionHistory{t: t, r: rand.New(rand.NewPCG(uint64(seed), 16)), dir: filepath.Join(dir, "r")}
+	dir = h.dir
+	require.NoError(t, os.Mkdir(dir, 0o755))
 	h.git("init", "-q", "-b", "main")
+	if h.r.IntN(3) == 0 { // whose objects lie in two folders
+		require.NoError(t, exec.Command("git", "init", "-q", "--bare", dir+"-objects").Run())
+		require.NoError(t, os.WriteFile(filepath.Join(dir, ".git", "objects", "info", "alternates"), []byte("../../../r-objects/objects\n"), 0o644))
+		defer func() {
+			moved, err := filepath.Glob(filepath.Join(dir, ".git", "objects", "[0-8]*"))
+			require.NoError(t, err)
+			for _, from := range moved {
+				require.NoError(t, os.Rename(from, filepath.Join(dir+"-objects", "objects", filepath.Base(from))))
+			}
+		}()
+	}
 	for i := range 12 {
 		text := fmt.Sprint("step ", h.r.IntN(6), " ", i)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "f"), []byte(text), 0o644))
@@ -98,6 +108,7 @@ func newRevisionHistory(t *testing.T, seed int) *revisionHistory {
 		h.git("update-ref", "foo", "HEAD~1")
 		h.git("branch", "foo", "HEAD")
 	}
+	h.upstreams()
 	if h.r.IntN(2) == 0 {
 		h.git("pack-refs", "--all")
 	}
@@ -123,6 +134,39 @@ func newRevisionHistory(t *testing.T, seed int) *revisionHistory {
 	return h
 }
 
+// upstreams configures what branches are merged with, and checks some of them out.
+func (h *revisionHistory) upstreams() {
+	r := h.r
+	for range r.IntN(5) {
+		branch := "branch." + pick(r, "main", "side", "a/b", "origin/x")
+		h.git("config", branch+".remote", pick(r, "origin", "origin", "origin", ".", "up", "https://example.com/x"))
+		h.git("config", pick(r, "--add", "--replace-all"), branch+".merge", pick(r, "refs/heads/main", "refs/heads/side", "refs/heads/none", "main"))
+	}
+	for range r.IntN(4) {
+		h.git("config", "--add", "remote."+pick(r, "origin", "origin", "up")+".fetch", pick(r, "+refs/heads/*:refs/remotes/origin/*", "refs/heads/main:refs/remotes/origin/side",
+			"refs/heads/main", "^refs/heads/side", "refs/heads/s*e:refs/heads/s*e", "+refs/heads/*:refs/tags/*", "refs/heads/m*:refs/remotes/origin/m*"))
+	}
+	for range r.IntN(6) {
+		h.git("checkout", "-q", pick(r, "main", "side", "a/b", "v2", "HEAD~1", "--detach", "abcd", "-"))
+	}
+	switch r.IntN(8) {
+	case 0:
+		h.git("reflog", "expire", "--expire=now", "--all")
+	case 1:
+		h.git("reflog", "delete", pick(r, "HEAD@{1}", "HEAD@{0}", "main@{1}"))
+	case 2:
+		h.git("update-ref", "-d", "refs/heads/side")
+	}
+	if r.IntN(3) == 0 { // another working tree, which is at another commit
+		h.git("worktree", "add", "-q", "--detach", h.dir+"-w", "HEAD~1")
+		if r.IntN(2) == 0 {
+			h.dir += "-w"
+			h.git("commit", "-q", "--allow-empty", "-m", "there")
+			h.git("checkout", "-q", pick(h.r, "side", "a/b", "HEAD~1"))
+		}
+	}
+}
+
 func (h *revisionHistory) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("git", args...)
 	cmd.Dir = h.dir
@@ -139,7 +183,13 @@ func (h *revisionHistory) revision() string {
 	id := pick(r, h.ids...)
 	name := pick(r, "HEAD", "@", "main", "side", "v1", "v2", "v3", "a/b", "deep", "deeper", "deepest", "tree", "abcd", "origin", "origin/main", "origin/side", "origin/x", "heads/main", "tags/v1",
 		"refs/heads/main", "refs/tags/v1", "remotes/origin/main", "none", "ORIG_HEAD", "config", "foo", "bare", "FETCH_1", "index", "refs", "", "master", "v1-3-g"+id[:7], "x-g"+id[:5], "v1-g", id, id[:4], id[:5], id[:7], id[:12], id[:39], strings.ToUpper(id[:8]),
-		"HEAD@{0}", "HEAD@{1}", "main@{u}", "@{-1}", "main@{yesterday}", ":/step", "HEAD^{/step}", "..", "HEAD..main", "0000000", "zzzz", "main.lock", "../main", "heads//main", "-q", "--all")
+		"main@{yesterday}", "main@{push}", "main-worktree/HEAD", "main-worktree/ORIG_HEAD", "main-worktree/refs/heads/main",
+		fmt.Sprintf("worktrees/%s/HEAD", filepath.Base(h.dir)), "worktrees/none/HEAD",
+		":/step", "HEAD^{/step}", "..", "HEAD..main", "0000000", "zzzz", "main.lock", "../main", "heads//main", "-q", "--all")
+	if r.IntN(3) == 0 { // what it was, was before, or follows
+		name = pick(r, "", "", "HEAD", "@", "main", "side", "a/b", "v1", "none", "refs/heads/main", "heads/main", "origin/main", "@{-1}", "main@{u}") +
+			pick(r, "@{0}", "@{1}", "@{2}", "@{5}", "@{40}", "@{-1}", "@{-2}", "@{-3}", "@{-0}", "@{u}", "@{U}", "@{upstream}", "@{u}", "@{-1}@{u}", "@{u}@{1}", "@{01}", "@{", "@{}", "@{-x}", "@{1}@{1}", "@{u}@{u}")
+	}
 	for range r.IntN(3) {
 		name += pick(r, "^", "~", "^0", "^1", "^2", "^3", "~0", "~2", "~3", "~20", "^{}", "^{commit}", "^{tree}", "^{tag}", "^{object}", "^{blob}", "^{x}", "^^", "~1^2", "^-", "^!", "^@", "~x", "^{", "^{/step 3}")
 	}

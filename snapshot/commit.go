@@ -153,7 +153,9 @@ func locate(finder *git.Finder, dir string) (repo *git.Repository, abs, in strin
 func resolve(repo *git.Repository, rev string) (plumbing.Hash, error) {
 	id, err := repo.Revision(rev)
 	if errors.Is(err, git.ErrRevision) {
-		return id, fmt.Errorf("%s names no commit of %s; git log --all shows them, and git fetch gets those of the remote", rev, repo.Root)
+		_, why, _ := strings.Cut(err.Error(), git.ErrRevision.Error())
+		return id, fmt.Errorf("%s names no commit of %s%s; git log --all shows them, "+
+			"and git fetch gets those of the remote", rev, repo.Root, why)
 	}
 	return id, err
 }

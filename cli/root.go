@@ -228,17 +228,26 @@ func (a *app) printJSON(v any) error {
 // welcome there.
 func terminal(w io.Writer, getenv func(string) string) (width int, color bool) {
 	width = 80
-	if outer, ok := w.(*secret.Writer); ok {
-		w = outer.Unwrap()
-	}
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f, ok := unwrapped(w).(*os.File)
+	if !ok || !isTerminal(f) {
 		return width, false
 	}
 	if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
 		width = n
 	}
 	return width, getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
+}
+
+func unwrapped(w io.Writer) io.Writer {
+	if outer, ok := w.(*secret.Writer); ok {
+		return outer.Unwrap()
+	}
+	return w
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := unwrapped(w).(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // openStore opens the run history of the working directory. Runs that were

@@ -19,6 +19,7 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/deliver"
 	"github.com/org/aml-train/internal/inside"
+	"github.com/org/aml-train/internal/screen"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/internal/suggest"
 	"github.com/org/aml-train/job"
@@ -449,8 +450,9 @@ type following struct {
 func (a *app) follow(ctx context.Context, target submit.Target, run *history.Run, f following) error {
 	id := run.Info.RunID
 	var ended *history.Run
-	log := &resumed{w: a.err}
+	log, flush := a.console()
 	watch := func() (err error) {
+		defer flush()
 		ended, err = target.Watch(ctx, id, log)
 		return err
 	}
@@ -481,11 +483,23 @@ func (a *app) follow(ctx context.Context, target submit.Target, run *history.Run
 		} else {
 			ended, err = a.awaitCancel(background, target, id, log)
 		}
+		flush()
 	}
 	if err != nil {
 		return err
 	}
 	return a.report(ctx, ended, f)
+}
+
+// console is where the output of a run is shown: on a terminal as it is, elsewhere as a
+// terminal would leave it, so that a progress bar is one line. flush shows the line that
+// has not ended.
+func (a *app) console() (log *resumed, flush func()) {
+	if isTerminal(a.err) {
+		return &resumed{w: a.err}, func() {}
+	}
+	s := screen.NewWriter(a.err)
+	return &resumed{w: s}, func() { s.Flush() }
 }
 
 // cancelPatience is how long a workflow that is being canceled waits for the run's

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/screen"
 )
 
 // Diagnosis is why a run failed, and what to do about it.
@@ -324,16 +325,7 @@ var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*
 // other escape sequences, and lines that a carriage return overwrote, as progress
 // bars do.
 func Plain(s string) string {
-	s = escapes.ReplaceAllString(s, "")
-	if strings.ContainsRune(s, '\r') {
-		lines := strings.Split(s, "\n")
-		for i, l := range lines {
-			l = strings.TrimRight(l, "\r")
-			lines[i] = l[strings.LastIndexByte(l, '\r')+1:]
-		}
-		s = strings.Join(lines, "\n")
-	}
-	return visible(s)
+	return visible(escapes.ReplaceAllString(screen.Text(s), ""))
 }
 
 // Line is Plain in one line: of a name, which a script can have given more.

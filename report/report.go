@@ -7,7 +7,6 @@ package report
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/screen"
 )
 
 // Source is where a report's facts come from: a run history.
@@ -44,10 +44,11 @@ type Report struct {
 }
 
 const (
-	curvePoints = 60     // in a chart: more cannot be told apart
-	curveDetail = 600    // that are read, so that the ends of a curve stay what they are
-	logLines    = 40     // of the end of the log
-	logBytes    = 256000 // of its end that are read
+	curvePoints = 60      // in a chart: more cannot be told apart
+	curveDetail = 600     // that are read, so that the ends of a curve stay what they are
+	logLines    = 40      // of the end of the log
+	logBytes    = 256000  // of its end that are read
+	rawBytes    = 4 << 20 // of which that much, the states of progress bars included
 )
 
 // Collect gathers a run's report. base may be nil.
@@ -96,36 +97,46 @@ func Label(r *history.Run) string {
 
 // tail returns the last lines of a log, without what a terminal would interpret.
 func tail(r io.Reader) ([]string, error) {
-	start := int64(0)
+	var from int64
 	if s, ok := r.(io.Seeker); ok {
-		if end, err := s.Seek(0, io.SeekEnd); err == nil {
-			if start, err = s.Seek(max(0, end-logBytes), io.SeekStart); err != nil {
-				return nil, err
-			}
-		}
-	}
-	var text []byte
-	for buf := make([]byte, logBytes); ; {
-		n, err := io.ReadFull(r, buf)
-		text = append(text, buf[:n]...)
-		if over := len(text) - logBytes; over > 0 {
-			text, start = text[over:], start+int64(over)
-		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			break
+		end, err := s.Seek(0, io.SeekEnd)
+		if err == nil {
+			from, err = s.Seek(max(0, end-rawBytes), io.SeekStart)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	lines := strings.Split(strings.TrimRight(Plain(string(text)), "\n"), "\n")
-	if start > 0 && len(lines) > 1 {
+	end := &lastBytes{cut: from > 0}
+	shown := screen.NewFinal(end)
+	if _, err := io.Copy(shown, r); err != nil {
+		return nil, err
+	}
+	if err := shown.Flush(); err != nil {
+		return nil, err
+	}
+	lines := strings.Split(strings.TrimRight(Plain(string(end.text)), "\n"), "\n")
+	if end.cut && len(lines) > 1 {
 		lines = lines[1:] // it starts in the middle
 	}
 	if len(lines) == 1 && lines[0] == "" {
 		return nil, nil
 	}
 	return lines, nil
+}
+
+// lastBytes holds the last of what is written to it, at least logBytes.
+type lastBytes struct {
+	text []byte
+	cut  bool // there was more
+}
+
+func (l *lastBytes) Write(p []byte) (int, error) {
+	l.text = append(l.text, p...)
+	if over := len(l.text) - logBytes; over > logBytes {
+		l.text, l.cut = append(l.text[:0], l.text[over:]...), true
+	}
+	return len(p), nil
 }
 
 // Headline is the metric that stands in the heading: the first of those that

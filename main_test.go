@@ -376,13 +376,26 @@ type azure struct{}
 type cell struct{ w *azuremltest.Workspace }
 
 // workspace [WORD...] starts a workspace of the script's own and signs in to it. The words
-// say how far its storage account is locked down (azuremltest.Storage).
+// say how far its storage account is locked down (azuremltest.Storage); or that its MLflow
+// shows no tags of jobs (untagged), that its run history learns of jobs late, or that it
+// knows no outputs as assets (dataset).
 func workspace(ts *testscript.TestScript, neg bool, args []string) {
 	program := strings.TrimSpace(output(ts, "/bin/sh", "-c", "PATH='"+ts.Getenv("PATH")+"'; command -v aml-train"))
 	w, err := azuremltest.New(ts.Getenv("AZURITE"), filepath.Join(ts.Getenv("HOME"), "workspace"), []string{program, "supervise"})
 	ts.Check(err)
 	ts.Defer(w.Close)
-	ts.Check(w.Storage.Lock(args...))
+	for _, word := range args {
+		switch word {
+		case "untagged":
+			w.Untagged = true
+		case "dataset":
+			w.Outputs = word
+		case "late":
+			w.Late = time.Second
+		default:
+			ts.Check(w.Storage.Lock(word))
+		}
+	}
 	ts.Value(azure{}).(*cell).w = w
 	certificate := filepath.Join(ts.Getenv("HOME"), "azure.pem")
 	ts.Check(os.WriteFile(certificate, w.Certificate(), 0o644))

@@ -359,7 +359,7 @@ func (a *app) sameRun(ctx context.Context, j *job.Job, commit string) *history.R
 		return nil
 	}
 	runs, _, err := store.SearchRuns(ctx, history.Query{Submitted: true, MaxResults: 1,
-		Filter: fmt.Sprintf("tags.`%s` = '%s' AND tags.`%s` = '%s'", history.TagJob, j.Digest(), gitmeta.PropCommit, commit)})
+		Tags: map[string]string{history.TagJob: j.Digest(), gitmeta.PropCommit: commit}})
 	if err != nil || len(runs) == 0 || a.at(ctx, a.local("")) != nil {
 		return nil
 	}

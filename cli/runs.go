@@ -129,7 +129,7 @@ func (a *app) listRuns(ctx context.Context, experiment, commit, status string, l
 		if strings.ContainsAny(commit, "'\"%`") {
 			return nil, usage("--commit %q is no commit's id", commit)
 		}
-		q.Filter = fmt.Sprintf("tags.`%s` LIKE '%s%%'", gitmeta.PropMLflowCommit, commit)
+		q.Commit = commit
 	}
 	want := history.Status("")
 	if status != "" {
@@ -165,12 +165,8 @@ func (a *app) listRuns(ctx context.Context, experiment, commit, status string, l
 // experimentID returns the id of an experiment. Where there is none of that name, the
 // newest are looked through for one like it.
 func (a *app) experimentID(ctx context.Context, name string) (string, error) {
-	find := history.Query{}
-	if !strings.Contains(name, "'") { // a filter has no way to write it
-		find = history.Query{Filter: "name = '" + name + "'", MaxResults: 1}
-	}
 	var names []string
-	for _, q := range []history.Query{find, {}} {
+	for _, q := range []history.Query{{Name: name}, {}} {
 		list, _, err := a.past.SearchExperiments(ctx, q)
 		if err != nil {
 			return "", err

@@ -218,7 +218,8 @@ func (a *app) before(ctx context.Context, run *history.Run) (*history.Run, error
 	}
 	runs, _, err := a.past.SearchRuns(ctx, history.Query{
 		ExperimentIDs: []string{run.Info.ExperimentID},
-		Filter:        fmt.Sprintf("attributes.status = 'FINISHED' AND attributes.start_time < %d", run.Info.StartTime),
+		Completed:     true,
+		Before:        run.Info.StartTime,
 		Submitted:     true,
 		MaxResults:    1,
 	})

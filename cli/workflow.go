@@ -343,7 +343,7 @@ func (f *workflow) superseded(ctx context.Context, target submit.Target, run *hi
 	}
 	runs, _, err := f.a.past.SearchRuns(ctx, history.Query{
 		ExperimentIDs: []string{run.Info.ExperimentID},
-		Filter:        fmt.Sprintf("tags.`%s` = '%s'", history.TagPullRequest, pr),
+		Tags:          map[string]string{history.TagPullRequest: pr},
 		Submitted:     true,
 		MaxResults:    100,
 	})

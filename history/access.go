@@ -20,7 +20,7 @@ func (v *Server) reservedTags(tags ...KeyValue) error {
 // recorded tells a tag that aml-train records of a job and a script has no reason to
 // change. The display name, the description and the job's own tags are not among them.
 func recorded(key string) bool {
-	return strings.HasPrefix(key, "mlflow.source.") || key == TagUser || key == tagParent
+	return strings.HasPrefix(key, "mlflow.source.") || key == TagUser || key == TagParent
 }
 
 // mayWrite refuses a change of a run that is not the client's: neither the run whose

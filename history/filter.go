@@ -6,37 +6,6 @@ import (
 	"strings"
 )
 
-// Query is a search of MLflow's API (mlflow.org/docs, "Search Runs").
-type Query struct {
-	ExperimentIDs []string
-	Filter        string // such as: metrics.loss < 0.1 AND params.model = 'tree'
-	OrderBy       []string
-	View          string // ACTIVE_ONLY (default), DELETED_ONLY or ALL
-	MaxResults    int    // 0 is the default of the search
-	PageToken     string
-
-	// What MLflow's API does not have; a Store alone answers it.
-	Prefix    string // of the run's id
-	Submitted bool   // leave out the runs that a script made
-	Owner     string // only the runs that this run's script made
-}
-
-func (q Query) page(usual, most int) (offset, limit int, err error) {
-	if q.PageToken != "" {
-		if offset, err = strconv.Atoi(q.PageToken); err != nil || offset < 0 {
-			return 0, 0, invalid("Invalid page token %q", q.PageToken)
-		}
-	}
-	limit = q.MaxResults
-	if limit == 0 {
-		limit = usual
-	}
-	if limit < 0 || limit > most {
-		return 0, 0, invalid("Invalid value %d for parameter 'max_results' supplied. It must be at most %d", limit, most)
-	}
-	return offset, limit, nil
-}
-
 // condition is one comparison of a filter.
 type condition struct {
 	entity string // metric, parameter, tag, attribute or dataset
@@ -309,13 +278,13 @@ func runQuery(q Query) (where, order string, args []any, err error) {
 	}
 	if q.Submitted {
 		// A nested run that MLflow made in the file itself is known by its tag alone.
-		where += " AND r.source_name = '' AND NOT EXISTS (SELECT 1 FROM tags x WHERE x.run_uuid = r.run_uuid AND x.key = '" + tagParent + "'" +
+		where += " AND r.source_name = '' AND NOT EXISTS (SELECT 1 FROM tags x WHERE x.run_uuid = r.run_uuid AND x.key = '" + TagParent + "'" +
 			" AND NOT EXISTS (SELECT 1 FROM tags y WHERE y.run_uuid = r.run_uuid AND y.key = '" + TagTarget + "'))"
 	}
 	if q.Owner != "" {
 		where, args = where+" AND r.source_name = ?", append(args, q.Owner)
 	}
-	conditions, err := parseFilter(q.Filter)
+	conditions, err := q.conditions()
 	if err != nil {
 		return "", "", nil, err
 	}
@@ -449,6 +418,9 @@ func experimentFilter(q Query) (string, []any, error) {
 	conditions, err := parseFilter(q.Filter)
 	if err != nil {
 		return "", nil, err
+	}
+	if q.Name != "" {
+		conditions = append(conditions, condition{entity: "attribute", key: "name", op: "=", value: q.Name})
 	}
 	var args []any
 	for _, c := range conditions {

@@ -455,3 +455,30 @@ func TestCurvesAgree(t *testing.T) {
 		}
 	}
 }
+
+// The fields of a query ask what their filters would.
+func TestQueryFields(t *testing.T) {
+	s := open(t)
+	for i, id := range []string{"a", "b", "c", "d"} {
+		newRun(t, s, id)
+		require.NoError(t, s.SetTags(ctx, id, KeyValue{TagCommit, strings.Repeat(id, 40)}, KeyValue{"my tag", fmt.Sprint(i % 2)}))
+		_, err := s.db.Exec(`UPDATE runs SET start_time = ?, status = ? WHERE run_uuid = ?`, 1000+i, []string{mlflowFinished, mlflowFailed}[i/2], id)
+		require.NoError(t, err)
+	}
+	for _, test := range []struct {
+		q    Query
+		want string
+	}{
+		{Query{Commit: "bb"}, "b"}, {Query{Commit: "x"}, ""}, {Query{Completed: true}, "ba"}, {Query{Before: 1002}, "ba"}, {Query{Before: 1000}, ""},
+		{Query{Tags: map[string]string{"my tag": "1"}}, "db"}, {Query{Tags: map[string]string{"my tag": "1", TagCommit: strings.Repeat("b", 40)}, Completed: true, Before: 2000}, "b"},
+		{Query{Filter: "run_id != 'b'", Tags: map[string]string{"my tag": "1"}}, "d"},
+	} {
+		runs, _, err := s.SearchRuns(ctx, test.q)
+		require.NoError(t, err)
+		got := ""
+		for _, r := range runs {
+			got += r.Info.RunID
+		}
+		require.Equal(t, test.want, got, "%+v", test.q)
+	}
+}

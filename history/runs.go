@@ -54,7 +54,7 @@ func (n NewRun) owner() string {
 		switch t.Key {
 		case TagTarget:
 			return "" // it was submitted
-		case tagParent:
+		case TagParent:
 			parent = t.Value
 		}
 	}

@@ -307,12 +307,11 @@ const (
 	TagBuild       = "aml-train.build"        // the link of the workflow run
 	TagDisplayName = "mlflow.runName"
 	TagUser        = "mlflow.user"
+	TagParent      = "mlflow.parentRunId" // of a run that another one made: that run
+	TagCommit      = "mlflow.source.git.commit"
 )
 
-const (
-	tagOwner  = "aml-train.owner"    // of an experiment or registered model: the run that made it
-	tagParent = "mlflow.parentRunId" // MLflow's nested runs
-)
+const tagOwner = "aml-train.owner" // of an experiment or registered model: the run that made it
 
 // ConsoleLog is where the console output lies among a run's artifacts, on every
 // target.

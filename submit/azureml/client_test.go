@@ -27,10 +27,17 @@ type network http.HandlerFunc
 
 func (n network) RoundTrip(r *http.Request) (res *http.Response, err error) {
 	defer func() {
-		if recover() != nil {
+		switch cut := recover(); cut {
+		case nil:
+		case http.ErrAbortHandler:
 			err = io.ErrUnexpectedEOF
+		default:
+			panic(cut)
 		}
 	}()
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
 	w := httptest.NewRecorder()
 	n(w, r)
 	return w.Result(), nil

@@ -18,7 +18,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 
-	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/submit"
 )
@@ -293,35 +292,6 @@ func (r *records) URL(run *history.Run) string { return run.Tag(tagStudio) }
 
 // FileURL implements submit.History. The studio has one page for all files of a run.
 func (r *records) FileURL(run *history.Run, _ string) string { return run.Tag(tagStudio) }
-
-// SearchExperiments implements submit.History.
-func (r *records) SearchExperiments(ctx context.Context, q history.Query) ([]*history.Experiment, string, error) {
-	return r.c.mlflow.SearchExperiments(ctx, q)
-}
-
-// SearchRuns implements submit.History, through MLflow, which asks for experiments: of
-// none, those that there are. What it finds lacks what only
-// the other services know, but for the status.
-func (r *records) SearchRuns(ctx context.Context, q history.Query) ([]*history.Run, string, error) {
-	if q.ExperimentIDs == nil {
-		list, _, err := r.c.mlflow.SearchExperiments(ctx, history.Query{})
-		if err != nil {
-			return nil, "", err
-		}
-		for _, e := range list {
-			q.ExperimentIDs = append(q.ExperimentIDs, e.ID)
-		}
-	}
-	runs, next, err := r.c.mlflow.SearchRuns(ctx, q)
-	for _, run := range runs {
-		for name, from := range map[string]string{gitmeta.PropCommit: gitmeta.PropMLflowCommit, gitmeta.PropBranch: gitmeta.PropMLflowBranch} {
-			if run.Tag(name) == "" {
-				run.Data.Tags = append(run.Data.Tags, history.KeyValue{Key: name, Value: run.Tag(from)})
-			}
-		}
-	}
-	return runs, next, err
-}
 
 // Curve implements submit.History.
 func (r *records) Curve(ctx context.Context, run, key string, points int) (history.Curve, error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -284,6 +285,15 @@ func (w *Workspace) checkJob(name string, header http.Header, body []byte) strin
 	return ""
 }
 
+// shown is a job as it is now.
+func (s *submitted) shown() *armmachinelearning.JobBase {
+	command := *s.command
+	command.Status = ptr(armmachinelearning.JobStatus(s.status))
+	j := s.job
+	j.Properties = &command
+	return &j
+}
+
 func (w *Workspace) jobFakes(f *fake.ServerFactory) {
 	f.JobsServer.Get = func(_ context.Context, _, _, id string, _ *armmachinelearning.JobsClientGetOptions) (resp azfake.Responder[armmachinelearning.JobsClientGetResponse], errResp azfake.ErrorResponder) {
 		w.mu.Lock()
@@ -293,7 +303,29 @@ func (w *Workspace) jobFakes(f *fake.ServerFactory) {
 			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
 			return
 		}
-		resp.SetResponse(http.StatusOK, armmachinelearning.JobsClientGetResponse{JobBase: s.job}, nil)
+		resp.SetResponse(http.StatusOK, armmachinelearning.JobsClientGetResponse{JobBase: *s.shown()}, nil)
+		return
+	}
+	f.JobsServer.NewListPager = func(_, _ string, o *armmachinelearning.JobsClientListOptions) (resp azfake.PagerResponder[armmachinelearning.JobsClientListResponse]) {
+		view := armmachinelearning.ListViewTypeActiveOnly
+		if o != nil && o.ListViewType != nil {
+			view = *o.ListViewType
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		newest := slices.SortedFunc(maps.Values(w.jobs), func(a, b *submitted) int { return b.created.Compare(a.created) })
+		newest = slices.DeleteFunc(newest, func(s *submitted) bool {
+			archived := deref(s.command.IsArchived)
+			return archived && view == armmachinelearning.ListViewTypeActiveOnly || !archived && view == armmachinelearning.ListViewTypeArchivedOnly
+		})
+		resp.AddPage(http.StatusOK, armmachinelearning.JobsClientListResponse{}, nil) // a page may be empty
+		for part := range slices.Chunk(newest, pageSize) {
+			var list []*armmachinelearning.JobBase
+			for _, s := range part {
+				list = append(list, s.shown())
+			}
+			resp.AddPage(http.StatusOK, armmachinelearning.JobsClientListResponse{JobBaseResourceArmPaginatedResult: armmachinelearning.JobBaseResourceArmPaginatedResult{Value: list}}, nil)
+		}
 		return
 	}
 	f.JobsServer.CreateOrUpdate = func(ctx context.Context, _, _, id string, body armmachinelearning.JobBase, _ *armmachinelearning.JobsClientCreateOrUpdateOptions) (resp azfake.Responder[armmachinelearning.JobsClientCreateOrUpdateResponse], errResp azfake.ErrorResponder) {
@@ -311,7 +343,7 @@ func (w *Workspace) jobFakes(f *fake.ServerFactory) {
 				errResp.SetResponseError(http.StatusConflict, "JobPropertyImmutable")
 				return
 			}
-			resp.SetResponse(http.StatusOK, armmachinelearning.JobsClientCreateOrUpdateResponse{JobBase: old.job}, nil)
+			resp.SetResponse(http.StatusOK, armmachinelearning.JobsClientCreateOrUpdateResponse{JobBase: *old.shown()}, nil)
 			return
 		}
 		command.Services = map[string]*armmachinelearning.JobService{"Studio": {Endpoint: ptr("https://ml.azure.com/runs/" + id + "?wsid=" + root), JobServiceType: ptr("Studio")}}
@@ -323,10 +355,11 @@ func (w *Workspace) jobFakes(f *fake.ServerFactory) {
 		}
 		command.Outputs["default"] = &armmachinelearning.URIFolderJobOutput{JobOutputType: ptr(armmachinelearning.JobOutputTypeURIFolder), URI: ptr("azureml://datastores/workspaceartifactstore/ExperimentRun/dcid." + id)}
 		body.ID, body.Name = ptr(root+"/jobs/"+id), &id
+		body.SystemData = &armmachinelearning.SystemData{CreatedAt: ptr(time.Now())}
 		s := &submitted{job: body, body: string(text), command: command, status: history.Queued, created: time.Now()}
 		w.jobs[id] = s
 		go w.run(id, s)
-		resp.SetResponse(http.StatusCreated, armmachinelearning.JobsClientCreateOrUpdateResponse{JobBase: body}, nil)
+		resp.SetResponse(http.StatusCreated, armmachinelearning.JobsClientCreateOrUpdateResponse{JobBase: *s.shown()}, nil)
 		return
 	}
 	f.JobsServer.BeginCancel = func(ctx context.Context, _, _, id string, _ *armmachinelearning.JobsClientBeginCancelOptions) (resp azfake.PollerResponder[armmachinelearning.JobsClientCancelResponse], errResp azfake.ErrorResponder) {
@@ -381,8 +414,10 @@ func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func
 		}
 	}
 	j.Tags = map[string]string{}
-	for name, value := range s.command.Tags { // MLflow shows them too
-		j.Tags[name] = *value
+	for name, value := range s.command.Tags {
+		if !w.Untagged {
+			j.Tags[name] = *value
+		}
 	}
 	for name, value := range s.command.EnvironmentVariables {
 		j.EnvironmentVariables[name] = *value

@@ -69,6 +69,8 @@ type Workspace struct {
 	// Outputs is where the files of named outputs are that the run history does not know
 	// as assets: "azureml" or "dataset". As "", it knows them.
 	Outputs string
+	// Untagged has the workspace's MLflow show none of a job's tags.
+	Untagged bool
 	// Late is how long after a submission the run history learns of the run.
 	Late time.Duration
 	// Lifetime is how long a token lives.
@@ -264,6 +266,10 @@ func (w *Workspace) serve(rw http.ResponseWriter, r *http.Request, body []byte) 
 		json.NewEncoder(rw).Encode(map[string]string{"api": w.URL, "history": w.URL})
 	case strings.HasPrefix(p, "/mlflow/v2.0"+root+"/"):
 		if w.admit(rw, r, w.URL+"/ml") {
+			if problem := checkSearch(p, body); problem != "" {
+				refuse(rw, http.StatusBadRequest, "INVALID_PARAMETER_VALUE", problem)
+				return
+			}
 			r.Header.Del("Authorization")
 			http.StripPrefix("/mlflow/v2.0"+root, w.mlflow).ServeHTTP(rw, r)
 		}
@@ -373,6 +379,7 @@ var routes = []struct {
 	{"PUT", `/workspaces/[^/]+/environments/[^/]+/versions/[^/]+`, "EnvironmentVersionsClient.CreateOrUpdate"},
 	{"GET", `/workspaces/[^/]+/data/[^/]+/versions`, "DataVersionsClient.NewListPager"},
 	{"GET", `/workspaces/[^/]+/models/[^/]+/versions`, "ModelVersionsClient.NewListPager"},
+	{"GET", `/workspaces/[^/]+/jobs`, "JobsClient.NewListPager"},
 	{"GET", `/workspaces/[^/]+/jobs/[^/]+`, "JobsClient.Get"},
 	{"PUT", `/workspaces/[^/]+/jobs/[^/]+`, "JobsClient.CreateOrUpdate"},
 	{"POST", `/workspaces/[^/]+/jobs/[^/]+/cancel`, "JobsClient.BeginCancel"},
@@ -388,13 +395,15 @@ var compiled = sync.OnceValue(func() []*regexp.Regexp {
 
 // manage hands a request to Microsoft's fake of the control plane.
 func (w *Workspace) manage(rw http.ResponseWriter, r *http.Request, body []byte) {
-	if v := r.URL.Query().Get("api-version"); !apiVersion.MatchString(v) {
+	// The fake names the next page of a list by an address of its own.
+	operation, next, _ := strings.Cut(r.URL.Path, "/fake_page_")
+	if v := r.URL.Query().Get("api-version"); next == "" && !apiVersion.MatchString(v) {
 		refuse(rw, http.StatusBadRequest, "InvalidApiVersionParameter", "The api-version '"+v+"' is invalid")
 		return
 	}
 	name := ""
 	for i, re := range compiled() {
-		if r.Method == routes[i].method && re.MatchString(r.URL.Path) {
+		if r.Method == routes[i].method && re.MatchString(operation) {
 			name = routes[i].name
 		}
 	}
@@ -477,3 +486,30 @@ func (w *Workspace) log(rw http.ResponseWriter, r *http.Request, parts []string)
 }
 
 func ptr[T any](v T) *T { return to.Ptr(v) }
+
+// promised are the filters that Azure's documentation of querying runs shows
+// (learn.microsoft.com, "Query & compare experiments and runs with MLflow").
+var promised = regexp.MustCompile("^(?:(?:(?:tags|params)\\.[^ ]+ (?:=|!=) '[^']*'|metrics\\.[^ ]+ (?:=|!=|<|<=|>|>=) [0-9.e+-]+)(?: AND |$))*$")
+
+// checkSearch is what the workspace's MLflow refuses of a search; "" is nothing.
+func checkSearch(path string, body []byte) string {
+	var q struct {
+		Filter  string
+		OrderBy []string `json:"order_by"`
+	}
+	if !strings.HasSuffix(path, "/search") || json.Unmarshal(body, &q) != nil {
+		return ""
+	}
+	if strings.HasSuffix(path, "/experiments/search") && q.Filter != "" {
+		return "no filter of experiments by anything but id, time and tags is promised: " + q.Filter
+	}
+	if !promised.MatchString(q.Filter) {
+		return "no such filter of runs is promised: " + q.Filter
+	}
+	for _, by := range q.OrderBy {
+		if !strings.HasPrefix(by, "attributes.") {
+			return "runs are ordered by attributes alone"
+		}
+	}
+	return ""
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/org/aml-train/internal/git/attributes"
 	"github.com/org/aml-train/internal/git/ignore"
 	"github.com/org/aml-train/internal/git/object"
+	"github.com/org/aml-train/internal/limited"
 )
 
 // TakeCommit reads the source directory dir as it is in a commit, of which
@@ -189,6 +190,8 @@ type committed struct {
 	fold  bool
 	tasks tasks
 
+	budget object.Budget
+
 	mu       sync.Mutex
 	excluded []Exclusion
 	lfs      map[string]pointer // by path
@@ -235,7 +238,7 @@ func (c *committed) above(f *commitFolder, root plumbing.Hash) error {
 func (c *committed) text(f *commitFolder, entries []object.Entry, name, in string) ([]byte, error) {
 	for _, e := range entries {
 		if e.Name == name && (e.Mode == filemode.Regular || e.Mode == filemode.Executable) {
-			text, err := f.objects.Read(e.ID, plumbing.BlobObject)
+			text, err := f.objects.Read(e.ID, plumbing.BlobObject, limited.Config)
 			if err != nil {
 				return nil, explainMissing(c.repo, join(in, name), err)
 			}
@@ -257,6 +260,9 @@ func (c *committed) read(f commitFolder) error {
 	entries, err := f.objects.Tree(f.tree)
 	if err != nil {
 		return explainMissing(c.repo, join(f.path, ""), err)
+	}
+	if err := c.budget.Spend(f.path, entries); err != nil {
+		return fmt.Errorf("snapshot: %w", err)
 	}
 	if c.aml {
 		text, err := c.text(&f, entries, ".amlignore", f.in)
@@ -410,16 +416,22 @@ type pointer struct {
 	size int64
 }
 
+// maxPointer is more than a pointer has, in bytes (git-lfs, docs/spec.md, "The Pointer").
+const maxPointer = 1024
+
+// maxLink is more than a symbolic link can say on any system, in bytes.
+const maxLink = 1 << 16
+
 // pointer takes note of a file whose blob is a pointer of git-LFS.
 func (c *committed) pointer(f *File) error {
 	_, size, err := f.objects.Size(f.OID)
 	if err != nil {
 		return explainMissing(c.repo, f.Path, err)
 	}
-	if size >= 1024 { // git-lfs, docs/spec.md: a pointer is smaller
+	if size >= maxPointer {
 		return nil
 	}
-	text, err := f.objects.Read(f.OID, plumbing.BlobObject)
+	text, err := f.objects.Read(f.OID, plumbing.BlobObject, maxPointer)
 	if err != nil {
 		return explainMissing(c.repo, f.Path, err)
 	}
@@ -508,7 +520,7 @@ func (c *committed) checkLinks(s *Snapshot) error {
 		if f.Mode != filemode.Symlink {
 			continue
 		}
-		text, err := f.objects.Read(f.OID, plumbing.BlobObject)
+		text, err := f.objects.Read(f.OID, plumbing.BlobObject, maxLink)
 		if err != nil {
 			return explainMissing(c.repo, f.Path, err)
 		}
@@ -552,7 +564,7 @@ func (c *committed) follow(s *Snapshot, link, text string) error {
 		if hops++; hops > 40 {
 			return nil // a loop, which leads nowhere
 		}
-		next, err := f.objects.Read(f.OID, plumbing.BlobObject)
+		next, err := f.objects.Read(f.OID, plumbing.BlobObject, maxLink)
 		if err != nil {
 			return explainMissing(c.repo, f.Path, err)
 		}

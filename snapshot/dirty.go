@@ -15,6 +15,7 @@ import (
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/git/attributes"
 	"github.com/org/aml-train/internal/git/object"
+	"github.com/org/aml-train/internal/limited"
 )
 
 // Dirty tells whether the source directory differs from the commit that is
@@ -173,7 +174,7 @@ func (w *walker) modules() ([]git.Module, error) {
 		return nil, err
 	}
 	if i := s.index.Find(name); !ok && i >= 0 {
-		text, err = s.objects.Read(s.index.ID(i), plumbing.BlobObject)
+		text, err = s.objects.Read(s.index.ID(i), plumbing.BlobObject, limited.Config)
 	} else if !ok {
 		text, err = s.committed(name)
 	}
@@ -207,7 +208,7 @@ func (s *scope) committed(name string) ([]byte, error) {
 	}
 	for _, e := range entries {
 		if e.Name == name && e.Mode.IsFile() {
-			return s.objects.Read(e.ID, plumbing.BlobObject)
+			return s.objects.Read(e.ID, plumbing.BlobObject, object.MaxWhole)
 		}
 	}
 	return nil, nil
@@ -252,7 +253,7 @@ func (w *walker) sameContent(f *File) (bool, error) {
 		return false, err
 	}
 	cleaned, ok := filter.Clean(content, func() []byte {
-		blob, _ := w.scope.objects.Read(want, plumbing.BlobObject)
+		blob, _ := w.scope.objects.Read(want, plumbing.BlobObject, object.MaxWhole)
 		return blob
 	})
 	switch {

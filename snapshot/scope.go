@@ -41,7 +41,7 @@ func newScope(repo *git.Repository) (*scope, error) {
 	if err != nil || repo == nil {
 		return s, err
 	}
-	if s.index, err = repo.Index(s.list); err != nil {
+	if s.index, err = repo.Index(s.objects); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	return s, nil
@@ -103,26 +103,6 @@ func (s *scope) userFile(key, usual string) string {
 	return name
 }
 
-// list is a index.Tree.
-func (s *scope) list(id plumbing.Hash, each func(string, filemode.FileMode, plumbing.Hash)) error {
-	return listTree(s.objects, id, "", each)
-}
-
-func listTree(objects *object.Store, id plumbing.Hash, at string, each func(string, filemode.FileMode, plumbing.Hash)) error {
-	entries, err := objects.Tree(id)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.Mode != filemode.Dir {
-			each(at+e.Name, e.Mode, e.ID)
-		} else if err := listTree(objects, e.ID, at+e.Name+"/", each); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // unchanged tells whether the file is as it was when the index was written: same
 // kind, same stat data, and not written in the same instant.
 func (s *scope) unchanged(entry int, f *File) bool {
@@ -159,7 +139,7 @@ func (s *scope) read(abs, name, in string) ([]byte, bool, error) {
 	info, err := os.Lstat(full)
 	if err != nil {
 		if i := s.index.Find(join(in, name)); i >= 0 && s.index.SkipWorktree(i) && s.index.Mode(i) != filemode.Symlink {
-			text, err := s.objects.Read(s.index.ID(i), plumbing.BlobObject)
+			text, err := s.objects.Read(s.index.ID(i), plumbing.BlobObject, limited.Config)
 			return text, err == nil, nil
 		}
 		return nil, false, nil

@@ -31,9 +31,10 @@ type Repository struct {
 // Objects returns the repository's objects. They are to be closed.
 func (r *Repository) Objects() *object.Store { return object.New(r.ObjectDir, r.borrowed...) }
 
-// Index reads what git's index says. tree lists the folders that it keeps as one entry.
-func (r *Repository) Index(tree index.Tree) (*index.Index, error) {
-	return index.Read(r.IndexFile, r.GitDir, tree)
+// Index reads what git's index says. The folders that it keeps as one entry are listed
+// from the objects, and stay one entry without any.
+func (r *Repository) Index(objects *object.Store) (*index.Index, error) {
+	return index.Read(r.IndexFile, r.GitDir, objects)
 }
 
 // Finder finds repositories, each of them once. A command has one, which it hands down:

@@ -254,7 +254,7 @@ func peel(objects *object.Store, id plumbing.Hash, want plumbing.ObjectType) (pl
 			}
 			return id, fmt.Errorf("%s is a %s, and no %s", id, t, want)
 		}
-		text, err := objects.Read(id, plumbing.TagObject)
+		text, err := objects.Read(id, plumbing.TagObject, object.MaxWhole)
 		if err != nil {
 			return id, err
 		}
@@ -275,7 +275,7 @@ func (r *Repository) parent(objects *object.Store, id plumbing.Hash, n int) (plu
 	if err == nil && bytes.Contains(shallow, []byte(id.String())) {
 		return id, ErrRevision
 	}
-	text, err := objects.Read(id, plumbing.CommitObject)
+	text, err := objects.Read(id, plumbing.CommitObject, object.MaxWhole)
 	if err != nil {
 		return id, err
 	}

@@ -53,8 +53,7 @@ func (t *tracker) is(path string) bool {
 // index looks at the index. One that cannot be read tells nothing; git does not go on
 // with it either.
 func (t *tracker) index(r *git.Repository) string {
-	whole := func(plumbing.Hash, func(string, filemode.FileMode, plumbing.Hash)) error { return nil }
-	x, err := r.Index(whole)
+	x, err := r.Index(nil)
 	if err != nil {
 		return ""
 	}

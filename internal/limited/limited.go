@@ -37,6 +37,16 @@ func (e *TooLargeError) Error() string {
 // Read returns the content of a regular file of at most limit bytes. It follows links:
 // it is for a path that the person at this machine named.
 func Read(name string, limit int64) ([]byte, error) {
+	f, err := Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return read(f, name, limit)
+}
+
+// Open opens a regular file, of any size, as Read does.
+func Open(name string) (*os.File, error) {
 	if err := regular(os.Stat(name)); err != nil { // a pipe would be waited for when it is opened
 		return nil, pathError(name, err)
 	}
@@ -44,8 +54,11 @@ func Read(name string, limit int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	return read(f, name, limit)
+	if err := regular(f.Stat()); err != nil { // the name may have come to stand for another file
+		f.Close()
+		return nil, pathError(name, err)
+	}
+	return f, nil
 }
 
 // ReadBelow is Read for a file below root, whose name may be anybody's: no link on its

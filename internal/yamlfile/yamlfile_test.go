@@ -2,7 +2,6 @@ package yamlfile
 
 import (
 	"math/rand/v2"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -19,11 +18,7 @@ const (
 )
 
 func allocated(text string) int64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	Parse([]byte(text))
-	runtime.ReadMemStats(&after)
-	return int64(after.TotalAlloc - before.TotalAlloc)
+	return testenv.Allocated(func() { Parse([]byte(text)) })
 }
 
 var pieces = []string{"[", "{", "]", "}", "- ", "? ", ": ", "a: ", "k", "!t ", "!!int ", "&a ", "*a ", "%Y ", "|\n", ">\n", "'", `"`, "#", "\n", "\n ", "\n  ", ", ", "<<: ", "---\n", "...\n", "\t", "x", "1", "\r", "é", "@", "`"}
@@ -82,14 +77,12 @@ func TestLaughs(t *testing.T) {
 	for c := 'b'; c <= 'i'; c++ {
 		text += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+", ", 8) + "*" + string(c-1) + "]\n"
 	}
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	var s struct{ A, I []string }
-	require.Error(t, Decode([]byte(text), &s))
-	var one struct{ A, B, C, D, E, F, G, H, I []string }
-	require.Error(t, Decode([]byte(text), &one))
-	runtime.ReadMemStats(&after)
-	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(fixed))
+	require.Less(t, testenv.Allocated(func() {
+		var s struct{ A, I []string }
+		require.Error(t, Decode([]byte(text), &s))
+		var one struct{ A, B, C, D, E, F, G, H, I []string }
+		require.Error(t, Decode([]byte(text), &one))
+	}), int64(fixed))
 }
 
 func FuzzParse(f *testing.F) {

@@ -143,7 +143,7 @@ func (c *copyRepository) entries(s submit.Submission, list []copied) ([]index.En
 			return nil, err
 		}
 	} else {
-		x, err := c.from.Index(c.listTree)
+		x, err := c.from.Index(c.objects)
 		if err != nil {
 			return nil, err
 		}
@@ -173,33 +173,12 @@ func (c *copyRepository) ofCommit(skip string, to *[]index.Entry) error {
 	if err != nil {
 		return err
 	}
-	return c.list(tree, "", skip, func(name string, mode filemode.FileMode, id plumbing.Hash) {
-		*to = append(*to, index.Entry{Name: name, Mode: mode, ID: id})
-	})
-}
-
-// listTree is a index.Tree.
-func (c *copyRepository) listTree(id plumbing.Hash, each func(string, filemode.FileMode, plumbing.Hash)) error {
-	return c.list(id, "", "", each)
-}
-
-func (c *copyRepository) list(id plumbing.Hash, at, skip string, each func(string, filemode.FileMode, plumbing.Hash)) error {
-	entries, err := c.objects.Tree(id)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		switch name := at + e.Name; {
-		case e.Mode != filemode.Dir:
-			each(name, e.Mode, e.ID)
-		case skip != "" && name+"/" == skip:
-		default:
-			if err := c.list(e.ID, name+"/", skip, each); err != nil {
-				return err
-			}
+	return c.objects.Walk(tree, new(object.Budget), func(path string, e object.Entry) bool {
+		if e.Mode != filemode.Dir {
+			*to = append(*to, index.Entry{Name: path, Mode: e.Mode, ID: e.ID})
 		}
-	}
-	return nil
+		return path+"/" != skip
+	})
 }
 
 // settle fills in what is true of the files in the copy. Both lists are sorted by path.

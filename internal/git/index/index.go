@@ -14,9 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	mathbits "math/bits"
-	"os"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -25,6 +23,9 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
+
+	"github.com/org/aml-train/internal/git/object"
+	"github.com/org/aml-train/internal/limited"
 )
 
 // Index is the entries of an index, sorted by name and stage. The zero value has
@@ -167,14 +168,16 @@ func (x *Index) End(lo, hi int, prefix string) int {
 	return lo + sort.Search(hi-lo, func(i int) bool { return !strings.HasPrefix(x.Name(lo+i), prefix) })
 }
 
-// Tree lists the blobs and submodules below a tree, for the folders that a sparse
-// index keeps as one entry. Names are relative to the tree, sorted.
-type Tree func(id plumbing.Hash, each func(name string, mode filemode.FileMode, id plumbing.Hash)) error
+// maxIndex is the most, in bytes, that the entries of an index may have, in the file and
+// with their names written out: of ten million files, several times what the largest
+// repositories hold.
+const maxIndex = 1 << 30
 
 // Read reads the index of that name, which lies in the git directory dir unless
 // GIT_INDEX_FILE names another. One that is not there has no entries: nothing was
-// added yet.
-func Read(name, dir string, tree Tree) (*Index, error) {
+// added yet. The folders that a sparse index keeps as one entry are listed from the
+// objects, and stay one entry without any.
+func Read(name, dir string, objects *object.Store) (*Index, error) {
 	text, when, err := readFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Index{}, nil
@@ -185,7 +188,7 @@ func Read(name, dir string, tree Tree) (*Index, error) {
 	x, err := parse(text, func(id string) (string, error) {
 		shared, _, err := readFile(filepath.Join(dir, "sharedindex."+id))
 		return shared, err
-	}, tree)
+	}, objects)
 	if err != nil {
 		return nil, fmt.Errorf("git index %s: %w", name, err)
 	}
@@ -196,7 +199,7 @@ func Read(name, dir string, tree Tree) (*Index, error) {
 // readFile returns the text of a file without a copy of it, and when it was
 // modified.
 func readFile(name string) (string, time.Time, error) {
-	f, err := os.Open(name)
+	f, err := limited.Open(name)
 	if err != nil {
 		return "", time.Time{}, err
 	}
@@ -204,6 +207,9 @@ func readFile(name string) (string, time.Time, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return "", time.Time{}, err
+	}
+	if info.Size() > maxIndex {
+		return "", time.Time{}, &limited.TooLargeError{Name: name, Limit: maxIndex}
 	}
 	text := make([]byte, info.Size())
 	// git replaces an index by renaming, so what was opened does not change.
@@ -218,7 +224,7 @@ var errDamaged = errors.New("the file is damaged; git status tells more, and rm 
 
 // parse reads the text of an index. shared returns the text of the shared index
 // with that id, which a split index builds on.
-func parse(text string, shared func(id string) (string, error), tree Tree) (*Index, error) {
+func parse(text string, shared func(id string) (string, error), objects *object.Store) (*Index, error) {
 	x, ext, err := parseEntries(text)
 	if err != nil {
 		return nil, err
@@ -256,8 +262,8 @@ func parse(text string, shared func(id string) (string, error), tree Tree) (*Ind
 			return nil, err
 		}
 	}
-	if sparse {
-		if x, err = expand(x, tree); err != nil {
+	if sparse && objects != nil {
+		if x, err = expand(x, objects); err != nil {
 			return nil, err
 		}
 	}
@@ -273,7 +279,7 @@ func parseEntries(text string) (*Index, string, error) {
 	if version < 2 || version > 4 {
 		return nil, "", fmt.Errorf("it has version %d; 2, 3 and 4 are known", version)
 	}
-	if uint64(len(text)) > math.MaxUint32 || uint64(count)*(shortSize+1) > uint64(len(text)) {
+	if uint64(count)*(shortSize+1) > uint64(len(text)) {
 		return nil, "", errDamaged
 	}
 	if version == 4 {
@@ -321,6 +327,8 @@ func recordSize(text string, at uint32) uint32 {
 // start of the one before.
 func parseCompressed(text string, count int) (*Index, string, error) {
 	b := newBuilder(count, len(text)*2)
+	// A name that a file can have has at most 4,096 bytes, and needs 64 with its record.
+	b.limit = min(maxIndex, 64*len(text))
 	var name []byte
 	at := uint32(12)
 	for range count {
@@ -338,13 +346,16 @@ func parseCompressed(text string, count int) (*Index, string, error) {
 			return nil, "", errDamaged
 		}
 		name = append(name[:len(name)-int(strip)], rest[n:n+end]...)
-		b.add(text[at:at+size], string(name))
+		if b.add(text[at:at+size], string(name)); b.full {
+			break
+		}
 		at += size + uint32(n+end+1)
 		if uint64(at)+20 > uint64(len(text)) {
 			return nil, "", errDamaged
 		}
 	}
-	return b.done(), text[at:], nil
+	x, err := b.done()
+	return x, text[at:], err
 }
 
 // offset reads a number in the form that packs have for the distance to a delta's
@@ -363,28 +374,36 @@ func offset(s string) (value uint64, n int) {
 	return 0, 0
 }
 
-// builder makes an index of records and names from elsewhere.
+// builder makes an index of records and names from elsewhere, of at most limit bytes.
 type builder struct {
-	x    *Index
-	data strings.Builder
+	x     *Index
+	data  strings.Builder
+	limit int
+	full  bool
 }
 
 func newBuilder(count, bytes int) *builder {
-	b := &builder{x: &Index{entries: make([]entry, 0, count)}}
+	b := &builder{x: &Index{entries: make([]entry, 0, count)}, limit: maxIndex}
 	b.data.Grow(bytes)
 	return b
 }
 
 func (b *builder) add(record, name string) {
 	at := uint32(b.data.Len())
+	if b.full = b.full || b.data.Len()+len(record)+len(name) > b.limit; b.full {
+		return
+	}
 	b.data.WriteString(record)
 	b.data.WriteString(name)
 	b.x.entries = append(b.x.entries, entry{record: at, name: at + uint32(len(record)), size: uint32(len(name))})
 }
 
-func (b *builder) done() *Index {
+func (b *builder) done() (*Index, error) {
+	if b.full {
+		return nil, &limited.TooLargeError{Name: "the list of its names", Limit: int64(b.limit)}
+	}
 	b.x.data = b.data.String()
-	return b.x
+	return b.x, nil
 }
 
 // record returns the bytes of an entry before its name.
@@ -429,7 +448,7 @@ func merge(base, own *Index, bitmaps string) (*Index, error) {
 	for _, p := range all {
 		b.add(p.record, p.name)
 	}
-	return b.done(), nil
+	return b.done()
 }
 
 // bits reads a bitmap of at most size bits in EWAH compression
@@ -476,26 +495,31 @@ func bits(s string, size int) ([]bool, string, error) {
 
 // expand puts the files of the folders that a sparse index keeps as one entry in
 // their place (gitformat-index(5), "Sparse directory entries").
-func expand(x *Index, tree Tree) (*Index, error) {
+func expand(x *Index, objects *object.Store) (*Index, error) {
 	b := newBuilder(x.Len(), len(x.data))
+	budget := &object.Budget{}
 	for i := range x.entries {
 		if x.Mode(i) != filemode.Dir {
 			b.add(x.record(i), x.Name(i))
 			continue
 		}
-		err := tree(x.ID(i), func(name string, mode filemode.FileMode, id plumbing.Hash) {
+		err := objects.Walk(x.ID(i), budget, func(path string, e object.Entry) bool {
+			if e.Mode == filemode.Dir {
+				return true
+			}
 			record := make([]byte, shortSize+2)
-			binary.BigEndian.PutUint32(record[atMode:], uint32(mode))
-			copy(record[atID:], id[:])
+			binary.BigEndian.PutUint32(record[atMode:], uint32(e.Mode))
+			copy(record[atID:], e.ID[:])
 			binary.BigEndian.PutUint16(record[atFlags:], flagExtended)
 			binary.BigEndian.PutUint16(record[atExtended:], extSkipWorktree)
-			b.add(string(record), x.Name(i)+name)
+			b.add(string(record), x.Name(i)+path)
+			return false
 		})
 		if err != nil {
 			return nil, fmt.Errorf("it is sparse, and the folder %s cannot be read: %w", x.Name(i), err)
 		}
 	}
-	return b.done(), nil
+	return b.done()
 }
 
 // check counts what is special, and refuses what would lead a reader astray: a
@@ -510,6 +534,9 @@ func (x *Index) check() error {
 		last, stage = name, x.Stage(i)
 		if x.special(i) {
 			x.Special++
+			if x.Mode(i) == filemode.Dir {
+				name = strings.TrimSuffix(name, "/")
+			}
 			if x.SkipWorktree(i) && !Valid(name) {
 				return fmt.Errorf("the path %q cannot stand in a repository", name)
 			}

@@ -9,10 +9,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/index"
 	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/internal/git/object"
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 func git(t testing.TB, dir string, args ...string) string {
@@ -31,7 +33,7 @@ func git(t testing.TB, dir string, args ...string) string {
 func staged(x *Index) string {
 	var b strings.Builder
 	for i := range x.Len() {
-		fmt.Fprintf(&b, "%o %s %d\t%s\n", uint32(x.Mode(i)), x.ID(i), x.Stage(i), x.Name(i))
+		fmt.Fprintf(&b, "%06o %s %d\t%s\n", uint32(x.Mode(i)), x.ID(i), x.Stage(i), x.Name(i))
 	}
 	return strings.TrimSpace(b.String())
 }
@@ -108,21 +110,17 @@ func TestSparse(t *testing.T) {
 	want := git(t, dir, "-c", "core.quotePath=false", "ls-files", "--stage")
 	git(t, dir, "sparse-checkout", "set", "--cone", "--sparse-index", "a")
 	require.Contains(t, git(t, dir, "ls-files", "--sparse"), "deep/\n")
-	x, err := Read(filepath.Join(dir, ".git", "index"), filepath.Join(dir, ".git"), func(id plumbing.Hash, each func(string, filemode.FileMode, plumbing.Hash)) error {
-		for line := range strings.Lines(git(t, dir, "ls-tree", "-r", id.String())) {
-			var mode uint32
-			var hex, name string
-			if _, err := fmt.Sscanf(line, "%o blob %s\t%s", &mode, &hex, &name); err != nil {
-				return err
-			}
-			each(name, filemode.FileMode(mode), plumbing.NewHash(hex))
-		}
-		return nil
-	})
+	objects := object.New(filepath.Join(dir, ".git", "objects"))
+	defer objects.Close()
+	x, err := Read(filepath.Join(dir, ".git", "index"), filepath.Join(dir, ".git"), objects)
 	require.NoError(t, err)
 	require.Equal(t, want, staged(x))
 	require.True(t, x.SkipWorktree(x.Find("deep/er/x")))
 	require.False(t, x.SkipWorktree(x.Find("a/b.py")))
+
+	x, err = Read(filepath.Join(dir, ".git", "index"), filepath.Join(dir, ".git"), nil)
+	require.NoError(t, err)
+	require.Equal(t, git(t, dir, "-c", "core.quotePath=false", "ls-files", "--sparse", "--stage"), staged(x))
 }
 
 func TestConflict(t *testing.T) {
@@ -176,6 +174,31 @@ func TestDamaged(t *testing.T) {
 	require.Zero(t, x.Len())
 }
 
+// Compressed names, a list that is shared and folders stand for more than the file has.
+// What they may stand for is in proportion to it.
+func TestLimits(t *testing.T) {
+	compressed := func(names int, first string) string {
+		record := strings.Repeat("\x00", atFlags) + "\x0f\xff"
+		text := "DIRC\x00\x00\x00\x04\x00\x00" + string([]byte{byte(names >> 8), byte(names)})
+		return text + record + "\x00" + first + "a\x00" + strings.Repeat(record+"\x00a\x00", names-1) + strings.Repeat("\x00", 20)
+	}
+	require.LessOrEqual(t, testenv.Allocated(func() {
+		_, err := parse(compressed(4000, strings.Repeat("n", 500_000)), nil, nil) // 2 GB
+		require.ErrorContains(t, err, "the list of its names has more than")
+	}), int64(400<<20))
+	x, err := parse(compressed(4000, strings.Repeat("n", 2_000)), nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, 4000, x.Len())
+
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "index"), []byte("DIRC"), 0o644))
+	require.NoError(t, os.Truncate(filepath.Join(dir, "index"), 1<<40))
+	require.LessOrEqual(t, testenv.Allocated(func() {
+		_, err = Read(filepath.Join(dir, "index"), dir, nil)
+		require.ErrorContains(t, err, filepath.Join(dir, "index")+" has more than 1GiB")
+	}), int64(1<<20))
+}
+
 // What both readers understand, they understand alike.
 func FuzzRead(f *testing.F) {
 	for _, version := range []string{"2", "4"} {
@@ -192,7 +215,13 @@ func FuzzRead(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		x, err := parse(string(text), func(string) (string, error) { return string(text), nil }, nil)
+		var x *Index
+		var err error
+		if got := testenv.Allocated(func() {
+			x, err = parse(string(text), func(string) (string, error) { return string(text), nil }, nil)
+		}); got > 1<<20+1000*int64(len(text)) {
+			t.Fatalf("%d bytes for %d", got, len(text))
+		}
 		if err != nil {
 			return
 		}

@@ -6,12 +6,14 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/org/aml-train/internal/limited"
 )
 
 // mapFile returns the content of a file that is never written again, without
 // reading what nobody looks at.
 func mapFile(name string) ([]byte, func(), error) {
-	f, err := os.Open(name)
+	f, err := limited.Open(name)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -50,14 +50,7 @@ type Store struct {
 // New returns the store in an objects folder, and in those that it borrows from, more
 // among them. They are opened when the store is first asked.
 func New(dir string, more ...string) *Store {
-	dirs := sync.OnceValue(func() []string {
-		found := alternates(dir, 0, nil)
-		for _, d := range more {
-			found = alternates(d, 1, found)
-		}
-		return found
-	})
-	return &Store{dirs: dirs, known: map[string]bool{}}
+	return &Store{dirs: sync.OnceValue(func() []string { return alternates(append([]string{dir}, more...)) }), known: map[string]bool{}}
 }
 
 // Folders returns the objects folder and those that it borrows from.
@@ -74,34 +67,51 @@ func (s *Store) Close() {
 	s.bases = cache{}
 }
 
-// alternates returns dir and the object folders that it borrows from
+// maxFolders is how many folders a store may borrow from, many times what a server
+// that shares objects among forks makes. A link to a folder's own parent would let two
+// lines of a file stand for any number of them.
+const maxFolders = 256
+
+// alternates returns the folders and those that they borrow from
 // (gitrepository-layout(5), "objects/info/alternates"), which nest five deep in
 // git.
-func alternates(dir string, depth int, found []string) []string {
-	for _, d := range found {
-		if d == dir {
-			return found
-		}
+func alternates(found []string) []string {
+	seen := map[string]bool{}
+	for _, dir := range found {
+		seen[dir] = true
 	}
-	found = append(found, dir)
-	text, err := limited.Read(filepath.Join(dir, "info", "alternates"), limited.Config)
-	if err != nil || depth > 5 {
-		return found
-	}
-	for line := range strings.Lines(string(text)) {
-		line = strings.TrimRight(line, "\r\n")
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
+	for next, end, depth := 0, len(found), 0; depth <= 5 && next < end; depth++ {
+		for ; next < end; next++ {
+			text, err := limited.Read(filepath.Join(found[next], "info", "alternates"), limited.Config)
+			if err != nil {
+				continue
+			}
+			for line := range strings.Lines(string(text)) {
+				line = alternate(found[next], strings.TrimRight(line, "\r\n"))
+				if line != "" && !seen[line] && len(found) <= maxFolders {
+					seen[line] = true
+					found = append(found, line)
+				}
+			}
 		}
-		if quoted, err := strconv.Unquote(line); err == nil {
-			line = quoted
-		}
-		if !filepath.IsAbs(line) {
-			line = filepath.Join(dir, line)
-		}
-		found = alternates(filepath.Clean(line), depth+1, found)
+		end = len(found)
 	}
 	return found
+}
+
+// alternate returns the folder that a line in the alternates of dir names, "" where it
+// names none.
+func alternate(dir, line string) string {
+	if line == "" || strings.HasPrefix(line, "#") {
+		return ""
+	}
+	if quoted, err := strconv.Unquote(line); err == nil {
+		line = quoted
+	}
+	if !filepath.IsAbs(line) {
+		line = filepath.Join(dir, line)
+	}
+	return filepath.Clean(line)
 }
 
 // load returns the packs, the youngest first. With again it looks for packs that
@@ -149,7 +159,7 @@ func (s *Store) find(id plumbing.Hash) (*pack, int64, bool) {
 func (s *Store) loose(id plumbing.Hash) (io.ReadCloser, plumbing.ObjectType, int64, error) {
 	hex := id.String()
 	for _, dir := range s.dirs() {
-		f, err := os.Open(filepath.Join(dir, hex[:2], hex[2:]))
+		f, err := limited.Open(filepath.Join(dir, hex[:2], hex[2:]))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -319,28 +329,43 @@ func (s *Store) open(id plumbing.Hash) (io.ReadCloser, plumbing.ObjectType, int6
 	}
 }
 
-// Read returns the content of an object. It must not be changed.
-func (s *Store) Read(id plumbing.Hash, want plumbing.ObjectType) ([]byte, error) {
-	var text []byte
+// MaxWhole is the most, in bytes, that is held in memory of one object: what git calls
+// a big file above, which it stores as no delta (git-config(1), core.bigFileThreshold).
+const MaxWhole = 512 << 20
+
+func tooLarge(most int64) error { return &limited.TooLargeError{Name: "its content", Limit: most} }
+
+// Read returns the content of an object of at most that many bytes; of a larger one the
+// error is a *limited.TooLargeError. It must not be changed.
+func (s *Store) Read(id plumbing.Hash, want plumbing.ObjectType, most int64) ([]byte, error) {
+	text, err := s.read(id, want, most)
+	if err != nil {
+		return nil, fmt.Errorf("object %s: %w", id, err)
+	}
+	return text, nil
+}
+
+func (s *Store) read(id plumbing.Hash, want plumbing.ObjectType, most int64) (text []byte, err error) {
 	var kind plumbing.ObjectType
 	if p, at, ok := s.find(id); ok {
-		var err error
-		if kind, text, err = s.unpack(p, at, 0); err == nil {
-			h := NewHash(kind, int64(len(text)))
-			h.Write(text)
-			if Sum(h) != id {
-				err = ErrDamaged
-			}
+		if kind, text, err = s.unpack(p, at, most); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return nil, fmt.Errorf("object %s: %w", id, err)
+		h := NewHash(kind, int64(len(text)))
+		h.Write(text)
+		if Sum(h) != id {
+			return nil, ErrDamaged
 		}
 	} else {
-		r, k, size, err := s.Open(id)
+		r, k, size, err := s.open(id)
 		if err != nil {
 			return nil, err
 		}
+		r = &verified{ReadCloser: r, id: id, sum: NewHash(k, size)}
 		defer r.Close()
+		if size > most {
+			return nil, tooLarge(most)
+		}
 		if kind = k; kind == want {
 			if text, err = readAll(r, size); err != nil {
 				return nil, err
@@ -348,7 +373,7 @@ func (s *Store) Read(id plumbing.Hash, want plumbing.ObjectType) ([]byte, error)
 		}
 	}
 	if kind != want {
-		return nil, fmt.Errorf("object %s is a %s, not a %s", id, kind, want)
+		return nil, fmt.Errorf("it is a %s, not a %s", kind, want)
 	}
 	return text, nil
 }
@@ -373,7 +398,7 @@ type Entry struct {
 // below it: a folder counts as if its name ended in "/". A name that leads
 // elsewhere is refused (git: verify_path).
 func (s *Store) Tree(id plumbing.Hash) ([]Entry, error) {
-	text, err := s.Read(id, plumbing.TreeObject)
+	text, err := s.Read(id, plumbing.TreeObject, MaxWhole)
 	if err != nil {
 		return nil, err
 	}
@@ -473,7 +498,11 @@ func (s *Store) CommitTree(id plumbing.Hash) (tree, commit plumbing.Hash, err er
 			r.Close()
 			return tree, commit, fmt.Errorf("%s is a file, not a commit", id)
 		}
-		text, err := readAll(r, size)
+		start := make([]byte, min(size, 64)) // more than the first line of either
+		_, err = io.ReadFull(r, start)
+		if err == nil {
+			_, err = io.Copy(io.Discard, r) // whose end proves the start
+		}
 		r.Close()
 		if err != nil {
 			return tree, commit, err
@@ -482,7 +511,7 @@ func (s *Store) CommitTree(id plumbing.Hash) (tree, commit plumbing.Hash, err er
 		if kind == plumbing.CommitObject {
 			field, commit = "tree ", id
 		}
-		line, _, _ := strings.Cut(string(text), "\n")
+		line, _, _ := strings.Cut(string(start), "\n")
 		hex, ok := strings.CutPrefix(line, field)
 		if !ok || !plumbing.IsHash(hex) {
 			return tree, commit, fmt.Errorf("object %s: %w", id, ErrDamaged)

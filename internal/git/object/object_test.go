@@ -14,6 +14,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 func git(t testing.TB, dir string, stdin string, args ...string) string {
@@ -143,7 +145,7 @@ func TestEveryObject(t *testing.T) {
 				require.NoError(t, r.Close())
 				require.NoError(t, r.Close(), "a second Close does nothing")
 				require.Equal(t, hex, plumbing.ComputeHash(k, text).String())
-				text, err = s.Read(id, k)
+				text, err = s.Read(id, k, MaxWhole)
 				require.NoError(t, err)
 				require.Equal(t, hex, plumbing.ComputeHash(k, text).String())
 				n++
@@ -273,7 +275,12 @@ func FuzzPatch(f *testing.F) {
 	f.Add([]byte("hello world"), []byte("\x0b\x05\x90\x05"))
 	f.Add([]byte("hello world"), []byte("\x0b\x03\x03abc"))
 	f.Fuzz(func(t *testing.T, base, delta []byte) {
-		out, err := patch(base, delta)
+		var out []byte
+		var err error
+		const most = 1 << 16
+		if got := testenv.Allocated(func() { out, err = patch(base, delta, most) }); got > 8*most {
+			t.Fatalf("%d bytes for %d", got, len(delta))
+		}
 		if err != nil {
 			return
 		}

@@ -274,52 +274,95 @@ func (s *Store) openPacked(p *pack, at int64) (io.ReadCloser, plumbing.ObjectTyp
 		}
 		return &exact{z, h.size, nil}, h.kind, h.size, nil
 	}
-	kind, text, err := s.unpack(p, at, 0)
+	kind, text, err := s.unpack(p, at, MaxWhole)
 	return io.NopCloser(bytes.NewReader(text)), kind, int64(len(text)), err
 }
 
-// unpack returns a packed object as a whole.
-func (s *Store) unpack(p *pack, at int64, depth int) (plumbing.ObjectType, []byte, error) {
-	if kind, text, ok := s.bases.get(p, at); ok {
-		return kind, text, nil
+// maxWork is the most, in bytes, that is written to make one object of a chain of
+// deltas: each of them may be as large as the object, and a few bytes long.
+const maxWork = 64 << 30
+
+// unpack returns a packed object as a whole, of at most that many bytes. Of its chain
+// of deltas one base, one delta and what comes of them are in memory at a time.
+func (s *Store) unpack(p *pack, at, most int64) (plumbing.ObjectType, []byte, error) {
+	type link struct {
+		place
+		delta header
 	}
-	h, err := p.header(at)
-	if err != nil {
-		return 0, nil, err
+	var chain []link
+	kind, text, ok := s.bases.get(p, at)
+	for !ok {
+		h, err := p.header(at)
+		if err != nil {
+			return 0, nil, err
+		}
+		if !h.kind.IsDelta() {
+			kind = h.kind
+			if text, err = h.content(allowed(len(chain), most)); err != nil {
+				return 0, nil, err
+			}
+			break
+		}
+		if len(chain) == maxChain {
+			return 0, nil, ErrDamaged
+		}
+		chain = append(chain, link{place{p, at}, h})
+		if p, at, err = s.deltaBase(p, h); err != nil {
+			return 0, nil, err
+		}
+		kind, text, ok = s.bases.get(p, at)
+	}
+	work := int64(0)
+	for i := len(chain) - 1; i >= 0; i-- {
+		s.bases.put(p, at, kind, text)
+		p, at = chain[i].p, chain[i].at
+		delta, err := chain[i].delta.content(MaxWhole)
+		if err != nil {
+			return 0, nil, err
+		}
+		if text, err = patch(text, delta, allowed(i, most)); err != nil {
+			return 0, nil, err
+		}
+		if work += int64(len(text)); work > maxWork {
+			return 0, nil, tooLarge(maxWork)
+		}
+	}
+	if int64(len(text)) > most { // one that was kept
+		return 0, nil, tooLarge(most)
+	}
+	return kind, text, nil
+}
+
+// allowed is the most bytes that a step of a chain may have that far above its end,
+// where the object itself may have most.
+func allowed(above int, most int64) int64 {
+	if above == 0 {
+		return most
+	}
+	return MaxWhole
+}
+
+// content inflates what follows the header, of at most that many bytes.
+func (h header) content(most int64) ([]byte, error) {
+	if h.size > most {
+		return nil, tooLarge(most)
 	}
 	z, err := inflate(bytes.NewReader(h.body))
 	if err != nil {
-		return 0, nil, ErrDamaged
+		return nil, ErrDamaged
 	}
 	r := &exact{z, h.size, nil}
 	defer r.Close()
 	text, err := readAll(r, h.size)
 	if err != nil {
-		return 0, nil, ErrDamaged
+		return nil, ErrDamaged
 	}
-	kind := h.kind
-	if kind.IsDelta() {
-		if depth > maxChain {
-			return 0, nil, ErrDamaged
-		}
-		q, base, err := s.deltaBase(p, h)
-		if err != nil {
-			return 0, nil, err
-		}
-		var from []byte
-		if kind, from, err = s.unpack(q, base, depth+1); err != nil {
-			return 0, nil, err
-		}
-		s.bases.put(q, base, kind, from)
-		if text, err = patch(from, text); err != nil {
-			return 0, nil, err
-		}
-	}
-	return kind, text, nil
+	return text, nil
 }
 
 // patch applies a delta (gitformat-pack(5), "Deltified representation").
-func patch(base, delta []byte) ([]byte, error) {
+// The result has at most that many bytes.
+func patch(base, delta []byte, most int64) ([]byte, error) {
 	from, delta, ok := varint(delta)
 	if !ok || from != int64(len(base)) {
 		return nil, ErrDamaged
@@ -328,7 +371,10 @@ func patch(base, delta []byte) ([]byte, error) {
 	if !ok || size < 0 {
 		return nil, ErrDamaged
 	}
-	out := make([]byte, 0, min(size, 16<<20))
+	if size > most {
+		return nil, tooLarge(most)
+	}
+	out := make([]byte, 0, min(size, 1<<20))
 	for len(delta) > 0 {
 		op := delta[0]
 		delta = delta[1:]

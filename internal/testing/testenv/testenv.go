@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -80,6 +81,16 @@ func Seed() int {
 		return 0
 	}
 	return n
+}
+
+// Allocated returns how many bytes f allocates, what is freed again included. Nothing
+// else may run meanwhile.
+func Allocated(f func()) int64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int64(after.TotalAlloc - before.TotalAlloc)
 }
 
 // Root tells whether the test may mount a file system. Where it may not, the part

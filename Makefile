@@ -91,7 +91,7 @@ fuzz:
 	go test -run '^$$' -fuzz FuzzConfig -fuzztime $(FUZZTIME) ./internal/git
 	go test -run '^$$' -fuzz FuzzTree -fuzztime $(FUZZTIME) ./internal/git/object
 	go test -run '^$$' -fuzz FuzzPatch -fuzztime $(FUZZTIME) ./internal/git/object
-	go test -run '^$$$$' -fuzz FuzzStore -fuzztime $(FUZZTIME) ./internal/git/object
+	go test -run '^$$' -fuzz FuzzStore -fuzztime $(FUZZTIME) ./internal/git/object
 	go test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) ./job
 	go test -run '^$$' -fuzz FuzzFilter -fuzztime $(FUZZTIME) ./history
 	go test -run '^$$' -fuzz FuzzMetricName -fuzztime $(FUZZTIME) ./history

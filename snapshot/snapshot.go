@@ -36,6 +36,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"sort"
@@ -193,7 +194,10 @@ func newSnapshot(dir string, files []File, excluded []Exclusion) *Snapshot {
 func (s *Snapshot) weigh(o Options, ignoreFile string) error {
 	s.Bytes = 0
 	for i := range s.Files {
-		s.Bytes += s.Files[i].Size
+		// The header of an object may say anything until its content is read.
+		if s.Bytes += s.Files[i].Size; s.Bytes < 0 {
+			s.Bytes = math.MaxInt64
+		}
 	}
 	if limit := cmp.Or(o.MaxBytes, DefaultMaxBytes); limit > 0 && s.Bytes > limit {
 		return &TooLargeError{Bytes: s.Bytes, Limit: limit, Largest: largest(s.Files), IgnoreFile: ignoreFile}

@@ -23,11 +23,15 @@ import (
 // says nothing else.
 const MaxOutputs = 100 << 30
 
+// maxFiles is how many files of a run's outputs and logs are kept. Whoever looks at the
+// run reads the list of them.
+const maxFiles = 1_000_000
+
 // collect moves what the command left in its special folders to the run's artifacts,
 // and reads its metrics. It never fails as a whole: what could not be kept is named in
 // the warnings, and is an error where the run lost a file by it.
 func (t *Target) collect(ctx context.Context, p *plan, run *history.Run) (warnings []string, lost error) {
-	c := collector{files: t.Store.Files, room: p.mostOutputs(), limit: p.mostOutputs(), tries: map[string]int{}}
+	c := collector{files: t.Store.Files, room: p.mostOutputs(), limit: p.mostOutputs(), most: maxFiles, tries: map[string]int{}}
 	base, err := t.openBase(p.Run, false)
 	if err == nil {
 		defer base.Close()
@@ -118,6 +122,7 @@ func (p *plan) mostOutputs() int64 {
 type collector struct {
 	files       *os.Root // the history's folder
 	room, limit int64    // bytes that may still be kept, and in all
+	most        int      // files that may still be kept
 	warnings    []string
 
 	from     *os.Root // the folder that is moved
@@ -126,10 +131,12 @@ type collector struct {
 	looking  bool     // nothing moves yet
 	plain    bool     // it can move as it is
 	kept     int64    // bytes
+	count    int      // files
 	odd      []string // what is no file
 	renamed  []string
 	failed   []string
 	tooLarge []string
+	tooMany  int
 	errors   int
 	tries    map[string]int // how often a name was looked for that nothing has yet
 }
@@ -157,13 +164,13 @@ func (c *collector) take(in *os.Root, name, to string) {
 	}
 	defer from.Close()
 	c.from, c.to, c.name = from, path.Join(to, name), name
-	c.plain, c.kept, c.odd, c.renamed = true, 0, nil, nil
+	c.plain, c.kept, c.count, c.odd, c.renamed = true, 0, 0, nil, nil
 	c.looking = true
 	c.walk(".", c.look)
 	c.looking = false
-	if _, err := c.files.Lstat(c.to); c.plain && errors.Is(err, fs.ErrNotExist) && c.kept <= c.room {
+	if _, err := c.files.Lstat(c.to); c.plain && errors.Is(err, fs.ErrNotExist) && c.kept <= c.room && c.count <= c.most {
 		if c.files.MkdirAll(path.Dir(c.to), 0o755) == nil && rename(in, name, c.files, c.to) == nil {
-			c.room -= c.kept
+			c.room, c.most = c.room-c.kept, c.most-c.count
 			return
 		}
 	}
@@ -206,7 +213,7 @@ func (c *collector) walk(dir string, do func(name string, info fs.FileInfo)) {
 
 // look finds out whether the folder can move as it is.
 func (c *collector) look(name string, info fs.FileInfo) {
-	c.kept += info.Size()
+	c.kept, c.count = c.kept+info.Size(), c.count+1
 	if !info.Mode().IsRegular() || portable(name) != name || c.tooLong(name) {
 		c.plain = false
 	}
@@ -232,6 +239,10 @@ func (c *collector) keepAs(name, as string, info fs.FileInfo) {
 		c.odd = append(c.odd, name)
 		return
 	}
+	if c.most == 0 {
+		c.tooMany++
+		return
+	}
 	if info.Size() > c.room {
 		c.tooLarge = append(c.tooLarge, fmt.Sprintf("%s (%s)", shown, size.Format(info.Size())))
 		return
@@ -249,7 +260,7 @@ func (c *collector) keepAs(name, as string, info fs.FileInfo) {
 		c.fail(shown, err)
 		return
 	}
-	c.room -= info.Size()
+	c.room, c.most = c.room-info.Size(), c.most-1
 }
 
 // move brings a file to the artifacts, by renaming it where it can.
@@ -297,6 +308,9 @@ func (c *collector) lost() error {
 	var all error
 	if n := len(c.tooLarge); n > 0 {
 		all = fmt.Errorf("its outputs and logs are more than the %s that are kept (--max-outputs-size moves that); not kept: %s", size.Format(c.limit), some(c.tooLarge))
+	}
+	if c.tooMany > 0 {
+		all = errors.Join(all, fmt.Errorf("its outputs and logs are more than %d files, the most that are kept; %d are not: put them into an archive", maxFiles, c.tooMany))
 	}
 	if c.errors > 0 {
 		more := ""

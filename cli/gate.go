@@ -42,8 +42,8 @@ const gitHubTime = 30 * time.Second
 // refuse says why nothing trains: format ends with who could take the secrets along.
 func (f *workflow) refuse(format string, args ...any) error {
 	return usage("nothing was submitted: on %s the workflow has this repository's secrets and a token that may write, "+
-		"and %s could take them along. Train on pull_request instead, which has neither, or say allow-fork: true "+
-		"if somebody who may read every secret of this repository has read the code",
+		"and %s could take them along. Train on pull_request instead, which has neither, or say allow-fork: true, "+
+		"on the command line --allow-fork, if somebody who may read every secret of this repository has read the code",
 		cmp.Or(f.Event, "an event without a name"), fmt.Sprintf(format, args...))
 }
 

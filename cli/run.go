@@ -129,6 +129,7 @@ was submitted, 4 the target could not be reached or refused.`,
 
 func (a *app) submit() *cobra.Command {
 	var f jobFlags
+	var w workflowFlags
 	cmd := &cobra.Command{
 		Use:   "submit [JOB]",
 		Short: "Submit a job and return; the run goes on",
@@ -137,7 +138,7 @@ this command: watch shows its output, cancel ends it.`,
 		Example: "  run=$(aml-train submit job.yml) && aml-train watch $run",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			flow, err := a.enterWorkflow(cmd.Context(), workflowFlags{})
+			flow, err := a.enterWorkflow(cmd.Context(), w)
 			if err != nil {
 				return err
 			}
@@ -152,6 +153,7 @@ this command: watch shows its output, cancel ends it.`,
 	}
 	f.add(cmd)
 	a.azure.add(cmd)
+	w.addGate(cmd)
 	cmd.Flags().BoolVar(&f.once, "once", false, "submit only if the commit has no run of this job yet")
 	cmd.Flags().StringVar(&f.branch, "branch", "", "the branch that --commit was pushed to")
 	cmd.Flags().MarkHidden("branch")

@@ -2,6 +2,7 @@ package local
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -39,5 +40,65 @@ func scripts(environ, pass []string) (out []string) {
 			out = append(out, kv)
 		}
 	}
-	return out
+	if slices.Contains(pass, configCount) {
+		return out
+	}
+	return withoutGitSignIn(out)
+}
+
+// Variables by which git is configured (git-config(1), "ENVIRONMENT").
+const (
+	configCount      = "GIT_CONFIG_COUNT"
+	configKey        = "GIT_CONFIG_KEY_"
+	configValue      = "GIT_CONFIG_VALUE_"
+	configParameters = "GIT_CONFIG_PARAMETERS" // what git -c says
+)
+
+// withoutGitSignIn takes out of git's configuration what a workflow signs in with, such
+// as http.extraHeader, and leaves the rest: a folder is safe, a URL stands for another.
+func withoutGitSignIn(environ []string) (out []string) {
+	value := map[string]string{}
+	for _, kv := range environ {
+		name, v, _ := strings.Cut(kv, "=")
+		switch {
+		case name == configCount, strings.HasPrefix(name, configKey), strings.HasPrefix(name, configValue):
+			value[name] = v
+		case name == configParameters && signsIn(v, v):
+		default:
+			out = append(out, kv)
+		}
+	}
+	count, err := strconv.Atoi(value[configCount])
+	if err != nil || count > len(environ) { // git refuses it, and the script is to see that
+		if text, ok := value[configCount]; ok {
+			out = append(out, configCount+"="+text)
+		}
+		return out
+	}
+	kept := 0
+	for i := range count {
+		k, v := value[configKey+strconv.Itoa(i)], value[configValue+strconv.Itoa(i)]
+		if !signsIn(k, v) {
+			n := strconv.Itoa(kept)
+			out = append(out, configKey+n+"="+k, configValue+n+"="+v)
+			kept++
+		}
+	}
+	return append(out, configCount+"="+strconv.Itoa(kept))
+}
+
+// signsIn tells whether a setting of git holds what signs in to a server.
+func signsIn(key, value string) bool {
+	k := strings.ToLower(key)
+	if strings.Contains(k, "extraheader") || strings.Contains(k, "cookiefile") || strings.Contains(k, "credential.") {
+		return true
+	}
+	for _, text := range []string{key, value} {
+		for _, word := range strings.FieldsFunc(text, func(r rune) bool { return r == '\'' || r == ' ' || r == '=' }) {
+			if i := strings.Index(word, "://"); i >= 0 && strings.Contains(word[i:], "@") {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -236,7 +236,7 @@ func (f *workflow) annotate(list []report.Annotation) {
 		for _, n := range list {
 			fields := map[string]string{"title": report.Line(f.a.secrets.String(n.Title))}
 			if n.File != "" {
-				fields["file"], fields["line"] = n.File, strconv.Itoa(n.Line)
+				fields["file"], fields["line"] = n.File, strconv.Itoa(max(n.Line, 1))
 			}
 			c = c.WithFieldsMap(fields)
 			say := map[string]func(string, ...any){"notice": c.Noticef, "warning": c.Warningf, "error": c.Errorf}[n.Level]

@@ -22,7 +22,7 @@ import (
 // A run's container has a network of its own: it reaches the internet, as it would on a
 // cluster, and of this machine nothing that listens on loopback but the run history, and
 // no other run. Inside a container, such as the action's, the run shares that one's
-// network: there is nobody else on its loopback.
+// network, unless that is this machine's: there is nobody else on its loopback.
 
 // runsNetwork is the network of the runs' containers, which stays for the next run, and
 // runsBridge the network interface that it has on this machine, by which a firewall's
@@ -37,7 +37,13 @@ const (
 // container reaches the run history that listens at base. close ends that.
 func (e *engine) connect(ctx context.Context, base string) (mode container.NetworkMode, address string, close func(), err error) {
 	if e.self != "" {
-		return container.NetworkMode("container:" + e.self), base, func() {}, nil
+		own, err := e.ContainerInspect(ctx, e.self, client.ContainerInspectOptions{})
+		if err != nil {
+			return "", "", nil, fmt.Errorf("the container that this command is in: %w", err)
+		}
+		if h := own.Container.HostConfig; h == nil || !h.NetworkMode.IsHost() {
+			return container.NetworkMode("container:" + e.self), base, func() {}, nil
+		}
 	}
 	info, err := e.Info(ctx, client.InfoOptions{})
 	if err != nil {

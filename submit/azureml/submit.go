@@ -15,6 +15,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/org/aml-train/history"
@@ -36,6 +39,9 @@ func (t *Target) Check(j *job.Job) error {
 	}
 	if e := j.Environment; e != nil && e.UserManaged {
 		return refuse("environment", "the compute target %s has no environment of its own; name an image (--environment docker:IMAGE), one of the workspace (azureml:NAME@latest), or none, for %s", j.Compute, DefaultEnvironment)
+	}
+	if key, problem := checkLimits(j); problem != "" {
+		return refuse(key, "%s", problem)
 	}
 	if missing := t.Missing(); len(missing) > 0 {
 		return refuse("compute", "the compute target is %q, and no workspace is known that has it; give --subscription-id, --resource-group and --workspace-name, write them under workspace in .aml-train.yaml, or put the config.json of Azure ML's studio here; --compute-target local runs it on this machine", j.Compute)
@@ -90,6 +96,28 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		return nil, fmt.Errorf("the job %s was submitted, and the answer cannot be read: %w; aml-train show %s", name, err, name)
 	}
 	return run, done()
+}
+
+// put sends the job, and returns what the workspace made of it. Sent again, it is the
+// same job: its name was decided before.
+func (c *connection) put(ctx context.Context, name string, b object, version string) (made armmachinelearning.JobBase, err error) {
+	req, err := runtime.NewRequest(ctx, http.MethodPut, c.arm.Endpoint()+c.path+"/jobs/"+url.PathEscape(name))
+	if err != nil {
+		return made, err
+	}
+	req.Raw().URL.RawQuery = url.Values{"api-version": {version}}.Encode()
+	if identity, ok := b["properties"].(object)["identity"].(object); ok && identity["identityType"] == "UserIdentity" {
+		// The job runs as who submits it (azure-ai-ml, _set_headers_with_user_aml_token).
+		t, err := c.cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{c.env.ml}})
+		if err != nil {
+			return made, err
+		}
+		req.Raw().Header.Set("x-azureml-token", t.Token)
+	}
+	if err := setJSON(req, b); err != nil {
+		return made, err
+	}
+	return made, answerOf(c.arm.Pipeline(), req, &made)
 }
 
 // prepare brings everything that the job needs into the workspace, at the same time

@@ -486,30 +486,3 @@ func (w *Workspace) log(rw http.ResponseWriter, r *http.Request, parts []string)
 }
 
 func ptr[T any](v T) *T { return to.Ptr(v) }
-
-// promised are the filters that Azure's documentation of querying runs shows
-// (learn.microsoft.com, "Query & compare experiments and runs with MLflow").
-var promised = regexp.MustCompile("^(?:(?:(?:tags|params)\\.[^ ]+ (?:=|!=) '[^']*'|metrics\\.[^ ]+ (?:=|!=|<|<=|>|>=) [0-9.e+-]+)(?: AND |$))*$")
-
-// checkSearch is what the workspace's MLflow refuses of a search; "" is nothing.
-func checkSearch(path string, body []byte) string {
-	var q struct {
-		Filter  string
-		OrderBy []string `json:"order_by"`
-	}
-	if !strings.HasSuffix(path, "/search") || json.Unmarshal(body, &q) != nil {
-		return ""
-	}
-	if strings.HasSuffix(path, "/experiments/search") && q.Filter != "" {
-		return "no filter of experiments by anything but id, time and tags is promised: " + q.Filter
-	}
-	if !promised.MatchString(q.Filter) {
-		return "no such filter of runs is promised: " + q.Filter
-	}
-	for _, by := range q.OrderBy {
-		if !strings.HasPrefix(by, "attributes.") {
-			return "runs are ordered by attributes alone"
-		}
-	}
-	return ""
-}

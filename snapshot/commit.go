@@ -55,7 +55,7 @@ func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, err
 	if err != nil {
 		return nil, explainMissing(repo, rev, err)
 	}
-	c := &committed{repo: repo, git: o.Git, tasks: newTasks(ctx), lfs: map[string]pointer{}, fold: s.fold}
+	c := &committed{repo: repo, git: o.Git, tasks: newTasks(ctx), lfs: map[string]pointer{}, modules: map[plumbing.Hash]map[string][]string{}, fold: s.fold}
 	first := commitFolder{node: &node{}, objects: s.objects, root: root, tree: top, in: in, filters: s.filters, info: s.info}
 	entries, err := s.objects.Tree(top)
 	if err != nil {
@@ -195,7 +195,8 @@ type committed struct {
 	mu       sync.Mutex
 	excluded []Exclusion
 	lfs      map[string]pointer // by path
-	differs  bool               // the tree is not the commit's: something was left out or put in
+	modules  map[plumbing.Hash]map[string][]string
+	differs  bool // the tree is not the commit's: something was left out or put in
 }
 
 // commitFolder is one tree to read.
@@ -374,25 +375,17 @@ func joined(dir string, entries []object.Entry) []string {
 // submodule turns a folder that is a commit of another repository into that
 // commit's tree. One that is not set up here has no files, as in the working tree.
 func (c *committed) submodule(f *commitFolder) (bool, error) {
-	entries, err := f.objects.Tree(f.root)
-	if err != nil {
-		return false, explainMissing(c.repo, f.path, err)
-	}
-	text, err := c.text(f, entries, ".gitmodules", "")
+	modules, err := c.modulesOf(f)
 	if err != nil {
 		return false, err
-	}
-	modules, err := git.Modules(string(text))
-	if err != nil {
-		return false, fmt.Errorf("snapshot: .gitmodules: %w", err)
 	}
 	var found []string
 	if repo, err := c.git.At(filepath.Join(c.repo.Root, filepath.FromSlash(f.in))); err == nil && repo != nil {
 		found = append(found, repo.CommonDir)
 	}
-	for _, m := range modules {
-		if m.Path == f.in && filepath.IsLocal(filepath.FromSlash(m.Name)) {
-			found = append(found, filepath.Join(c.repo.CommonDir, "modules", filepath.FromSlash(m.Name)))
+	for _, name := range modules[f.in] {
+		if filepath.IsLocal(filepath.FromSlash(name)) {
+			found = append(found, filepath.Join(c.repo.CommonDir, "modules", filepath.FromSlash(name)))
 		}
 	}
 	for _, dir := range found {
@@ -408,6 +401,34 @@ func (c *committed) submodule(f *commitFolder) (bool, error) {
 		return true, nil
 	}
 	return false, nil
+}
+
+// modulesOf returns the names of the submodules of the tree at the top, by path. It is
+// read once: there may be as many submodules as the file has lines.
+func (c *committed) modulesOf(f *commitFolder) (map[string][]string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known, ok := c.modules[f.root]; ok {
+		return known, nil
+	}
+	entries, err := f.objects.Tree(f.root)
+	if err != nil {
+		return nil, explainMissing(c.repo, f.path, err)
+	}
+	text, err := c.text(f, entries, ".gitmodules", "")
+	if err != nil {
+		return nil, err
+	}
+	modules, err := git.Modules(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: .gitmodules: %w", err)
+	}
+	byPath := map[string][]string{}
+	for _, m := range modules {
+		byPath[m.Path] = append(byPath[m.Path], m.Name)
+	}
+	c.modules[f.root] = byPath
+	return byPath, nil
 }
 
 // pointer is where git-LFS keeps the content of a file.

@@ -208,7 +208,7 @@ func (s *scope) committed(name string) ([]byte, error) {
 	}
 	for _, e := range entries {
 		if e.Name == name && e.Mode.IsFile() {
-			return s.objects.Read(e.ID, plumbing.BlobObject, object.MaxWhole)
+			return s.objects.Read(e.ID, plumbing.BlobObject, limited.Config)
 		}
 	}
 	return nil, nil

@@ -10,8 +10,8 @@ import (
 )
 
 // maxListed is the most, in bytes, that the list of the files below a tree may take:
-// five million of them.
-const maxListed = 1 << 30
+// three million of them.
+const maxListed = 512 << 20
 
 // entryBytes is what one of them takes beside its path.
 const entryBytes = 128

@@ -110,15 +110,36 @@ func (a *app) changeHook(change func(*git.Repository) (hooks.State, error)) erro
 }
 
 func (a *app) sayHook(s hooks.State) {
+	var first string
+	for _, kept := range s.Kept {
+		first += fmt.Sprintf("; %s, which was there before, runs first", relative(kept))
+	}
+	var moved []string
+	for _, name := range s.Moved {
+		moved = append(moved, relative(name))
+	}
 	switch {
-	case s.Installed && s.Kept != "":
-		a.say("Installed: %s; %s, which was there before, runs first", relative(s.File), relative(s.Kept))
 	case s.Installed:
-		a.say("Installed: %s", relative(s.File))
-	case s.Other:
-		a.say("Not installed; %s is another hook", relative(s.File))
+		a.say("Installed: %s%s", relative(s.File), first)
+	case s.Rewritten && len(moved) > 0:
+		a.say("Rewritten since it was installed: %s is %s hook, and aml-train's was moved to %s; aml-train hook install puts it back", relative(s.File), s.Other, strings.Join(moved, ", "))
+	case s.Rewritten:
+		a.say("Rewritten since it was installed: %s is %s hook; aml-train hook install puts aml-train's back, and that one runs first", relative(s.File), s.Other)
+	case s.Other != "":
+		a.say("Not installed; %s is %s hook", relative(s.File), s.Other)
 	default:
 		a.say("Not installed")
+	}
+	if !s.Installed {
+		for _, kept := range s.Kept {
+			a.say("%s, which was there before, is still kept; aml-train hook install has it run first, aml-train hook uninstall puts it back", relative(kept))
+		}
+	}
+	if s.Left != "" {
+		a.say("core.hooksPath leads away from %s, where it was installed; aml-train hook install puts it where git looks now", relative(s.Left))
+	}
+	for _, name := range s.Aside {
+		a.say("%s was there before as well, and runs no more: its place is another hook's now", relative(name))
 	}
 	if s.Shared {
 		a.say("%s holds the hooks of every repository whose core.hooksPath leads there; a push trains in those alone that have opted in, in their .git/config", relative(filepath.Dir(s.File)))
@@ -126,7 +147,7 @@ func (a *app) sayHook(s hooks.State) {
 	switch {
 	case s.Allowed:
 		a.say("This repository has opted in (%s in its .git/config)", hooks.Key)
-	case s.Installed || s.Other:
+	case s.Installed || s.Other != "":
 		a.say("This repository has not opted in, so no push of it trains; %s", optIn)
 	}
 }

@@ -2,50 +2,34 @@ package hooks
 
 import (
 	"bytes"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/limited"
 )
 
-// Names of the files in the folder of hooks.
-const (
-	hookFile = "pre-push"
-	keptFile = "pre-push.before-aml-train" // what was there before
-)
+// hookFile is the hook's name in the folder of hooks. A hook that was there before keeps
+// it, in a folder of its own: husky and others go by the name that they are called with,
+// and Node by the end of a file's name.
+const hookFile = "pre-push"
 
-// mark is the second line of a hook of ours.
+// script is the hook. A graphical client or an IDE may start git with a bare PATH, so
+// it names the program, in place of AML_TRAIN.
+//
+//go:embed pre-push.sh
+var script string
+
+// mark is the line of a hook of ours.
 const mark = "# The pre-push hook of aml-train, https://github.com/org/aml-train"
 
-// script is the hook. What was there before comes first, with the same arguments,
-// standard input and name ($0, which husky reads), and its refusal is the last
-// word. %s is the program, quoted for the shell: a graphical client or an IDE may
-// start git with a bare PATH.
-const script = `#!/bin/sh
-` + mark + `
-# "aml-train hook uninstall" restores what was here before.
-refs=$(cat)
-give() { [ -z "$refs" ] || printf '%%s\n' "$refs"; }
-before=$(dirname "$0")/` + keptFile + `
-if [ -x "$before" ]; then
-	IFS= read -r first < "$before" || :
-	case $first in
-	'#!'*bash*) give | bash -c '. "$0.before-aml-train"' "$0" "$@" ;;
-	'#!'*/sh | '#!'*/sh' '* | '#!'*'env sh') give | sh -c '. "$0.before-aml-train"' "$0" "$@" ;;
-	*) give | "$before" "$@" ;;
-	esac || exit
-fi
-aml_train=%s
-[ -x "$aml_train" ] || aml_train=$(command -v aml-train) || {
-	echo "aml-train: the program is gone, so that nothing is trained; install it again, or remove this hook: $0" >&2
-	exit 0
-}
-give | "$aml_train" hook run "$@"
-`
+func ours(text []byte) bool { return bytes.Contains(text, []byte("\n"+mark+"\n")) }
 
 // Dir returns the folder that git takes hooks from (git-config(1), core.hooksPath;
 // gitrepository-layout(5), hooks).
@@ -62,69 +46,173 @@ func Dir(r *git.Repository) string {
 
 // State is what there is in the place of the hook.
 type State struct {
-	File      string // the hook
-	Installed bool   // it is ours
-	Kept      string // what runs before ours: a file; "" for none
-	Other     bool   // there is a hook, and it is not ours
-	Shared    bool   // the folder of hooks is that of other repositories too
-	Allowed   bool   // the repository's user lets pushes train
+	File      string   // the hook
+	Installed bool     // it is ours
+	Kept      []string // files that run before ours
+	Other     string   // there is a hook, and it is not ours: whose it is, such as "husky's", or "another"
+	Rewritten bool     // Other stands where ours was put
+	Moved     []string // hooks of ours that a manager has moved aside
+	Aside     []string // kept hooks that run no more, and where they lie now
+	Shared    bool     // the folder of hooks is that of other repositories too
+	Left      string   // ours in the usual folder, from which core.hooksPath leads away; "" for none
+	Allowed   bool     // the repository's user lets pushes train
 }
 
 // Look tells what there is.
 func Look(r *git.Repository) (State, error) {
-	s := State{File: filepath.Join(Dir(r), hookFile), Shared: shared(r, Dir(r)), Allowed: Allowed(r)}
-	text, err := os.ReadFile(s.File)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+	p := placeOf(Dir(r))
+	s, err := p.look()
+	s.Shared, s.Allowed = shared(r, p.dir), Allowed(r)
+	if usual := filepath.Join(r.CommonDir, "hooks"); err == nil && usual != filepath.Clean(Dir(r)) {
+		if left, err := placeOf(usual).look(); err == nil && (left.Installed || left.Rewritten) {
+			s.Left = left.File
+		}
+	}
+	return s, err
+}
+
+// look tells what there is in one folder of hooks.
+func (p place) look() (State, error) {
+	s := State{File: filepath.Join(p.dir, hookFile)}
+	kept, err := p.kept()
+	if err != nil {
 		return s, err
-	case ours(text):
+	}
+	s.Kept = kept
+	if s.Moved, err = p.moved(); err != nil {
+		return s, err
+	}
+	_, err = os.Lstat(s.File)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	text, err := limited.Read(s.File, maxHook)
+	var large *limited.TooLargeError                                              // a program of its own
+	if err != nil && !errors.As(err, &large) && !errors.Is(err, fs.ErrNotExist) { // a link may lead to what another commit has
+		return s, err
+	}
+	if ours(text) {
 		s.Installed = true
-	default:
-		s.Other = true
+		return s, nil
 	}
-	kept := filepath.Join(Dir(r), keptFile)
-	if _, err := os.Lstat(kept); err == nil {
-		s.Kept = kept
+	s.Other = "another"
+	if m := manager(text); m != "" {
+		s.Other = m + "'s"
 	}
+	_, err = os.Lstat(p.folder(1))
+	s.Rewritten = err == nil || len(s.Kept)+len(s.Moved) > 0
 	return s, nil
 }
 
-func ours(text []byte) bool { return bytes.Contains(text, []byte("\n"+mark+"\n")) }
-
 // Install puts the hook in its place, before which program is run, and lets pushes of
-// this repository train. A hook that is there keeps running, first. Installing again
-// changes nothing but the program.
+// this repository train. A hook that is there keeps running, first; what a manager of
+// hooks has made of ours is mended. Installing again changes nothing but the program.
 func Install(r *git.Repository, program string) (State, error) {
 	s, err := Look(r)
 	if err != nil {
 		return s, err
 	}
-	dir := Dir(r)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return s, err
+	p := placeOf(Dir(r))
+	if err := p.install(s, program); err != nil {
+		return s, fmt.Errorf(`the hook cannot be put in its place: %w; a line in a hook of yours does the same: aml-train hook run "$@"`, err)
 	}
-	kept := filepath.Join(dir, keptFile)
-	if s.Other {
-		if s.Kept != "" {
-			return s, fmt.Errorf("%s is not aml-train's any more, and %s, which was there before it, is still kept; decide which of them is wanted, remove the other, and install again", s.File, s.Kept)
-		}
-		// A link to a hook elsewhere moves as a link.
-		if err := os.Rename(s.File, kept); err != nil {
+	if s.Left != "" {
+		if err := placeOf(filepath.Dir(s.Left)).uninstall(); err != nil {
 			return s, err
 		}
-		s.Kept, s.Other = kept, false
 	}
-	if err := write(s.File, fmt.Appendf(nil, script, quote(filepath.ToSlash(program)))); err != nil {
-		if s.Kept != "" && !s.Installed {
-			err = errors.Join(err, os.Rename(kept, s.File))
-		}
+	if err := allow(r, true); err != nil {
 		return s, err
 	}
-	s.Installed = true
-	err = allow(r, true)
-	s.Allowed = err == nil
+	return Look(r)
+}
+
+func (p place) install(s State, program string) error {
+	if info, err := os.Stat(p.dir); err == nil && !info.IsDir() {
+		return fmt.Errorf("core.hooksPath leads to %s, which is no folder, so that git runs no hook", p.dir)
+	}
+	if err := os.MkdirAll(p.dir, 0o755); err != nil {
+		return err
+	}
+	back, err := p.keepAll(s)
+	if err == nil {
+		err = write(s.File, []byte(strings.Replace(script, "AML_TRAIN", quote(filepath.ToSlash(program)), 1)))
+	}
+	if err != nil {
+		return errors.Join(err, back())
+	}
+	moved, err := p.moved()
+	for _, name := range moved {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
+}
+
+// Uninstall lets no push of this repository train any more, removes the hook and
+// restores what was there before. A hook that is not ours stays.
+func Uninstall(r *git.Repository) (State, error) {
+	s, err := Look(r)
+	if err == nil {
+		err = allow(r, false)
+	}
+	if err != nil {
+		return s, err
+	}
+	dirs := []string{Dir(r)}
+	if s.Left != "" {
+		dirs = append(dirs, filepath.Dir(s.Left))
+	}
+	var aside []string
+	for _, dir := range dirs {
+		p := placeOf(dir)
+		if err := p.uninstall(); err != nil {
+			return s, err
+		}
+		aside = append(aside, p.aside()...)
+	}
+	s, err = Look(r)
+	s.Aside = aside
 	return s, err
+}
+
+// uninstall makes a folder of hooks what it would be without ours.
+func (p place) uninstall() error {
+	s, err := p.look()
+	if err != nil {
+		return err
+	}
+	kept := s.Kept
+	if s.Other != "" {
+		kept = p.without(kept, s.File)
+	}
+	// What was kept last is what stood here; and where a manager has moved ours, it
+	// would have moved what ours had taken in.
+	free := s.Moved
+	if s.Other == "" {
+		free = append([]string{s.File}, free...)
+	}
+	for _, name := range free {
+		if len(kept) == 0 {
+			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+				return err
+			}
+			continue
+		}
+		last := kept[len(kept)-1]
+		kept = kept[:len(kept)-1]
+		if err := p.move(last, name); err != nil {
+			return err
+		}
+	}
+	for _, name := range kept {
+		if err := p.move(name, p.free()); err != nil {
+			return err
+		}
+	}
+	return p.clear()
 }
 
 // write puts a file in its place in whole or not at all.
@@ -144,28 +232,6 @@ func write(name string, text []byte) error {
 		os.Remove(f.Name())
 	}
 	return err
-}
-
-// Uninstall lets no push of this repository train any more, removes the hook and
-// restores what was there before. A hook that is not ours stays.
-func Uninstall(r *git.Repository) (State, error) {
-	s, err := Look(r)
-	if err == nil {
-		err = allow(r, false)
-	}
-	if err != nil {
-		return s, err
-	}
-	s.Allowed = false
-	switch {
-	case s.Other && s.Kept != "":
-		return s, fmt.Errorf("%s is not aml-train's any more, so it stays; what was there before is still kept, in %s", s.File, s.Kept)
-	case !s.Installed:
-		return s, nil
-	case s.Kept != "":
-		return State{File: s.File, Other: true, Shared: s.Shared}, os.Rename(s.Kept, s.File)
-	}
-	return State{File: s.File, Shared: s.Shared}, os.Remove(s.File)
 }
 
 // quote writes a word so that a shell passes it on as it is.

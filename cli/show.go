@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -18,9 +15,7 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/deliver"
 	"github.com/org/aml-train/internal/secret"
-	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
-	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/local"
 )
 
@@ -199,7 +194,8 @@ func (a *app) collect(ctx context.Context, run *history.Run) (*report.Report, er
 	}
 	// Before any text is made of it.
 	r = secret.Of(&a.secrets, r)
-	about := a.diagnosisContext(run)
+	about, done := a.diagnosisContext(run)
+	defer done()
 	r.Diagnosis = report.Diagnose(r.Run, r.Log, about)
 	for i := range r.Log { // paths as people know them
 		if about.Work == "" {
@@ -227,73 +223,6 @@ func (a *app) before(ctx context.Context, run *history.Run) (*history.Run, error
 		return nil, err
 	}
 	return runs[0], nil
-}
-
-func (a *app) diagnosisContext(run *history.Run) report.Context {
-	c := report.Context{
-		Install: func(pkg string) string {
-			switch e := run.Tag(history.TagEnvironment); {
-			case run.Tag(history.TagTarget) != job.Local:
-				return fmt.Sprintf("Add `%s` to the environment `%s`: to the conda file that the job file names, or to its image.", pkg, e)
-			case e != "" && e != job.UserManaged:
-				image, _, _ := strings.Cut(e, " ")
-				return fmt.Sprintf("Add it to the image `%s`: `RUN python -m pip install %s` in its Dockerfile.", image, pkg)
-			}
-			return fmt.Sprintf("Install it for the `python` that runs the script: `python -m pip install %s`.", pkg)
-		},
-	}
-	if run.Tag(history.TagTarget) == job.Local {
-		c.Work = filepath.ToSlash(a.local("").WorkingDirectory(run))
-		c.Source = run.Tag(history.TagSource)
-	}
-	repo, err := a.git.Find(".")
-	if err != nil || repo == nil || run.Tag(history.TagSource) == "" {
-		return c
-	}
-	source := filepath.Join(repo.Root, filepath.FromSlash(run.Tag(history.TagSource)))
-	c.Exists = func(path string) bool {
-		_, err := os.Stat(filepath.Join(source, filepath.FromSlash(path)))
-		return err == nil
-	}
-	c.Own = func(module string) string { return ownModule(repo.Root, source, module) }
-	c.Why = func(path string) string {
-		if !c.Exists(path) {
-			return ""
-		}
-		d, err := snapshot.Why(&a.git, source, path)
-		if err != nil || d.Travels || d.Rule == nil {
-			return ""
-		}
-		return fmt.Sprintf("`%s:%d` (`%s`)", d.Rule.File, d.Rule.Line, d.Rule.Text)
-	}
-	return c
-}
-
-// ownModule looks for a Python module in the source directory, then in the folders
-// above it and beside it, up to the repository's root. It returns its path relative
-// to the source directory, "" where there is none.
-func ownModule(root, source, module string) string {
-	for dir := source; ; dir = filepath.Dir(dir) {
-		for _, pattern := range []string{".", "*", "*/src"} {
-			for _, end := range []string{module + ".py", module + "/*.py"} {
-				found, _ := fs.Glob(os.DirFS(dir), path.Join(pattern, end))
-				if len(found) == 0 {
-					continue
-				}
-				own := found[0]
-				if path.Base(end) == "*.py" {
-					own = path.Dir(own)
-				}
-				rel, err := filepath.Rel(source, filepath.Join(dir, filepath.FromSlash(own)))
-				if err == nil {
-					return filepath.ToSlash(rel)
-				}
-			}
-		}
-		if dir == root || dir == filepath.Dir(dir) {
-			return ""
-		}
-	}
 }
 
 // report prints the report of a run that has ended, and returns the error that

@@ -254,7 +254,7 @@ func (c *Comment) whoAmI(ctx context.Context) error {
 	case err == nil:
 		c.login = user.GetLogin()
 		return nil
-	case res == nil || res.StatusCode != http.StatusForbidden || limited(err):
+	case res == nil || res.StatusCode != http.StatusForbidden || rateLimited(err):
 		return err
 	}
 	c.login = actions
@@ -270,7 +270,7 @@ func (c *Comment) whoAmI(ctx context.Context) error {
 		} `json:"data"`
 	}
 	switch res, err := c.client.Do(req, &answer); {
-	case err != nil && (res == nil || res.StatusCode >= 500 || limited(err)):
+	case err != nil && (res == nil || res.StatusCode >= 500 || rateLimited(err)):
 		c.login = "" // asked again the next time
 		return err
 	case err == nil && answer.Data.Viewer.Login != "":
@@ -279,7 +279,7 @@ func (c *Comment) whoAmI(ctx context.Context) error {
 	return nil
 }
 
-func limited(err error) bool {
+func rateLimited(err error) bool {
 	var rate *github.RateLimitError
 	var abuse *github.AbuseRateLimitError
 	return errors.As(err, &rate) || errors.As(err, &abuse)

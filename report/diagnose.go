@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/imports"
 	"github.com/org/aml-train/internal/screen"
 )
 
@@ -35,13 +36,10 @@ func (d *Diagnosis) markdown() string {
 // Context is what a diagnosis may ask about the job.
 type Context struct {
 	// Why tells what keeps a file of the source directory from travelling: the
-	// ignore file's line, "" where it travels or does not exist.
+	// ignore file's line, "" where none does. The file need not exist.
 	Why func(path string) string
-	// Exists tells whether the source directory holds a path.
-	Exists func(path string) bool
-	// Own returns where the repository holds a module of that name, relative to the
-	// source directory (`common`, `../common`), "" where it does not.
-	Own func(module string) string
+	// Repo is the repository as it lies there now, nil where there is none.
+	Repo *imports.Repository
 	// Install says where a package is added: to a conda file, or with pip.
 	Install func(pkg string) string
 	// Work is the folder in which the script ran, to be cut from its paths.
@@ -123,17 +121,6 @@ func (t *traceback) userFrame(c Context) (Diagnosis, bool) {
 	return Diagnosis{}, false
 }
 
-// packages are the names under which the package index knows modules that have
-// another name there.
-var packages = map[string]string{
-	"sklearn": "scikit-learn", "cv2": "opencv-python-headless", "PIL": "Pillow", "yaml": "PyYAML", "skimage": "scikit-image",
-	"bs4": "beautifulsoup4", "dotenv": "python-dotenv", "Crypto": "pycryptodome", "dateutil": "python-dateutil",
-	"attr": "attrs", "git": "GitPython", "serial": "pyserial", "fitz": "PyMuPDF", "faiss": "faiss-cpu",
-	"google.protobuf": "protobuf", "azureml.core": "azureml-core", "azure.ai.ml": "azure-ai-ml", "azure.identity": "azure-identity",
-	"tensorboardX": "tensorboardX", "pytorch_lightning": "pytorch-lightning", "sentence_transformers": "sentence-transformers",
-	"umap": "umap-learn", "Bio": "biopython", "jose": "python-jose", "magic": "python-magic", "OpenSSL": "pyOpenSSL", "zmq": "pyzmq",
-}
-
 // Diagnose finds out why a run failed, from its log and the reason that it ended
 // with. It returns nil for a run that did not fail.
 func Diagnose(run *history.Run, log []string, c Context) *Diagnosis {
@@ -169,10 +156,10 @@ func Diagnose(run *history.Run, log []string, c Context) *Diagnosis {
 	return d
 }
 
-// place is "`src/train.py:12` ", "" where it is not known.
+// place is "`src/train.py:12` ".
 func (d *Diagnosis) place() string {
 	if d.File == "" {
-		return ""
+		return "The script "
 	}
 	return fmt.Sprintf("`%s:%d` ", d.File, d.Line)
 }
@@ -199,88 +186,9 @@ func (d *Diagnosis) advise(t *traceback, c Context) {
 		} else {
 			d.Advice += "."
 		}
-	}
-}
-
-func (d *Diagnosis) missingModule(module string, c Context) {
-	top, _, _ := strings.Cut(module, ".")
-	place := d.place()
-	if place == "" {
-		place = "The script "
-	}
-	// A module of one's own that did not travel, or that lies elsewhere.
-	for _, name := range []string{top + ".py", top + "/__init__.py", top} {
-		if c.Why != nil {
-			if why := c.Why(name); why != "" {
-				d.Advice = fmt.Sprintf("%simports `%s`, which is your own: `%s` did not travel, because of %s.", place, module, name, why)
-				return
-			}
+		if hint := t.absent(c); hint != "" {
+			d.Advice = strings.TrimSuffix(d.Advice, ".") + ". " + hint
 		}
-	}
-	if c.Exists != nil {
-		for _, dir := range []string{"src", "lib", "python"} {
-			if c.Exists(dir+"/"+top+".py") || c.Exists(dir+"/"+top) {
-				d.Advice = fmt.Sprintf("%simports `%s`, which lies in `%s`, where Python does not look. Set the environment variable `PYTHONPATH=%s`.", place, module, dir, dir)
-				return
-			}
-		}
-	}
-	// Never a name of one's own to pip: a stranger may have published one that is called so.
-	if c.Own != nil {
-		if own := c.Own(top); own != "" {
-			d.Advice = place + ownModule(module, top, own)
-			return
-		}
-	}
-	pkg := packages[module]
-	if pkg == "" {
-		if pkg = packages[top]; pkg == "" {
-			pkg = top
-		}
-	}
-	d.Advice = fmt.Sprintf("%simports `%s`, which the environment does not have.", place, module)
-	if c.Install != nil {
-		d.Advice += " " + c.Install(pkg)
-	}
-}
-
-// ownModule says what keeps Python from a module that the repository holds at own.
-func ownModule(module, top, own string) string {
-	says := fmt.Sprintf("imports `%s`; `%s` is your own and lies in `%s`", module, top, own)
-	switch {
-	case strings.HasPrefix(own, "../"):
-		return says + ", outside the source directory: widen `code`, so that it travels, and set `PYTHONPATH` to its folder."
-	case module != top:
-		return says + ": look whether the rest of the name is spelt as its file is."
-	}
-	return fmt.Sprintf("%s. Set the environment variable `PYTHONPATH=%s`.", says, path.Dir(own))
-}
-
-func (d *Diagnosis) missingFile(name string, c Context) {
-	place := d.place()
-	if place == "" {
-		place = "The script "
-	}
-	rel := name
-	if c.Work != "" {
-		rel = strings.TrimPrefix(rel, strings.TrimSuffix(c.Work, "/")+"/")
-	}
-	rel = path.Clean(strings.ReplaceAll(rel, "\\", "/"))
-	if c.Why != nil && !path.IsAbs(rel) && !strings.HasPrefix(rel, "../") {
-		if why := c.Why(rel); why != "" {
-			d.Advice = fmt.Sprintf("%sopens `%s`, which did not travel, because of %s. Track it in git, take it out of the ignore file, or make it an input (`inputs:` in the job file).", place, rel, why)
-			return
-		}
-	}
-	switch {
-	case path.IsAbs(rel):
-		d.Advice = fmt.Sprintf("%sopens `%s`, a path of one machine. Make it an input (`inputs:` in the job file) and take its place from the command line.", place, rel)
-	case strings.HasPrefix(rel, "../"):
-		d.Advice = fmt.Sprintf("%sopens `%s`, which lies outside the source directory; only what is inside travels. Make the source directory wider, or make the file an input.", place, rel)
-	case strings.HasPrefix(rel, "outputs/") || strings.HasPrefix(rel, "logs/"):
-		d.Advice = fmt.Sprintf("%sopens `%s`; the folder is there once the script has made it: `os.makedirs(\"%s\", exist_ok=True)`.", place, rel, path.Dir(rel))
-	default:
-		d.Advice = fmt.Sprintf("%sopens `%s`, which is not in the source directory.", place, rel)
 	}
 }
 

@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/imports"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -180,7 +182,7 @@ func TestDiagnose(t *testing.T) {
 		Why: func(p string) string {
 			return map[string]string{"data/x.csv": "`.gitignore:1` (`data/`)", "own.py": "`.gitignore:2` (`own.py`)"}[p]
 		},
-		Exists:  func(p string) bool { return p == "src/lib.py" },
+		Repo:    &imports.Repository{Source: "jobs/a", Script: ".", FS: fstest.MapFS{"jobs/a/src/lib.py": {}, "jobs/a/own.py": {}, "jobs/a/data/x.csv": {}}},
 		Install: func(p string) string { return "pip install " + p }}
 	trace := func(last string, frames ...string) string {
 		s := "before\nTraceback (most recent call last):\n"

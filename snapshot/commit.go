@@ -575,7 +575,7 @@ func (c *committed) follow(s *Snapshot, link, text string) error {
 			at = at[:len(at)-1]
 			continue
 		case hidden(part):
-			return leadsInto(link, part, ".amlignore")
+			return leadsInto(link, text, part, ".amlignore")
 		}
 		at = append(at[:len(at):len(at)], part)
 		f := s.Find(strings.Join(at, "/"))

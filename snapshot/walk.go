@@ -550,7 +550,7 @@ func (w *walker) checkLink(p string) error {
 	if err == nil && filepath.IsLocal(rel) {
 		for part := range strings.SplitSeq(filepath.ToSlash(rel), "/") {
 			if hidden(part) {
-				return leadsInto(p, part, w.ignoreFile())
+				return leadsInto(p, text, part, w.ignoreFile())
 			}
 		}
 		return nil
@@ -561,12 +561,21 @@ func (w *walker) checkLink(p string) error {
 // hidden tells whether a file or folder of that name never travels.
 func hidden(name string) bool { return strings.EqualFold(name, ".git") || name == homeDir }
 
-func leadsInto(p, part, ignoreFile string) error {
-	return fmt.Errorf("snapshot: the link %s leads into %s, which never travels; remove the link or leave it out with a line in %s", p, part, ignoreFile)
+func leadsInto(p, text, part, ignoreFile string) error {
+	return fmt.Errorf("snapshot: the link %s leads into %s, which never travels; %s leave it out with a line in %s", p, part, instead(p, text, "remove the link or"), ignoreFile)
 }
 
 func leadsOut(p, text, ignoreFile string) error {
-	return fmt.Errorf("snapshot: the link %s leads out of the source directory, to %s; copy the file there, make the source directory wider (--source-directory), or leave the link out with a line in %s", p, text, ignoreFile)
+	return fmt.Errorf("snapshot: the link %s leads out of the source directory, to %s; %s leave it out with a line in %s",
+		p, text, instead(p, text, "copy the file there, make the source directory wider (--source-directory), or"), ignoreFile)
+}
+
+// instead says what brings the file for which a link of git-annex stands.
+func instead(p, text, usual string) string {
+	if strings.Contains(filepath.ToSlash(text), "/annex/objects/") {
+		return fmt.Sprintf("it is a file of git-annex: git annex get and git annex unlock %s make a file of it, or", p)
+	}
+	return usual
 }
 
 // addSkipped adds what a sparse checkout tracks without having it on disk: git

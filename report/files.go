@@ -1,0 +1,273 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/org/aml-train/internal/imports"
+	"github.com/org/aml-train/internal/limited"
+)
+
+func (c *Context) why(name string) string {
+	if c.Why == nil || !fs.ValidPath(strings.TrimSuffix(name, "/")) || name == "." {
+		return ""
+	}
+	return c.Why(name)
+}
+
+// at is where a path of the source directory lies in the repository.
+func (c *Context) at(name string) string { return path.Join(c.Repo.Source, name) }
+
+// exists tells whether the source directory holds a path.
+func (c *Context) exists(name string) bool {
+	if c.Repo == nil {
+		return false
+	}
+	_, err := fs.Stat(c.Repo.FS, c.at(name))
+	return err == nil
+}
+
+// missingFile says what brings a file that could not be opened.
+func (d *Diagnosis) missingFile(name string, c Context) {
+	rel := name
+	if c.Work != "" {
+		rel = strings.TrimPrefix(rel, strings.TrimSuffix(c.Work, "/")+"/")
+	}
+	rel = path.Clean(strings.ReplaceAll(rel, "\\", "/"))
+	says := fmt.Sprintf("%sopens `%s`, ", d.place(), rel)
+	why := c.why(rel)
+	switch {
+	case path.IsAbs(rel):
+		d.Advice = says + "a path of one machine. Make it an input (`inputs:` in the job file) and take its place from the command line."
+	case strings.HasPrefix(rel, "../"):
+		d.Advice = says + "which lies outside the source directory; only what is inside travels. Make the source directory wider, or make the file an input."
+	case c.fetch(rel) != "":
+		d.Advice = says + c.fetch(rel)
+	case path.Base(rel) == ".env" && why != "":
+		d.Advice = says + fmt.Sprintf("which did not travel, because of %s. Pass on what it holds: `--env NAME`.", why)
+	case why != "" && c.exists(rel):
+		d.Advice = says + fmt.Sprintf("which did not travel, because of %s. Track it in git, take it out of the ignore file, or make it an input: %s", why, inputBlock(rel))
+	case strings.HasPrefix(rel, "outputs/") || strings.HasPrefix(rel, "logs/"):
+		d.Advice = fmt.Sprintf("%sopens `%s`; the folder is there once the script has made it: `os.makedirs(\"%s\", exist_ok=True)`.", d.place(), rel, path.Dir(rel))
+	case why != "":
+		d.Advice = says + fmt.Sprintf("which no snapshot has, because of %s. Make it an input: %s", why, inputBlock(rel))
+	default:
+		d.Advice = says + "which is not in the source directory."
+	}
+}
+
+var noName = regexp.MustCompile(`\W+`)
+
+// inputBlock is what a job file says to make a file, or the folder that it lies in, an
+// input.
+func inputBlock(rel string) string {
+	kind, at := "uri_file", rel
+	if dir := path.Dir(rel); dir != "." {
+		kind, at = "uri_folder", dir
+	}
+	base := path.Base(at)
+	name := strings.Trim(noName.ReplaceAllString(strings.TrimSuffix(base, path.Ext(base)), "_"), "_")
+	if name == "" || name[0] >= '0' && name[0] <= '9' {
+		name = "data" + name
+	}
+	return fmt.Sprintf("`inputs: {%s: {type: %s, path: %s}}` in the job file, and `${{inputs.%s}}` in its command.", name, kind, at, name)
+}
+
+// fetch says what brings a file of the source directory that the repository knows and
+// that lies elsewhere, "" where nothing of that kind is known.
+func (c *Context) fetch(rel string) string {
+	if c.Repo == nil || !fs.ValidPath(rel) {
+		return ""
+	}
+	bring := func(command string) string {
+		return fmt.Sprintf("which is not here: `%s` brings it; or make it an input: %s", command, inputBlock(rel))
+	}
+	modules, _ := limited.ReadFS(c.Repo.FS, ".gitmodules", limited.Config)
+	for p := rel; p != "."; p = path.Dir(p) {
+		info, err := fs.Lstat(c.Repo.FS, c.at(p))
+		_, found := fs.Stat(c.Repo.FS, c.at(p))
+		tracked, _ := fs.Stat(c.Repo.FS, c.at(p+".dvc"))
+		switch {
+		case err == nil && info.Mode()&fs.ModeSymlink != 0 && found != nil:
+			to, _ := fs.ReadLink(c.Repo.FS, c.at(p))
+			if strings.Contains(to, "annex/objects/") {
+				return bring("git annex get " + quoted(rel))
+			}
+			if tracked == nil && !strings.Contains(to, ".dvc/") {
+				return fmt.Sprintf("a link to `%s`, which is not there.", to)
+			}
+			return bring("dvc pull " + quoted(rel))
+		case tracked != nil && err != nil:
+			return bring("dvc pull " + quoted(p+".dvc"))
+		case err == nil && info.IsDir() && submodule(modules, c.at(p)):
+			if entries, err := fs.ReadDir(c.Repo.FS, c.at(p)); err == nil && len(entries) == 0 {
+				return bring("git submodule update --init " + quoted(p))
+			}
+		}
+	}
+	if c.exists(rel) {
+		return c.pointer(rel)
+	}
+	lock, err := limited.ReadFS(c.Repo.FS, c.at("dvc.lock"), limited.Config)
+	for p := rel; err == nil && p != "."; p = path.Dir(p) {
+		if regexp.MustCompile(`(?m)^\s*(- )?path: ` + regexp.QuoteMeta(p) + `$`).Match(lock) {
+			return bring("dvc pull " + quoted(p))
+		}
+	}
+	return ""
+}
+
+// pointer says what brings the content for which a file stands.
+func (c *Context) pointer(rel string) string {
+	info, err := fs.Stat(c.Repo.FS, c.at(rel))
+	if err != nil || !info.Mode().IsRegular() || info.Size() > 1024 {
+		return ""
+	}
+	text, err := limited.ReadFS(c.Repo.FS, c.at(rel), 1024)
+	switch {
+	case err == nil && bytes.HasPrefix(text, []byte("version https://git-lfs.github.com/spec/")):
+		return fmt.Sprintf("which is a pointer of git-lfs and not the file: `git lfs pull --include %s` brings it.", quoted(imports.Relative(".", c.at(rel))))
+	case err == nil && bytes.HasPrefix(text, []byte("/annex/objects/")):
+		return fmt.Sprintf("which is a pointer of git-annex and not the file: `git annex get %s` brings it.", quoted(rel))
+	}
+	return ""
+}
+
+func submodule(modules []byte, p string) bool {
+	return regexp.MustCompile(`(?m)^\s*path\s*=\s*` + regexp.QuoteMeta(p) + `\s*$`).Match(modules)
+}
+
+var plainWord = regexp.MustCompile(`^[\w@%+=:,./*-]+$`)
+
+// quoted is a path as a shell takes it.
+func quoted(p string) string {
+	if plainWord.MatchString(p) {
+		return p
+	}
+	return "'" + strings.ReplaceAll(p, "'", `'\''`) + "'"
+}
+
+// unrelated are errors that no absent file causes.
+var unrelated = []string{"NameError", "UnboundLocalError", "SyntaxError", "IndentationError", "TabError", "ImportError", "ModuleNotFoundError",
+	"RecursionError", "NotImplementedError", "KeyboardInterrupt", "SystemError", "UnicodeEncodeError", "OverflowError"}
+
+var (
+	literal  = regexp.MustCompile(`"([^"\\\n]{1,200})"|'([^'\\\n]{1,200})'`)
+	reading  = regexp.MustCompile(`\b(r?glob|i?glob|Path|open|join|listdir|scandir|walk|iterdir|exists|isfile|isdir|(read|load|from)_?\w*|\w*(Folder|Dataset|Loader)\w*)\s*\(`)
+	writing  = regexp.MustCompile(`["'][wax][bt+]*["']|\b(to_|save|dump|write|mkdir|makedirs|rmtree|remove)\w*\s*\(`)
+	variable = regexp.MustCompile(`^'(\w+)'$`)
+)
+
+// absent looks for what the code that failed names and the run did not have: what it
+// reads that did not travel, or a variable. Code is read as it lies there now.
+func (t *traceback) absent(c Context) string {
+	kind := t.kind[strings.LastIndexByte(t.kind, '.')+1:]
+	if c.Repo == nil || slices.Contains(unrelated, kind) {
+		return ""
+	}
+	seen := map[string]bool{}
+	for i := len(t.frames) - 1; i >= 0; i-- {
+		one := traceback{frames: t.frames[i : i+1]}
+		f, ok := one.userFrame(c)
+		if !ok || seen[f.File] || !fs.ValidPath(f.File) {
+			continue
+		}
+		seen[f.File] = true
+		if m := variable.FindStringSubmatch(t.text); kind == "KeyError" && m != nil && strings.Contains(f.Code+t.frames[len(t.frames)-1].Code, "environ") {
+			return c.noVariable(m[1])
+		}
+		text, err := limited.ReadFS(c.Repo.FS, c.at(f.File), limited.Config)
+		if err != nil {
+			continue
+		}
+		if hint := c.named(f.File, string(text)); hint != "" {
+			return hint
+		}
+	}
+	return ""
+}
+
+func (c *Context) noVariable(name string) string {
+	hint := fmt.Sprintf("The run has no environment variable `%s`: pass it on with `--env %s`", name, name)
+	text, err := limited.ReadFS(c.Repo.FS, c.at(".env"), limited.Config)
+	if err == nil && regexp.MustCompile(`(?m)^\s*(export\s+)?`+name+`\s*=`).Match(text) && c.why(".env") != "" {
+		hint += ". It stands in `.env`, which did not travel, because of " + c.why(".env")
+	}
+	return hint + "."
+}
+
+// named looks through a file of code for what it reads and the run did not have.
+func (c *Context) named(file, text string) string {
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		code := strings.TrimSpace(line)
+		if strings.HasPrefix(code, "#") || writing.MatchString(code) {
+			continue
+		}
+		if strings.Contains(code, "load_dotenv(") && c.exists(".env") && c.why(".env") != "" {
+			return fmt.Sprintf("`%s:%d` reads `.env`, which did not travel, because of %s: pass on what it holds with `--env NAME`.", file, n, c.why(".env"))
+		}
+		if !reading.MatchString(code) {
+			continue
+		}
+		for _, m := range literal.FindAllStringSubmatch(code, 20) {
+			name := path.Clean(m[1] + m[2])
+			if !fs.ValidPath(name) || name == "." || strings.ContainsAny(name, "{}<>|\x00") || name == "outputs" || name == "logs" ||
+				strings.HasPrefix(name, "outputs/") || strings.HasPrefix(name, "logs/") {
+				continue
+			}
+			if hint := c.didNotTravel(name); hint != "" {
+				return fmt.Sprintf("`%s:%d` names `%s`, %s", file, n, name, hint)
+			}
+		}
+	}
+	return ""
+}
+
+// didNotTravel says why nothing that a path or a pattern names was there, "" where
+// something was, or nothing keeps it away.
+func (c *Context) didNotTravel(name string) string {
+	if strings.ContainsAny(name, "*?[") {
+		flat := strings.ReplaceAll(name, "**/", "")
+		found, _ := fs.Glob(c.Repo.FS, c.at(flat))
+		deep, _ := fs.Glob(c.Repo.FS, c.at(strings.ReplaceAll(name, "**/", "*/")))
+		if found = append(found, deep...); len(found) > 0 {
+			var why string
+			for _, f := range found[:min(len(found), 100)] {
+				if why = c.why(imports.Relative(c.Repo.Source, f)); why == "" {
+					return "" // one has travelled
+				}
+			}
+			return fmt.Sprintf("and what it matches did not travel, because of %s. Make it an input: %s", why, inputBlock(imports.Relative(c.Repo.Source, found[0])))
+		}
+		dir := flat[:strings.LastIndexByte(flat[:strings.IndexAny(flat, "*?[")], '/')+1]
+		if why := c.why(dir + "x"); dir != "" && why != "" {
+			return fmt.Sprintf("where no snapshot has anything, because of %s. Make it an input: %s", why, inputBlock(dir+"x"))
+		}
+		return ""
+	}
+	if there := c.fetch(name); there != "" {
+		return there
+	}
+	info, err := fs.Stat(c.Repo.FS, c.at(name))
+	if err != nil {
+		return ""
+	}
+	why, inside := c.why(name), name
+	if info.IsDir() {
+		inside = name + "/x"
+		if why == "" {
+			why = c.why(name + "/")
+		}
+	}
+	if why == "" {
+		return ""
+	}
+	return fmt.Sprintf("which did not travel, because of %s. Make it an input: %s", why, inputBlock(inside))
+}

@@ -192,6 +192,7 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workfl
 		if s.Commit, err = a.wholeCommit(ctx, f.commit); err != nil {
 			return nil, nil, usageError{err}
 		}
+		defer s.Commit.Close()
 	}
 	if err := flow.admitHere(ctx, s.Commit); err != nil {
 		return nil, nil, err
@@ -265,6 +266,7 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workfl
 		if s.Snapshot, err = a.takeSnapshot(ctx, source, f.commit, f.maxSnapshot); err != nil {
 			return nil, nil, err
 		}
+		defer s.Snapshot.Close()
 		s.Git.SetDirty(s.Snapshot.Dirty)
 	}
 	if script := j.Script(); script != "" && s.Snapshot != nil && s.Snapshot.Find(script) == nil && s.Commit == nil {

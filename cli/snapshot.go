@@ -38,11 +38,13 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 			if err != nil {
 				return err
 			}
+			defer s.Close()
 			if since != "" {
 				old, err := snapshot.TakeCommit(cmd.Context(), dir, since, snapshot.Options{MaxBytes: -1, Git: &a.git})
 				if err != nil {
 					return usageError{err}
 				}
+				defer old.Close()
 				return a.changes(snapshot.Diff(old, s))
 			}
 			if a.json {

@@ -332,6 +332,7 @@ func (f *workflow) places(ctx context.Context, run *history.Run) report.Places {
 		p.Scripts = append(p.Scripts, script)
 	}
 	if s, err := snapshot.Take(ctx, source, snapshot.Options{MaxBytes: -1, Git: &f.a.git}); err == nil {
+		defer s.Close()
 		for _, file := range s.Files {
 			if strings.HasSuffix(file.Path, ".py") && !slices.Contains(p.Scripts, file.Path) {
 				p.Scripts = append(p.Scripts, file.Path)

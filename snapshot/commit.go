@@ -36,17 +36,32 @@ func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, err
 	if repo == nil {
 		return nil, fmt.Errorf("source directory %s: no git repository, so there is no commit %s", dir, rev)
 	}
+	c := &committed{repo: repo, git: o.Git, tasks: newTasks(ctx), lfs: map[string]pointer{},
+		modules: map[plumbing.Hash]map[string][]string{}}
+	snap, err := c.take(ctx, abs, in, dir, rev, o)
+	if err != nil {
+		c.stores.close()
+	}
+	return snap, err
+}
+
+// take reads the folder in, as it is in a commit; abs is where it would lie, and dir what
+// the person calls it.
+func (c *committed) take(ctx context.Context, abs, in, dir, rev string, o Options) (*Snapshot, error) {
+	repo := c.repo
 	s, err := newRules(repo)
 	if err != nil {
 		return nil, err
 	}
+	c.stores.add(s.objects)
+	c.fold = s.fold
 	id, err := resolve(repo, rev)
 	if err != nil {
 		return nil, err
 	}
 	root, commit, err := s.objects.CommitTree(id)
 	if err != nil {
-		return nil, explainMissing(repo, rev, err)
+		return nil, explainRevision(repo, rev, err)
 	}
 	top, err := subtree(s.objects, root, in)
 	if errors.Is(err, errNoFolder) {
@@ -55,7 +70,6 @@ func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, err
 	if err != nil {
 		return nil, explainMissing(repo, rev, err)
 	}
-	c := &committed{repo: repo, git: o.Git, tasks: newTasks(ctx), lfs: map[string]pointer{}, modules: map[plumbing.Hash]map[string][]string{}, fold: s.fold}
 	first := commitFolder{node: &node{}, objects: s.objects, root: root, tree: top, in: in, filters: s.filters, info: s.info}
 	entries, err := s.objects.Tree(top)
 	if err != nil {
@@ -72,7 +86,7 @@ func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, err
 		return nil, err
 	}
 	snap := newSnapshot(abs, first.node.flatten(make([]File, 0, first.node.count())), c.excluded)
-	snap.Commit = commit.String()
+	snap.Commit, snap.stores.list = commit.String(), c.stores.list
 	if len(snap.Files) == 0 {
 		return nil, fmt.Errorf("source directory %s: no file travels: commit %s has none there", dir, rev)
 	}
@@ -161,20 +175,29 @@ func resolve(repo *git.Repository, rev string) (plumbing.Hash, error) {
 	return id, err
 }
 
-// explainMissing says what to do where an object cannot be read.
+// explainRevision says what to do where the commit that a revision names cannot be read.
+func explainRevision(repo *git.Repository, rev string, err error) error {
+	switch {
+	case !errors.Is(err, object.ErrNotFound) || !plumbing.IsHash(rev):
+		return explainMissing(repo, rev, err)
+	case exists(filepath.Join(repo.CommonDir, "shallow")):
+		return fmt.Errorf("snapshot: %s: %w, which is a shallow clone; get it with: git fetch --unshallow", rev, err)
+	}
+	return fmt.Errorf("snapshot: %s: %w; git fetch gets what the remote has", rev, err)
+}
+
+// explainMissing says what to do where an object cannot be read that the repository
+// should have: a reference names it, or another object.
 func explainMissing(repo *git.Repository, what string, err error) error {
 	if !errors.Is(err, object.ErrNotFound) {
 		return fmt.Errorf("snapshot: %s: %w", what, err)
 	}
 	// git leaves a mark beside each pack that is not whole (gitrepository-layout(5)).
-	promised, _ := filepath.Glob(filepath.Join(repo.CommonDir, "objects", "pack", "*.promisor"))
-	switch {
-	case len(promised) > 0:
+	if promised, _ := filepath.Glob(filepath.Join(repo.ObjectDir, "pack", "*.promisor")); len(promised) > 0 {
 		return fmt.Errorf("snapshot: %s: %w, which is a partial clone; get it with: git fetch --refetch --no-filter", what, err)
-	case exists(filepath.Join(repo.CommonDir, "shallow")):
-		return fmt.Errorf("snapshot: %s: %w, which is a shallow clone; get it with: git fetch --unshallow", what, err)
 	}
-	return fmt.Errorf("snapshot: %s: %w; git fetch gets what the remote has", what, err)
+	return fmt.Errorf("snapshot: %s: %w, and should be: %s is damaged; git fsck tells more, "+
+		"and git fetch --refetch gets again what the remote has", what, err, repo.ObjectDir)
 }
 
 func exists(name string) bool {
@@ -192,6 +215,7 @@ type committed struct {
 
 	budget object.Budget
 
+	stores   stores
 	mu       sync.Mutex
 	excluded []Exclusion
 	lfs      map[string]pointer // by path
@@ -393,6 +417,7 @@ func (c *committed) submodule(f *commitFolder) (bool, error) {
 			continue
 		}
 		objects := object.New(filepath.Join(dir, "objects"))
+		c.stores.add(objects)
 		tree, _, err := objects.CommitTree(f.tree)
 		if err != nil {
 			return false, fmt.Errorf("snapshot: the submodule %s at commit %s: %w; git fetch --recurse-submodules gets it", f.path, f.tree, err)

@@ -44,6 +44,7 @@ func dirtyIn(ctx context.Context, finder *git.Finder, repo *git.Repository, abs 
 	if err != nil {
 		return false, err
 	}
+	defer w.stores.close()
 	w.aml, w.anyLink = false, true
 	w.plain = w.plain || plain
 	if err := w.walk(); err != nil {
@@ -317,14 +318,16 @@ func (w *walker) headTree() (plumbing.Hash, error) {
 		return empty, err
 	}
 	id, _, err := w.scope.objects.CommitTree(head)
-	if err != nil {
-		return empty, err
+	if err == nil {
+		id, err = subtree(w.scope.objects, id, w.in)
 	}
-	id, err = subtree(w.scope.objects, id, w.in)
 	if errors.Is(err, errNoFolder) {
 		return empty, nil
 	}
-	return id, err
+	if err != nil {
+		return empty, explainMissing(w.scope.repo, "HEAD", err)
+	}
+	return id, nil
 }
 
 // errNoFolder says that a tree has no folder of that name.

@@ -36,11 +36,13 @@ type scope struct {
 	autocrlf   string // core.autocrlf
 }
 
-func newScope(repo *git.Repository) (*scope, error) {
+// newScope reads what a repository says. Its objects are the walker's to close.
+func (w *walker) newScope(repo *git.Repository) (*scope, error) {
 	s, err := newRules(repo)
 	if err != nil || repo == nil {
 		return s, err
 	}
+	w.stores.add(s.objects)
 	if s.index, err = repo.Index(s.objects); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}

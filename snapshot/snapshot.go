@@ -118,6 +118,40 @@ type Snapshot struct {
 	lfs   map[string]string // of files that git-LFS keeps: where the content lies
 	tree  func() *tree
 	sizes func(context.Context) error
+
+	stores stores // hold the content of files that are not in the working tree
+}
+
+// Close lets go of what is open of the repositories. No file may be in use; a nil
+// Snapshot has nothing.
+func (s *Snapshot) Close() {
+	if s != nil {
+		s.stores.close()
+	}
+}
+
+// stores are the objects of several repositories.
+type stores struct {
+	mu   sync.Mutex
+	list []*object.Store
+}
+
+// add takes care of a store, which may be nil.
+func (l *stores) add(s *object.Store) {
+	if s != nil {
+		l.mu.Lock()
+		l.list = append(l.list, s)
+		l.mu.Unlock()
+	}
+}
+
+func (l *stores) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.list {
+		s.Close()
+	}
+	l.list = nil
 }
 
 // Options are the bounds of a snapshot. The zero value is the default.
@@ -158,24 +192,35 @@ func Take(ctx context.Context, dir string, o Options) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	s, err := w.take(ctx, dir, o)
+	if err != nil || len(w.skipped) == 0 {
+		w.stores.close()
+	}
+	return s, err
+}
+
+// take reads the walker's folder, which the person calls dir.
+func (w *walker) take(ctx context.Context, dir string, o Options) (*Snapshot, error) {
 	if err := w.walk(); err != nil {
 		return nil, err
 	}
-	s := newSnapshot(abs, w.files, w.excluded)
+	s := newSnapshot(w.dir, w.files, w.excluded)
+	s.stores.list = w.stores.list
 	if len(s.Files) == 0 {
 		return nil, fmt.Errorf("source directory %s: no file travels%s", dir, w.whyEmpty(s))
 	}
 	if err := s.weigh(o, w.ignoreFile()); err != nil {
 		return nil, err
 	}
-	if s.Hashed, err = hashAll(ctx, abs, s.Files); err != nil {
+	var err error
+	if s.Hashed, err = hashAll(ctx, w.dir, s.Files); err != nil {
 		return nil, err
 	}
 	id := s.tree().id
 	s.ID = id.String()
 	switch {
 	case w.aml:
-		s.Dirty, err = Dirty(ctx, o.Git, abs)
+		s.Dirty, err = Dirty(ctx, o.Git, w.dir)
 	case w.scope.repo != nil:
 		s.Dirty, err = w.dirty(id)
 	}

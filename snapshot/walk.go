@@ -50,6 +50,7 @@ type walker struct {
 	files      []File
 	attributes map[string]attributes.Stack // of the folders that dirty looked at, within scope
 
+	stores   stores
 	mu       sync.Mutex
 	excluded []Exclusion
 	skipped  []File // tracked, but not in the working tree
@@ -140,7 +141,8 @@ func newWalker(ctx context.Context, finder *git.Finder, repo *git.Repository, di
 		return nil, fmt.Errorf("%s is a bare repository, which has no files; name a commit with --commit", repo.GitDir)
 	}
 	w = &walker{ctx: ctx, git: finder, dir: dir, tasks: newTasks(ctx)}
-	if w.scope, err = newScope(repo); err != nil {
+	if w.scope, err = w.newScope(repo); err != nil {
+		w.stores.close()
 		return nil, err
 	}
 	if repo != nil {
@@ -431,7 +433,7 @@ func (w *walker) nested(f *folder, abs string) (bool, error) {
 	if repo == nil || f.scope.repo != nil && sameFile(filepath.Join(abs, ".git"), f.scope.repo.GitDir) {
 		return false, nil
 	}
-	s, err := newScope(repo)
+	s, err := w.newScope(repo)
 	if err != nil {
 		return false, err
 	}

@@ -48,6 +48,7 @@ func Why(finder *git.Finder, dir, p string) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
+	defer w.stores.close()
 	d := Decision{Path: p}
 	info, statErr := os.Lstat(filepath.Join(abs, filepath.FromSlash(p)))
 	isDir := statErr == nil && info.IsDir() || strings.HasSuffix(asked, "/")
@@ -65,7 +66,7 @@ func Why(finder *git.Finder, dir, p string) (Decision, error) {
 		at := filepath.Join(abs, filepath.FromSlash(here))
 		if lo, hi := f.scope.index.Range(f.in + "/"); i > 0 && !w.aml && lo == hi {
 			if nested, err := finder.At(at); err == nil && nested != nil {
-				s, err := newScope(nested)
+				s, err := w.newScope(nested)
 				if err != nil {
 					return d, err
 				}

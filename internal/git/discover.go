@@ -167,13 +167,31 @@ func explicitGitDir(here, named, common string) (string, error) {
 	return path, nil
 }
 
+// broken tells whether a folder called .git was a git directory once: git passes over it,
+// as over any folder, but what it ignored and tracked would be forgotten then.
+func broken(dotGit string) bool {
+	return isDir(filepath.Join(dotGit, "objects")) || isDir(filepath.Join(dotGit, "refs")) ||
+		isDir(dotGit) && isThere(filepath.Join(dotGit, "HEAD"))
+}
+
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 // above looks for a repository in dir and the folders above it, up to the first that
 // GIT_CEILING_DIRECTORIES names or that lies on another file system. tree is the folder
 // in which .git lies, "" where the repository was found without one.
 func (f *Finder) above(dir, common string) (gitDir, tree string, err error) {
-	ceiling := ceilingOf(dir)
+	ceiling, damaged := ceilingOf(dir), ""
 	across, _ := Entry{Value: os.Getenv("GIT_DISCOVERY_ACROSS_FILESYSTEM"), HasValue: true}.boolean()
 	device := deviceOf(dir)
+	defer func() {
+		if err == nil && gitDir == "" && damaged != "" {
+			err = fmt.Errorf("%s is damaged: it is no git directory any more (HEAD, objects or refs are not what they "+
+				"should be); git status does not find it either", damaged)
+		}
+	}()
 	for root := dir; ; root = filepath.Dir(root) {
 		if root == ceiling || !across && deviceOf(root) != device {
 			return "", "", nil
@@ -189,6 +207,9 @@ func (f *Finder) above(dir, common string) (gitDir, tree string, err error) {
 				owned = append(owned, dotGit)
 			}
 			return gitDir, root, f.owned(root, owned)
+		}
+		if damaged == "" && broken(dotGit) {
+			damaged = dotGit
 		}
 		if isGitDir(root, common) {
 			return root, "", f.owned(root, []string{root})

@@ -1,7 +1,6 @@
 package git
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -30,6 +29,9 @@ const maxSymbolic = 5
 // ErrNoReference is the error of a reference that is not there: of HEAD, on a branch
 // without a commit.
 var ErrNoReference = errors.New("there is no such reference")
+
+// errPacked is the error of packed-refs that cannot be read.
+var errPacked = errors.New("the file is damaged")
 
 // Head returns what is checked out: the full name of the branch's reference, "" for a
 // detached HEAD, and its commit. The error of a branch without a commit is
@@ -76,12 +78,13 @@ func (r *Repository) Reference(name string) (last string, id plumbing.Hash, err 
 		to, symbolic := strings.CutPrefix(text, "ref:")
 		if !symbolic {
 			if len(text) < 40 || !plumbing.IsHash(text[:40]) || len(text) > 40 && !space(text[40]) {
-				return name, id, fmt.Errorf("%s: the reference %s holds no object id", r.Root, name)
+				return name, id, fmt.Errorf("%s: the reference holds no object id", r.refFile(name))
 			}
 			return name, plumbing.NewHash(text[:40]), nil
 		}
+		file := r.refFile(name)
 		if name = strings.TrimSpace(to); !validRef(name) {
-			return name, id, fmt.Errorf("%s: %q is no name of a reference", r.Root, name)
+			return name, id, fmt.Errorf("%s: %q is no name of a reference", file, name)
 		}
 	}
 	return name, id, fmt.Errorf("%s: symbolic references lead to each other", r.Root)
@@ -102,15 +105,20 @@ func nameable(name string) bool {
 	return validRef(name) || beside.MatchString(name) || ofWorktree.MatchString(name) && validRef("refs/"+name)
 }
 
-// looseRef returns the content of a reference's file: each working tree has HEAD and
-// what is below refs/bisect, refs/worktree and refs/rewritten for itself
-// (git-worktree(1), "REFS"). A link is a symbolic reference, as git wrote them once.
-func (r *Repository) looseRef(name string) (string, error) {
+// refFile is where a reference has its own file, if it has one.
+func (r *Repository) refFile(name string) string {
 	dir := r.CommonDir
 	if own.MatchString(name) {
 		dir = r.GitDir
 	}
-	file := filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(name, "main-worktree/")))
+	return filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(name, "main-worktree/")))
+}
+
+// looseRef returns the content of a reference's file: each working tree has HEAD and
+// what is below refs/bisect, refs/worktree and refs/rewritten for itself
+// (git-worktree(1), "REFS"). A link is a symbolic reference, as git wrote them once.
+func (r *Repository) looseRef(name string) (string, error) {
+	file := r.refFile(name)
 	if to, err := os.Readlink(file); err == nil && strings.HasPrefix(to, "refs/") && validRef(to) {
 		return "ref: " + to, nil
 	}
@@ -130,15 +138,32 @@ func (r *Repository) packedRef(name string) (id plumbing.Hash, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return id, err
 	}
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	lines.Buffer(nil, refLimit)
-	for lines.Scan() {
-		line := lines.Text()
-		if len(line) > 41 && line[40] == ' ' && line[41:] == name && plumbing.IsHash(line[:40]) {
-			return plumbing.NewHash(line[:40]), nil
+	number := 0
+	for line := range bytes.Lines(text) {
+		number++
+		line, whole := bytes.CutSuffix(line, []byte("\n"))
+		switch {
+		case whole && len(line) > 41 && line[40] == ' ' && hexadecimal(line[:40]):
+			if string(line[41:]) == name {
+				return plumbing.NewHash(string(line[:40])), nil
+			}
+		case whole && number == 1 && bytes.HasPrefix(line, []byte("# pack-refs with:")):
+		case whole && len(line) == 41 && line[0] == '^' && hexadecimal(line[1:]):
+		default:
+			return id, fmt.Errorf("%s:%d: %w, so that nobody can tell which references it had; git fsck tells more",
+				filepath.Join(r.CommonDir, "packed-refs"), number, errPacked)
 		}
 	}
-	return id, errors.Join(lines.Err(), ErrNoReference)
+	return id, ErrNoReference
+}
+
+func hexadecimal(text []byte) bool {
+	for _, c := range text {
+		if !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // validRef tells whether a name can be that of a reference: no part of it leads out of

@@ -113,6 +113,9 @@ func (r *Repository) named(objects *object.Store, name string) (plumbing.Hash, e
 		if err == nil {
 			return id, nil
 		}
+		if errors.Is(err, errPacked) || !errors.Is(err, ErrNoReference) && full == "HEAD" {
+			return plumbing.ZeroHash, err
+		}
 		if !errors.Is(err, ErrNoReference) && rule != "%s" { // git warns of one that is damaged, and goes on
 			broken = err
 		}

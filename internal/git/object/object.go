@@ -44,6 +44,8 @@ type Store struct {
 	known map[string]bool // the index files that were opened
 	ready bool
 
+	damage error // of a pack or a folder that cannot be read, and may hold what is not found
+
 	bases cache
 }
 
@@ -63,7 +65,7 @@ func (s *Store) Close() {
 	for _, p := range s.packs {
 		p.close()
 	}
-	s.packs, s.ready, s.known = nil, false, map[string]bool{}
+	s.packs, s.ready, s.known, s.damage = nil, false, map[string]bool{}, nil
 	s.bases = cache{}
 }
 
@@ -125,17 +127,23 @@ func (s *Store) load(again bool) (packs []*pack, more bool) {
 	var fresh []*pack
 	for _, dir := range s.dirs() {
 		entries, err := os.ReadDir(filepath.Join(dir, "pack"))
-		if err != nil {
-			continue
+		switch {
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			s.damage = err
+		case err != nil && !isThere(dir):
+			s.damage = fmt.Errorf("the folder %s, from which the repository borrows objects, is not there", dir)
 		}
 		for _, e := range entries {
 			name := filepath.Join(dir, "pack", e.Name())
 			if !strings.HasSuffix(name, ".idx") || s.known[name] {
 				continue
 			}
-			if p, err := openPack(name); err == nil {
+			switch p, err := openPack(name); {
+			case err == nil:
 				s.known[name] = true
 				fresh = append(fresh, p)
+			case !errors.Is(err, fs.ErrNotExist): // else a git gc has just taken it away
+				s.damage = fmt.Errorf("%s: %w", name, err)
 			}
 		}
 	}
@@ -169,11 +177,62 @@ func (s *Store) loose(id plumbing.Hash) (io.ReadCloser, plumbing.ObjectType, int
 		r, kind, size, err := openLoose(f)
 		if err != nil {
 			f.Close()
-			return nil, 0, 0, fmt.Errorf("object %s: %w", id, err)
+			return nil, 0, 0, &Error{id, f.Name(), err}
 		}
 		return r, kind, size, nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.damage != nil {
+		return nil, 0, 0, &Error{id, "", s.damage}
+	}
 	return nil, 0, 0, ErrNotFound
+}
+
+// Error is what is wrong with an object, and with which file.
+type Error struct {
+	ID   plumbing.Hash
+	File string // "" where that is not known, or said by the error
+	Err  error
+}
+
+func (e *Error) Error() string {
+	if e.File == "" {
+		return fmt.Sprintf("object %s: %v", e.ID, e.Err)
+	}
+	return fmt.Sprintf("object %s in %s: %v", e.ID, e.File, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// explain says of an error which object it is about, and of damage, where that lies.
+func (s *Store) explain(id plumbing.Hash, err error) error {
+	if already := (*Error)(nil); errors.As(err, &already) {
+		return err
+	}
+	if errors.Is(err, ErrDamaged) {
+		return &Error{id, s.where(id), err}
+	}
+	return &Error{id, "", err}
+}
+
+// where names the file in which an object lies, for what is said of damage.
+func (s *Store) where(id plumbing.Hash) string {
+	if p, _, ok := s.find(id); ok {
+		return p.path
+	}
+	hex := id.String()
+	for _, dir := range s.dirs() {
+		if name := filepath.Join(dir, hex[:2], hex[2:]); isThere(name) {
+			return name
+		}
+	}
+	return "nowhere"
+}
+
+func isThere(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
 }
 
 // openLoose reads the header of a loose object, such as "blob 12\x00".
@@ -234,12 +293,12 @@ func (e *exact) Close() error {
 	if e.r == nil {
 		return nil
 	}
-	err := e.r.Close()
-	if e.file != nil {
-		err = errors.Join(err, e.file.Close())
-	}
+	e.r.Close() // says again what Read has said, or of bytes that nobody asked for
 	e.r = nil
-	return err
+	if e.file != nil {
+		return e.file.Close()
+	}
+	return nil
 }
 
 // Size returns the kind and the size of an object without reading it.
@@ -248,7 +307,7 @@ func (s *Store) Size(id plumbing.Hash) (plumbing.ObjectType, int64, error) {
 		if p, at, ok := s.find(id); ok {
 			kind, size, err := s.packedSize(p, at)
 			if err != nil {
-				err = fmt.Errorf("object %s: %w", id, err)
+				err = &Error{id, p.path, err}
 			}
 			return kind, size, err
 		}
@@ -279,7 +338,7 @@ func (s *Store) Open(id plumbing.Hash) (io.ReadCloser, plumbing.ObjectType, int6
 	if err != nil {
 		return nil, 0, 0, err
 	}
-	return &verified{ReadCloser: r, id: id, sum: NewHash(kind, size)}, kind, size, nil
+	return &verified{ReadCloser: r, store: s, id: id, sum: NewHash(kind, size)}, kind, size, nil
 }
 
 // NewHash starts the id of an object, the hash of a header such as "blob 12\x00"
@@ -300,15 +359,16 @@ func Sum(h hash.Hash) (id plumbing.Hash) {
 // verified reads an object and says at its end whether it was the right one.
 type verified struct {
 	io.ReadCloser
-	id  plumbing.Hash
-	sum hash.Hash
+	store *Store
+	id    plumbing.Hash
+	sum   hash.Hash
 }
 
 func (v *verified) Read(b []byte) (int, error) {
 	n, err := v.ReadCloser.Read(b)
 	v.sum.Write(b[:n])
 	if err == io.EOF && Sum(v.sum) != v.id || errors.Is(err, ErrDamaged) {
-		err = fmt.Errorf("object %s: %w", v.id, ErrDamaged)
+		err = v.store.explain(v.id, ErrDamaged)
 	}
 	return n, err
 }
@@ -318,7 +378,7 @@ func (s *Store) open(id plumbing.Hash) (io.ReadCloser, plumbing.ObjectType, int6
 		if p, at, ok := s.find(id); ok {
 			r, kind, size, err := s.openPacked(p, at)
 			if err != nil {
-				err = fmt.Errorf("object %s: %w", id, err)
+				err = &Error{id, p.path, err}
 			}
 			return r, kind, size, err
 		}
@@ -340,7 +400,7 @@ func tooLarge(most int64) error { return &limited.TooLargeError{Name: "its conte
 func (s *Store) Read(id plumbing.Hash, want plumbing.ObjectType, most int64) ([]byte, error) {
 	text, err := s.read(id, want, most)
 	if err != nil {
-		return nil, fmt.Errorf("object %s: %w", id, err)
+		return nil, s.explain(id, err)
 	}
 	return text, nil
 }
@@ -361,7 +421,7 @@ func (s *Store) read(id plumbing.Hash, want plumbing.ObjectType, most int64) (te
 		if err != nil {
 			return nil, err
 		}
-		r = &verified{ReadCloser: r, id: id, sum: NewHash(k, size)}
+		r = &verified{ReadCloser: r, store: s, id: id, sum: NewHash(k, size)}
 		defer r.Close()
 		if size > most {
 			return nil, tooLarge(most)
@@ -404,7 +464,7 @@ func (s *Store) Tree(id plumbing.Hash) ([]Entry, error) {
 	}
 	entries, err := ParseTree(text)
 	if err != nil {
-		return nil, fmt.Errorf("tree %s: %w", id, err)
+		return nil, fmt.Errorf("tree %s in %s: %w", id, s.where(id), err)
 	}
 	return entries, nil
 }
@@ -514,9 +574,9 @@ func (s *Store) CommitTree(id plumbing.Hash) (tree, commit plumbing.Hash, err er
 		line, _, _ := strings.Cut(string(start), "\n")
 		hex, ok := strings.CutPrefix(line, field)
 		if !ok || !plumbing.IsHash(hex) {
-			return tree, commit, fmt.Errorf("object %s: %w", id, ErrDamaged)
+			return tree, commit, s.explain(id, ErrDamaged)
 		}
 		id = plumbing.NewHash(hex)
 	}
-	return tree, commit, fmt.Errorf("object %s: %w", id, ErrDamaged)
+	return tree, commit, s.explain(id, ErrDamaged)
 }

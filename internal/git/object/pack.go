@@ -30,9 +30,14 @@ const (
 	idxNames  = idxHeader + 256*4
 )
 
+// openPack opens a pack by its index. Where either is not there, the error is
+// fs.ErrNotExist.
 func openPack(index string) (*pack, error) {
 	info, err := os.Stat(index)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(strings.TrimSuffix(index, ".idx") + ".pack"); err != nil {
 		return nil, err
 	}
 	text, free, err := mapFile(index)

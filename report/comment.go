@@ -324,7 +324,7 @@ func refused(err error) error {
 	case http.StatusUnauthorized:
 		return &NotAllowedError{"GitHub does not take the token (401); pass github-token, or leave it out for the workflow's own"}
 	case http.StatusForbidden, http.StatusNotFound:
-		return &NotAllowedError{fmt.Sprintf("the token may not comment on the pull request (%d: %s); give the job the permission \"pull-requests: write\". On a fork's pull request it is read-only whatever the job says", answer.Response.StatusCode, answer.Message)}
+		return &NotAllowedError{fmt.Sprintf("the token may not comment on the pull request (%d: %s); give the job the permission \"pull-requests: write\". On a pull request of a fork or of Dependabot it is read-only whatever the job says", answer.Response.StatusCode, answer.Message)}
 	}
 	return err
 }

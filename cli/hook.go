@@ -21,7 +21,6 @@ import (
 	"github.com/org/aml-train/internal/detach"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/home"
-	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/snapshot"
 )
 
@@ -148,59 +147,52 @@ func (a *app) sayHook(s hooks.State) {
 	case s.Allowed:
 		a.say("This repository has opted in (%s in its .git/config)", hooks.Key)
 	case s.Installed || s.Other != "":
-		a.say("This repository has not opted in, so no push of it trains; %s", optIn)
+		a.say("This repository has not opted in, so no push of it trains; %s", hooks.OptIn)
 	}
 }
 
-// optIn says how a clone is let train at a push.
-const optIn = "aml-train hook install, or beside another hook manager git config " + hooks.Key + " true, opts it in"
-
-// training is one commit that a push gives to one branch.
-type training struct {
-	commit, branch string
-	settings       settings
-	no             string // why nothing is trained; "" where something is
+// push is what a push does: hooks decides, and a submission is a process of its own.
+func (a *app) push(repo *git.Repository) *hooks.Push {
+	return &hooks.Push{
+		Repo: repo,
+		Commit: func(ctx context.Context, rev string) (*snapshot.Snapshot, error) {
+			return snapshot.TakeCommit(ctx, repo.Root, rev, snapshot.Options{MaxBytes: -1, Whole: true, Git: &a.git})
+		},
+		Read: func(commit *snapshot.Snapshot) (s hooks.Settings, no string, err error) {
+			settings, err := a.readSettings(repo.Root, commit)
+			if err == nil {
+				if _, err := defaultJob(settings, commit); err != nil {
+					no = "the commit has neither job.yml nor a job in " + settingsFile
+				}
+			}
+			return settings.Hook, no, err
+		},
+		Submit: submitApart,
+		Logs:   func() (*os.Root, error) { return a.logs(true) },
+		Say:    a.say,
+	}
 }
 
-func (t training) String() string { return t.branch + " " + t.commit[:7] }
-
-// consider decides about one ref of a push.
-func (a *app) consider(ctx context.Context, repo *git.Repository, u hooks.Update) (training, error) {
-	t := training{commit: u.Local, branch: u.Branch()}
-	commit, err := snapshot.TakeCommit(ctx, repo.Root, u.Local, snapshot.Options{MaxBytes: -1, Whole: true, Git: &a.git})
+// submitApart starts the submission of a commit, which goes on when this program has
+// ended.
+func submitApart(commit, branch string, log *os.File) (wait func() error, err error) {
+	self, err := os.Executable()
 	if err != nil {
-		return t, err
+		return nil, err
 	}
-	t.commit = commit.Commit // of a tag, what it stands for
-	if t.settings, err = a.readSettings(repo.Root, commit); err != nil {
-		return t, err
+	cmd := exec.Command(self, "submit", "--once", "--commit", commit, "--branch", branch)
+	cmd.Stdout, cmd.Stderr = log, log
+	for _, kv := range os.Environ() { // git tells its hooks where the repository is, and everybody else finds it
+		name, _, _ := strings.Cut(kv, "=")
+		if !strings.HasPrefix(name, "GIT_") || strings.HasPrefix(name, "GIT_CONFIG") {
+			cmd.Env = append(cmd.Env, kv)
+		}
 	}
-	h := t.settings.Hook
-	if !matchBranch(h.Branches, t.branch) {
-		t.no = fmt.Sprintf("hook.branches names %s, and not this branch", strings.Join(h.Branches, ", "))
-		return t, nil
-	}
-	if _, err := defaultJob(t.settings, commit); err != nil {
-		t.no = fmt.Sprintf("the commit has neither job.yml nor a job in %s", settingsFile)
-		return t, nil
-	}
-	// Where the remote has nothing to compare with, or what it has is not here,
-	// everything counts.
-	if len(h.Paths) == 0 || u.New() {
-		return t, nil
-	}
-	before, err := snapshot.TakeCommit(ctx, repo.Root, u.Remote, snapshot.Options{MaxBytes: -1, Whole: true, Git: &a.git})
-	if err != nil {
-		return t, nil
-	}
-	if !slices.ContainsFunc(snapshot.Diff(before, commit), func(c snapshot.Change) bool { return matchPath(h.Paths, c.Path()) }) {
-		t.no = fmt.Sprintf("nothing below %s changed (hook.paths)", strings.Join(h.Paths, ", "))
-	}
-	return t, nil
+	detach.Session(cmd)
+	return cmd.Wait, cmd.Start()
 }
 
-// pushed is the hook. It lets the push go on whatever happens, but for a submission
-// that the settings require.
+// pushed is the hook.
 func (a *app) pushed(ctx context.Context, in io.Reader) error {
 	if v := a.getenv("AML_TRAIN_SKIP"); v != "" && v != "0" {
 		a.say("aml-train: skipped, as AML_TRAIN_SKIP says")
@@ -211,44 +203,20 @@ func (a *app) pushed(ctx context.Context, in io.Reader) error {
 		return nil
 	}
 	updates, err := a.updates(in)
+	var repo *git.Repository
+	if err == nil {
+		repo, err = a.repository()
+	}
 	if err != nil {
 		a.say("aml-train: nothing is trained: %s", oneLine(err.Error()))
 		return nil
 	}
-	repo, err := a.repository()
-	if err != nil {
-		a.say("aml-train: nothing is trained: %s", oneLine(err.Error()))
-		return nil
+	err = a.push(repo).Run(ctx, updates)
+	if errors.Is(err, hooks.ErrRequired) {
+		return usage("the push is stopped, because hook.required is true in %s; "+
+			"git push --no-verify goes without training", settingsFile)
 	}
-	refused, allowed := false, hooks.Allowed(repo)
-	seen := map[string]bool{}
-	for _, u := range updates {
-		if u.Branch() == "" || seen[u.Local] {
-			continue
-		}
-		seen[u.Local] = true
-		t, err := a.consider(ctx, repo, u)
-		if !allowed {
-			if err == nil && t.no == "" {
-				a.say("aml-train: %s is not trained: this clone has not opted in; %s", t, optIn)
-			}
-			continue
-		}
-		if err == nil && t.no == "" {
-			err = a.train(ctx, t)
-		}
-		switch {
-		case err != nil:
-			a.say("aml-train: %s is not trained: %s", t, oneLine(err.Error()))
-			refused = refused || t.settings.Hook.Required
-		case t.no != "" && len(updates) == 1:
-			a.say("aml-train: %s is not trained: %s", t, t.no)
-		}
-	}
-	if refused {
-		return usage("the push is stopped, because hook.required is true in %s; git push --no-verify goes without training", settingsFile)
-	}
-	return nil
+	return err
 }
 
 // updates reads what is pushed, from git or from pre-commit, which has read git's
@@ -271,14 +239,8 @@ func (a *app) updates(in io.Reader) ([]hooks.Update, error) {
 	return hooks.ParseUpdates(strings.NewReader(strings.Join([]string{local, to, remote, from}, " ")))
 }
 
-// logsDir, in .aml-train, has a log of each submission, named by its time, commit
-// and branch.
-const (
-	logsDir    = "hook"
-	logTime    = "20060102-150405.000"
-	logsKept   = 20
-	waitAtMost = 30 * time.Second
-)
+// logsDir, in .aml-train, has a log of each submission.
+const logsDir = "hook"
 
 // logs opens the folder of the logs, and makes it if create is set.
 func (a *app) logs(create bool) (*os.Root, error) {
@@ -288,107 +250,6 @@ func (a *app) logs(create bool) (*os.Root, error) {
 	}
 	defer h.Close()
 	return home.Folder(h.Root, logsDir, create)
-}
-
-// train starts the submission of a commit. It goes on by itself, unless the settings
-// have the push wait for it.
-func (a *app) train(ctx context.Context, t training) error {
-	logs, err := a.logs(true)
-	if err != nil {
-		return err
-	}
-	defer logs.Close()
-	dropLogs(logs)
-	branch := strings.Map(func(r rune) rune {
-		if strings.ContainsRune(`/\:*?"<>|`, r) {
-			return '-'
-		}
-		return r
-	}, t.branch)
-	branch = strings.ToValidUTF8(branch[:min(len(branch), 150)], "") // a file's name has 255 bytes at most
-	name := fmt.Sprintf("%s %s %s.log", time.Now().UTC().Format(logTime), t.commit[:7], branch)
-	log, err := logs.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(self, "submit", "--once", "--commit", t.commit, "--branch", t.branch)
-	cmd.Stdout, cmd.Stderr = log, log
-	for _, kv := range os.Environ() { // git tells its hooks where the repository is, and everybody else finds it
-		if name, _, _ := strings.Cut(kv, "="); !strings.HasPrefix(name, "GIT_") || strings.HasPrefix(name, "GIT_CONFIG") {
-			cmd.Env = append(cmd.Env, kv)
-		}
-	}
-	detach.Session(cmd)
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	h := t.settings.Hook
-	if h.Wait == "" && !h.Required {
-		a.say("aml-train: training %s; aml-train hook status and aml-train watch follow it", t)
-		return cmd.Process.Release()
-	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	select {
-	case err := <-done:
-		last := lastLine(logs, name)
-		if err != nil {
-			return errors.New(strings.TrimPrefix(last, "aml-train: "))
-		}
-		a.say("aml-train: training %s: run %s", t, strings.TrimSpace(last+" "+link(logs, name)))
-	case <-time.After(waitAtMost):
-		a.say("aml-train: training %s, which takes a while to be accepted; aml-train hook status shows how it goes", t)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return nil
-}
-
-// maxLog bounds what is read of a log: a submission prints some lines.
-const maxLog = 1 << 20
-
-func lastLine(logs *os.Root, name string) string {
-	text, _ := limited.ReadBelow(logs, name, maxLog)
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return strings.TrimSpace(lines[len(lines)-1])
-}
-
-// link is the run's page, as a submission has printed it; "" for a run on this
-// machine.
-func link(logs *os.Root, name string) string {
-	text, _ := limited.ReadBelow(logs, name, maxLog)
-	for line := range strings.Lines(string(text)) {
-		if url := httpsOnly(strings.TrimSpace(line)); url != "" {
-			return url
-		}
-	}
-	return ""
-}
-
-// dropLogs keeps the newest logs.
-func dropLogs(logs *os.Root) {
-	names := logNames(logs)
-	for _, name := range names[min(len(names), logsKept-1):] {
-		logs.Remove(name)
-	}
-}
-
-// logNames lists the logs, newest first.
-func logNames(logs *os.Root) []string {
-	entries, _ := fs.ReadDir(logs.FS(), ".")
-	var names []string
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".log") {
-			names = append(names, e.Name())
-		}
-	}
-	slices.Reverse(names) // ReadDir lists by name
-	return names
 }
 
 func (a *app) hookStatus(ctx context.Context) error {
@@ -412,14 +273,16 @@ func (a *app) hookStatus(ctx context.Context) error {
 		a.say("HEAD is no branch, so a push of it trains what it names")
 	default:
 		u := hooks.Update{LocalRef: "HEAD", Local: info.Commit, RemoteRef: "refs/heads/" + info.Branch, Remote: upstream(repo, info.Branch)}
-		t, err := a.consider(ctx, repo, u)
+		t, err := a.push(repo).Consider(ctx, u)
 		switch {
 		case err != nil:
 			a.say("A push of %s trains nothing: %v", t, err)
-		case t.no != "":
-			a.say("A push of %s trains nothing: %s", t, t.no)
+		case t.No != "":
+			a.say("A push of %s trains nothing: %s", t, t.No)
 		case !state.Allowed:
-			a.say("A push of %s trains nothing: this clone has not opted in; %s", t, optIn)
+			a.say("A push of %s trains nothing: this clone has not opted in; %s", t, hooks.OptIn)
+		case !state.Installed:
+			a.say("A push of %s trains it where another hook calls aml-train hook run", t)
 		default:
 			a.say("A push of %s trains it", t)
 		}
@@ -437,17 +300,14 @@ func (a *app) lastPushes() error {
 		return usageError{err}
 	}
 	defer logs.Close()
-	names := logNames(logs)
-	for _, name := range names[:min(len(names), 5)] {
-		parts := strings.SplitN(strings.TrimSuffix(name, ".log"), " ", 3)
-		at, err := time.Parse(logTime, parts[0])
-		if err != nil || len(parts) < 3 {
-			continue
+	list := hooks.Logs(logs)
+	for _, log := range list[:min(len(list), 5)] {
+		if at, commit, branch, ok := log.Of(); ok {
+			last := cmp.Or(log.Line(), "is being submitted")
+			fmt.Fprintf(a.out, "%s  %s %s  %s\n", at.Local().Format(time.DateTime), branch, commit, last)
 		}
-		last := cmp.Or(lastLine(logs, name), "is being submitted")
-		fmt.Fprintf(a.out, "%s  %s %s  %s\n", at.Local().Format(time.DateTime), parts[2], parts[1], last)
 	}
-	if len(names) > 0 {
+	if len(list) > 0 {
 		a.say("The logs are in %s", relative(logs.Name()))
 	}
 	return nil

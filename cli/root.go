@@ -21,6 +21,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/hooks"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/limited"
@@ -68,6 +69,7 @@ type app struct {
 	secrets  secret.Redactor
 	commands *commandLog // nil outside a workflow
 	masked   []string    // in the workflow's log
+	brief    bool        // what is wrong is said in one line as well, the last: a hook looks for it there
 }
 
 // Main runs one command line and returns the exit code. stop ends the handling of
@@ -122,6 +124,15 @@ func collectLate() {
 
 // exit says what went wrong and returns the code for it.
 func (a *app) exit(err error) int {
+	code := a.fault(err)
+	if a.brief && err != nil {
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		fmt.Fprintln(a.err, hooks.Refused+first)
+	}
+	return code
+}
+
+func (a *app) fault(err error) int {
 	var ended *runEnded
 	var usage usageError
 	var problems job.Problems

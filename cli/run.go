@@ -142,6 +142,7 @@ this command: watch shows its output, cancel ends it.`,
 			if err != nil {
 				return err
 			}
+			a.brief = f.branch != ""
 			run, _, err := a.start(cmd.Context(), args, f, flow, false)
 			if errors.Is(err, errSubmitted) {
 				a.say("Submitted already: run %s", run.Info.RunID)

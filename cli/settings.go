@@ -7,6 +7,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/org/aml-train/hooks"
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/yamlfile"
@@ -19,19 +20,11 @@ const settingsFile = ".aml-train.yaml"
 
 // settings is the file's content.
 type settings struct {
-	Job  string       `yaml:"job"` // the job file that is run when none is named, relative to the root
-	Hook hookSettings `yaml:"hook"`
-	Keep []string     `yaml:"keep"` // patterns of files that every run keeps, see job.Job
+	Job  string         `yaml:"job"` // the job file that is run when none is named, relative to the root
+	Hook hooks.Settings `yaml:"hook"`
+	Keep []string       `yaml:"keep"` // patterns of files that every run keeps, see job.Job
 
 	Workspace azureml.Workspace `yaml:"workspace"`
-}
-
-// hookSettings is what the pre-push hook submits, and how.
-type hookSettings struct {
-	Branches []string `yaml:"branches"` // patterns; without any, every branch
-	Paths    []string `yaml:"paths"`    // patterns, as in .gitignore; without any, every change counts
-	Wait     string   `yaml:"wait"`     // "submitted" waits until the run is accepted
-	Required bool     `yaml:"required"` // a submission that fails stops the push
 }
 
 // readSettings reads the settings of the repository around dir: those of its

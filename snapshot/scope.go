@@ -140,9 +140,13 @@ func (s *scope) read(abs, name, in string) ([]byte, bool, error) {
 	full := filepath.Join(abs, name)
 	info, err := os.Lstat(full)
 	if err != nil {
-		if i := s.index.Find(join(in, name)); i >= 0 && s.index.SkipWorktree(i) && s.index.Mode(i) != filemode.Symlink {
+		i := s.index.Find(join(in, name))
+		if i >= 0 && s.index.SkipWorktree(i) && s.index.Mode(i) != filemode.Symlink {
 			text, err := s.objects.Read(s.index.ID(i), plumbing.BlobObject, limited.Config)
-			return text, err == nil, nil
+			if err != nil {
+				return nil, false, explainMissing(s.repo, join(in, name), err)
+			}
+			return text, true, nil
 		}
 		return nil, false, nil
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/git/attributes"
 	"github.com/org/aml-train/internal/git/ignore"
+	"github.com/org/aml-train/internal/git/object"
 )
 
 // homeDir is our own folder, which holds the run history.
@@ -38,7 +39,7 @@ type walker struct {
 	in    string // dir relative to the root of scope
 
 	tasks   tasks
-	anyLink bool // a link may lead anywhere: nothing is going to travel
+	anyLink bool // nothing is going to travel: a link may lead anywhere, and what is not here does not matter
 	plain   bool // git status does not show what is not tracked
 
 	modulesRead bool
@@ -130,8 +131,11 @@ type folder struct {
 	rules    ignore.Stack
 	filters  attributes.Stack
 	excluded bool // only what git tracks travels from here
-	commit   bool // the index has a commit for it: a submodule
-	replaced bool // the index has a file for it, so git status hides what it holds
+
+	unknown  error // nobody knows what is ignored here: a sparse checkout has not got the file that says it
+	unsure   bool  // nor which content filters there are
+	commit   bool  // the index has a commit for it: a submodule
+	replaced bool  // the index has a file for it, so git status hides what it holds
 }
 
 // newWalker returns a walker of dir, which lies in the working tree of repo, or in none
@@ -187,15 +191,13 @@ func (w *walker) above() (folder, *ignore.Pattern, error) {
 		f.replaced = f.replaced || s.index.Find(strings.Join(parts[:i+1], "/")) >= 0
 		at := strings.Join(parts[:i], "/")
 		abs := filepath.Join(s.repo.Root, filepath.FromSlash(at))
-		if text, ok, err := s.read(abs, ".gitattributes", at); err != nil {
+		if err := f.attributes(abs, at); err != nil {
 			return f, nil, err
-		} else if ok {
-			f.filters = f.filters.Push(attributes.Parse(text, at, at == "", s.fold))
 		}
 		if w.aml || f.excluded {
 			continue
 		}
-		text, _, err := s.read(abs, ".gitignore", at)
+		text, err := f.text(abs, ".gitignore", at)
 		if err != nil {
 			return f, nil, err
 		}
@@ -223,9 +225,36 @@ func (w *walker) enter(f *folder, abs string) error {
 	} else if f.excluded {
 		return nil
 	}
-	text, _, err := s.read(abs, name, f.in)
+	at := *f
+	at.scope = s
+	text, err := at.text(abs, name, f.in)
 	if err == nil {
+		f.unknown = at.unknown
 		f.rules = f.rules.Push(ignore.Parse(text, join(f.path, name), f.in, s.fold))
+	}
+	return err
+}
+
+// text returns an ignore file of the folder in, which is f or one above it. One that is
+// missing in a partial clone is noted: nobody misses it where nothing is untracked.
+func (f *folder) text(abs, name, in string) ([]byte, error) {
+	text, _, err := f.scope.read(abs, name, in)
+	if errors.Is(err, object.ErrNotFound) {
+		f.unknown, err = err, nil
+	}
+	return text, err
+}
+
+// attributes adds the content filters that a folder's own file names. One that is missing
+// in a partial clone is noted: then no file is taken for its blob.
+func (f *folder) attributes(abs, in string) error {
+	text, ok, err := f.scope.read(abs, ".gitattributes", in)
+	if errors.Is(err, object.ErrNotFound) {
+		f.unsure = true
+		return nil
+	}
+	if ok {
+		f.filters = f.filters.Push(attributes.Parse(text, in, in == "", f.scope.fold))
 	}
 	return err
 }
@@ -304,6 +333,39 @@ func (w *walker) readFiles(f folder, dir *os.File, abs string) (below []folder, 
 		return nil, unreadable(err, w.ignoreFile())
 	}
 	slices.SortFunc(entries, before)
+	if there, err := w.look(&f, entries, abs); err != nil || !there {
+		return nil, err
+	}
+	r := &reading{w: w, f: f, dir: dir, filters: f.filters.Push(f.scope.info), at: f.lo}
+	if f.in != "" {
+		r.prefix = len(f.in) + 1
+	}
+	r.f.node.files = make([]File, 0, len(entries))
+	for _, e := range entries {
+		name := e.Name()
+		switch {
+		case len(name) == len(".git") && strings.EqualFold(name, ".git"), name == homeDir:
+		case e.IsDir():
+			err = r.folder(name)
+		case e.Type()&^fs.ModeSymlink == 0: // git leaves out a socket, pipe or device as well
+			err = r.file(name)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	w.seen.Add(r.seen)
+	if r.excluded != nil {
+		w.mu.Lock()
+		w.excluded = append(w.excluded, r.excluded...)
+		w.mu.Unlock()
+	}
+	return r.below, nil
+}
+
+// look takes over what a folder says of itself: that it is a repository, what is ignored
+// in it, which filters there are. It tells whether anything in it can travel.
+func (w *walker) look(f *folder, entries []fs.DirEntry, abs string) (bool, error) {
 	var repository, rules, filtered bool
 	for _, e := range entries {
 		switch e.Name() {
@@ -316,110 +378,111 @@ func (w *walker) readFiles(f folder, dir *os.File, abs string) (below []folder, 
 		}
 	}
 	if f.in != "" && f.path != "" && !w.aml && (repository && f.hi == f.lo || f.commit) {
-		if there, err := w.nested(&f, abs); err != nil || f.commit && !there {
-			return nil, err // of a submodule that is not checked out nothing is the repository's
+		if there, err := w.nested(f, abs); err != nil || f.commit && !there {
+			return false, err // of a submodule that is not checked out nothing is the repository's
 		}
 	}
 	// A sparse checkout may have left these files out.
 	if rules || f.scope.index.Special > 0 {
-		if err := w.enter(&f, abs); err != nil {
-			return nil, err
+		if err := w.enter(f, abs); err != nil {
+			return false, err
 		}
 	}
-	s, x := f.scope, f.scope.index
-	if filtered || x.Special > 0 {
-		text, ok, err := s.read(abs, ".gitattributes", f.in)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			f.filters = f.filters.Push(attributes.Parse(text, f.in, f.in == "", s.fold))
+	if filtered || f.scope.index.Special > 0 {
+		if err := f.attributes(abs, f.in); err != nil {
+			return false, err
 		}
 	}
-	filters := f.filters.Push(s.info)
-	prefix := 0 // of the folder, in the names of the index
-	if f.in != "" {
-		prefix = len(f.in) + 1
+	return true, nil
+}
+
+// reading is one folder whose entries are gone through, and the index beside them.
+type reading struct {
+	w       *walker
+	f       folder
+	dir     *os.File
+	filters attributes.Stack
+	prefix  int // of the folder, in the names of the index
+	at      int // in the index
+
+	below    []folder
+	excluded []Exclusion
+	seen     int64
+}
+
+// folder takes note of a folder in the folder.
+func (r *reading) folder(name string) error {
+	f, x := &r.f, r.f.scope.index
+	in := join(f.in, name)
+	sub := *f
+	sub.node, sub.path, sub.in, sub.commit = &node{}, join(f.path, name), in, false
+	for r.at < f.hi && x.Name(r.at)[r.prefix:] < name+"/" {
+		r.at++
 	}
-	n := f.node
-	n.files = make([]File, 0, len(entries))
-	var excluded []Exclusion
-	at, seen := f.lo, int64(0)
-	for _, e := range entries {
-		name := e.Name()
-		if len(name) == len(".git") && strings.EqualFold(name, ".git") || name == homeDir {
-			continue
-		}
-		if e.IsDir() {
-			in := join(f.in, name)
-			sub := folder{node: &node{}, scope: s, path: join(f.path, name), in: in, rules: f.rules, filters: f.filters, excluded: f.excluded, replaced: f.replaced}
-			for at < f.hi && x.Name(at)[prefix:] < name+"/" {
-				at++
-			}
-			sub.lo = at
-			at = x.End(at, f.hi, in+"/")
-			sub.hi = at
-			if x.Special > 0 {
-				i := x.Find(in)
-				sub.commit = i >= 0 && x.Mode(i) == filemode.Submodule
-				sub.replaced = sub.replaced || i >= 0 && !sub.commit
-			}
-			keep := !w.aml && (sub.hi > sub.lo || sub.commit)
-			if !sub.excluded {
-				if rule := f.rules.Match(in, true); rule != nil && !rule.Negated {
-					sub.excluded = true
-					if !keep {
-						excluded = append(excluded, exclusion(sub.path+"/", rule))
-					}
-				}
-			}
-			if !sub.excluded || keep {
-				n.kids = append(n.kids, kid{len(n.files), sub.node})
-				below = append(below, sub)
-			}
-			continue
-		}
-		if e.Type()&^fs.ModeSymlink != 0 {
-			continue // a socket, pipe or device: git leaves it out as well
-		}
-		for at < f.hi && x.Name(at)[prefix:] < name {
-			at++
-		}
-		entry := -1
-		if at < f.hi && x.Name(at)[prefix:] == name {
-			entry = at
-			for at < f.hi && x.Name(at)[prefix:] == name {
-				at++ // the sides of a conflict
-			}
-		}
-		if entry < 0 && f.excluded {
-			continue
-		}
-		if w.aml || entry < 0 {
-			if rule := f.rules.Match(join(f.in, name), false); rule != nil && !rule.Negated {
-				excluded = append(excluded, exclusion(join(f.path, name), rule))
-				continue
-			}
-		}
-		file, err := w.file(dir, name, f, entry, filters)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if file.entry >= 0 {
-			seen++
-		}
-		n.files = append(n.files, file)
+	sub.lo = r.at
+	r.at = x.End(r.at, f.hi, in+"/")
+	sub.hi = r.at
+	if x.Special > 0 {
+		i := x.Find(in)
+		sub.commit = i >= 0 && x.Mode(i) == filemode.Submodule
+		sub.replaced = sub.replaced || i >= 0 && !sub.commit
 	}
-	w.seen.Add(seen)
-	if excluded != nil {
-		w.mu.Lock()
-		w.excluded = append(w.excluded, excluded...)
-		w.mu.Unlock()
+	keep := !r.w.aml && (sub.hi > sub.lo || sub.commit)
+	if !sub.excluded {
+		if f.unknown != nil && !keep {
+			return f.unknown
+		}
+		if rule := f.rules.Match(in, true); rule != nil && !rule.Negated {
+			sub.excluded = true
+			if !keep {
+				r.excluded = append(r.excluded, exclusion(sub.path+"/", rule))
+			}
+		}
 	}
-	return below, nil
+	if !sub.excluded || keep {
+		f.node.kids = append(f.node.kids, kid{len(f.node.files), sub.node})
+		r.below = append(r.below, sub)
+	}
+	return nil
+}
+
+// file takes in a file of the folder.
+func (r *reading) file(name string) error {
+	f, x := &r.f, r.f.scope.index
+	for r.at < f.hi && x.Name(r.at)[r.prefix:] < name {
+		r.at++
+	}
+	entry := -1
+	if r.at < f.hi && x.Name(r.at)[r.prefix:] == name {
+		entry = r.at
+		for r.at < f.hi && x.Name(r.at)[r.prefix:] == name {
+			r.at++ // the sides of a conflict
+		}
+	}
+	if entry < 0 && f.excluded {
+		return nil
+	}
+	if r.w.aml || entry < 0 {
+		if f.unknown != nil {
+			return f.unknown
+		}
+		if rule := f.rules.Match(join(f.in, name), false); rule != nil && !rule.Negated {
+			r.excluded = append(r.excluded, exclusion(join(f.path, name), rule))
+			return nil
+		}
+	}
+	file, err := r.w.file(r.dir, name, f, entry, r.filters)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if file.entry >= 0 {
+		r.seen++
+	}
+	f.node.files = append(f.node.files, file)
+	return nil
 }
 
 // nested changes the scope of a folder that is a repository of its own, and tells
@@ -477,7 +540,7 @@ func storable(p, ignoreFile string) error {
 }
 
 // file describes one file that travels, with its id where the index knows it.
-func (w *walker) file(dir *os.File, name string, in folder, entry int, filters attributes.Stack) (File, error) {
+func (w *walker) file(dir *os.File, name string, in *folder, entry int, filters attributes.Stack) (File, error) {
 	s, x := in.scope, in.scope.index
 	f := File{Mode: filemode.Regular, entry: -1}
 	if entry >= 0 && s == w.scope { // the name is there already
@@ -526,7 +589,7 @@ func (w *walker) file(dir *os.File, name string, in folder, entry int, filters a
 	if s == w.scope {
 		f.entry, f.clean = int32(entry), clean
 	}
-	if clean && s.sameBytes(entry, &f, filters) {
+	if clean && !in.unsure && s.sameBytes(entry, &f, filters) {
 		f.OID = x.ID(entry)
 	}
 	return f, nil
@@ -584,7 +647,7 @@ func instead(p, text, usual string) string {
 // add -A leaves it in the index, so it belongs to the tree.
 func (w *walker) addSkipped(s *scope, in, at string) error {
 	x := s.index
-	if x.Special == 0 {
+	if x.Special == 0 || w.anyLink {
 		return nil
 	}
 	lo, hi := 0, x.Len()

@@ -64,6 +64,10 @@ func Why(finder *git.Finder, dir, p string) (Decision, error) {
 		}
 		here := strings.Join(parts[:i], "/")
 		at := filepath.Join(abs, filepath.FromSlash(here))
+		if to, err := os.Readlink(at); i > 0 && err == nil {
+			return d, fmt.Errorf("%s is beyond the symbolic link %s (to %s), which itself travels or not: --why %s",
+				p, here, to, here)
+		}
 		if lo, hi := f.scope.index.Range(f.in + "/"); i > 0 && !w.aml && lo == hi {
 			if nested, err := finder.At(at); err == nil && nested != nil {
 				s, err := w.newScope(nested)
@@ -87,6 +91,9 @@ func Why(finder *git.Finder, dir, p string) (Decision, error) {
 	if !w.aml && (f.scope.index.Find(f.in) >= 0 || hi > lo) {
 		d.Tracked, d.Travels = true, statErr == nil
 		return d, nil
+	}
+	if f.unknown != nil {
+		return d, f.unknown
 	}
 	d.Travels = statErr == nil && !f.excluded
 	return d, nil

@@ -19,7 +19,10 @@ runs --archived lists them, and --restore brings them back.`,
 			if (len(args) == 0) == (experiment == "") {
 				return usage("name runs, or an experiment with --experiment")
 			}
-			done := map[bool]string{false: "Archived", true: "Restored"}[restore]
+			done := "Archived"
+			if restore {
+				done = "Restored"
+			}
 			if experiment != "" {
 				store, err := a.openStore(ctx, false)
 				if err != nil {
@@ -39,14 +42,14 @@ runs --archived lists them, and --restore brings them back.`,
 				return nil
 			}
 			for _, id := range args {
-				run, err := a.findRun(ctx, id)
+				s, run, err := a.findRun(ctx, id)
 				if err != nil {
 					return err
 				}
 				if !restore && !run.Status().Terminal() {
 					return usage("run %s has not ended: %s; cancel it first", run.Info.RunID, run.Status())
 				}
-				if err := a.where.Archive(ctx, run.Info.RunID, !restore); err != nil {
+				if err := s.target.Archive(ctx, run.Info.RunID, !restore); err != nil {
 					return err
 				}
 				a.say("%s run %s.", done, run.Info.RunID)

@@ -13,19 +13,18 @@ func (a *app) cancel() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			run, err := a.findRun(cmd.Context(), args[0])
+			s, run, err := a.findRun(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			target := a.where
-			if err := target.Cancel(cmd.Context(), run.Info.RunID); err != nil {
+			if err := s.target.Cancel(cmd.Context(), run.Info.RunID); err != nil {
 				return usageError{err}
 			}
-			if run, err = target.Watch(cmd.Context(), run.Info.RunID, nil); err != nil {
+			if run, err = s.target.Watch(cmd.Context(), run.Info.RunID, nil); err != nil {
 				return err
 			}
 			if a.json {
-				return a.printRun(run)
+				return s.printRun(run)
 			}
 			a.say("Run %s: %s", run.Info.RunID, run.Status())
 			return nil

@@ -22,11 +22,11 @@ func (a *app) compare() *cobra.Command {
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			run, err := a.findRun(cmd.Context(), args[0])
+			_, run, err := a.findRun(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			base, err := a.findRun(cmd.Context(), args[1])
+			_, base, err := a.findRun(cmd.Context(), args[1])
 			if err != nil {
 				return err
 			}

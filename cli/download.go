@@ -27,15 +27,15 @@ func (a *app) download() *cobra.Command {
 among them, such as outputs, outputs/model.json or "logs/*.txt"; without one,
 everything is downloaded. Without RUN, from the newest run.`,
 		Example: "  aml-train download iris-3f2a91c-1 outputs --to model",
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, s string) ([]string, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
-				return a.completeRuns(cmd, args, s)
+				return a.completeRuns(cmd, args, begin)
 			}
-			run, err := a.findRun(cmd.Context(), args[0])
+			s, run, err := a.findRun(cmd.Context(), args[0])
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			files, _ := a.past.Artifacts(cmd.Context(), run)
+			files, _ := s.past.Artifacts(cmd.Context(), run)
 			var out []string
 			for _, f := range files {
 				out = append(out, f.Path)
@@ -43,7 +43,7 @@ everything is downloaded. Without RUN, from the newest run.`,
 			return out, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			run, err := a.findRun(cmd.Context(), firstArg(args))
+			s, run, err := a.findRun(cmd.Context(), firstArg(args))
 			if err != nil {
 				return err
 			}
@@ -51,7 +51,7 @@ everything is downloaded. Without RUN, from the newest run.`,
 				return usage("the run's id %q is no name for a folder here; name one with --to", run.Info.RunID)
 			}
 			to = cmp.Or(to, run.Info.RunID)
-			files, err := a.past.Artifacts(cmd.Context(), run)
+			files, err := s.past.Artifacts(cmd.Context(), run)
 			if err != nil {
 				return err
 			}
@@ -60,7 +60,7 @@ everything is downloaded. Without RUN, from the newest run.`,
 					return err
 				}
 			}
-			bytes, err := a.save(cmd.Context(), run, files, to)
+			bytes, err := s.save(cmd.Context(), run, files, to)
 			var link *deliver.LinkError
 			if errors.As(err, &link) {
 				return usage("--to: %w", err)
@@ -111,7 +111,7 @@ func choose(files []history.File, patterns []string) ([]history.File, error) {
 
 // save writes files below a folder, and nowhere else, whatever they are called and
 // whatever links lie there. A file that cannot be written costs no other.
-func (a *app) save(ctx context.Context, run *history.Run, files []history.File, to string) (bytes int64, err error) {
+func (s session) save(ctx context.Context, run *history.Run, files []history.File, to string) (bytes int64, err error) {
 	folder, err := deliver.Open(to)
 	if err != nil {
 		return 0, err
@@ -119,7 +119,7 @@ func (a *app) save(ctx context.Context, run *history.Run, files []history.File, 
 	defer folder.Close()
 	var failed []string
 	for _, f := range files {
-		n, err := a.saveFile(ctx, folder, run, f.Path)
+		n, err := s.saveFile(ctx, folder, run, f.Path)
 		if bytes += n; err != nil {
 			failed = append(failed, fmt.Sprintf("download %s: %v", f.Path, err))
 		}
@@ -135,17 +135,17 @@ func (a *app) save(ctx context.Context, run *history.Run, files []history.File, 
 }
 
 // downloadAll puts everything that a run made into a folder.
-func (a *app) downloadAll(ctx context.Context, run *history.Run, to string) error {
-	files, err := a.past.Artifacts(ctx, run)
+func (s session) downloadAll(ctx context.Context, run *history.Run, to string) error {
+	files, err := s.past.Artifacts(ctx, run)
 	if err != nil {
 		return err
 	}
-	_, err = a.save(ctx, run, files, to)
+	_, err = s.save(ctx, run, files, to)
 	return err
 }
 
-func (a *app) saveFile(ctx context.Context, folder *deliver.Folder, run *history.Run, name string) (int64, error) {
-	r, err := a.openArtifact(ctx, run, name)
+func (s session) saveFile(ctx context.Context, folder *deliver.Folder, run *history.Run, name string) (int64, error) {
+	r, err := s.openArtifact(ctx, run, name)
 	if err != nil {
 		return 0, err
 	}
@@ -155,10 +155,10 @@ func (a *app) saveFile(ctx context.Context, folder *deliver.Folder, run *history
 
 // openArtifact opens a file of a run. What the run has printed is text for people, and
 // goes without secrets; any other file is as the script made it.
-func (a *app) openArtifact(ctx context.Context, run *history.Run, name string) (io.ReadCloser, error) {
-	f, err := a.past.OpenArtifact(ctx, run, name)
+func (s session) openArtifact(ctx context.Context, run *history.Run, name string) (io.ReadCloser, error) {
+	f, err := s.past.OpenArtifact(ctx, run, name)
 	if err == nil && strings.HasPrefix(name, "user_logs/") {
-		f = secret.NewReader(f, &a.secrets)
+		f = secret.NewReader(f, &s.secrets)
 	}
 	return f, err
 }

@@ -64,8 +64,6 @@ type app struct {
 	stop     func()         // gives Ctrl-C its usual meaning back
 	store    *history.Store // of the runs on this machine
 	azure    azureFlags
-	where    submit.Target  // of the run that the command is about
-	past     submit.History // what is known of that and others
 	secrets  secret.Redactor
 	commands *commandLog // nil outside a workflow
 	masked   []string    // in the workflow's log
@@ -302,43 +300,49 @@ func (a *app) target(here bool, python string) (submit.Target, error) {
 	return a.workspace()
 }
 
-// at makes a target the one that the command is about.
-func (a *app) at(ctx context.Context, t submit.Target) (err error) {
-	a.where = t
-	a.past, err = t.History(ctx)
-	return err
+// session is a target and what is known of its runs.
+type session struct {
+	*app
+	target submit.Target
+	past   submit.History
+}
+
+func (a *app) session(ctx context.Context, t submit.Target) (session, error) {
+	past, err := t.History(ctx)
+	return session{a, t, past}, err
 }
 
 // findRun returns the run of an id, of the unique beginning of one, or for ""
 // the newest: of this machine, else, by its whole id, of the workspace.
-func (a *app) findRun(ctx context.Context, id string) (*history.Run, error) {
-	run, err := a.findLocal(ctx, id)
+func (a *app) findRun(ctx context.Context, id string) (s session, run *history.Run, err error) {
+	run, err = a.findLocal(ctx, id)
 	if id == "" {
 		last, when := a.lastElsewhere()
 		if last == "" && err != nil {
-			return nil, err
+			return s, nil, err
 		}
 		if last != "" && (err != nil || when.After(run.Started())) {
 			id, run = last, nil
 		}
 	}
 	if run != nil {
-		return run, a.at(ctx, a.local(""))
+		s, err = a.session(ctx, a.local(""))
+		return s, run, err
 	}
 	t, aerr := a.workspace()
 	if aerr == nil && len(t.Missing()) > 0 && err == nil {
 		aerr = usage("the newest run, %s, was submitted to a workspace that is not known here any more; name a run, or the workspace", id)
 	}
 	if aerr != nil || len(t.Missing()) > 0 {
-		return nil, errors.Join(err, aerr)
+		return s, nil, errors.Join(err, aerr)
 	}
-	if aerr := a.at(ctx, t); aerr != nil {
-		return nil, aerr
+	if s, aerr = a.session(ctx, t); aerr != nil {
+		return s, nil, aerr
 	}
-	if run, aerr = a.past.Run(ctx, id); errors.Is(aerr, azureml.ErrNoRun) {
-		return nil, usageError{errors.Join(err, aerr)}
+	if run, aerr = s.past.Run(ctx, id); errors.Is(aerr, azureml.ErrNoRun) {
+		return s, nil, usageError{errors.Join(err, aerr)}
 	}
-	return run, aerr
+	return s, run, aerr
 }
 
 // lastFile, in .aml-train, names the newest run that was submitted elsewhere from

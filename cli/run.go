@@ -106,18 +106,18 @@ was submitted, 4 the target could not be reached or refused.`,
 					return usage("%s: %w", flag, err)
 				}
 			}
-			run, target, err := a.start(ctx, args, f, flow, w.wait && w.cancelWithWorkflow)
+			s, run, err := a.start(ctx, args, f, flow, w.wait && w.cancelWithWorkflow)
 			if err != nil {
 				return err
 			}
 			if flow != nil {
-				flow.started(ctx, run)
-				flow.superseded(ctx, target, run)
+				flow.started(ctx, s, run)
+				flow.superseded(ctx, s, run)
 			}
 			if !w.wait {
-				return a.submitted(run)
+				return s.submitted(run)
 			}
-			return a.follow(ctx, target, run, following{markdown: markdown, download: w.download, cancel: w.cancelWithWorkflow, flow: flow})
+			return s.follow(ctx, run, following{markdown: markdown, download: w.download, cancel: w.cancelWithWorkflow, flow: flow})
 		},
 	}
 	f.add(cmd)
@@ -143,13 +143,13 @@ this command: watch shows its output, cancel ends it.`,
 				return err
 			}
 			a.brief = f.branch != ""
-			run, _, err := a.start(cmd.Context(), args, f, flow, false)
+			s, run, err := a.start(cmd.Context(), args, f, flow, false)
 			if errors.Is(err, errSubmitted) {
 				a.say("Submitted already: run %s", run.Info.RunID)
 			} else if err != nil {
 				return err
 			}
-			return a.submitted(run)
+			return s.submitted(run)
 		},
 	}
 	f.add(cmd)
@@ -162,61 +162,61 @@ this command: watch shows its output, cancel ends it.`,
 }
 
 // submitted tells that a run goes on by itself.
-func (a *app) submitted(run *history.Run) error {
-	if a.json {
-		return a.printRun(run)
+func (s session) submitted(run *history.Run) error {
+	if s.json {
+		return s.printRun(run)
 	}
-	a.say("aml-train watch %s shows its output", run.Info.RunID)
-	fmt.Fprintln(a.out, run.Info.RunID)
+	s.say("aml-train watch %s shows its output", run.Info.RunID)
+	fmt.Fprintln(s.out, run.Info.RunID)
 	return nil
 }
 
 // start submits a job: it reads it, takes the snapshot, and hands both to the
 // target. flow is nil outside a workflow.
-func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workflow, attached bool) (*history.Run, submit.Target, error) {
+func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workflow, attached bool) (at session, run *history.Run, err error) {
 	file := cmp.Or(firstArg(args), f.file)
 	if len(args) > 0 && f.file != "" {
-		return nil, nil, usage("the job file is given twice, as %s and as --job %s", args[0], f.file)
+		return at, nil, usage("the job file is given twice, as %s and as --job %s", args[0], f.file)
 	}
 	s := submit.Submission{Attached: attached, Secrets: &a.secrets}
 	passed, err := a.passOn(&f)
 	if err != nil {
-		return nil, nil, err
+		return at, nil, err
 	}
 	if s.MaxOutputs, err = sizeFlag("--max-outputs-size", f.maxOutputs); err != nil {
-		return nil, nil, err
+		return at, nil, err
 	}
 	if f.once {
 		a.azure.attempt = "once" // the job's name then says what it is, and a name is taken once
 	}
 	if f.commit != "" {
 		if s.Commit, err = a.wholeCommit(ctx, f.commit); err != nil {
-			return nil, nil, usageError{err}
+			return at, nil, usageError{err}
 		}
 		defer s.Commit.Close()
 	}
 	if err := flow.admitHere(ctx, s.Commit); err != nil {
-		return nil, nil, err
+		return at, nil, err
 	}
 	settings, err := a.readSettings(".", s.Commit)
 	if err != nil {
-		return nil, nil, err
+		return at, nil, err
 	}
 	if file == "" && f.Script == "" && f.Command == "" {
 		if file, err = defaultJob(settings, s.Commit); err != nil {
-			return nil, nil, err
+			return at, nil, err
 		}
 	}
 	if err := a.places(&f.Options, file, s.Commit); err != nil {
-		return nil, nil, err
+		return at, nil, err
 	}
 	j, err := job.Load(file, f.Options)
 	if err != nil {
-		return nil, nil, err
+		return at, nil, err
 	}
 	if s.Commit == nil {
 		if err := flow.admitJob(ctx, j); err != nil {
-			return nil, nil, err
+			return at, nil, err
 		}
 	}
 	s.Job = j
@@ -233,15 +233,15 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workfl
 	}
 	target, err := a.target(here, f.python)
 	if err != nil {
-		return nil, nil, err
+		return at, nil, err
 	}
 	if err := target.Check(j); err != nil {
-		return nil, nil, err
+		return at, nil, err
 	}
 	if h, err := a.home(false); err == nil {
 		h.Close()
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, err
+		return at, nil, err
 	}
 	source := j.SourceDirectory()
 	begin := time.Now()
@@ -250,43 +250,43 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workfl
 		where = s.Commit.Dir // the source directory need not be checked out
 	}
 	if s.Repository, err = a.git.Find(where); err != nil {
-		return nil, nil, usageError{err}
+		return at, nil, usageError{err}
 	}
 	if s.Git, err = gitmeta.Of(s.Repository, a.getenv); err != nil {
-		return nil, nil, usageError{err}
+		return at, nil, usageError{err}
 	}
 	if s.Commit != nil {
 		s.Git.SetCommit(s.Commit.Commit, f.branch)
 	}
 	if f.once {
-		if run := a.sameRun(ctx, j, s.Git.Commit); run != nil {
-			return run, nil, errSubmitted
+		if at, run := a.sameRun(ctx, j, s.Git.Commit); run != nil {
+			return at, run, errSubmitted
 		}
 	}
 	if source != "" {
 		if s.Snapshot, err = a.takeSnapshot(ctx, source, f.commit, f.maxSnapshot); err != nil {
-			return nil, nil, err
+			return at, nil, err
 		}
 		defer s.Snapshot.Close()
 		s.Git.SetDirty(s.Snapshot.Dirty)
 	}
 	if script := j.Script(); script != "" && s.Snapshot != nil && s.Snapshot.Find(script) == nil && s.Commit == nil {
 		if d, err := snapshot.Why(&a.git, source, script); err == nil && d.Rule != nil {
-			return nil, nil, usage("the script %s does not travel: %s:%d ignores it (%s)", script, d.Rule.File, d.Rule.Line, d.Rule.Text)
+			return at, nil, usage("the script %s does not travel: %s:%d ignores it (%s)", script, d.Rule.File, d.Rule.Line, d.Rule.Text)
 		}
 	}
 	if here {
 		if _, err := a.openStore(ctx, true); err != nil {
-			return nil, nil, usageError{err}
+			return at, nil, usageError{err}
 		}
 		target = a.local(f.python)
 	}
-	if err := a.at(ctx, target); err != nil {
-		return nil, nil, err
+	if at, err = a.session(ctx, target); err != nil {
+		return at, nil, err
 	}
-	run, err := target.Submit(ctx, s)
+	run, err = target.Submit(ctx, s)
 	if err != nil {
-		return nil, nil, err
+		return at, nil, err
 	}
 	// Said only now: standard error may be a file in the source directory, and a
 	// file that grows cannot be copied as it was.
@@ -294,7 +294,7 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workfl
 		a.say("Snapshot %s: %d files, %s, copied in %s", n.ID[:7], len(n.Files), size.Format(n.Bytes), report.Duration(time.Since(begin)))
 	}
 	a.say("Run %s on %s: %s", run.Info.RunID, j.Compute, oneLine(run.Tag(history.TagCommand)))
-	if url := httpsOnly(a.past.URL(run)); url != "" {
+	if url := httpsOnly(at.past.URL(run)); url != "" {
 		a.say("%s", url)
 	}
 	if here {
@@ -305,7 +305,7 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workfl
 		}
 		a.rememberElsewhere(run.Info.RunID)
 	}
-	return run, target, nil
+	return at, run, nil
 }
 
 // places says whose files a job may name: those of the repository around the working
@@ -358,17 +358,21 @@ var errSubmitted = errors.New("submitted already")
 
 // sameRun returns the newest run of the same job and commit, nil where there is
 // none.
-func (a *app) sameRun(ctx context.Context, j *job.Job, commit string) *history.Run {
+func (a *app) sameRun(ctx context.Context, j *job.Job, commit string) (session, *history.Run) {
 	store, err := a.openStore(ctx, false)
 	if err != nil || store == nil {
-		return nil
+		return session{}, nil
 	}
 	runs, _, err := store.SearchRuns(ctx, history.Query{Submitted: true, MaxResults: 1,
 		Tags: map[string]string{history.TagJob: j.Digest(), gitmeta.PropCommit: commit}})
-	if err != nil || len(runs) == 0 || a.at(ctx, a.local("")) != nil {
-		return nil
+	if err != nil || len(runs) == 0 {
+		return session{}, nil
 	}
-	return runs[0]
+	at, err := a.session(ctx, a.local(""))
+	if err != nil {
+		return session{}, nil
+	}
+	return at, runs[0]
 }
 
 // sizeFlag reads a limit in bytes: 0 where none is given, -1 for no limit.
@@ -452,18 +456,18 @@ type following struct {
 }
 
 // follow streams a run to its end and reports it.
-func (a *app) follow(ctx context.Context, target submit.Target, run *history.Run, f following) error {
+func (s session) follow(ctx context.Context, run *history.Run, f following) error {
 	id := run.Info.RunID
 	var ended *history.Run
-	log, flush := a.console()
+	log, flush := s.console()
 	watch := func() (err error) {
 		defer flush()
-		ended, err = target.Watch(ctx, id, log)
+		ended, err = s.target.Watch(ctx, id, log)
 		return err
 	}
 	var err error
 	if f.flow != nil {
-		stop := f.flow.follow(ctx, id)
+		stop := f.flow.follow(ctx, s, id)
 		err = f.flow.group("Output of "+id, watch)
 		stop()
 	} else {
@@ -471,29 +475,29 @@ func (a *app) follow(ctx context.Context, target submit.Target, run *history.Run
 	}
 	if err != nil && ctx.Err() != nil {
 		if f.flow == nil {
-			a.stop() // a second Ctrl-C ends this program; a workflow sends a second signal anyway
+			s.stop() // a second Ctrl-C ends this program; a workflow sends a second signal anyway
 		}
 		if !f.cancel {
-			a.say("\nThe run goes on; aml-train watch %s shows it again, aml-train cancel %s ends it.", id, id)
+			s.say("\nThe run goes on; aml-train watch %s shows it again, aml-train cancel %s ends it.", id, id)
 			return &runEnded{run.Status()}
 		}
-		a.say("\nCanceling run %s ...", id)
+		s.say("\nCanceling run %s ...", id)
 		background := context.WithoutCancel(ctx)
-		if cerr := target.Cancel(background, id); cerr != nil && !errors.Is(cerr, history.ErrEnded) {
-			a.say("aml-train: %v", cerr)
+		if cerr := s.target.Cancel(background, id); cerr != nil && !errors.Is(cerr, history.ErrEnded) {
+			s.say("aml-train: %v", cerr)
 		}
 		log.again()
 		if f.flow == nil {
-			ended, err = target.Watch(background, id, log)
+			ended, err = s.target.Watch(background, id, log)
 		} else {
-			ended, err = a.awaitCancel(background, target, id, log)
+			ended, err = s.awaitCancel(background, id, log)
 		}
 		flush()
 	}
 	if err != nil {
 		return err
 	}
-	return a.report(ctx, ended, f)
+	return s.report(ctx, ended, f)
 }
 
 // console is where the output of a run is shown: on a terminal as it is, elsewhere as a
@@ -514,12 +518,12 @@ const cancelPatience = 6 * time.Second
 
 // awaitCancel waits for the end of a run that was asked to end, or returns it as it is:
 // a cluster may take minutes.
-func (a *app) awaitCancel(ctx context.Context, target submit.Target, id string, log io.Writer) (*history.Run, error) {
+func (s session) awaitCancel(ctx context.Context, id string, log io.Writer) (*history.Run, error) {
 	soon, stop := context.WithTimeout(ctx, cancelPatience)
 	defer stop()
-	ended, err := target.Watch(soon, id, log)
+	ended, err := s.target.Watch(soon, id, log)
 	if err != nil && soon.Err() != nil {
-		return a.past.Run(ctx, id)
+		return s.past.Run(ctx, id)
 	}
 	return ended, err
 }

@@ -49,11 +49,12 @@ func (a *app) runs() *cobra.Command {
 				targets = append(targets, cloud)
 			}
 			var runs []*history.Run
-			of := map[*history.Run]submit.Target{}
+			of := map[*history.Run]session{}
 			for _, t := range targets {
 				var list []*history.Run
-				if err = a.at(ctx, t); err == nil {
-					list, err = a.listRuns(ctx, experiment, commit, status, limit, archived)
+				s, err := a.session(ctx, t)
+				if err == nil {
+					list, err = s.listRuns(ctx, experiment, commit, status, limit, archived)
 				}
 				var mistake usageError
 				switch {
@@ -64,7 +65,7 @@ func (a *app) runs() *cobra.Command {
 					a.say("aml-train: the workspace's runs are not among these: %v", err)
 				}
 				for _, r := range list {
-					of[r] = t
+					of[r] = s
 				}
 				runs = append(runs, list...)
 			}
@@ -73,10 +74,7 @@ func (a *app) runs() *cobra.Command {
 			if a.json {
 				out := []runJSON{}
 				for _, r := range runs {
-					if err := a.at(ctx, of[r]); err != nil {
-						return err
-					}
-					j, err := a.runJSON(ctx, r)
+					j, err := of[r].runJSON(ctx, r)
 					if err != nil {
 						return err
 					}
@@ -85,7 +83,11 @@ func (a *app) runs() *cobra.Command {
 				return a.printJSON(out)
 			}
 			if len(runs) == 0 {
-				a.say("No runs%s.", map[bool]string{true: " yet; aml-train run makes the first one", false: " match"}[experiment+commit+status == ""])
+				if experiment+commit+status == "" {
+					a.say("No runs yet; aml-train run makes the first one.")
+				} else {
+					a.say("No runs match.")
+				}
 				return nil
 			}
 			return a.table(runs)
@@ -110,7 +112,7 @@ func statusNames() []string {
 	return names
 }
 
-func (a *app) listRuns(ctx context.Context, experiment, commit, status string, limit int, archived bool) ([]*history.Run, error) {
+func (s session) listRuns(ctx context.Context, experiment, commit, status string, limit int, archived bool) ([]*history.Run, error) {
 	q := history.Query{Submitted: true, MaxResults: min(max(limit, 1), 1000)}
 	if archived {
 		q.View = "DELETED_ONLY"
@@ -119,7 +121,7 @@ func (a *app) listRuns(ctx context.Context, experiment, commit, status string, l
 		q.MaxResults = 1000
 	}
 	if experiment != "" {
-		id, err := a.experimentID(ctx, experiment)
+		id, err := s.experimentID(ctx, experiment)
 		if err != nil {
 			return nil, err
 		}
@@ -133,9 +135,9 @@ func (a *app) listRuns(ctx context.Context, experiment, commit, status string, l
 	}
 	want := history.Status("")
 	if status != "" {
-		for _, s := range history.Statuses {
-			if strings.EqualFold(string(s), status) {
-				want = s
+		for _, known := range history.Statuses {
+			if strings.EqualFold(string(known), status) {
+				want = known
 			}
 		}
 		if want == "" {
@@ -144,7 +146,7 @@ func (a *app) listRuns(ctx context.Context, experiment, commit, status string, l
 	}
 	var out []*history.Run
 	for {
-		runs, token, err := a.past.SearchRuns(ctx, q)
+		runs, token, err := s.past.SearchRuns(ctx, q)
 		if err != nil {
 			return nil, err
 		}
@@ -164,10 +166,10 @@ func (a *app) listRuns(ctx context.Context, experiment, commit, status string, l
 
 // experimentID returns the id of an experiment. Where there is none of that name, the
 // newest are looked through for one like it.
-func (a *app) experimentID(ctx context.Context, name string) (string, error) {
+func (s session) experimentID(ctx context.Context, name string) (string, error) {
 	var names []string
 	for _, q := range []history.Query{{Name: name}, {}} {
-		list, _, err := a.past.SearchExperiments(ctx, q)
+		list, _, err := s.past.SearchExperiments(ctx, q)
 		if err != nil {
 			return "", err
 		}

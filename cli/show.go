@@ -30,13 +30,13 @@ func (a *app) show() *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			run, err := a.findRun(cmd.Context(), firstArg(args))
+			s, run, err := a.findRun(cmd.Context(), firstArg(args))
 			if err != nil {
 				return err
 			}
 			switch {
 			case log:
-				f, err := a.openArtifact(cmd.Context(), run, history.ConsoleLog)
+				f, err := s.openArtifact(cmd.Context(), run, history.ConsoleLog)
 				if err != nil {
 					return err
 				}
@@ -44,9 +44,9 @@ func (a *app) show() *cobra.Command {
 				_, err = io.Copy(a.out, f)
 				return err
 			case a.json:
-				return a.printRun(run)
+				return s.printRun(run)
 			}
-			r, err := a.collect(cmd.Context(), run)
+			r, err := s.collect(cmd.Context(), run)
 			if err != nil {
 				return err
 			}
@@ -56,7 +56,7 @@ func (a *app) show() *cobra.Command {
 			width, color := terminal(a.out, a.getenv)
 			fmt.Fprint(a.out, r.Terminal(width, color))
 			a.told(run)
-			a.details(run)
+			s.details(run)
 			return nil
 		},
 	}
@@ -83,19 +83,19 @@ func (a *app) untold(target *local.Target, but string) {
 }
 
 // details prints what ran, below a report.
-func (a *app) details(run *history.Run) {
-	fmt.Fprintln(a.out)
-	run = secret.Of(&a.secrets, run)
+func (s session) details(run *history.Run) {
+	fmt.Fprintln(s.out)
+	run = secret.Of(&s.secrets, run)
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(a.out, "  %-11s %s\n", name, report.Line(value))
+			fmt.Fprintf(s.out, "  %-11s %s\n", name, report.Line(value))
 		}
 	}
 	commit := run.Tag(gitmeta.PropCommit)
 	if commit != "" && run.Tag(gitmeta.PropDirty) == "True" {
 		commit += " with uncommitted changes"
 	}
-	line("experiment", a.experimentName(context.Background(), run))
+	line("experiment", s.experimentName(context.Background(), run))
 	line("command", oneLine(run.Tag(history.TagCommand)))
 	line("commit", commit)
 	line("branch", run.Tag(gitmeta.PropBranch))
@@ -104,15 +104,15 @@ func (a *app) details(run *history.Run) {
 	for _, p := range run.Data.Params[:min(len(run.Data.Params), 20)] {
 		line("parameter", p.Key+" = "+p.Value)
 	}
-	if url := a.past.URL(run); strings.HasPrefix(url, "file:") {
-		line("files", relative(a.store.ArtifactDir(run)))
+	if url := s.past.URL(run); strings.HasPrefix(url, "file:") {
+		line("files", relative(s.store.ArtifactDir(run)))
 	} else {
 		line("page", url)
 	}
 }
 
-func (a *app) experimentName(ctx context.Context, run *history.Run) string {
-	return a.past.ExperimentName(ctx, run)
+func (s session) experimentName(ctx context.Context, run *history.Run) string {
+	return s.past.ExperimentName(ctx, run)
 }
 
 // runJSON is the stable form of a run for machines.
@@ -138,21 +138,21 @@ type outputJSON struct {
 	URL  string `json:"url"`
 }
 
-func (a *app) runJSON(ctx context.Context, run *history.Run) (runJSON, error) {
+func (s session) runJSON(ctx context.Context, run *history.Run) (runJSON, error) {
 	out := runJSON{
-		Run: run.Info.RunID, Name: run.Info.RunName, Experiment: a.experimentName(ctx, run), Status: string(run.Status()),
-		Target: run.Tag(history.TagTarget), URL: a.past.URL(run), Snapshot: run.Tag(history.TagSnapshot), Job: run.Tag(history.TagJob),
+		Run: run.Info.RunID, Name: run.Info.RunName, Experiment: s.experimentName(ctx, run), Status: string(run.Status()),
+		Target: run.Tag(history.TagTarget), URL: s.past.URL(run), Snapshot: run.Tag(history.TagSnapshot), Job: run.Tag(history.TagJob),
 		Metrics: map[string]any{}, Outputs: []outputJSON{}, Error: run.Tag(history.TagError),
 		Started: moment(run.Started()), Ended: moment(run.Ended()),
 	}
 	for _, m := range run.Data.Metrics {
 		out.Metrics[m.Key] = m.Value
 	}
-	files, err := a.past.Artifacts(ctx, run)
+	files, err := s.past.Artifacts(ctx, run)
 	for _, f := range files {
-		out.Outputs = append(out.Outputs, outputJSON{f.Path, int64(f.Size), a.past.FileURL(run, f.Path)})
+		out.Outputs = append(out.Outputs, outputJSON{f.Path, int64(f.Size), s.past.FileURL(run, f.Path)})
 	}
-	return secret.Of(&a.secrets, out), err
+	return secret.Of(&s.secrets, out), err
 }
 
 func moment(t time.Time) *time.Time {
@@ -163,38 +163,38 @@ func moment(t time.Time) *time.Time {
 	return &t
 }
 
-func (a *app) printRun(run *history.Run) error {
-	out, err := a.runJSON(context.Background(), run)
+func (s session) printRun(run *history.Run) error {
+	out, err := s.runJSON(context.Background(), run)
 	if err != nil {
 		return err
 	}
-	return a.printJSON(out)
+	return s.printJSON(out)
 }
 
 // collect gathers the report of a run: compared with the completed run of the
 // same experiment before it, and with a diagnosis where it failed.
-func (a *app) collect(ctx context.Context, run *history.Run) (*report.Report, error) {
-	base, err := a.before(ctx, run)
+func (s session) collect(ctx context.Context, run *history.Run) (*report.Report, error) {
+	base, err := s.before(ctx, run)
 	if err != nil {
 		return nil, err
 	}
-	r, err := report.Collect(ctx, a.past, run, base)
+	r, err := report.Collect(ctx, s.past, run, base)
 	if err != nil {
 		return nil, err
 	}
-	r.Name = a.experimentName(ctx, run)
+	r.Name = s.experimentName(ctx, run)
 	r.URL = run.Tag(history.TagBuild)
-	if url := httpsOnly(a.past.URL(run)); url != "" {
+	if url := httpsOnly(s.past.URL(run)); url != "" {
 		links := map[string]string{}
 		for _, f := range r.Files {
-			links[a.secrets.String(f.Path)] = a.secrets.String(a.past.FileURL(run, f.Path))
+			links[s.secrets.String(f.Path)] = s.secrets.String(s.past.FileURL(run, f.Path))
 		}
 		r.URL = url
 		r.FileURL = func(path string) string { return links[path] }
 	}
 	// Before any text is made of it.
-	r = secret.Of(&a.secrets, r)
-	about, done := a.diagnosisContext(run)
+	r = secret.Of(&s.secrets, r)
+	about, done := s.diagnosisContext(run)
 	defer done()
 	r.Diagnosis = report.Diagnose(r.Run, r.Log, about)
 	for i := range r.Log { // paths as people know them
@@ -208,11 +208,11 @@ func (a *app) collect(ctx context.Context, run *history.Run) (*report.Report, er
 
 // before returns the newest completed run of the experiment that started before
 // this one, nil where there is none.
-func (a *app) before(ctx context.Context, run *history.Run) (*history.Run, error) {
+func (s session) before(ctx context.Context, run *history.Run) (*history.Run, error) {
 	if run.Info.ExperimentID == "" { // of a job that waits: there are no metrics to compare
 		return nil, nil
 	}
-	runs, _, err := a.past.SearchRuns(ctx, history.Query{
+	runs, _, err := s.past.SearchRuns(ctx, history.Query{
 		ExperimentIDs: []string{run.Info.ExperimentID},
 		Completed:     true,
 		Before:        run.Info.StartTime,
@@ -228,46 +228,46 @@ func (a *app) before(ctx context.Context, run *history.Run) (*history.Run, error
 // report prints the report of a run that has ended, and returns the error that
 // carries its exit code. Whatever cannot be delivered is said; the run is what it
 // is.
-func (a *app) report(ctx context.Context, run *history.Run, f following) error {
+func (s session) report(ctx context.Context, run *history.Run, f following) error {
 	hurry := ctx.Err() != nil
 	ctx = context.WithoutCancel(ctx)
-	r, err := a.collect(ctx, run)
+	r, err := s.collect(ctx, run)
 	if err != nil {
 		return err
 	}
-	human := a.out
-	if a.json || f.markdown == "-" || f.flow != nil {
-		human = a.err
+	human := s.out
+	if s.json || f.markdown == "-" || f.flow != nil {
+		human = s.err
 	}
-	width, color := terminal(human, a.getenv)
+	width, color := terminal(human, s.getenv)
 	fmt.Fprint(human, "\n", r.Terminal(width, color))
-	a.told(run)
+	s.told(run)
 	var undelivered error
 	if f.markdown != "" {
-		if err := a.writeMarkdown(r, f.markdown); err != nil {
+		if err := s.writeMarkdown(r, f.markdown); err != nil {
 			undelivered = fmt.Errorf("the report could not be written: %v", err)
 		}
 	}
 	if f.download != "" {
-		if err := a.downloadAll(ctx, run, f.download); err != nil {
+		if err := s.downloadAll(ctx, run, f.download); err != nil {
 			undelivered = errors.Join(undelivered, fmt.Errorf("--download-outputs %s: %w", f.download, err))
 		} else if f.flow != nil {
 			f.flow.output("outputs-path", f.download)
 		}
 	}
 	if f.flow != nil {
-		f.flow.ended(ctx, r, hurry)
+		f.flow.ended(ctx, s, r, hurry)
 	}
-	if a.json {
-		if err := a.printRun(run); err != nil {
+	if s.json {
+		if err := s.printRun(run); err != nil {
 			return err
 		}
 	}
-	if s := run.Status(); s != history.Completed {
+	if status := run.Status(); status != history.Completed {
 		if undelivered != nil {
-			a.say("aml-train: %v", undelivered)
+			s.say("aml-train: %v", undelivered)
 		}
-		return &runEnded{s}
+		return &runEnded{status}
 	}
 	return undelivered
 }

@@ -15,11 +15,11 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			run, err := a.findRun(cmd.Context(), firstArg(args))
+			s, run, err := a.findRun(cmd.Context(), firstArg(args))
 			if err != nil {
 				return err
 			}
-			return a.follow(cmd.Context(), a.where, run, following{markdown: markdown})
+			return s.follow(cmd.Context(), run, following{markdown: markdown})
 		},
 	}
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")

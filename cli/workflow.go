@@ -23,7 +23,6 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
-	"github.com/org/aml-train/submit"
 	"github.com/org/aml-train/submit/azureml"
 )
 
@@ -115,10 +114,10 @@ func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow
 
 // started tells that there is a run: in the comment, in the background, so that
 // nothing waits for GitHub.
-func (f *workflow) started(ctx context.Context, run *history.Run) {
+func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
 	f.output("run", run.Info.RunID)
-	f.output("run-url", cmp.Or(httpsOnly(f.a.past.URL(run)), run.Tag(history.TagBuild)))
-	f.output("experiment", f.a.experimentName(ctx, run))
+	f.output("run-url", cmp.Or(httpsOnly(s.past.URL(run)), run.Tag(history.TagBuild)))
+	f.output("experiment", s.experimentName(ctx, run))
 	f.output("snapshot", run.Tag(history.TagSnapshot))
 	f.output("status", string(run.Status()))
 	if !f.flags.comment || f.PullRequest == 0 {
@@ -128,7 +127,7 @@ func (f *workflow) started(ctx context.Context, run *history.Run) {
 		f.commented = &report.NotAllowedError{Reason: "there is no token to comment on the pull request with; pass GITHUB_TOKEN: ${{ github.token }} in the step's env"}
 		return
 	}
-	identity := strings.Join([]string{run.Tag(history.TagJobFile), f.a.experimentName(ctx, run)}, "\x00")
+	identity := strings.Join([]string{run.Tag(history.TagJobFile), s.experimentName(ctx, run)}, "\x00")
 	if name := run.Tag(history.TagDisplayName); name != run.Info.RunID {
 		identity += "\x00" + name
 	}
@@ -148,7 +147,7 @@ const progressEvery = time.Minute
 
 // follow keeps the comment up to date until the run ends. The returned function
 // ends that, and does not wait for GitHub.
-func (f *workflow) follow(ctx context.Context, id string) (stop func()) {
+func (f *workflow) follow(ctx context.Context, s session, id string) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	if f.comment == nil {
 		return cancel
@@ -157,8 +156,8 @@ func (f *workflow) follow(ctx context.Context, id string) (stop func()) {
 	go func() {
 		defer close(done)
 		for {
-			if run, err := f.a.past.Run(ctx, id); err == nil && !run.Status().Terminal() {
-				if r, err := f.a.collect(ctx, run); err == nil {
+			if run, err := s.past.Run(ctx, id); err == nil && !run.Status().Terminal() {
+				if r, err := s.collect(ctx, run); err == nil {
 					f.write(ctx, r, false)
 				}
 			}
@@ -187,7 +186,7 @@ func (f *workflow) write(ctx context.Context, r *report.Report, ended bool) {
 
 // ended tells the whole workflow what came out. What cannot be delivered is said,
 // and changes nothing about the run.
-func (f *workflow) ended(ctx context.Context, r *report.Report, hurry bool) {
+func (f *workflow) ended(ctx context.Context, s session, r *report.Report, hurry bool) {
 	run := r.Run
 	if f.Workspace != "" { // a container of an action is root's, the steps around it are not
 		home, _ := f.a.homeDir()
@@ -211,7 +210,7 @@ func (f *workflow) ended(ctx context.Context, r *report.Report, hurry bool) {
 	}
 	f.output("comment-url", f.link)
 	f.output("status", string(run.Status()))
-	if out, err := f.a.runJSON(ctx, run); err == nil {
+	if out, err := s.runJSON(ctx, run); err == nil {
 		if text, err := json.Marshal(out.Metrics); err == nil {
 			f.output("metrics", string(text))
 		}
@@ -343,12 +342,12 @@ func (f *workflow) places(ctx context.Context, run *history.Run) report.Places {
 }
 
 // superseded cancels the runs of earlier pushes to the same pull request.
-func (f *workflow) superseded(ctx context.Context, target submit.Target, run *history.Run) {
+func (f *workflow) superseded(ctx context.Context, s session, run *history.Run) {
 	pr := run.Tag(history.TagPullRequest)
 	if !f.flags.cancelSuperseded || pr == "" {
 		return
 	}
-	runs, _, err := f.a.past.SearchRuns(ctx, history.Query{
+	runs, _, err := s.past.SearchRuns(ctx, history.Query{
 		ExperimentIDs: []string{run.Info.ExperimentID},
 		Tags:          map[string]string{history.TagPullRequest: pr},
 		Submitted:     true,
@@ -362,7 +361,7 @@ func (f *workflow) superseded(ctx context.Context, target submit.Target, run *hi
 		if r.Info.RunID == run.Info.RunID || r.Status().Terminal() || r.Tag(history.TagBuild) == run.Tag(history.TagBuild) || r.Info.StartTime > run.Info.StartTime {
 			continue
 		}
-		switch err := target.Cancel(ctx, r.Info.RunID); {
+		switch err := s.target.Cancel(ctx, r.Info.RunID); {
 		case err == nil:
 			f.a.say("Canceling run %s of an earlier push", r.Info.RunID)
 		case !errors.Is(err, history.ErrEnded):

@@ -9,7 +9,7 @@ import (
 	"github.com/sethvargo/go-githubactions"
 	"github.com/spf13/cobra"
 
-	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/submit/azureml"
 )
 
@@ -60,7 +60,7 @@ func (a *app) workspace() (*azureml.Target, error) {
 		return nil, usageError{err}
 	}
 	t := &azureml.Target{Workspace: f.Workspace, SignIn: f.SignIn, Home: home, Attempt: f.attempt, Say: a.say}
-	w, err := gitmeta.ReadWorkflow(a.getenv)
+	w, err := github.ReadWorkflow(a.getenv)
 	if err != nil {
 		return nil, usageError{err}
 	}

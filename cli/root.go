@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/hooks"
@@ -65,8 +66,7 @@ type app struct {
 	store    *history.Store // of the runs on this machine
 	azure    azureFlags
 	secrets  secret.Redactor
-	commands *commandLog // nil outside a workflow
-	masked   []string    // in the workflow's log
+	commands *github.Log // nil outside a workflow
 	brief    bool        // what is wrong is said in one line as well, the last: a hook looks for it there
 }
 
@@ -78,16 +78,16 @@ func Main(ctx context.Context, args []string, stop func()) int {
 		collectLate()
 	}
 	a := &app{getenv: os.Getenv, stop: stop}
-	a.secrets.Add(secretValues(os.Environ())...)
+	a.secrets.Add(secret.Values(os.Environ())...)
 	var stdout, stderr io.Writer = os.Stdout, os.Stderr
 	root := a.root()
-	if gitmeta.InWorkflow(a.getenv) {
+	if github.InWorkflow(a.getenv) {
 		if dir := a.getenv("GITHUB_WORKSPACE"); dir != "" { // the runner's, which need not be a container's user
 			a.git.Trusted = []string{dir}
 		}
-		a.commands = &commandLog{w: stderr}
-		defer a.commands.commands(nil)
-		plain := &noCommands{w: stdout, json: &a.json}
+		a.commands = github.NewLog(stderr)
+		defer a.commands.Commands(nil)
+		plain := github.NewOutput(stdout, &a.json)
 		defer plain.Flush()
 		stdout, stderr = plain, a.commands
 		if len(args) == 0 { // the action
@@ -106,6 +106,14 @@ func Main(ctx context.Context, args []string, stop func()) int {
 		err = errors.Join(err, a.store.Close())
 	}
 	return a.exit(err)
+}
+
+// mask makes texts secrets, here and in the workflow's log.
+func (a *app) mask(texts ...string) {
+	a.secrets.Add(texts...)
+	if a.commands != nil {
+		a.commands.Mask(texts...)
+	}
 }
 
 // collectLate leaves the garbage of a short command where it is: most end before

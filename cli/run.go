@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/deliver"
@@ -312,7 +313,7 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workfl
 // directory where the job file lies in it, else of the one around the job file; without
 // a repository, those below the working directory or beside the job file.
 func (a *app) places(o *job.Options, file string, commit *snapshot.Snapshot) error {
-	o.Workflow = gitmeta.InWorkflow(a.getenv)
+	o.Workflow = github.InWorkflow(a.getenv)
 	if commit != nil {
 		o.Files = inside.Place{Dir: commit.Dir, FS: commit.FS()}
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/deliver"
@@ -273,7 +274,7 @@ func (s session) report(ctx context.Context, run *history.Run, f following) erro
 }
 
 func (a *app) writeMarkdown(r *report.Report, name string) error {
-	text := r.Markdown(report.CommentLimit)
+	text := r.Markdown(github.CommentLimit)
 	if name == "-" {
 		_, err := io.WriteString(a.out, text)
 		return err

@@ -19,7 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
@@ -52,14 +52,12 @@ func actionArguments(run *cobra.Command, getenv func(string) string) []string {
 
 // workflow is what a command tells the GitHub Actions workflow that it runs in.
 type workflow struct {
-	*gitmeta.Workflow
+	*github.Workflow
 	a       *app
-	log     *commandLog
+	log     *github.Log
 	flags   workflowFlags
-	comment *report.Comment // nil where none is to be written
-
-	head     string   // of the repository's own pull request, where GitHub had to be asked
-	admitted []string // commits that are known to be the repository's own
+	gate    *github.Gate
+	comment *github.Comment // nil where none is to be written
 
 	mu        sync.Mutex // of what follows, and of writing the comment
 	link      string     // of the comment
@@ -97,7 +95,7 @@ func (f *workflowFlags) addGate(cmd *cobra.Command) {
 // enterWorkflow returns nil outside a workflow. It comes before anything else that
 // a command does: secrets are masked, and a stranger's code is turned away.
 func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow, error) {
-	w, err := gitmeta.ReadWorkflow(a.getenv)
+	w, err := github.ReadWorkflow(a.getenv)
 	if err != nil {
 		return nil, usageError{err}
 	}
@@ -109,7 +107,8 @@ func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow
 		f.flags.token = w.Token
 	}
 	a.mask(append(append(w.Secrets, f.flags.token, a.creds()), azureml.SignIn{Creds: a.creds()}.Secrets()...)...)
-	return f, f.turnAway(ctx)
+	f.gate = &github.Gate{Workflow: w, Token: f.flags.token, AllowFork: f.flags.allowFork}
+	return f, refused(f.gate.Event(ctx))
 }
 
 // started tells that there is a run: in the comment, in the background, so that
@@ -124,14 +123,14 @@ func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
 		return
 	}
 	if f.flags.token == "" {
-		f.commented = &report.NotAllowedError{Reason: "there is no token to comment on the pull request with; pass GITHUB_TOKEN: ${{ github.token }} in the step's env"}
+		f.commented = &github.NotAllowedError{Reason: "there is no token to comment on the pull request with; pass GITHUB_TOKEN: ${{ github.token }} in the step's env"}
 		return
 	}
 	identity := strings.Join([]string{run.Tag(history.TagJobFile), s.experimentName(ctx, run)}, "\x00")
 	if name := run.Tag(history.TagDisplayName); name != run.Info.RunID {
 		identity += "\x00" + name
 	}
-	f.comment, f.commented = report.NewComment(f.Workflow, f.flags.token, identity)
+	f.comment, f.commented = github.NewComment(f.Workflow, f.flags.token, identity)
 }
 
 // httpsOnly is an address that can be opened from anywhere, else "".
@@ -215,7 +214,7 @@ func (f *workflow) ended(ctx context.Context, s session, r *report.Report, hurry
 			f.output("metrics", string(text))
 		}
 	}
-	f.output("report", r.Markdown(report.CommentLimit))
+	f.output("report", r.Markdown(github.CommentLimit))
 	if f.flags.summary {
 		f.summarise(r)
 	}
@@ -225,13 +224,13 @@ func (f *workflow) ended(ctx context.Context, s session, r *report.Report, hurry
 }
 
 func (f *workflow) notice(title, message string) {
-	f.log.commands(func(c *githubactions.Action) {
+	f.log.Commands(func(c *githubactions.Action) {
 		c.WithFieldsMap(map[string]string{"title": title}).Noticef("%s", report.Plain(f.a.secrets.String(message)))
 	})
 }
 
 func (f *workflow) annotate(list []report.Annotation) {
-	f.log.commands(func(c *githubactions.Action) {
+	f.log.Commands(func(c *githubactions.Action) {
 		for _, n := range list {
 			fields := map[string]string{"title": report.Line(f.a.secrets.String(n.Title))}
 			if n.File != "" {
@@ -372,7 +371,7 @@ func (f *workflow) superseded(ctx context.Context, s session, run *history.Run) 
 
 // group folds what is written to the log away, under a title.
 func (f *workflow) group(title string, do func() error) error {
-	f.log.commands(func(c *githubactions.Action) { c.Group(report.Plain(title)) })
-	defer f.log.commands(func(c *githubactions.Action) { c.EndGroup() })
+	f.log.Commands(func(c *githubactions.Action) { c.Group(report.Plain(title)) })
+	defer f.log.Commands(func(c *githubactions.Action) { c.EndGroup() })
 	return do()
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/internal/git"
 )
 
@@ -72,12 +73,12 @@ func Of(found *git.Repository, getenv func(string) string) (Info, error) {
 		}
 		info.Repository = found.RemoteURL(info.Branch)
 	}
-	workflow, err := ReadWorkflow(getenv)
+	workflow, err := github.ReadWorkflow(getenv)
 	if err != nil {
 		return info, err
 	}
 	if workflow != nil {
-		workflow.apply(&info)
+		apply(workflow, &info)
 	}
 	override(&info.Repository, getenv("AZUREML_GIT_REPOSITORY_URI"))
 	override(&info.Branch, getenv("AZUREML_GIT_BRANCH"))

@@ -13,10 +13,6 @@ import (
 	"github.com/org/aml-train/internal/size"
 )
 
-// CommentLimit is the most characters that GitHub takes in a comment
-// (docs.github.com, "Issues": body is too long, maximum is 65536 characters).
-const CommentLimit = 65536
-
 // extent is how much of each part a text holds.
 type extent struct{ metrics, charts, files, log int }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/imports"
 )
@@ -96,7 +97,7 @@ ModuleNotFoundError: No module named 'seaborn'`, "\n"),
 // testdata.
 func TestGolden(t *testing.T) {
 	for name, r := range states() {
-		for file, got := range map[string]string{name + ".md": r.Markdown(CommentLimit), name + ".txt": r.Terminal(80, false)} {
+		for file, got := range map[string]string{name + ".md": r.Markdown(github.CommentLimit), name + ".txt": r.Terminal(80, false)} {
 			path := filepath.Join("testdata", file)
 			if *update {
 				require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
@@ -127,7 +128,7 @@ func TestLimit(t *testing.T) {
 	for range 1000 {
 		r.Log = append(r.Log, strings.Repeat("x", 5000))
 	}
-	for _, limit := range []int{1 << 20, CommentLimit, 20000, 5000, 1000, 100, 1, 0} {
+	for _, limit := range []int{1 << 20, github.CommentLimit, 20000, 5000, 1000, 100, 1, 0} {
 		text := r.Markdown(limit)
 		require.LessOrEqual(t, len(text), limit)
 		if limit >= 5000 {
@@ -245,7 +246,7 @@ func FuzzDiagnose(f *testing.F) {
 		r := &Report{Name: log, Run: run(history.Failed, 1, map[string]string{history.TagError: log}, metric(log, 1)), Log: strings.Split(Plain(log), "\n"),
 			Curves: map[string]history.Curve{log: curve(1, 2)}}
 		r.Diagnosis = Diagnose(r.Run, r.Log, Context{})
-		text := r.Markdown(CommentLimit)
+		text := r.Markdown(github.CommentLimit)
 		// The heading stays one line, and nothing notifies anybody.
 		title := strings.SplitN(text, "\n", 2)[0]
 		if strings.Contains(strings.ReplaceAll(title, "@<!-- -->", ""), "@") {

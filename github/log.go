@@ -1,10 +1,9 @@
-package cli
+package github
 
 import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -16,18 +15,23 @@ import (
 	"github.com/org/aml-train/internal/secret"
 )
 
-// commandLog is standard error in a workflow. The runner takes lines that start
+// Log is standard error in a workflow. The runner takes lines that start
 // with "::" for commands, and what a training script prints is not to be obeyed:
 // from the first write on they are stopped, but for our own (docs.github.com,
 // "Workflow commands", Stopping and starting workflow commands).
-type commandLog struct {
+type Log struct {
 	mu    sync.Mutex
 	w     io.Writer
 	token string // ends the stopping; "" while nothing is stopped
 	open  bool   // the last line is not complete
+
+	masked []string
 }
 
-func (l *commandLog) Write(p []byte) (int, error) {
+// NewLog returns the log that is written to w.
+func NewLog(w io.Writer) *Log { return &Log{w: w} }
+
+func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.token == "" {
@@ -40,9 +44,9 @@ func (l *commandLog) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// commands lets f, where there is one, issue commands; later ones are obeyed until
+// Commands lets f, where there is one, issue commands; later ones are obeyed until
 // the next write.
-func (l *commandLog) commands(f func(*githubactions.Action)) {
+func (l *Log) Commands(f func(*githubactions.Action)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open {
@@ -58,23 +62,39 @@ func (l *commandLog) commands(f func(*githubactions.Action)) {
 	}
 }
 
-// noCommands is standard output in a workflow. What is printed there may be taken up by
+// Mask makes the runner show *** for the lines of texts.
+func (l *Log) Mask(texts ...string) {
+	for _, text := range texts {
+		for line := range strings.Lines(text) { // a mask is one line
+			if line = strings.TrimSpace(line); len(line) >= secret.Shortest && !slices.Contains(l.masked, line) {
+				l.masked = append(l.masked, line)
+				l.Commands(func(c *githubactions.Action) { c.AddMask(line) })
+			}
+		}
+	}
+}
+
+// Output is standard output in a workflow. What is printed there may be taken up by
 // another program, so nothing of ours can stand around it; instead, what the runner
 // would obey is taken apart: a line that starts with "::", blanks before it not counted,
 // and "##[" anywhere in a line (actions/runner, ActionCommand.TryParseV2 and TryParse).
 // In JSON the second becomes an escape, which reads as the same text.
-type noCommands struct {
+type Output struct {
 	w       io.Writer
 	json    *bool // what is written is JSON
 	within  bool  // a line in which something that is no blank has been written
 	pending string
 }
 
+// NewOutput returns the standard output that is written to w. json tells whether what is
+// being written is JSON.
+func NewOutput(w io.Writer, json *bool) *Output { return &Output{w: w, json: json} }
+
 // apart stands between the signs of a command: it has no width, and is no blank to the
 // runner.
 const apart = "\u200b"
 
-func (n *noCommands) Write(p []byte) (int, error) {
+func (n *Output) Write(p []byte) (int, error) {
 	text := n.pending + string(p)
 	n.pending = ""
 	var b strings.Builder
@@ -110,7 +130,7 @@ func (n *noCommands) Write(p []byte) (int, error) {
 }
 
 // bracket is a "[" that ends no "##[".
-func (n *noCommands) bracket() string {
+func (n *Output) bracket() string {
 	if *n.json {
 		return `\u005b`
 	}
@@ -118,42 +138,9 @@ func (n *noCommands) bracket() string {
 }
 
 // Flush writes what waited for more.
-func (n *noCommands) Flush() error {
+func (n *Output) Flush() error {
 	text := n.pending
 	n.pending = ""
 	_, err := io.WriteString(n.w, text)
 	return err
-}
-
-// mask makes texts secrets, here and in the workflow's log.
-func (a *app) mask(texts ...string) {
-	a.secrets.Add(texts...)
-	if a.commands == nil {
-		return
-	}
-	for _, text := range texts {
-		for line := range strings.Lines(text) { // a mask is one line
-			if line = strings.TrimSpace(line); len(line) >= secret.Shortest && !slices.Contains(a.masked, line) {
-				a.masked = append(a.masked, line)
-				a.commands.commands(func(c *githubactions.Action) { c.AddMask(line) })
-			}
-		}
-	}
-}
-
-// secretName is what the variables are called that people keep secrets in.
-var secretName = regexp.MustCompile(`(?i)(^|_)(token|secret|passw(or)?d|pwd|pat|sas|credentials?|creds|` +
-	`(api|access|account|private|secret|storage)_?key|connection_?string)$`)
-
-// secretValues are the values of the environment that are secrets by their names. A path
-// to a file of credentials is none.
-func secretValues(environ []string) []string {
-	var values []string
-	for _, kv := range environ {
-		name, value, _ := strings.Cut(kv, "=")
-		if secretName.MatchString(name) && !strings.HasPrefix(value, "/") {
-			values = append(values, value)
-		}
-	}
-	return values
 }

@@ -1,4 +1,4 @@
-package report
+package github
 
 import (
 	"cmp"
@@ -6,9 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/go-github/v88/github"
-
-	"github.com/org/aml-train/gitmeta"
+	gh "github.com/google/go-github/v88/github"
 )
 
 // Whose a commit is: GitHub answers for a fork's commit through the repository that it
@@ -18,13 +16,13 @@ import (
 // PullRequestHead asks GitHub for the commits of a pull request, its head and the merge
 // of that into the base, and for the repository of its head, which some events do not
 // tell.
-func PullRequestHead(ctx context.Context, w *gitmeta.Workflow, token string) (head, merge, repository string, err error) {
-	client, err := gitHub(w, token)
+func PullRequestHead(ctx context.Context, w *Workflow, token string) (head, merge, repository string, err error) {
+	api, err := client(w, token)
 	if err != nil {
 		return "", "", "", err
 	}
 	owner, repo, _ := strings.Cut(w.Repository, "/")
-	pr, _, err := client.PullRequests.Get(ctx, owner, repo, w.PullRequest)
+	pr, _, err := api.PullRequests.Get(ctx, owner, repo, w.PullRequest)
 	if err != nil {
 		return "", "", "", err
 	}
@@ -33,17 +31,17 @@ func PullRequestHead(ctx context.Context, w *gitmeta.Workflow, token string) (he
 
 // OnBranch asks GitHub whether a commit is the tip of one of the repository's branches,
 // or on the default one. It makes two requests at most.
-func OnBranch(ctx context.Context, w *gitmeta.Workflow, token, commit string) (bool, error) {
-	client, err := gitHub(w, token)
+func OnBranch(ctx context.Context, w *Workflow, token, commit string) (bool, error) {
+	api, err := client(w, token)
 	if err != nil {
 		return false, err
 	}
 	owner, repo, _ := strings.Cut(w.Repository, "/")
-	branches, _, err := client.Repositories.ListBranchesHeadCommit(ctx, owner, repo, commit)
+	branches, _, err := api.Repositories.ListBranchesHeadCommit(ctx, owner, repo, commit)
 	if err != nil {
 		return false, err
 	}
-	tip := func(b *github.BranchCommit) bool { return b.GetCommit().GetSHA() == commit }
+	tip := func(b *gh.BranchCommit) bool { return b.GetCommit().GetSHA() == commit }
 	if slices.ContainsFunc(branches, tip) {
 		return true, nil
 	}
@@ -51,13 +49,13 @@ func OnBranch(ctx context.Context, w *gitmeta.Workflow, token, commit string) (b
 }
 
 // Within asks GitHub whether a commit is base, a branch or a commit, or an ancestor of it.
-func Within(ctx context.Context, w *gitmeta.Workflow, token, base, commit string) (bool, error) {
-	client, err := gitHub(w, token)
+func Within(ctx context.Context, w *Workflow, token, base, commit string) (bool, error) {
+	api, err := client(w, token)
 	if err != nil {
 		return false, err
 	}
 	owner, repo, _ := strings.Cut(w.Repository, "/")
-	c, _, err := client.Repositories.CompareCommits(ctx, owner, repo, base, commit, &github.ListOptions{PerPage: 1})
+	c, _, err := api.Repositories.CompareCommits(ctx, owner, repo, base, commit, &gh.ListOptions{PerPage: 1})
 	if err != nil {
 		return false, err
 	}

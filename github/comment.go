@@ -1,4 +1,4 @@
-package report
+package github
 
 import (
 	"context"
@@ -12,9 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-github/v88/github"
-
-	"github.com/org/aml-train/gitmeta"
+	gh "github.com/google/go-github/v88/github"
 )
 
 // Comment is the one comment that a job has on a pull request. It is made when the
@@ -24,7 +22,7 @@ import (
 //
 // GitHub's REST API: docs.github.com, "REST API endpoints for issue comments".
 type Comment struct {
-	client      *github.Client
+	client      *gh.Client
 	owner, repo string
 	number      int
 	key         string
@@ -35,6 +33,10 @@ type Comment struct {
 	id    int64  // of the comment, once it is known
 	login string // whose comments are our own
 }
+
+// CommentLimit is the most characters that GitHub takes in a comment
+// (docs.github.com, "Issues": body is too long, maximum is 65536 characters).
+const CommentLimit = 65536
 
 // ErrSuperseded says that the pull request has a newer push, whose result stays on
 // top.
@@ -48,18 +50,18 @@ func (e *NotAllowedError) Error() string { return e.Reason }
 // NewComment returns the comment of a job on the pull request that a workflow is
 // about. identity tells the jobs of one workflow apart, as far as its name and the
 // id of the workflow's job do not.
-func NewComment(w *gitmeta.Workflow, token, identity string) (*Comment, error) {
-	client, err := gitHub(w, token)
+func NewComment(w *Workflow, token, identity string) (*Comment, error) {
+	api, err := client(w, token)
 	if err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{w.Name, w.Job, identity}, "\x00")))
-	c := &Comment{client: client, number: w.PullRequest, key: fmt.Sprintf("%x", sum[:8]), run: w.RunID, attempt: w.Attempt, head: w.Head}
+	c := &Comment{client: api, number: w.PullRequest, key: fmt.Sprintf("%x", sum[:8]), run: w.RunID, attempt: w.Attempt, head: w.Head}
 	c.owner, c.repo, _ = strings.Cut(w.Repository, "/")
 	return c, nil
 }
 
-func gitHub(w *gitmeta.Workflow, token string) (*github.Client, error) {
+func client(w *Workflow, token string) (*gh.Client, error) {
 	base := strings.TrimSuffix(w.API, "/") + "/"
 	if base == "/" {
 		base = "https://api.github.com/"
@@ -69,8 +71,8 @@ func gitHub(w *gitmeta.Workflow, token string) (*github.Client, error) {
 	}
 	// The client waits by itself for no rate limit: how long there is to wait is
 	// known here.
-	return github.NewClient(github.WithURLs(&base, nil), github.WithAuthToken(token), github.WithTimeout(30*time.Second),
-		github.WithUserAgent("aml-train"), github.WithDisableRateLimitCheck())
+	return gh.NewClient(gh.WithURLs(&base, nil), gh.WithAuthToken(token), gh.WithTimeout(30*time.Second),
+		gh.WithUserAgent("aml-train"), gh.WithDisableRateLimitCheck())
 }
 
 // first is the hidden line that a comment of ours starts with: the key, the
@@ -94,7 +96,7 @@ func (c *Comment) Write(ctx context.Context, render func(limit int) string, ende
 			return link, refused(err)
 		}
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
-			return "", fmt.Errorf("GitHub asks to come back in %s, which is too late: %w", Duration(wait), err)
+			return "", fmt.Errorf("GitHub asks to come back in %s, which is too late: %w", wait.Round(time.Second), err)
 		}
 		select {
 		case <-ctx.Done():
@@ -137,7 +139,7 @@ func (c *Comment) write(ctx context.Context, render func(limit int) string, ende
 	if folded := fold(previous, CommentLimit-len(body)); folded != "" {
 		body += folded
 	}
-	comment := &github.IssueComment{Body: &body}
+	comment := &gh.IssueComment{Body: &body}
 	if old == nil {
 		comment, _, err = c.client.Issues.CreateComment(ctx, c.owner, c.repo, c.number, comment)
 	} else if old.GetBody() != body {
@@ -186,7 +188,7 @@ func fold(text string, limit int) string {
 
 // find returns this job's comment, nil where there is none. Of several, which two
 // runs can have made at the same moment, the first stays.
-func (c *Comment) find(ctx context.Context) (*github.IssueComment, error) {
+func (c *Comment) find(ctx context.Context) (*gh.IssueComment, error) {
 	if c.id != 0 {
 		comment, res, err := c.client.Issues.GetComment(ctx, c.owner, c.repo, c.id)
 		switch {
@@ -199,8 +201,8 @@ func (c *Comment) find(ctx context.Context) (*github.IssueComment, error) {
 	} else if err := c.whoAmI(ctx); err != nil {
 		return nil, err
 	}
-	var found *github.IssueComment
-	o := &github.IssueListCommentsOptions{ListOptions: github.ListOptions{PerPage: 100}}
+	var found *gh.IssueComment
+	o := &gh.IssueListCommentsOptions{ListOptions: gh.ListOptions{PerPage: 100}}
 	for {
 		page, res, err := c.client.Issues.ListComments(ctx, c.owner, c.repo, c.number, o)
 		if err != nil {
@@ -224,7 +226,7 @@ func (c *Comment) find(ctx context.Context) (*github.IssueComment, error) {
 
 // ours tells whether we wrote a comment, for this job: anybody can write our first
 // line.
-func (c *Comment) ours(comment *github.IssueComment) bool {
+func (c *Comment) ours(comment *gh.IssueComment) bool {
 	m := first.FindStringSubmatch(comment.GetBody())
 	if m == nil || m[1] != c.key {
 		return false
@@ -280,17 +282,17 @@ func (c *Comment) whoAmI(ctx context.Context) error {
 }
 
 func rateLimited(err error) bool {
-	var rate *github.RateLimitError
-	var abuse *github.AbuseRateLimitError
+	var rate *gh.RateLimitError
+	var abuse *gh.AbuseRateLimitError
 	return errors.As(err, &rate) || errors.As(err, &abuse)
 }
 
 // again tells whether a request is worth another try, and after how long
 // (docs.github.com, "Rate limits for the REST API").
 func again(err error, try int) (time.Duration, bool) {
-	var rate *github.RateLimitError
-	var abuse *github.AbuseRateLimitError
-	var answer *github.ErrorResponse
+	var rate *gh.RateLimitError
+	var abuse *gh.AbuseRateLimitError
+	var answer *gh.ErrorResponse
 	var network *url.Error
 	backoff := time.Second << min(try, 5)
 	switch {
@@ -316,7 +318,7 @@ func again(err error, try int) (time.Duration, bool) {
 
 // refused turns GitHub's ways of saying that a token may not comment into one.
 func refused(err error) error {
-	var answer *github.ErrorResponse
+	var answer *gh.ErrorResponse
 	if !errors.As(err, &answer) {
 		return err
 	}

@@ -1,4 +1,4 @@
-package report
+package github
 
 import (
 	"context"
@@ -12,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/internal/testing/githubtest"
 )
 
@@ -29,11 +28,11 @@ func gitHubDouble(t *testing.T) (*githubtest.GitHub, string) {
 }
 
 // pushed is the workflow run of a push to pull request 7.
-func pushed(api string, run int64, head string) *gitmeta.Workflow {
-	return &gitmeta.Workflow{Repository: "org/x", API: api, Name: "train", Job: "train", RunID: run, Attempt: 1, PullRequest: 7, Head: head}
+func pushed(api string, run int64, head string) *Workflow {
+	return &Workflow{Repository: "org/x", API: api, Name: "train", Job: "train", RunID: run, Attempt: 1, PullRequest: 7, Head: head}
 }
 
-func comment(t *testing.T, w *gitmeta.Workflow, token, identity string) *Comment {
+func comment(t *testing.T, w *Workflow, token, identity string) *Comment {
 	c, err := NewComment(w, token, identity)
 	require.NoError(t, err)
 	return c
@@ -284,7 +283,7 @@ func TestCommentWaitsNoLonger(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err := comment(t, pushed(api, 1, oldHead), githubtest.Workflow, "iris").Write(ctx, func(int) string { return "x" }, true)
-	require.ErrorContains(t, err, "GitHub asks to come back in 1 h 0 min, which is too late")
+	require.ErrorContains(t, err, "GitHub asks to come back in 1h0m0s, which is too late")
 }
 
 func TestPullRequestHead(t *testing.T) {

@@ -1,4 +1,4 @@
-package cli
+package github
 
 import (
 	"encoding/json"
@@ -36,7 +36,7 @@ func TestNoCommands(t *testing.T) {
 			text.WriteString(parts[r.IntN(len(parts))])
 		}
 		var out strings.Builder
-		w := &noCommands{w: &out, json: new(bool)}
+		w := NewOutput(&out, new(bool))
 		for rest := text.String(); rest != ""; {
 			n := 1 + r.IntN(min(len(rest), 6))
 			_, err := io.WriteString(w, rest[:n])
@@ -54,15 +54,10 @@ func TestNoCommandsInJSON(t *testing.T) {
 	require.NoError(t, err)
 	var out strings.Builder
 	yes := true
-	_, err = (&noCommands{w: &out, json: &yes}).Write(text)
+	_, err = NewOutput(&out, &yes).Write(text)
 	require.NoError(t, err)
 	require.False(t, obeyed(out.String()))
 	var back map[string]string
 	require.NoError(t, json.Unmarshal([]byte(out.String()), &back))
 	require.Equal(t, "##[error]no\n::add-mask::x", back["error"])
-}
-
-func TestSecretValues(t *testing.T) {
-	require.Equal(t, []string{"a1", "b2", "c3", "d4", "e5"}, secretValues([]string{"HF_TOKEN=a1", "WANDB_API_KEY=b2", "AZURE_CREDENTIALS=c3", "db_password=d4", "TOKEN=e5",
-		"GOOGLE_APPLICATION_CREDENTIALS=/home/me/key.json", "TOKENIZERS_PARALLELISM=false", "KEYBOARD=us", "HOME=/root", "MONKEY=x"}))
 }

@@ -1,0 +1,23 @@
+package secret
+
+import (
+	"regexp"
+	"strings"
+)
+
+// named is what the variables are called that people keep secrets in.
+var named = regexp.MustCompile(`(?i)(^|_)(token|secret|passw(or)?d|pwd|pat|sas|credentials?|creds|` +
+	`(api|access|account|private|secret|storage)_?key|connection_?string)$`)
+
+// Values are the values of the environment that are secrets by their names. A path
+// to a file of credentials is none.
+func Values(environ []string) []string {
+	var values []string
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if named.MatchString(name) && !strings.HasPrefix(value, "/") {
+			values = append(values, value)
+		}
+	}
+	return values
+}

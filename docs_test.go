@@ -121,6 +121,44 @@ func TestExampleWorkflows(t *testing.T) {
 	}
 }
 
+// TestLayouts looks whether each row of docs/layouts.md names a test that has what the row
+// says, each word of code in it, and whether a row names each test of a layout.
+func TestLayouts(t *testing.T) {
+	text, err := os.ReadFile("docs/layouts.md")
+	require.NoError(t, err)
+	code := regexp.MustCompile("`([^`]+)`")
+	link := regexp.MustCompile(`^\[[^\]]+\]\(\.\./(testdata/script/\S+\.txt)\)$`)
+	named := map[string]bool{}
+	rows := 0
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| layout") {
+			continue
+		}
+		rows++
+		require.Len(t, cells, 4, line)
+		m := link.FindStringSubmatch(strings.TrimSpace(cells[3]))
+		require.NotNil(t, m, line)
+		named[m[1]] = true
+		script, err := os.ReadFile(m[1])
+		require.NoError(t, err)
+		words := code.FindAllStringSubmatch(cells[0]+cells[2], -1)
+		require.NotEmpty(t, words, line)
+		for _, word := range words {
+			if !strings.Contains(string(script), word[1]) {
+				t.Errorf("%s has no %s", m[1], word[1])
+			}
+		}
+	}
+	require.Greater(t, rows, 12)
+	scripts, err := filepath.Glob("testdata/script/layouts/*.txt")
+	require.NoError(t, err)
+	require.NotEmpty(t, scripts)
+	for _, script := range scripts {
+		require.True(t, named[filepath.ToSlash(script)], "no row of docs/layouts.md names %s", script)
+	}
+}
+
 // TestLinks follows every relative link of the documentation.
 func TestLinks(t *testing.T) {
 	pages, err := filepath.Glob("docs/*.md")

@@ -45,6 +45,7 @@ func TestScriptsWithMLflow(t *testing.T) {
 // real tools.
 func TestScriptsWithLayouts(t *testing.T) {
 	venv := testenv.Layouts(t)
+	testenv.Program(t, "git-lfs")
 	p := params(t, "testdata/script/layouts", "")
 	setup := p.Setup
 	p.Setup = func(e *testscript.Env) error {

@@ -139,7 +139,7 @@ func TestScript(t *testing.T) {
 
 func TestNoScript(t *testing.T) {
 	for command, want := range map[string]string{
-		"python train.ipynb": "command papermill train.ipynb outputs/train.ipynb ", "python3 -u 'a/b c.ipynb' --x": "papermill 'a/b c.ipynb' 'outputs/b c.ipynb' ",
+		"python train.ipynb": "command mkdir -p outputs && papermill train.ipynb outputs/train.ipynb ", "python3 -u 'a/b c.ipynb' --x": "papermill 'a/b c.ipynb' 'outputs/b c.ipynb' ",
 		"python run.sh": "a command: sh run.sh", "python3.12 fit.R": "a command: Rscript fit.R", "python a.ipynb && echo": "nbconvert --to script a.ipynb",
 		"python a.py b.ipynb": "", "papermill a.ipynb b.ipynb": "", "python": "", "python 'a.ipynb": "", "pythonic a.ipynb": "", "python -m a.ipynb": "",
 	} {

@@ -447,7 +447,7 @@ func noScript(command string) string {
 		return ""
 	}
 	stem := strings.TrimSuffix(script, ext)
-	return fmt.Sprintf("%s is a notebook, which python cannot start; run it with the command papermill %s %s (papermill has to be installed), "+
+	return fmt.Sprintf("%s is a notebook, which python cannot start; run it with the command mkdir -p outputs && papermill %s %s (papermill has to be installed), "+
 		"or make a script of it: jupyter nbconvert --to script %s, and train %s.py",
 		script, shown, shellquote.Join("outputs/"+path.Base(script)), shown, stem)
 }

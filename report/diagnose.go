@@ -78,7 +78,7 @@ func parseTraceback(log []string) *traceback {
 			}
 		}
 	}
-	for _, line := range log[start+1:] {
+	for i, line := range log[start+1:] {
 		if m := frame.FindStringSubmatch(line); m != nil {
 			n, _ := strconv.Atoi(m[2])
 			t.frames = append(t.frames, Diagnosis{File: m[1], Line: n})
@@ -92,10 +92,24 @@ func parseTraceback(log []string) *traceback {
 		}
 		if m := exception.FindStringSubmatch(line); m != nil && len(t.frames) > 0 {
 			t.kind, t.text = m[1], m[2]
+			t.ofCell(log[start+i+2:])
 			return t
 		}
 	}
 	return nil
+}
+
+// ofCell takes the error of a notebook's cell out of what papermill and nbclient print
+// after their own.
+func (t *traceback) ofCell(after []string) {
+	if !strings.HasSuffix(t.kind, ".PapermillExecutionError") && !strings.HasSuffix(t.kind, ".CellExecutionError") {
+		return
+	}
+	for _, line := range after {
+		if m := exception.FindStringSubmatch(line); m != nil && m[2] != "" {
+			t.kind, t.text = m[1], m[2]
+		}
+	}
 }
 
 // userFrame returns the innermost frame that lies in the user's own files.

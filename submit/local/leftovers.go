@@ -37,6 +37,7 @@ type leftover struct {
 	at      string // the same, relative to the run's base
 	info    fs.FileInfo
 	changed bool // it is one of the snapshot's
+	same    bool // it was written, and holds what it held: a result all the same, and nothing is lost
 }
 
 // inside is where a leftover goes among others: what was written above the working
@@ -82,12 +83,13 @@ func (p *plan) leftovers(base *os.Root) (list []leftover, err error) {
 		}
 		c, ours := known[strings.TrimPrefix(name, workDir+"/")]
 		ours = ours && strings.HasPrefix(name, workDir+"/")
-		if ours && (filestat.Of(info) == c.Stat || !d.Type().IsRegular() || sameBlob(base, name, info, c.OID)) {
+		if ours && (filestat.Of(info) == c.Stat || !d.Type().IsRegular()) {
 			return nil
 		}
+		same := ours && sameBlob(base, name, info, c.OID)
 		rel, err := filepath.Rel(filepath.FromSlash(p.within()), filepath.FromSlash(name))
 		if err == nil {
-			list = append(list, leftover{filepath.ToSlash(rel), name, info, ours})
+			list = append(list, leftover{filepath.ToSlash(rel), name, info, ours, same})
 		}
 		return err
 	})
@@ -118,6 +120,9 @@ func (t *Target) save(p *plan, base *os.Root, c *collector, list []leftover) {
 	c.from, c.to, c.name, c.odd = base, p.Artifacts, "", nil
 	var rest []leftover
 	for _, l := range list {
+		if l.same {
+			continue
+		}
 		if first, _, _ := strings.Cut(l.inside(), "/"); keep.matches(l.path) && first != "user_logs" && first != namedDir {
 			c.keepAs(l.at, l.inside(), l.info)
 		} else {

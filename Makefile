@@ -5,7 +5,7 @@
 # make lint    gofmt, go vet, staticcheck
 # make image   the action's container image
 # make fuzz    every fuzz target, FUZZTIME each
-# make differential    snapshots of random repositories against git, until stopped
+# make differential    every answer of random repositories against git, until stopped
 
 CACHE := $(CURDIR)/.cache
 VENV  := $(CACHE)/venv
@@ -104,4 +104,4 @@ fuzz:
 CASES ?= 10000
 SEED  ?= 1000000
 differential:
-	@seed=$(SEED); while AML_TRAIN_CASES=$(CASES) AML_TRAIN_SEED=$$seed go test -run TestAgainstGit -count 1 -timeout 0 -v ./snapshot; do seed=$$((seed + $(CASES))); done
+	@seed=$(SEED); while AML_TRAIN_CASES=$(CASES) AML_TRAIN_SEED=$$seed go test -run 'AgainstGit|TestDamage' -count 1 -timeout 0 -v ./snapshot ./internal/git; do seed=$$((seed + $(CASES))); done

@@ -24,7 +24,7 @@ import (
 // advice to fetch what is not missing.
 func TestDamage(t *testing.T) {
 	isolate(t)
-	cases, first := testenv.Cases(1000), testenv.Seed()
+	cases, first := testenv.Cases(2000), testenv.Seed()
 	templates := damageTemplates(t)
 	same, gits, named := 0, 0, 0
 	for i := range cases {

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/git-lfs/wildmatch/v2"
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 	sabhiram "github.com/sabhiram/go-gitignore"
@@ -228,9 +229,11 @@ func TestAgainstGit(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d repositories with %d untracked files. Of these, go-git's matcher decides %d in another way than git does, go-gitignore %d",
-		cases, decided.files.Load(), decided.goGit.Load(), decided.goGitignore.Load())
+	t.Logf("%d repositories with %d untracked files. Of these, go-git's matcher decides %d in another way than git does, "+
+		"go-gitignore %d, git-lfs's wildmatch %d", cases, decided.files.Load(), decided.goGit.Load(),
+		decided.goGitignore.Load(), decided.wildmatch.Load())
 	if cases >= 100 {
+		require.NotZero(t, decided.wildmatch.Load(), "the baselines are measured")
 		require.NotZero(t, decided.goGit.Load(), "the baselines are measured")
 		require.NotZero(t, decided.goGitignore.Load(), "the baselines are measured")
 	}
@@ -371,7 +374,7 @@ func againstGit(t *testing.T, template string, seed int, decided *verdicts) {
 
 // verdicts counts how often other libraries decide over an untracked file
 // otherwise than git.
-type verdicts struct{ files, goGit, goGitignore atomic.Int64 }
+type verdicts struct{ files, goGit, goGitignore, wildmatch atomic.Int64 }
 
 func (v *verdicts) measure(t *testing.T, root, list string, s *Snapshot) {
 	tracked := map[string]bool{}
@@ -388,7 +391,7 @@ func (v *verdicts) measure(t *testing.T, root, list string, s *Snapshot) {
 		}
 		if e.IsDir() {
 			if text, err := os.ReadFile(filepath.Join(root, p, ".gitignore")); err == nil {
-				lists = append(lists, oneFile{strings.TrimPrefix(p+"/", "./"), sabhiram.CompileIgnoreLines(strings.Split(string(text), "\n")...)})
+				lists = append(lists, oneFile{strings.TrimPrefix(p+"/", "./"), sabhiram.CompileIgnoreLines(strings.Split(string(text), "\n")...), ofLFS(text)})
 			}
 			return nil
 		}
@@ -398,17 +401,21 @@ func (v *verdicts) measure(t *testing.T, root, list string, s *Snapshot) {
 		git := s.Find(p) == nil
 		v.files.Add(1)
 		parts := strings.Split(p, "/")
-		var a, b bool
+		var a, b, c bool
 		for i := range parts { // nothing below an excluded folder travels
 			isDir := i < len(parts)-1
 			a = a || matcher.Match(parts[:i+1], isDir)
 			b = b || nearest(lists, strings.Join(parts[:i+1], "/"), isDir)
+			c = c || lastMatch(lists, strings.Join(parts[:i+1], "/"), isDir)
 		}
 		if a != git {
 			v.goGit.Add(1)
 		}
 		if b != git {
 			v.goGitignore.Add(1)
+		}
+		if c != git {
+			v.wildmatch.Add(1)
 		}
 		return nil
 	})
@@ -417,6 +424,46 @@ func (v *verdicts) measure(t *testing.T, root, list string, s *Snapshot) {
 type oneFile struct {
 	dir string
 	*sabhiram.GitIgnore
+	lfs []lfsPattern
+}
+
+// lfsPattern is a line of an ignore file as git-lfs would match it, the pattern's own
+// rules of precedence being git's.
+type lfsPattern struct {
+	*wildmatch.Wildmatch
+	negated bool
+}
+
+// ofLFS compiles the lines of an ignore file. What git-lfs panics at matches nothing.
+func ofLFS(text []byte) (list []lfsPattern) {
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimRight(line, " \r\n")
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		func() {
+			defer func() { recover() }()
+			pattern, negated := strings.CutPrefix(line, "!")
+			list = append(list, lfsPattern{wildmatch.NewWildmatch(pattern, wildmatch.Basename), negated})
+		}()
+	}
+	return list
+}
+
+// lastMatch is what the last pattern that matches says, of the nearest file that has one.
+func lastMatch(lists []oneFile, p string, isDir bool) bool {
+	for i := len(lists) - 1; i >= 0; i-- {
+		rel, ok := strings.CutPrefix(p, lists[i].dir)
+		if !ok {
+			continue
+		}
+		for _, pattern := range slices.Backward(lists[i].lfs) {
+			if pattern.MatchWithOpts(rel, wildmatch.MatchOpts{IsDirectory: isDir}) {
+				return !pattern.negated
+			}
+		}
+	}
+	return false
 }
 
 func nearest(lists []oneFile, p string, isDir bool) bool {

@@ -23,7 +23,7 @@ import (
 // outer repository would take.
 func TestNestedAgainstGit(t *testing.T) {
 	isolate(t)
-	cases, first := testenv.Cases(1000), testenv.Seed()
+	cases, first := testenv.Cases(2000), testenv.Seed()
 	template := nestedTemplate(t)
 	var next, clean, refused atomic.Int64
 	t.Run("cases", func(t *testing.T) {

@@ -29,7 +29,7 @@ func TestRemoteURLAgainstGit(t *testing.T) {
 	t.Setenv("GIT_CONFIG_NOSYSTEM", "1")
 	require.NoError(t, exec.Command("git", "init", "-q", "-b", "main", repo).Run())
 	found := 0
-	for i := range testenv.Cases(1000) {
+	for i := range testenv.Cases(2000) {
 		seed := testenv.Seed() + i
 		r := rand.New(rand.NewPCG(uint64(seed), 15))
 		urls := []string{"https://github.com/org/x.git", "git@github.com:org/x.git", "gh:org/x", "/srv/x", "../x", "ssh://h/x", "file:///srv/x", "gh:", "x"}

@@ -262,7 +262,7 @@ func (a *app) hookStatus(ctx context.Context) error {
 		return usageError{err}
 	}
 	a.sayHook(state)
-	info, err := gitmeta.Read(repo.Root, a.getenv)
+	info, err := gitmeta.Of(repo, nil, a.getenv)
 	if err != nil {
 		return usageError{err}
 	}

@@ -7,7 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/snapshot"
 )
 
@@ -24,7 +26,7 @@ func (a *app) metadata() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			info, err := gitmeta.Of(repo, a.getenv)
+			info, err := a.codeOf(repo)
 			if err != nil {
 				return usageError{err}
 			}
@@ -50,4 +52,13 @@ func (a *app) metadata() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// codeOf is what is known of the code in a repository, with what the workflow knows.
+func (a *app) codeOf(repo *git.Repository) (gitmeta.Info, error) {
+	w, err := github.ReadWorkflow(a.getenv)
+	if err != nil {
+		return gitmeta.Info{}, err
+	}
+	return gitmeta.Of(repo, w, a.getenv)
 }

@@ -253,7 +253,7 @@ func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workfl
 	if s.Repository, err = a.git.Find(where); err != nil {
 		return at, nil, usageError{err}
 	}
-	if s.Git, err = gitmeta.Of(s.Repository, a.getenv); err != nil {
+	if s.Git, err = a.codeOf(s.Repository); err != nil {
 		return at, nil, usageError{err}
 	}
 	if s.Commit != nil {
@@ -469,7 +469,7 @@ func (s session) follow(ctx context.Context, run *history.Run, f following) erro
 	var err error
 	if f.flow != nil {
 		stop := f.flow.follow(ctx, s, id)
-		err = f.flow.group("Output of "+id, watch)
+		err = f.flow.step.Group("Output of "+id, watch)
 		stop()
 	} else {
 		err = watch()

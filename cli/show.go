@@ -253,7 +253,7 @@ func (s session) report(ctx context.Context, run *history.Run, f following) erro
 		if err := s.downloadAll(ctx, run, f.download); err != nil {
 			undelivered = errors.Join(undelivered, fmt.Errorf("--download-outputs %s: %w", f.download, err))
 		} else if f.flow != nil {
-			f.flow.output("outputs-path", f.download)
+			f.flow.step.Output("outputs-path", f.download)
 		}
 	}
 	if f.flow != nil {

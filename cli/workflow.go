@@ -3,19 +3,15 @@ package cli
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/sethvargo/go-githubactions"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -54,7 +50,7 @@ func actionArguments(run *cobra.Command, getenv func(string) string) []string {
 type workflow struct {
 	*github.Workflow
 	a       *app
-	log     *github.Log
+	step    *github.Step
 	flags   workflowFlags
 	gate    *github.Gate
 	comment *github.Comment // nil where none is to be written
@@ -102,7 +98,7 @@ func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow
 	if w == nil {
 		return nil, nil
 	}
-	f := &workflow{Workflow: w, a: a, log: a.commands, flags: flags}
+	f := &workflow{Workflow: w, a: a, step: a.step(w), flags: flags}
 	if f.flags.token == "" {
 		f.flags.token = w.Token
 	}
@@ -114,11 +110,11 @@ func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow
 // started tells that there is a run: in the comment, in the background, so that
 // nothing waits for GitHub.
 func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
-	f.output("run", run.Info.RunID)
-	f.output("run-url", cmp.Or(httpsOnly(s.past.URL(run)), run.Tag(history.TagBuild)))
-	f.output("experiment", s.experimentName(ctx, run))
-	f.output("snapshot", run.Tag(history.TagSnapshot))
-	f.output("status", string(run.Status()))
+	f.step.Output("run", run.Info.RunID)
+	f.step.Output("run-url", cmp.Or(httpsOnly(s.past.URL(run)), run.Tag(history.TagBuild)))
+	f.step.Output("experiment", s.experimentName(ctx, run))
+	f.step.Output("snapshot", run.Tag(history.TagSnapshot))
+	f.step.Output("status", string(run.Status()))
 	if !f.flags.comment || f.PullRequest == 0 {
 		return
 	}
@@ -205,61 +201,38 @@ func (f *workflow) ended(ctx context.Context, s session, r *report.Report, hurry
 		cancel()
 	}
 	if err := f.commented; err != nil {
-		f.notice("No comment on the pull request", fmt.Sprintf("%v.%s", err, map[bool]string{true: " The report is in the job's summary.", false: ""}[f.flags.summary]))
+		text := err.Error() + "."
+		if f.flags.summary {
+			text += " The report is in the job's summary."
+		}
+		f.step.Notice("No comment on the pull request", text)
 	}
-	f.output("comment-url", f.link)
-	f.output("status", string(run.Status()))
+	f.step.Output("comment-url", f.link)
+	f.step.Output("status", string(run.Status()))
 	if out, err := s.runJSON(ctx, run); err == nil {
 		if text, err := json.Marshal(out.Metrics); err == nil {
-			f.output("metrics", string(text))
+			f.step.Output("metrics", string(text))
 		}
 	}
-	f.output("report", r.Markdown(github.CommentLimit))
+	f.step.Output("report", r.Markdown(github.CommentLimit))
 	if f.flags.summary {
-		f.summarise(r)
+		f.step.Summarise(r.Markdown)
 	}
 	if f.flags.annotations {
-		f.annotate(r.Annotations(f.places(ctx, run)))
+		f.step.Annotate(r.Annotations(f.places(ctx, run)))
 	}
 }
 
-func (f *workflow) notice(title, message string) {
-	f.log.Commands(func(c *githubactions.Action) {
-		c.WithFieldsMap(map[string]string{"title": title}).Noticef("%s", report.Plain(f.a.secrets.String(message)))
-	})
-}
-
-func (f *workflow) annotate(list []report.Annotation) {
-	f.log.Commands(func(c *githubactions.Action) {
-		for _, n := range list {
-			fields := map[string]string{"title": report.Line(f.a.secrets.String(n.Title))}
-			if n.File != "" {
-				fields["file"], fields["line"] = n.File, strconv.Itoa(max(n.Line, 1))
-			}
-			c = c.WithFieldsMap(fields)
-			say := map[string]func(string, ...any){"notice": c.Noticef, "warning": c.Warningf, "error": c.Errorf}[n.Level]
-			say("%s", report.Plain(f.a.secrets.String(n.Message)))
-		}
-	})
+// step is what tells the runner of a workflow.
+func (a *app) step(w *github.Workflow) *github.Step {
+	return &github.Step{Workflow: w, Log: a.commands, Secrets: &a.secrets, Say: a.say, Known: actionOutputs}
 }
 
 // fail annotates why nothing was submitted.
 func (a *app) fail(list []report.Annotation) {
 	if a.commands != nil {
-		(&workflow{a: a, log: a.commands}).annotate(list[:min(len(list), report.MaxAnnotations)])
+		a.step(nil).Annotate(list[:min(len(list), report.MaxAnnotations)])
 	}
-}
-
-// summaryLimit is the most that GitHub keeps of one step's summary
-// (docs.github.com, "Workflow commands", Job summaries: 1 MiB).
-const summaryLimit = 1 << 20
-
-func (f *workflow) summarise(r *report.Report) {
-	room := int64(summaryLimit - 1024)
-	if info, err := os.Stat(f.Summary); err == nil {
-		room -= info.Size() // an earlier run of the same step
-	}
-	f.fileCommand("step-summary", f.Summary, r.Markdown(int(max(room, 0))))
 }
 
 // actionOutputs are the outputs of the action, and what they are.
@@ -273,31 +246,6 @@ var actionOutputs = map[string]string{
 	"snapshot":     "the id of the snapshot, a git tree",
 	"comment-url":  "the comment on the pull request",
 	"outputs-path": "the folder of download-outputs, relative to the workspace",
-}
-
-// output sets an output of the step.
-func (f *workflow) output(name, value string) {
-	if _, ok := actionOutputs[name]; !ok {
-		panic("no output " + name)
-	}
-	// The end is one that no value holds: what a script printed is among them.
-	end := "end-" + rand.Text()
-	f.fileCommand("output", f.Output, name+"<<"+end+"\n"+f.a.secrets.String(value)+"\n"+end)
-}
-
-// fileCommand appends to one of the files that the runner reads when the step has
-// ended; act has not all of them.
-func (f *workflow) fileCommand(name, file, text string) {
-	if file == "" {
-		return
-	}
-	defer func() { // the library panics where a file cannot be written
-		if err := recover(); err != nil {
-			f.a.say("aml-train: %s: %v", name, err)
-		}
-	}()
-	getenv := func(string) string { return file }
-	githubactions.New(githubactions.WithGetenv(getenv)).IssueFileCommand(&githubactions.Command{Name: name, Message: text})
 }
 
 // places tells where annotations can stand.
@@ -367,11 +315,4 @@ func (f *workflow) superseded(ctx context.Context, s session, run *history.Run) 
 			f.a.say("aml-train: run %s of an earlier push cannot be canceled: %v", r.Info.RunID, err)
 		}
 	}
-}
-
-// group folds what is written to the log away, under a title.
-func (f *workflow) group(title string, do func() error) error {
-	f.log.Commands(func(c *githubactions.Action) { c.Group(report.Plain(title)) })
-	defer f.log.Commands(func(c *githubactions.Action) { c.EndGroup() })
-	return do()
 }

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/internal/limited"
 )
 
@@ -214,4 +215,37 @@ func (w *Workflow) Started(commit string) bool {
 		}
 	}
 	return commit == w.SHA && (strings.HasPrefix(w.Ref, "refs/heads/") || strings.HasPrefix(w.Ref, "refs/tags/"))
+}
+
+// Apply adds to info what the workflow knows; a nil one knows nothing. On a pull request the commit that
+// is checked out is a merge that nobody wrote: the one that people know stands
+// for it. A checkout of anything else, of another repository say, keeps its own
+// commit and branch.
+func (w *Workflow) Apply(info *gitmeta.Info) {
+	if w == nil || w.SHA == "" && w.RunID == 0 {
+		return
+	}
+	if w.RunID > 0 {
+		info.Build = strconv.FormatInt(w.RunID, 10)
+	}
+	info.BuildURL, info.Actor = w.RunURL(), w.Actor
+	if w.PullRequest > 0 {
+		info.PullRequest = strconv.Itoa(w.PullRequest)
+	}
+	switch {
+	case w.Head != "" && info.Commit == w.Head:
+		info.Branch = cmp.Or(w.HeadRef, info.Branch)
+	case info.Commit != "" && info.Commit != w.SHA:
+		return
+	case w.Event == "pull_request" && w.Head != "":
+		info.Commit, info.Branch = w.Head, w.HeadRef
+	default:
+		info.Commit = cmp.Or(w.SHA, info.Commit)
+		if branch, ok := strings.CutPrefix(w.Ref, "refs/heads/"); ok && info.Branch == "" {
+			info.Branch = branch
+		}
+	}
+	if info.Repository == "" && w.Server != "" && w.Repository != "" {
+		info.Repository = w.Server + "/" + w.Repository
+	}
 }

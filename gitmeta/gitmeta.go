@@ -1,8 +1,8 @@
 // Package gitmeta answers: which code is this?
 //
 // It reads the commit, branch and remote of the repository around a source
-// directory, and what a GitHub Actions workflow knows beyond them, and gives
-// them the names under which Azure ML's own clients attach them to a run.
+// directory, with what a workflow knows beyond them, and gives them the names under
+// which Azure ML's own clients attach them to a run.
 package gitmeta
 
 import (
@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/internal/git"
 )
 
@@ -46,18 +45,13 @@ const (
 	PropMLflowCommit     = "mlflow.source.git.commit"
 )
 
-// Read is Of for the repository around a folder.
-func Read(dir string, getenv func(string) string) (Info, error) {
-	repo, err := git.Find(dir)
-	if err != nil {
-		return Info{}, err
-	}
-	return Of(repo, getenv)
-}
+// Workflow is what runs this program, where it knows more of the code than the
+// repository: which branch a commit without one was pushed to, say.
+type Workflow interface{ Apply(*Info) }
 
 // Of returns what is known of the code in a repository, which is nil where there is
-// none. getenv is os.Getenv but for tests.
-func Of(found *git.Repository, getenv func(string) string) (Info, error) {
+// none, as the workflow is outside of one. getenv is os.Getenv but for tests.
+func Of(found *git.Repository, workflow Workflow, getenv func(string) string) (Info, error) {
 	var info Info
 	if found != nil {
 		if !found.Bare {
@@ -73,12 +67,8 @@ func Of(found *git.Repository, getenv func(string) string) (Info, error) {
 		}
 		info.Repository = found.RemoteURL(info.Branch)
 	}
-	workflow, err := github.ReadWorkflow(getenv)
-	if err != nil {
-		return info, err
-	}
 	if workflow != nil {
-		apply(workflow, &info)
+		workflow.Apply(&info)
 	}
 	override(&info.Repository, getenv("AZUREML_GIT_REPOSITORY_URI"))
 	override(&info.Branch, getenv("AZUREML_GIT_BRANCH"))

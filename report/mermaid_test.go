@@ -12,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/testing/testenv"
 )
@@ -34,7 +33,7 @@ func TestMermaid(t *testing.T) {
 		reports["names"].Curves[name] = curve(-1e-7, 3e11, 0, 5)
 	}
 	for _, name := range []string{"completed", "hostile", "odd", "names"} {
-		found := block.FindAllStringSubmatch(reports[name].Markdown(github.CommentLimit), -1)
+		found := block.FindAllStringSubmatch(reports[name].Markdown(commentLimit), -1)
 		require.NotEmpty(t, found, name)
 		for _, m := range found {
 			charts = append(charts, m[1])

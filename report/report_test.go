@@ -14,12 +14,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/imports"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
+
+// commentLimit is what fits into a comment on GitHub.
+const commentLimit = 65536
 
 func run(status history.Status, seconds int, tags map[string]string, metrics ...history.Metric) *history.Run {
 	r := &history.Run{Info: history.RunInfo{RunID: "iris-3f2a91c-1", StartTime: 1_700_000_000_000}}
@@ -97,7 +99,7 @@ ModuleNotFoundError: No module named 'seaborn'`, "\n"),
 // testdata.
 func TestGolden(t *testing.T) {
 	for name, r := range states() {
-		for file, got := range map[string]string{name + ".md": r.Markdown(github.CommentLimit), name + ".txt": r.Terminal(80, false)} {
+		for file, got := range map[string]string{name + ".md": r.Markdown(commentLimit), name + ".txt": r.Terminal(80, false)} {
 			path := filepath.Join("testdata", file)
 			if *update {
 				require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
@@ -128,7 +130,7 @@ func TestLimit(t *testing.T) {
 	for range 1000 {
 		r.Log = append(r.Log, strings.Repeat("x", 5000))
 	}
-	for _, limit := range []int{1 << 20, github.CommentLimit, 20000, 5000, 1000, 100, 1, 0} {
+	for _, limit := range []int{1 << 20, commentLimit, 20000, 5000, 1000, 100, 1, 0} {
 		text := r.Markdown(limit)
 		require.LessOrEqual(t, len(text), limit)
 		if limit >= 5000 {
@@ -246,7 +248,7 @@ func FuzzDiagnose(f *testing.F) {
 		r := &Report{Name: log, Run: run(history.Failed, 1, map[string]string{history.TagError: log}, metric(log, 1)), Log: strings.Split(Plain(log), "\n"),
 			Curves: map[string]history.Curve{log: curve(1, 2)}}
 		r.Diagnosis = Diagnose(r.Run, r.Log, Context{})
-		text := r.Markdown(github.CommentLimit)
+		text := r.Markdown(commentLimit)
 		// The heading stays one line, and nothing notifies anybody.
 		title := strings.SplitN(text, "\n", 2)[0]
 		if strings.Contains(strings.ReplaceAll(title, "@<!-- -->", ""), "@") {

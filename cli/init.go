@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/internal/layout"
+	"github.com/org/aml-train/snapshot"
+)
+
+func (a *app) init() *cobra.Command {
+	return &cobra.Command{
+		Use:   "init",
+		Short: "Write a job file and a workflow from what lies here",
+		Long: `Write job.yml, from the training script that lies here and what its tools write
+besides ./outputs and ./logs, and at the root of the repository a workflow that trains
+it for each pull request. A file that is there is left as it is.`,
+		Example: "  aml-train init && aml-train run",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := snapshot.Take(cmd.Context(), ".", snapshot.Options{MaxBytes: -1})
+			if err != nil {
+				return usageError{err}
+			}
+			paths := make([]string, len(s.Files))
+			for i, f := range s.Files {
+				paths[i] = f.Path
+			}
+			l := layout.Of(s.FS(), paths)
+			if l.Command == "" {
+				return usage("nothing here is called as training scripts are (train.py, main.py); aml-train run --script FILE trains one, or write job.yml: command: python FILE")
+			}
+			where, err := filepath.Abs(".")
+			if err != nil {
+				return err
+			}
+			text, err := jobFile(l, filepath.Base(where))
+			if err != nil {
+				return err
+			}
+			if err := a.writeNew(".", "job.yml", text); err != nil {
+				return err
+			}
+			repo, err := a.git.Find(".")
+			if err != nil || repo == nil {
+				return err // a workflow needs a repository
+			}
+			rel, err := filepath.Rel(repo.Root, where)
+			if err != nil {
+				return err
+			}
+			at := path.Join(filepath.ToSlash(rel), "job.yml")
+			return a.writeNew(repo.Root, ".github/workflows/train.yml", workflowFile(at, path.Dir(at), paths))
+		},
+	}
+}
+
+// writeNew writes a file below a folder, unless it is there.
+func (a *app) writeNew(dir, name, text string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return usageError{err}
+	}
+	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	shown := relative(filepath.Join(dir, filepath.FromSlash(name)))
+	if errors.Is(err, fs.ErrExist) {
+		a.say("%s is there already, and stays as it is", shown)
+		return nil
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Close()); err == nil {
+		a.say("Wrote %s", shown)
+	}
+	return err
+}
+
+// jobFile is a job file for what was seen.
+func jobFile(l layout.Layout, experiment string) (string, error) {
+	var b strings.Builder
+	for _, part := range []struct {
+		key, comment string
+		value        any
+		empty        bool
+	}{
+		{"command", "", l.Command, false},
+		{"code", "", ".", false},
+		{"experiment_name", "", experiment, false},
+		{"environment_variables", "", l.Env, len(l.Env) == 0},
+		{"keep", "# What it writes besides ./outputs and ./logs and is kept with the run.\n", l.Keep, len(l.Keep) == 0},
+	} {
+		if part.empty {
+			continue
+		}
+		text, err := yaml.MarshalWithOptions(map[string]any{part.key: part.value}, yaml.Flow(true))
+		if err != nil {
+			return "", err
+		}
+		line := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(text)), "{"), "}")
+		b.WriteString(part.comment + line + "\n")
+	}
+	return b.String(), nil
+}
+
+// workflowFile trains a job for each pull request, on the runner.
+func workflowFile(jobFile, dir string, paths []string) string {
+	install := ""
+	for _, m := range []struct{ file, run string }{
+		{"uv.lock", "pip install uv && uv sync"}, {"poetry.lock", "pip install poetry && poetry install"},
+		{"requirements.txt", "pip install -r requirements.txt"}, {"pyproject.toml", "pip install ."}, {"setup.py", "pip install ."},
+	} {
+		for _, p := range paths {
+			if p == m.file && install == "" {
+				install = "      - run: " + m.run + "\n"
+				if dir != "." {
+					install += fmt.Sprintf("        working-directory: %q\n", dir)
+				}
+			}
+		}
+	}
+	return `name: train
+on: [pull_request]
+permissions:
+  contents: read
+  pull-requests: write
+jobs:
+  train:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v7
+      - uses: actions/setup-python@v6
+        with:
+          python-version: "3.12"
+` + install + `      - uses: org/aml-train/setup@v1
+      - run: aml-train run "$JOB"
+        env:
+          JOB: ` + fmt.Sprintf("%q", jobFile) + `
+          GITHUB_TOKEN: ${{ github.token }} # for the comment
+`
+}

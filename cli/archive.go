@@ -49,7 +49,7 @@ runs --archived lists them, and --restore brings them back.`,
 				if !restore && !run.Status().Terminal() {
 					return usage("run %s has not ended: %s; cancel it first", run.Info.RunID, run.Status())
 				}
-				if err := s.target.Archive(ctx, run.Info.RunID, !restore); err != nil {
+				if err := s.Target.Archive(ctx, run.Info.RunID, !restore); err != nil {
 					return err
 				}
 				a.say("%s run %s.", done, run.Info.RunID)

@@ -17,10 +17,10 @@ func (a *app) cancel() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := s.target.Cancel(cmd.Context(), run.Info.RunID); err != nil {
+			if err := s.Target.Cancel(cmd.Context(), run.Info.RunID); err != nil {
 				return usageError{err}
 			}
-			if run, err = s.target.Watch(cmd.Context(), run.Info.RunID, nil); err != nil {
+			if run, err = s.Target.Watch(cmd.Context(), run.Info.RunID, nil); err != nil {
 				return err
 			}
 			if a.json {

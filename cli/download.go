@@ -35,7 +35,7 @@ everything is downloaded. Without RUN, from the newest run.`,
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			files, _ := s.past.Artifacts(cmd.Context(), run)
+			files, _ := s.History.Artifacts(cmd.Context(), run)
 			var out []string
 			for _, f := range files {
 				out = append(out, f.Path)
@@ -51,7 +51,7 @@ everything is downloaded. Without RUN, from the newest run.`,
 				return usage("the run's id %q is no name for a folder here; name one with --to", run.Info.RunID)
 			}
 			to = cmp.Or(to, run.Info.RunID)
-			files, err := s.past.Artifacts(cmd.Context(), run)
+			files, err := s.History.Artifacts(cmd.Context(), run)
 			if err != nil {
 				return err
 			}
@@ -136,7 +136,7 @@ func (s session) save(ctx context.Context, run *history.Run, files []history.Fil
 
 // downloadAll puts everything that a run made into a folder.
 func (s session) downloadAll(ctx context.Context, run *history.Run, to string) error {
-	files, err := s.past.Artifacts(ctx, run)
+	files, err := s.History.Artifacts(ctx, run)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (s session) saveFile(ctx context.Context, folder *deliver.Folder, run *hist
 // openArtifact opens a file of a run. What the run has printed is text for people, and
 // goes without secrets; any other file is as the script made it.
 func (s session) openArtifact(ctx context.Context, run *history.Run, name string) (io.ReadCloser, error) {
-	f, err := s.past.OpenArtifact(ctx, run, name)
+	f, err := s.History.OpenArtifact(ctx, run, name)
 	if err == nil && strings.HasPrefix(name, "user_logs/") {
 		f = secret.NewReader(f, &s.secrets)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/snapshot"
+	"github.com/org/aml-train/train"
 )
 
 func (a *app) hook() *cobra.Command {
@@ -229,11 +230,12 @@ func (a *app) updates(in io.Reader) ([]hooks.Update, error) {
 	}
 	to := a.getenv("PRE_COMMIT_TO_REF")
 	if to == "" {
-		commit, err := a.wholeCommit(context.Background(), local)
+		commit, err := train.WholeCommit(context.Background(), &a.git, local)
 		if err != nil {
 			return nil, err
 		}
 		to = commit.Commit
+		commit.Close()
 	}
 	from := cmp.Or(a.getenv("PRE_COMMIT_FROM_REF"), strings.Repeat("0", len(to)))
 	return hooks.ParseUpdates(strings.NewReader(strings.Join([]string{local, to, remote, from}, " ")))
@@ -273,7 +275,9 @@ func (a *app) hookStatus(ctx context.Context) error {
 		a.say("HEAD is no branch, so a push of it trains what it names")
 	default:
 		u := hooks.Update{LocalRef: "HEAD", Local: info.Commit, RemoteRef: "refs/heads/" + info.Branch, Remote: upstream(repo, info.Branch)}
-		t, err := a.push(repo).Consider(ctx, u)
+		push := a.push(repo)
+		defer push.Close()
+		t, err := push.Consider(ctx, u)
 		switch {
 		case err != nil:
 			a.say("A push of %s trains nothing: %v", t, err)

@@ -33,6 +33,7 @@ import (
 	"github.com/org/aml-train/submit"
 	"github.com/org/aml-train/submit/azureml"
 	"github.com/org/aml-train/submit/local"
+	"github.com/org/aml-train/train"
 )
 
 // Exit codes.
@@ -141,6 +142,7 @@ func (a *app) exit(err error) int {
 func (a *app) fault(err error) int {
 	var ended *runEnded
 	var usage usageError
+	var mistake *train.Mistake
 	var problems job.Problems
 	var refusal *submit.Refusal
 	var untrusted *home.UntrustedError
@@ -169,7 +171,7 @@ func (a *app) fault(err error) int {
 	a.fail([]report.Annotation{{Level: "error", Title: "aml-train", Message: err.Error()}})
 	fmt.Fprintln(a.err, "aml-train:", strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	switch {
-	case errors.As(err, &usage), errors.As(err, &refusal), errors.As(err, &untrusted):
+	case errors.As(err, &usage), errors.As(err, &mistake), errors.As(err, &refusal), errors.As(err, &untrusted):
 		return exitUsage
 	}
 	return exitUnreachable
@@ -300,24 +302,15 @@ func (a *app) local(python string) *local.Target {
 	return &local.Target{Store: a.store, Python: python, Supervisor: []string{self, "supervise"}}
 }
 
-// target returns where a job runs: here, or in the workspace.
-func (a *app) target(here bool, python string) (submit.Target, error) {
-	if here {
-		return a.local(python), nil
-	}
-	return a.workspace()
-}
-
-// session is a target and what is known of its runs.
+// session is the target and the history that a command is about.
 type session struct {
 	*app
-	target submit.Target
-	past   submit.History
+	train.Session
 }
 
 func (a *app) session(ctx context.Context, t submit.Target) (session, error) {
 	past, err := t.History(ctx)
-	return session{a, t, past}, err
+	return session{a, train.Session{Target: t, History: past}}, err
 }
 
 // findRun returns the run of an id, of the unique beginning of one, or for ""
@@ -347,7 +340,7 @@ func (a *app) findRun(ctx context.Context, id string) (s session, run *history.R
 	if s, aerr = a.session(ctx, t); aerr != nil {
 		return s, nil, aerr
 	}
-	if run, aerr = s.past.Run(ctx, id); errors.Is(aerr, azureml.ErrNoRun) {
+	if run, aerr = s.History.Run(ctx, id); errors.Is(aerr, azureml.ErrNoRun) {
 		return s, nil, usageError{errors.Join(err, aerr)}
 	}
 	return s, run, aerr

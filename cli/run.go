@@ -2,31 +2,22 @@ package cli
 
 import (
 	"cmp"
-	"context"
-	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/org/aml-train/github"
-	"github.com/org/aml-train/gitmeta"
-	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/deliver"
-	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/screen"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/internal/suggest"
 	"github.com/org/aml-train/job"
-	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
-	"github.com/org/aml-train/submit"
+	"github.com/org/aml-train/train"
 )
 
 // jobFlags are the flags that describe a job. They carry the names of the
@@ -107,18 +98,13 @@ was submitted, 4 the target could not be reached or refused.`,
 					return usage("%s: %w", flag, err)
 				}
 			}
-			s, run, err := a.start(ctx, args, f, flow, w.wait && w.cancelWithWorkflow)
+			request, err := a.request(args, f)
 			if err != nil {
 				return err
 			}
-			if flow != nil {
-				flow.started(ctx, s, run)
-				flow.superseded(ctx, s, run)
-			}
-			if !w.wait {
-				return s.submitted(run)
-			}
-			return s.follow(ctx, run, following{markdown: markdown, download: w.download, cancel: w.cancelWithWorkflow, flow: flow})
+			request.Wait, request.Cancel = w.wait, w.cancelWithWorkflow
+			tell := &teller{app: a, flow: flow, markdown: markdown, download: w.download}
+			return a.trainer(flow, tell, f.python).Train(ctx, request)
 		},
 	}
 	f.add(cmd)
@@ -144,13 +130,11 @@ this command: watch shows its output, cancel ends it.`,
 				return err
 			}
 			a.brief = f.branch != ""
-			s, run, err := a.start(cmd.Context(), args, f, flow, false)
-			if errors.Is(err, errSubmitted) {
-				a.say("Submitted already: run %s", run.Info.RunID)
-			} else if err != nil {
+			request, err := a.request(args, f)
+			if err != nil {
 				return err
 			}
-			return s.submitted(run)
+			return a.trainer(flow, &teller{app: a}, f.python).Train(cmd.Context(), request)
 		},
 	}
 	f.add(cmd)
@@ -162,218 +146,28 @@ this command: watch shows its output, cancel ends it.`,
 	return cmd
 }
 
-// submitted tells that a run goes on by itself.
-func (s session) submitted(run *history.Run) error {
-	if s.json {
-		return s.printRun(run)
-	}
-	s.say("aml-train watch %s shows its output", run.Info.RunID)
-	fmt.Fprintln(s.out, run.Info.RunID)
-	return nil
-}
-
-// start submits a job: it reads it, takes the snapshot, and hands both to the
-// target. flow is nil outside a workflow.
-func (a *app) start(ctx context.Context, args []string, f jobFlags, flow *workflow, attached bool) (at session, run *history.Run, err error) {
-	file := cmp.Or(firstArg(args), f.file)
+// request is what the flags and arguments ask for.
+func (a *app) request(args []string, f jobFlags) (train.Request, error) {
+	r := train.Request{File: cmp.Or(firstArg(args), f.file), Commit: f.commit, Branch: f.branch, Once: f.once}
 	if len(args) > 0 && f.file != "" {
-		return at, nil, usage("the job file is given twice, as %s and as --job %s", args[0], f.file)
+		return r, usage("the job file is given twice, as %s and as --job %s", args[0], f.file)
 	}
-	s := submit.Submission{Attached: attached, Secrets: &a.secrets}
-	passed, err := a.passOn(&f)
-	if err != nil {
-		return at, nil, err
+	var err error
+	if r.Pass, err = a.passOn(&f); err != nil {
+		return r, err
 	}
-	if s.MaxOutputs, err = sizeFlag("--max-outputs-size", f.maxOutputs); err != nil {
-		return at, nil, err
+	if r.MaxOutputs, err = sizeFlag("--max-outputs-size", f.maxOutputs); err != nil {
+		return r, err
+	}
+	if r.MaxSnapshot, err = sizeFlag("--max-snapshot-size", f.maxSnapshot); err != nil {
+		return r, err
 	}
 	if f.once {
 		a.azure.attempt = "once" // the job's name then says what it is, and a name is taken once
 	}
-	if f.commit != "" {
-		if s.Commit, err = a.wholeCommit(ctx, f.commit); err != nil {
-			return at, nil, usageError{err}
-		}
-		defer s.Commit.Close()
-	}
-	if err := flow.admitHere(ctx, s.Commit); err != nil {
-		return at, nil, err
-	}
-	settings, err := a.readSettings(".", s.Commit)
-	if err != nil {
-		return at, nil, err
-	}
-	if file == "" && f.Script == "" && f.Command == "" {
-		if file, err = defaultJob(settings, s.Commit); err != nil {
-			return at, nil, err
-		}
-	}
-	if err := a.places(&f.Options, file, s.Commit); err != nil {
-		return at, nil, err
-	}
-	j, err := job.Load(file, f.Options)
-	if err != nil {
-		return at, nil, err
-	}
-	if s.Commit == nil {
-		if err := flow.admitJob(ctx, j); err != nil {
-			return at, nil, err
-		}
-	}
-	s.Job = j
-	j.Keep = append(j.Keep, settings.Keep...)
-	// The target says no before anything is made, the history included.
-	here := strings.EqualFold(j.Compute, job.Local)
-	for name, value := range passed {
-		if s.Pass = append(s.Pass, name); !here {
-			if j.EnvironmentVariables == nil {
-				j.EnvironmentVariables = map[string]string{}
-			}
-			j.EnvironmentVariables[name] = value
-		}
-	}
-	target, err := a.target(here, f.python)
-	if err != nil {
-		return at, nil, err
-	}
-	if err := target.Check(j); err != nil {
-		return at, nil, err
-	}
-	if h, err := a.home(false); err == nil {
-		h.Close()
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return at, nil, err
-	}
-	source := j.SourceDirectory()
-	begin := time.Now()
-	where := cmp.Or(source, j.Dir)
-	if s.Commit != nil {
-		where = s.Commit.Dir // the source directory need not be checked out
-	}
-	if s.Repository, err = a.git.Find(where); err != nil {
-		return at, nil, usageError{err}
-	}
-	if s.Git, err = a.codeOf(s.Repository); err != nil {
-		return at, nil, usageError{err}
-	}
-	if s.Commit != nil {
-		s.Git.SetCommit(s.Commit.Commit, f.branch)
-	}
-	if f.once {
-		if at, run := a.sameRun(ctx, j, s.Git.Commit); run != nil {
-			return at, run, errSubmitted
-		}
-	}
-	if source != "" {
-		if s.Snapshot, err = a.takeSnapshot(ctx, source, f.commit, f.maxSnapshot); err != nil {
-			return at, nil, err
-		}
-		defer s.Snapshot.Close()
-		s.Git.SetDirty(s.Snapshot.Dirty)
-	}
-	if script := j.Script(); script != "" && s.Snapshot != nil && s.Snapshot.Find(script) == nil && s.Commit == nil {
-		if d, err := snapshot.Why(&a.git, source, script); err == nil && d.Rule != nil {
-			return at, nil, usage("the script %s does not travel: %s:%d ignores it (%s)", script, d.Rule.File, d.Rule.Line, d.Rule.Text)
-		}
-	}
-	if here {
-		if _, err := a.openStore(ctx, true); err != nil {
-			return at, nil, usageError{err}
-		}
-		target = a.local(f.python)
-	}
-	if at, err = a.session(ctx, target); err != nil {
-		return at, nil, err
-	}
-	run, err = target.Submit(ctx, s)
-	if err != nil {
-		return at, nil, err
-	}
-	// Said only now: standard error may be a file in the source directory, and a
-	// file that grows cannot be copied as it was.
-	if n := s.Snapshot; n != nil && here {
-		a.say("Snapshot %s: %d files, %s, copied in %s", n.ID[:7], len(n.Files), size.Format(n.Bytes), report.Duration(time.Since(begin)))
-	}
-	a.say("Run %s on %s: %s", run.Info.RunID, j.Compute, oneLine(run.Tag(history.TagCommand)))
-	if url := httpsOnly(at.past.URL(run)); url != "" {
-		a.say("%s", url)
-	}
-	if here {
-		a.untold(a.local(""), run.Info.RunID)
-	} else {
-		if len(j.Keep) > 0 {
-			a.say("keep: Azure Machine Learning keeps what lies in ./outputs and ./logs, and nothing else")
-		}
-		a.rememberElsewhere(run.Info.RunID)
-	}
-	return at, run, nil
-}
-
-// places says whose files a job may name: those of the repository around the working
-// directory where the job file lies in it, else of the one around the job file; without
-// a repository, those below the working directory or beside the job file.
-func (a *app) places(o *job.Options, file string, commit *snapshot.Snapshot) error {
-	o.Workflow = github.InWorkflow(a.getenv)
-	if commit != nil {
-		o.Files = inside.Place{Dir: commit.Dir, FS: commit.FS()}
-		return nil
-	}
-	at, err := filepath.Abs(file)
-	if err != nil {
-		return usageError{err}
-	}
-	for _, dir := range []string{".", filepath.Dir(at)} {
-		repo, err := a.git.Find(dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // the job file does not exist either
-		}
-		if err != nil {
-			return usageError{err}
-		}
-		if repo != nil {
-			o.Files = inside.Place{Dir: repo.Root}
-			if o.Files.Has(at) {
-				return nil
-			}
-		}
-	}
-	o.Files = inside.Place{}
-	return nil
-}
-
-// wholeCommit returns all files of a commit of the repository around the working
-// directory.
-func (a *app) wholeCommit(ctx context.Context, rev string) (*snapshot.Snapshot, error) {
-	repo, err := a.git.Find(".")
-	if err != nil {
-		return nil, err
-	}
-	if repo == nil {
-		return nil, fmt.Errorf("--commit %s: there is no git repository here", rev)
-	}
-	return snapshot.TakeCommit(ctx, repo.Root, rev, snapshot.Options{MaxBytes: -1, Whole: true, Git: &a.git})
-}
-
-// errSubmitted says that a commit has a run of the same job already.
-var errSubmitted = errors.New("submitted already")
-
-// sameRun returns the newest run of the same job and commit, nil where there is
-// none.
-func (a *app) sameRun(ctx context.Context, j *job.Job, commit string) (session, *history.Run) {
-	store, err := a.openStore(ctx, false)
-	if err != nil || store == nil {
-		return session{}, nil
-	}
-	runs, _, err := store.SearchRuns(ctx, history.Query{Submitted: true, MaxResults: 1,
-		Tags: map[string]string{history.TagJob: j.Digest(), gitmeta.PropCommit: commit}})
-	if err != nil || len(runs) == 0 {
-		return session{}, nil
-	}
-	at, err := a.session(ctx, a.local(""))
-	if err != nil {
-		return session{}, nil
-	}
-	return at, runs[0]
+	r.Options = f.Options
+	r.Options.Workflow = github.InWorkflow(a.getenv)
+	return r, nil
 }
 
 // sizeFlag reads a limit in bytes: 0 where none is given, -1 for no limit.
@@ -412,25 +206,6 @@ func (a *app) passOn(f *jobFlags) (map[string]string, error) {
 	return passed, nil
 }
 
-func (a *app) takeSnapshot(ctx context.Context, source, commit, most string) (*snapshot.Snapshot, error) {
-	o := snapshot.Options{Git: &a.git}
-	var err error
-	if o.MaxBytes, err = sizeFlag("--max-snapshot-size", most); err != nil {
-		return nil, err
-	}
-	take := snapshot.Take
-	if commit != "" {
-		take = func(ctx context.Context, dir string, o snapshot.Options) (*snapshot.Snapshot, error) {
-			return snapshot.TakeCommit(ctx, dir, commit, o)
-		}
-	}
-	s, err := take(ctx, source, o)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return s, nil
-}
-
 // defaultJob is the job file that is run when none is named.
 func defaultJob(settings settings, commit *snapshot.Snapshot) (string, error) {
 	if settings.Job != "" {
@@ -448,59 +223,6 @@ func defaultJob(settings settings, commit *snapshot.Snapshot) (string, error) {
 	return "", usage("nothing to run: name a job file, or describe the job with --script train.py; aml-train run --help shows both")
 }
 
-// following is how a run is followed.
-type following struct {
-	markdown string
-	download string
-	cancel   bool      // an interrupt cancels the run; else it only ends the watching
-	flow     *workflow // nil outside a workflow
-}
-
-// follow streams a run to its end and reports it.
-func (s session) follow(ctx context.Context, run *history.Run, f following) error {
-	id := run.Info.RunID
-	var ended *history.Run
-	log, flush := s.console()
-	watch := func() (err error) {
-		defer flush()
-		ended, err = s.target.Watch(ctx, id, log)
-		return err
-	}
-	var err error
-	if f.flow != nil {
-		stop := f.flow.follow(ctx, s, id)
-		err = f.flow.step.Group("Output of "+id, watch)
-		stop()
-	} else {
-		err = watch()
-	}
-	if err != nil && ctx.Err() != nil {
-		if f.flow == nil {
-			s.stop() // a second Ctrl-C ends this program; a workflow sends a second signal anyway
-		}
-		if !f.cancel {
-			s.say("\nThe run goes on; aml-train watch %s shows it again, aml-train cancel %s ends it.", id, id)
-			return &runEnded{run.Status()}
-		}
-		s.say("\nCanceling run %s ...", id)
-		background := context.WithoutCancel(ctx)
-		if cerr := s.target.Cancel(background, id); cerr != nil && !errors.Is(cerr, history.ErrEnded) {
-			s.say("aml-train: %v", cerr)
-		}
-		log.again()
-		if f.flow == nil {
-			ended, err = s.target.Watch(background, id, log)
-		} else {
-			ended, err = s.awaitCancel(background, id, log)
-		}
-		flush()
-	}
-	if err != nil {
-		return err
-	}
-	return s.report(ctx, ended, f)
-}
-
 // console is where the output of a run is shown: on a terminal as it is, elsewhere as a
 // terminal would leave it, so that a progress bar is one line. flush shows the line that
 // has not ended.
@@ -510,23 +232,6 @@ func (a *app) console() (log *resumed, flush func()) {
 	}
 	s := screen.NewWriter(a.err)
 	return &resumed{w: s}, func() { s.Flush() }
-}
-
-// cancelPatience is how long a workflow that is being canceled waits for the run's
-// end: ten seconds after its first signal this program is killed, and the comment has
-// to be written before.
-const cancelPatience = 6 * time.Second
-
-// awaitCancel waits for the end of a run that was asked to end, or returns it as it is:
-// a cluster may take minutes.
-func (s session) awaitCancel(ctx context.Context, id string, log io.Writer) (*history.Run, error) {
-	soon, stop := context.WithTimeout(ctx, cancelPatience)
-	defer stop()
-	ended, err := s.target.Watch(soon, id, log)
-	if err != nil && soon.Err() != nil {
-		return s.past.Run(ctx, id)
-	}
-	return ended, err
 }
 
 // resumed is the log of a run that is written from the beginning a second time:

@@ -146,7 +146,7 @@ func (s session) listRuns(ctx context.Context, experiment, commit, status string
 	}
 	var out []*history.Run
 	for {
-		runs, token, err := s.past.SearchRuns(ctx, q)
+		runs, token, err := s.History.SearchRuns(ctx, q)
 		if err != nil {
 			return nil, err
 		}
@@ -169,7 +169,7 @@ func (s session) listRuns(ctx context.Context, experiment, commit, status string
 func (s session) experimentID(ctx context.Context, name string) (string, error) {
 	var names []string
 	for _, q := range []history.Query{{Name: name}, {}} {
-		list, _, err := s.past.SearchExperiments(ctx, q)
+		list, _, err := s.History.SearchExperiments(ctx, q)
 		if err != nil {
 			return "", err
 		}

@@ -105,7 +105,7 @@ func (s session) details(run *history.Run) {
 	for _, p := range run.Data.Params[:min(len(run.Data.Params), 20)] {
 		line("parameter", p.Key+" = "+p.Value)
 	}
-	if url := s.past.URL(run); strings.HasPrefix(url, "file:") {
+	if url := s.History.URL(run); strings.HasPrefix(url, "file:") {
 		line("files", relative(s.store.ArtifactDir(run)))
 	} else {
 		line("page", url)
@@ -113,7 +113,7 @@ func (s session) details(run *history.Run) {
 }
 
 func (s session) experimentName(ctx context.Context, run *history.Run) string {
-	return s.past.ExperimentName(ctx, run)
+	return s.History.ExperimentName(ctx, run)
 }
 
 // runJSON is the stable form of a run for machines.
@@ -142,16 +142,16 @@ type outputJSON struct {
 func (s session) runJSON(ctx context.Context, run *history.Run) (runJSON, error) {
 	out := runJSON{
 		Run: run.Info.RunID, Name: run.Info.RunName, Experiment: s.experimentName(ctx, run), Status: string(run.Status()),
-		Target: run.Tag(history.TagTarget), URL: s.past.URL(run), Snapshot: run.Tag(history.TagSnapshot), Job: run.Tag(history.TagJob),
+		Target: run.Tag(history.TagTarget), URL: s.History.URL(run), Snapshot: run.Tag(history.TagSnapshot), Job: run.Tag(history.TagJob),
 		Metrics: map[string]any{}, Outputs: []outputJSON{}, Error: run.Tag(history.TagError),
 		Started: moment(run.Started()), Ended: moment(run.Ended()),
 	}
 	for _, m := range run.Data.Metrics {
 		out.Metrics[m.Key] = m.Value
 	}
-	files, err := s.past.Artifacts(ctx, run)
+	files, err := s.History.Artifacts(ctx, run)
 	for _, f := range files {
-		out.Outputs = append(out.Outputs, outputJSON{f.Path, int64(f.Size), s.past.FileURL(run, f.Path)})
+		out.Outputs = append(out.Outputs, outputJSON{f.Path, int64(f.Size), s.History.FileURL(run, f.Path)})
 	}
 	return secret.Of(&s.secrets, out), err
 }
@@ -179,16 +179,16 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 	if err != nil {
 		return nil, err
 	}
-	r, err := report.Collect(ctx, s.past, run, base)
+	r, err := report.Collect(ctx, s.History, run, base)
 	if err != nil {
 		return nil, err
 	}
 	r.Name = s.experimentName(ctx, run)
 	r.URL = run.Tag(history.TagBuild)
-	if url := httpsOnly(s.past.URL(run)); url != "" {
+	if url := httpsOnly(s.History.URL(run)); url != "" {
 		links := map[string]string{}
 		for _, f := range r.Files {
-			links[s.secrets.String(f.Path)] = s.secrets.String(s.past.FileURL(run, f.Path))
+			links[s.secrets.String(f.Path)] = s.secrets.String(s.History.FileURL(run, f.Path))
 		}
 		r.URL = url
 		r.FileURL = func(path string) string { return links[path] }
@@ -213,7 +213,7 @@ func (s session) before(ctx context.Context, run *history.Run) (*history.Run, er
 	if run.Info.ExperimentID == "" { // of a job that waits: there are no metrics to compare
 		return nil, nil
 	}
-	runs, _, err := s.past.SearchRuns(ctx, history.Query{
+	runs, _, err := s.History.SearchRuns(ctx, history.Query{
 		ExperimentIDs: []string{run.Info.ExperimentID},
 		Completed:     true,
 		Before:        run.Info.StartTime,
@@ -229,7 +229,7 @@ func (s session) before(ctx context.Context, run *history.Run) (*history.Run, er
 // report prints the report of a run that has ended, and returns the error that
 // carries its exit code. Whatever cannot be delivered is said; the run is what it
 // is.
-func (s session) report(ctx context.Context, run *history.Run, f following) error {
+func (s session) report(ctx context.Context, run *history.Run, f *teller) error {
 	hurry := ctx.Err() != nil
 	ctx = context.WithoutCancel(ctx)
 	r, err := s.collect(ctx, run)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/snapshot"
+	"github.com/org/aml-train/train"
 )
 
 func (a *app) snapshot() *cobra.Command {
@@ -34,7 +35,11 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 				}
 				return a.why(dir, why)
 			}
-			s, err := a.takeSnapshot(cmd.Context(), dir, commit, most)
+			limit, err := sizeFlag("--max-snapshot-size", most)
+			if err != nil {
+				return err
+			}
+			s, err := train.TakeSnapshot(cmd.Context(), &a.git, dir, commit, limit)
 			if err != nil {
 				return err
 			}

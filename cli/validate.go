@@ -6,7 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/train"
 )
 
 func (a *app) validate() *cobra.Command {
@@ -18,7 +20,9 @@ func (a *app) validate() *cobra.Command {
 		Example: "  aml-train validate job.yml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.places(&f.Options, args[0], nil); err != nil {
+			var err error
+			f.Workflow = github.InWorkflow(a.getenv)
+			if f.Files, err = train.Files(&a.git, args[0], nil); err != nil {
 				return err
 			}
 			if _, err := a.passOn(&f); err != nil {

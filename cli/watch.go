@@ -19,7 +19,8 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 			if err != nil {
 				return err
 			}
-			return s.follow(cmd.Context(), run, following{markdown: markdown})
+			tell := &teller{app: a, markdown: markdown}
+			return a.trainer(nil, tell, "").Follow(cmd.Context(), s.Session, run, false)
 		},
 	}
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")

@@ -111,7 +111,7 @@ func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow
 // nothing waits for GitHub.
 func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
 	f.step.Output("run", run.Info.RunID)
-	f.step.Output("run-url", cmp.Or(httpsOnly(s.past.URL(run)), run.Tag(history.TagBuild)))
+	f.step.Output("run-url", cmp.Or(httpsOnly(s.History.URL(run)), run.Tag(history.TagBuild)))
 	f.step.Output("experiment", s.experimentName(ctx, run))
 	f.step.Output("snapshot", run.Tag(history.TagSnapshot))
 	f.step.Output("status", string(run.Status()))
@@ -151,7 +151,7 @@ func (f *workflow) follow(ctx context.Context, s session, id string) (stop func(
 	go func() {
 		defer close(done)
 		for {
-			if run, err := s.past.Run(ctx, id); err == nil && !run.Status().Terminal() {
+			if run, err := s.History.Run(ctx, id); err == nil && !run.Status().Terminal() {
 				if r, err := s.collect(ctx, run); err == nil {
 					f.write(ctx, r, false)
 				}
@@ -294,7 +294,7 @@ func (f *workflow) superseded(ctx context.Context, s session, run *history.Run) 
 	if !f.flags.cancelSuperseded || pr == "" {
 		return
 	}
-	runs, _, err := s.past.SearchRuns(ctx, history.Query{
+	runs, _, err := s.History.SearchRuns(ctx, history.Query{
 		ExperimentIDs: []string{run.Info.ExperimentID},
 		Tags:          map[string]string{history.TagPullRequest: pr},
 		Submitted:     true,
@@ -308,7 +308,7 @@ func (f *workflow) superseded(ctx context.Context, s session, run *history.Run) 
 		if r.Info.RunID == run.Info.RunID || r.Status().Terminal() || r.Tag(history.TagBuild) == run.Tag(history.TagBuild) || r.Info.StartTime > run.Info.StartTime {
 			continue
 		}
-		switch err := s.target.Cancel(ctx, r.Info.RunID); {
+		switch err := s.Target.Cancel(ctx, r.Info.RunID); {
 		case err == nil:
 			f.a.say("Canceling run %s of an earlier push", r.Info.RunID)
 		case !errors.Is(err, history.ErrEnded):

@@ -71,6 +71,7 @@ func (p *Push) Consider(ctx context.Context, u Update) (Training, error) {
 		if err != nil {
 			return t, err
 		}
+		p.last.Close()
 		p.last, p.lastRev = taken, u.Local
 	}
 	commit := p.last
@@ -92,6 +93,7 @@ func (p *Push) Consider(ctx context.Context, u Update) (Training, error) {
 	if err != nil {
 		return t, nil
 	}
+	defer before.Close()
 	counts := func(c snapshot.Change) bool { return matchPath(s.Paths, c.Path()) }
 	if !slices.ContainsFunc(snapshot.Diff(before, commit), counts) {
 		t.No = fmt.Sprintf("nothing below %s changed (hook.paths)", strings.Join(s.Paths, ", "))
@@ -99,10 +101,17 @@ func (p *Push) Consider(ctx context.Context, u Update) (Training, error) {
 	return t, nil
 }
 
+// Close lets go of the commit that was looked at last.
+func (p *Push) Close() {
+	p.last.Close()
+	p.last = nil
+}
+
 // Run is the hook. It lets the push go on whatever happens, but for a submission that the
 // settings require: that is ErrRequired.
 func (p *Push) Run(ctx context.Context, updates []Update) error {
 	defer func() {
+		p.Close()
 		if p.logs != nil {
 			p.logs.Close()
 		}

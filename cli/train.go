@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/size"
+	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/snapshot"
+	"github.com/org/aml-train/submit"
+	"github.com/org/aml-train/submit/azureml"
+	"github.com/org/aml-train/train"
+)
+
+// trainer leads jobs on their way; flow is nil outside a workflow.
+func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Trainer {
+	return &train.Trainer{
+		Git: &a.git, Code: a.codeOf, Secrets: &a.secrets, Tell: tell,
+		Settings: func(commit *snapshot.Snapshot) ([]string, func() (string, error), error) {
+			s, err := a.readSettings(".", commit)
+			return s.Keep, func() (string, error) { return defaultJob(s, commit) }, err
+		},
+		Admit:     func(ctx context.Context, commit *snapshot.Snapshot) error { return flow.admitHere(ctx, commit) },
+		AdmitJob:  func(ctx context.Context, j *job.Job) error { return flow.admitJob(ctx, j) },
+		Here:      here{a, python},
+		Elsewhere: &elsewhere{a: a},
+	}
+}
+
+// trusted tells whether what is noted of runs on this machine can be.
+func (a *app) trusted() error {
+	h, err := a.home(false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return h.Close()
+}
+
+// here is this machine.
+type here struct {
+	a      *app
+	python string
+}
+
+func (p here) Target() (submit.Target, error) { return p.a.local(p.python), p.a.trusted() }
+
+func (p here) Open(ctx context.Context) (train.Session, error) {
+	if _, err := p.a.openStore(ctx, true); err != nil {
+		return train.Session{}, usageError{err}
+	}
+	s, err := p.a.session(ctx, p.a.local(p.python))
+	return s.Session, err
+}
+
+func (p here) Existing(ctx context.Context) (train.Session, bool) {
+	store, err := p.a.openStore(ctx, false)
+	if err != nil || store == nil {
+		return train.Session{}, false
+	}
+	s, err := p.a.session(ctx, p.a.local(p.python))
+	return s.Session, err == nil
+}
+
+// elsewhere is the workspace.
+type elsewhere struct {
+	a *app
+	t *azureml.Target
+}
+
+func (p *elsewhere) Target() (_ submit.Target, err error) {
+	if p.t, err = p.a.workspace(); err != nil {
+		return nil, err
+	}
+	return p.t, p.a.trusted()
+}
+
+func (p *elsewhere) Open(ctx context.Context) (train.Session, error) {
+	s, err := p.a.session(ctx, p.t)
+	return s.Session, err
+}
+
+// Existing is of none: a name that says what the job is is taken once.
+func (p *elsewhere) Existing(context.Context) (train.Session, bool) { return train.Session{}, false }
+
+// teller tells how a job goes, on the terminal and to the workflow.
+type teller struct {
+	*app
+	flow     *workflow // nil outside a workflow
+	markdown string
+	download string
+
+	log   *resumed
+	flush func()
+}
+
+func (t *teller) at(s train.Session) session { return session{t.app, s} }
+
+func (t *teller) Submitted(ctx context.Context, at train.Session, what train.Submitted) {
+	run := what.Run
+	if n := what.Snapshot; n != nil && what.Here {
+		t.say("Snapshot %s: %d files, %s, copied in %s", n.ID[:7], len(n.Files), size.Format(n.Bytes), report.Duration(what.Took))
+	}
+	t.say("Run %s on %s: %s", run.Info.RunID, what.Job.Compute, oneLine(run.Tag(history.TagCommand)))
+	if url := httpsOnly(at.History.URL(run)); url != "" {
+		t.say("%s", url)
+	}
+	if what.Here {
+		t.untold(t.local(""), run.Info.RunID)
+	} else {
+		if len(what.Job.Keep) > 0 {
+			t.say("keep: Azure Machine Learning keeps what lies in ./outputs and ./logs, and nothing else")
+		}
+		t.rememberElsewhere(run.Info.RunID)
+	}
+	if t.flow != nil {
+		t.flow.started(ctx, t.at(at), run)
+		t.flow.superseded(ctx, t.at(at), run)
+	}
+}
+
+func (t *teller) Already(run *history.Run) { t.say("Submitted already: run %s", run.Info.RunID) }
+
+func (t *teller) Left(_ context.Context, at train.Session, run *history.Run) error {
+	if t.json {
+		return t.at(at).printRun(run)
+	}
+	t.say("aml-train watch %s shows its output", run.Info.RunID)
+	fmt.Fprintln(t.out, run.Info.RunID)
+	return nil
+}
+
+func (t *teller) Watch(ctx context.Context, at train.Session, id string, watch train.Watch) (ended *history.Run, err error) {
+	t.log, t.flush = t.console()
+	shown := func() error {
+		defer t.flush()
+		ended, err = watch(ctx, t.log)
+		return err
+	}
+	if t.flow == nil {
+		err = shown()
+		return ended, err
+	}
+	stop := t.flow.follow(ctx, t.at(at), id)
+	defer stop()
+	err = t.flow.step.Group("Output of "+id, shown)
+	return ended, err
+}
+
+func (t *teller) GoesOn(run *history.Run) error {
+	t.again()
+	t.say("\nThe run goes on; aml-train watch %[1]s shows it again, aml-train cancel %[1]s ends it.", run.Info.RunID)
+	return &runEnded{run.Status()}
+}
+
+func (t *teller) Canceling(id string) {
+	t.again()
+	t.say("\nCanceling run %s ...", id)
+}
+
+// again lets a second Ctrl-C end this program; a workflow sends a second signal anyway.
+func (t *teller) again() {
+	if t.flow == nil {
+		t.stop()
+	}
+}
+
+// cancelPatience is how long a workflow that is being canceled waits for the run's
+// end: ten seconds after its first signal this program is killed, and the comment has
+// to be written before.
+const cancelPatience = 6 * time.Second
+
+// Canceled returns the run as it is where a workflow's patience ends: a cluster may take
+// minutes.
+func (t *teller) Canceled(ctx context.Context, at train.Session, id string, failed error, watch train.Watch) (*history.Run, error) {
+	if failed != nil {
+		t.say("aml-train: %v", failed)
+	}
+	t.log.again()
+	defer t.flush()
+	if t.flow == nil {
+		return watch(ctx, t.log)
+	}
+	soon, stop := context.WithTimeout(ctx, cancelPatience)
+	defer stop()
+	ended, err := watch(soon, t.log)
+	if err != nil && soon.Err() != nil {
+		return at.History.Run(ctx, id)
+	}
+	return ended, err
+}
+
+func (t *teller) Report(ctx context.Context, at train.Session, run *history.Run) error {
+	return t.at(at).report(ctx, run, t)
+}

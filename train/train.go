@@ -1,0 +1,157 @@
+// Package train answers: what is the way of a job?
+//
+// From the file that describes it to the report of what came out: one function, which the
+// command line and the action call, and the pre-push hook by way of the command line.
+package train
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/secret"
+	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/snapshot"
+	"github.com/org/aml-train/submit"
+)
+
+// Request is what somebody asks for.
+type Request struct {
+	File    string // the job file; "" for that of the settings, or for what Options describe
+	Options job.Options
+	Commit  string // the revision that is trained; "" for the working tree
+	Branch  string // of Commit, where it is known
+	Once    bool   // only if the commit has no run of this job yet
+
+	// Pass are variables that are passed on to the run by their name alone, with their
+	// values.
+	Pass map[string]string
+
+	MaxSnapshot int64 // in bytes; 0 for the usual limit, less for none
+	MaxOutputs  int64 // of a run on this machine, the same
+
+	Wait   bool // for the end of the run
+	Cancel bool // the run when the waiting is interrupted
+}
+
+// Session is a target and what is known of its runs.
+type Session struct {
+	Target  submit.Target
+	History submit.History
+}
+
+// Place is one of the places where jobs run.
+type Place interface {
+	// Target is the place before anything is made there.
+	Target() (submit.Target, error)
+	// Open makes what a run there needs on this machine.
+	Open(context.Context) (Session, error)
+	// Existing is Open where nothing has to be made; ok tells whether it is so.
+	Existing(context.Context) (s Session, ok bool)
+}
+
+// Trainer leads jobs on their way.
+type Trainer struct {
+	Git     *git.Finder
+	Code    func(*git.Repository) (gitmeta.Info, error) // which code a repository has
+	Secrets *secret.Redactor
+
+	// Settings returns what the repository's settings say, of a commit where one is
+	// trained: patterns of files that every run keeps, and the job file that is run when
+	// none is named.
+	Settings func(*snapshot.Snapshot) (keep []string, file func() (string, error), err error)
+
+	// Admit refuses a stranger's code: a commit, nil for what is checked out here, before
+	// anything in it is read; AdmitJob the same for what the job names.
+	Admit    func(context.Context, *snapshot.Snapshot) error
+	AdmitJob func(context.Context, *job.Job) error
+
+	// Here is this machine, Elsewhere the workspace.
+	Here, Elsewhere Place
+
+	Tell Teller
+}
+
+// Watch writes the output of a run until its end.
+type Watch func(context.Context, io.Writer) (*history.Run, error)
+
+// Teller tells how it goes.
+type Teller interface {
+	// Submitted tells that a run was accepted, and Already that there is one of the same
+	// job and commit. Left tells that nobody waits for it here.
+	Submitted(context.Context, Session, Submitted)
+	Already(*history.Run)
+	Left(context.Context, Session, *history.Run) error
+
+	// Watch shows the output of a run until its end.
+	Watch(ctx context.Context, s Session, run string, watch Watch) (*history.Run, error)
+
+	// GoesOn tells that the waiting was interrupted and the run goes on, Canceling that
+	// it is asked to end. Canceled waits for that, and tells why it could not be asked.
+	GoesOn(*history.Run) error
+	Canceling(run string)
+	Canceled(ctx context.Context, s Session, run string, failed error, watch Watch) (*history.Run, error)
+
+	// Report reports a run that has ended.
+	Report(context.Context, Session, *history.Run) error
+}
+
+// Train leads a job from its file to the report of its run.
+func (t *Trainer) Train(ctx context.Context, r Request) error {
+	s := submission{Submission: submit.Submission{Attached: r.Wait && r.Cancel, Secrets: t.Secrets, MaxOutputs: r.MaxOutputs}}
+	defer s.close()
+	if err := t.load(ctx, r, &s); err != nil {
+		return err
+	}
+	if err := t.check(&s); err != nil { // before anything is made, the history included
+		return err
+	}
+	if err := t.identify(r, &s); err != nil {
+		return err
+	}
+	if r.Once {
+		if at, run := t.same(ctx, &s); run != nil {
+			t.Tell.Already(run)
+			return t.Tell.Left(ctx, at, run)
+		}
+	}
+	if err := t.take(ctx, r, &s); err != nil {
+		return err
+	}
+	at, run, err := t.submit(ctx, &s)
+	if err != nil {
+		return err
+	}
+	s.close() // nothing of the repository is needed while the run lasts
+	if !r.Wait {
+		return t.Tell.Left(ctx, at, run)
+	}
+	return t.Follow(ctx, at, run, r.Cancel)
+}
+
+// Follow watches a run to its end and reports it. When the waiting is interrupted, the
+// run is canceled where cancel is set, else it goes on.
+func (t *Trainer) Follow(ctx context.Context, at Session, run *history.Run, cancel bool) error {
+	id := run.Info.RunID
+	watch := func(ctx context.Context, out io.Writer) (*history.Run, error) { return at.Target.Watch(ctx, id, out) }
+	ended, err := t.Tell.Watch(ctx, at, id, watch)
+	if err != nil && ctx.Err() != nil {
+		if !cancel {
+			return t.Tell.GoesOn(run)
+		}
+		t.Tell.Canceling(id)
+		background := context.WithoutCancel(ctx)
+		failed := at.Target.Cancel(background, id)
+		if errors.Is(failed, history.ErrEnded) {
+			failed = nil
+		}
+		ended, err = t.Tell.Canceled(background, at, id, failed, watch)
+	}
+	if err != nil {
+		return err
+	}
+	return t.Tell.Report(ctx, at, ended)
+}

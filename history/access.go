@@ -46,7 +46,8 @@ func (v *Server) mayWrite(ctx context.Context, run string, tags ...KeyValue) err
 			return err
 		}
 		if now != t.Value {
-			return &Error{codeForbidden, fmt.Sprintf("The tag '%s' of run %s is what aml-train recorded and cannot be changed", t.Key, run)}
+			return &Error{codeForbidden, fmt.Sprintf("The tag '%s' of run %s is what aml-train recorded and cannot be "+
+				"changed", t.Key, run)}
 		}
 	}
 	return nil
@@ -57,7 +58,8 @@ func (v *Server) mustOwn(owner, what, id string) error {
 	if v.access.Run == "" || owner == v.access.Run {
 		return nil
 	}
-	return &Error{codeForbidden, fmt.Sprintf("The %s %s was not made by run %s, whose token may not change it", what, clip(id, maxKey), v.access.Run)}
+	return &Error{codeForbidden, fmt.Sprintf("The %s %s was not made by run %s, whose token may not change it", what,
+		clip(id, maxKey), v.access.Run)}
 }
 
 // mayManage refuses what only aml-train does with the run of a job, such as archiving
@@ -120,7 +122,8 @@ func (v *Server) mayWriteArtifact(ctx context.Context, f folder, name string) er
 	}
 	top, _, _ := strings.Cut(name, "/")
 	if console, _, _ := strings.Cut(ConsoleLog, "/"); f.run == v.access.Run && strings.EqualFold(top, console) {
-		return &Error{codeForbidden, fmt.Sprintf("%s is what aml-train recorded of run %s and cannot be changed", console, f.run)}
+		return &Error{codeForbidden, fmt.Sprintf("%s is what aml-train recorded of run %s and cannot be changed",
+			console, f.run)}
 	}
 	return v.mayWrite(ctx, f.run)
 }

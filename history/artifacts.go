@@ -282,7 +282,8 @@ func clash(name string, err error) error {
 	var e *fs.PathError
 	var l *os.LinkError
 	if (errors.As(err, &e) || errors.As(err, &l)) && blocked(err) {
-		return invalid("The artifact '%s' cannot be written: a file or folder of that name, or above it, is in its way, or its name is too long", clip(name, maxKey))
+		return invalid("The artifact '%s' cannot be written: a file or folder of that name, or above it, is in its "+
+			"way, or its name is too long", clip(name, maxKey))
 	}
 	return fmt.Errorf("artifact %s: %w", clip(name, maxKey), err)
 }
@@ -316,11 +317,13 @@ func (s *Store) findFolder(ctx context.Context, name string) (f folder, within s
 		return folder{experiment: parts[0], model: parts[2]}, path.Join(parts[4:]...), err
 	case len(parts) >= 3 && parts[2] == "artifacts":
 		missing := notFound("Run with id=%s not found", clip(parts[1], 60))
-		experiment, err := queryOne(ctx, s.db, missing, value[string], `SELECT experiment_id FROM runs WHERE run_uuid = ?`, parts[1])
+		experiment, err := queryOne(ctx, s.db, missing, value[string],
+			`SELECT experiment_id FROM runs WHERE run_uuid = ?`, parts[1])
 		if err == nil && experiment != parts[0] {
 			err = missing
 		}
 		return folder{experiment: parts[0], run: parts[1]}, path.Join(parts[3:]...), err
 	}
-	return f, "", invalid("'%s' is neither EXPERIMENT/RUN/artifacts nor EXPERIMENT/models/MODEL/artifacts", clip(name, maxKey))
+	return f, "", invalid("'%s' is neither EXPERIMENT/RUN/artifacts nor EXPERIMENT/models/MODEL/artifacts",
+		clip(name, maxKey))
 }

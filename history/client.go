@@ -68,7 +68,8 @@ func answer(res *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	e := &Error{}
 	if json.Unmarshal(text, e) != nil || e.Code == "" {
-		e = &Error{map[bool]string{true: codeNotFound, false: codeInternal}[res.StatusCode == http.StatusNotFound], fmt.Sprintf("the server answered %s: %s", res.Status, clip(strings.TrimSpace(string(text)), 300))}
+		e = &Error{map[bool]string{true: codeNotFound, false: codeInternal}[res.StatusCode == http.StatusNotFound],
+			fmt.Sprintf("the server answered %s: %s", res.Status, clip(strings.TrimSpace(string(text)), 300))}
 	}
 	return e
 }
@@ -97,7 +98,8 @@ func (c *Client) Run(ctx context.Context, id string) (*Run, error) {
 
 // SearchRuns returns a page of runs and the token of the next one.
 func (c *Client) SearchRuns(ctx context.Context, q Query) ([]*Run, string, error) {
-	body := map[string]any{"experiment_ids": q.ExperimentIDs, "filter": q.Filter, "order_by": q.OrderBy, "page_token": q.PageToken}
+	body := map[string]any{"experiment_ids": q.ExperimentIDs, "filter": q.Filter, "order_by": q.OrderBy,
+		"page_token": q.PageToken}
 	if q.MaxResults > 0 {
 		body["max_results"] = q.MaxResults
 	}
@@ -133,7 +135,8 @@ func (c *Client) ExperimentByName(ctx context.Context, name string) (*Experiment
 // LogBatch logs metrics, parameters and tags, in as many requests as the API's
 // limits of one make necessary.
 func (c *Client) LogBatch(ctx context.Context, run string, metrics []Metric, params, tags []KeyValue) error {
-	m, p, t := slices.Collect(slices.Chunk(metrics, maxBatchMetrics-2*maxBatchParams)), slices.Collect(slices.Chunk(params, maxBatchParams)), slices.Collect(slices.Chunk(tags, maxBatchParams))
+	m, p, t := slices.Collect(slices.Chunk(metrics,
+		maxBatchMetrics-2*maxBatchParams)), slices.Collect(slices.Chunk(params, maxBatchParams)), slices.Collect(slices.Chunk(tags, maxBatchParams))
 	for i := range max(len(m), len(p), len(t)) {
 		body := map[string]any{"run_id": run}
 		if i < len(m) {
@@ -257,9 +260,11 @@ func (c *Client) OpenArtifact(ctx context.Context, r *Run, p string) (io.ReadClo
 	}
 	if u.Scheme != "mlflow-artifacts" {
 		// A server that names a file of this machine is not believed.
-		return nil, errors.New("the artifacts of run " + r.Info.RunID + " lie at " + u.Scheme + ":, which cannot be read from here")
+		return nil, errors.New("the artifacts of run " + r.Info.RunID + " lie at " + u.Scheme +
+			":, which cannot be read from here")
 	}
-	res, err := c.do(ctx, "GET", "/api/2.0/mlflow-artifacts/artifacts/"+(&url.URL{Path: strings.Trim(u.Path, "/") + "/" + p}).EscapedPath(), nil, nil)
+	res, err := c.do(ctx, "GET", "/api/2.0/mlflow-artifacts/artifacts/"+(&url.URL{Path: strings.Trim(u.Path, "/") +
+		"/" + p}).EscapedPath(), nil, nil)
 	if err != nil {
 		return nil, err
 	}

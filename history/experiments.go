@@ -81,7 +81,8 @@ func (s *Store) CreateExperiment(ctx context.Context, n NewExperiment) (string, 
 		var stage string
 		switch err := tx.QueryRow(`SELECT lifecycle_stage FROM experiments WHERE name = ?`, n.Name).Scan(&stage); {
 		case err == nil && stage == "deleted":
-			return &Error{codeExists, fmt.Sprintf("Experiment '%s' exists and is archived; restore it, or choose another name", n.Name)}
+			return &Error{codeExists, fmt.Sprintf("Experiment '%s' exists and is archived; restore it, or choose "+
+				"another name", n.Name)}
 		case err == nil:
 			return &Error{codeExists, fmt.Sprintf("Experiment(name=%s) already exists.", n.Name)}
 		case !errors.Is(err, sql.ErrNoRows):
@@ -95,7 +96,8 @@ func (s *Store) CreateExperiment(ctx context.Context, n NewExperiment) (string, 
 		if id, err = res.LastInsertId(); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(`UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?`, s.location(strconv.FormatInt(id, 10)), id); err != nil {
+		if _, err := tx.Exec(`UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?`,
+			s.location(strconv.FormatInt(id, 10)), id); err != nil {
 			return err
 		}
 		return setExperimentTags(tx, id, n.Tags)
@@ -142,7 +144,8 @@ func (s *Store) experiments(ctx context.Context, where string, args ...any) ([]*
 	for _, e := range list {
 		byID[e.ID] = e
 	}
-	return list, eachOf(ctx, s.db, byID, `SELECT experiment_id, key, coalesce(value, '') FROM experiment_tags WHERE key != '`+tagOwner+`' AND experiment_id IN %s ORDER BY key`,
+	return list, eachOf(ctx, s.db, byID,
+		`SELECT experiment_id, key, coalesce(value, '') FROM experiment_tags WHERE key != '`+tagOwner+`' AND experiment_id IN %s ORDER BY key`,
 		func(row scanner) (id string, add func(*Experiment), err error) {
 			var kv KeyValue
 			err = row.Scan(&id, &kv.Key, &kv.Value)
@@ -161,7 +164,8 @@ func (s *Store) Experiment(ctx context.Context, id string) (*Experiment, error) 
 
 // ExperimentByName returns an experiment by its name, archived ones included.
 func (s *Store) ExperimentByName(ctx context.Context, name string) (*Experiment, error) {
-	return one(s.experiments(ctx, `name = ?`, name))(notFound("Could not find experiment with name '%s'", clip(name, 500)))
+	return one(s.experiments(ctx, `name = ?`, name))(notFound("Could not find experiment with name '%s'",
+		clip(name, 500)))
 }
 
 // SearchExperiments returns a page of experiments and the token of the next one.
@@ -187,7 +191,8 @@ func (s *Store) SearchExperiments(ctx context.Context, q Query) ([]*Experiment, 
 }
 
 // changeExperiment runs f in a transaction, where the experiment exists.
-func (s *Store) changeExperiment(ctx context.Context, id string, f func(tx *sql.Tx, id int64, stage string) error) error {
+func (s *Store) changeExperiment(ctx context.Context, id string,
+	f func(tx *sql.Tx, id int64, stage string) error) error {
 	n, err := experimentID(id)
 	if err != nil {
 		return err
@@ -211,14 +216,16 @@ func (s *Store) RenameExperiment(ctx context.Context, id, name string) error {
 		if stage != "active" {
 			return invalid("Cannot rename a non-active experiment.")
 		}
-		other, err := query(ctx, tx, value[int64], `SELECT experiment_id FROM experiments WHERE name = ? AND experiment_id != ?`, name, id)
+		other, err := query(ctx, tx, value[int64],
+			`SELECT experiment_id FROM experiments WHERE name = ? AND experiment_id != ?`, name, id)
 		if err != nil {
 			return err
 		}
 		if len(other) > 0 {
 			return &Error{codeExists, fmt.Sprintf("Experiment(name=%s) already exists.", name)}
 		}
-		_, err = tx.Exec(`UPDATE experiments SET name = ?, last_update_time = ? WHERE experiment_id = ?`, name, time.Now().UnixMilli(), id)
+		_, err = tx.Exec(`UPDATE experiments SET name = ?, last_update_time = ? WHERE experiment_id = ?`, name,
+			time.Now().UnixMilli(), id)
 		return err
 	})
 }

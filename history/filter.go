@@ -278,7 +278,8 @@ func runQuery(q Query) (where, order string, args []any, err error) {
 	}
 	if q.Submitted {
 		// A nested run that MLflow made in the file itself is known by its tag alone.
-		where += " AND r.source_name = '' AND NOT EXISTS (SELECT 1 FROM tags x WHERE x.run_uuid = r.run_uuid AND x.key = '" + TagParent + "'" +
+		where += " AND r.source_name = '' AND NOT EXISTS (SELECT 1 FROM tags x WHERE x.run_uuid = r.run_uuid AND " +
+			"x.key = '" + TagParent + "'" +
 			" AND NOT EXISTS (SELECT 1 FROM tags y WHERE y.run_uuid = r.run_uuid AND y.key = '" + TagTarget + "'))"
 	}
 	if q.Owner != "" {
@@ -295,10 +296,12 @@ func runQuery(q Query) (where, order string, args []any, err error) {
 		case "attribute":
 			column, ok := runAttributes[c.key]
 			if !ok {
-				return "", "", nil, invalid("Invalid attribute key '%s' specified. Valid keys are run_id, run_name, status, artifact_uri, user_id, start_time, end_time", c.key)
+				return "", "", nil, invalid("Invalid attribute key '%s' specified. Valid keys are run_id, run_name, "+
+					"status, artifact_uri, user_id, start_time, end_time", c.key)
 			}
 			if c.list != nil && c.key != "run_id" {
-				return "", "", nil, invalid("Only the 'run_id' attribute supports comparison with a list of quoted string values.")
+				return "", "", nil, invalid("Only the 'run_id' attribute supports comparison with a list of quoted " +
+					"string values.")
 			}
 			sql, with, err = c.compare(column, slices.Contains(numericAttributes, c.key))
 		case "dataset":
@@ -311,7 +314,8 @@ func runQuery(q Query) (where, order string, args []any, err error) {
 			case c.entity == "metric":
 				value = "NOT x.is_nan AND x.value"
 			}
-			sql, with, err = c.exists(entityTables[c.entity]+" x WHERE x.run_uuid = r.run_uuid", "key", value, c.entity == "metric")
+			sql, with, err = c.exists(entityTables[c.entity]+" x WHERE x.run_uuid = r.run_uuid", "key", value,
+				c.entity == "metric")
 		}
 		if err != nil {
 			return "", "", nil, err
@@ -356,7 +360,8 @@ func orderTerm(term string) (entity, key string, descending bool, err error) {
 	var name string
 	for i, w := range words {
 		if i > 0 && !w.joined {
-			return "", "", false, invalid("Invalid order_by clause '%s'. Write a name such as metrics.loss, then ASC or DESC", term)
+			return "", "", false, invalid("Invalid order_by clause '%s'. Write a name such as metrics.loss, then ASC "+
+				"or DESC", term)
 		}
 		name += w.text
 	}
@@ -365,7 +370,8 @@ func orderTerm(term string) (entity, key string, descending bool, err error) {
 		return "attribute", name, descending, nil
 	}
 	if entity = entityName(entity); entity == "" || key == "" {
-		return "", "", false, invalid("Invalid order_by clause '%s'. Write a name such as metrics.loss, then ASC or DESC", term)
+		return "", "", false, invalid("Invalid order_by clause '%s'. Write a name such as metrics.loss, then ASC "+
+			"or DESC", term)
 	}
 	return entity, key, descending, nil
 }
@@ -430,11 +436,13 @@ func experimentFilter(q Query) (string, []any, error) {
 		case "attribute":
 			column, ok := experimentAttributes[c.key]
 			if !ok {
-				return "", nil, invalid("Invalid attribute key '%s' specified. Valid keys are name, experiment_id, creation_time, last_update_time", c.key)
+				return "", nil, invalid("Invalid attribute key '%s' specified. Valid keys are name, experiment_id, "+
+					"creation_time, last_update_time", c.key)
 			}
 			sql, with, err = c.compare(column, strings.HasSuffix(c.key, "_time"))
 		case "tag":
-			sql, with, err = c.exists("experiment_tags x WHERE x.experiment_id = experiments.experiment_id", "key", "x.value", false)
+			sql, with, err = c.exists("experiment_tags x WHERE x.experiment_id = experiments.experiment_id", "key",
+				"x.value", false)
 		default:
 			err = invalid("Invalid entity type '%s' of experiments. Valid values are attribute and tag", c.entity)
 		}
@@ -454,7 +462,8 @@ func experimentOrder(terms []string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		column, ok := map[string]string{"name": "name", "experiment_id": "experiment_id", "creation_time": "creation_time", "last_update_time": "last_update_time"}[key]
+		column, ok := map[string]string{"name": "name", "experiment_id": "experiment_id",
+			"creation_time": "creation_time", "last_update_time": "last_update_time"}[key]
 		if !ok {
 			return "", invalid("Invalid order_by attribute '%s'", key)
 		}

@@ -38,13 +38,15 @@ func checkKey(what, key string) error {
 	case key == "":
 		return invalid("Missing value for required parameter 'key' of a %s", what)
 	case !validKey(key):
-		return invalid("Invalid %s name: '%s'. Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), colon(:) and slashes (/).", what, clip(key, maxKey))
+		return invalid("Invalid %s name: '%s'. Names may only contain alphanumerics, underscores (_), dashes (-), "+
+			"periods (.), spaces ( ), colon(:) and slashes (/).", what, clip(key, maxKey))
 	case utf8.RuneCountInString(key) > maxKey:
 		return invalid("%s name '%s...' exceeds the maximum length of %d characters", what, clip(key, 60), maxKey)
 	}
 	for part := range strings.SplitSeq(key, "/") {
 		if part == "" || part == "." || part == ".." {
-			return invalid("Invalid %s name: '%s'. Names may be treated as files in certain cases, and must not resolve to other names when treated as such.", what, key)
+			return invalid("Invalid %s name: '%s'. Names may be treated as files in certain cases, and must not "+
+				"resolve to other names when treated as such.", what, key)
 		}
 	}
 	return nil
@@ -92,10 +94,12 @@ func checkBatch(metrics []Metric, params, tags []KeyValue) error {
 	for _, l := range []struct {
 		what    string
 		n, most int
-	}{{"metrics", len(metrics), maxBatchMetrics}, {"params", len(params), maxBatchParams}, {"tags", len(tags), maxBatchParams},
+	}{{"metrics", len(metrics), maxBatchMetrics}, {"params", len(params), maxBatchParams}, {"tags", len(tags),
+		maxBatchParams},
 		{"metrics, params, and tags", len(metrics) + len(params) + len(tags), maxBatchEntities}} {
 		if l.n > l.most {
-			return invalid("A batch logging request can contain at most %d %s. Got %d %s. Please split up %s across multiple requests and try again.", l.most, l.what, l.n, l.what, l.what)
+			return invalid("A batch logging request can contain at most %d %s. Got %d %s. Please split up %s across "+
+				"multiple requests and try again.", l.most, l.what, l.n, l.what, l.what)
 		}
 	}
 	for i := range metrics {
@@ -103,13 +107,15 @@ func checkBatch(metrics []Metric, params, tags []KeyValue) error {
 			return err
 		}
 		if metrics[i].Timestamp < 0 {
-			return invalid("Invalid timestamp %d of metric '%s'. Timestamp must be a nonnegative long (64-bit integer)", metrics[i].Timestamp, metrics[i].Key)
+			return invalid("Invalid timestamp %d of metric '%s'. Timestamp must be a nonnegative long (64-bit "+
+				"integer)", metrics[i].Timestamp, metrics[i].Key)
 		}
 	}
 	seen := map[string]bool{}
 	for _, p := range params {
 		if seen[p.Key] {
-			return invalid("Duplicate parameter keys have been submitted: ['%s']. Please ensure the request contains only one param value per param key.", p.Key)
+			return invalid("Duplicate parameter keys have been submitted: ['%s']. Please ensure the request contains "+
+				"only one param value per param key.", p.Key)
 		}
 		seen[p.Key] = true
 	}
@@ -153,11 +159,14 @@ func setParams(tx *sql.Tx, run string, params []KeyValue) error {
 	}
 	for _, p := range params {
 		var now string
-		if err := tx.QueryRow(`SELECT value FROM params WHERE run_uuid = ? AND key = ?`, run, p.Key).Scan(&now); err != nil {
+		if err := tx.QueryRow(`SELECT value FROM params WHERE run_uuid = ? AND key = ?`, run,
+			p.Key).Scan(&now); err != nil {
 			return err
 		}
 		if now != p.Value {
-			return invalid("Changing param values is not allowed. Param with key='%s' was already logged with value='%s' for run ID='%s'. Attempted logging new value '%s'.", p.Key, clip(now, 500), run, clip(p.Value, 500))
+			return invalid("Changing param values is not allowed. Param with key='%s' was already logged with "+
+				"value='%s' for run ID='%s'. Attempted logging new value '%s'.", p.Key,
+				clip(now, 500), run, clip(p.Value, 500))
 		}
 	}
 	return nil
@@ -176,7 +185,8 @@ func setTags(tx *sql.Tx, run string, tags []KeyValue) error {
 		}
 		args = append(args, t.Key, t.Value, run)
 	}
-	if err := insert(tx, `INSERT INTO tags (key, value, run_uuid)`, 3, args, `ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value`); err != nil || name == "" {
+	if err := insert(tx, `INSERT INTO tags (key, value, run_uuid)`, 3, args,
+		`ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value`); err != nil || name == "" {
 		return err
 	}
 	_, err := tx.Exec(`UPDATE runs SET name = ? WHERE run_uuid = ?`, name, run)
@@ -198,7 +208,8 @@ func (s *Store) DeleteTag(ctx context.Context, run, key string) error {
 
 // tag returns a tag's value, "" where the run has none of that name.
 func (s *Store) tag(ctx context.Context, run, key string) (string, error) {
-	list, err := query(ctx, s.db, value[string], `SELECT coalesce(value, '') FROM tags WHERE run_uuid = ? AND key = ?`, run, key)
+	list, err := query(ctx, s.db, value[string],
+		`SELECT coalesce(value, '') FROM tags WHERE run_uuid = ? AND key = ?`, run, key)
 	if err != nil || len(list) == 0 {
 		return "", err
 	}
@@ -242,7 +253,8 @@ func insertMetrics(tx *sql.Tx, run string, metrics []Metric) error {
 			latest[m.Key] = m
 		}
 	}
-	if err := insert(tx, `INSERT OR IGNORE INTO metrics (key, value, timestamp, run_uuid, step, is_nan)`, 6, all, ""); err != nil {
+	if err := insert(tx, `INSERT OR IGNORE INTO metrics (key, value, timestamp, run_uuid, step, is_nan)`, 6, all,
+		""); err != nil {
 		return err
 	}
 	for _, m := range latest {
@@ -304,7 +316,8 @@ func (s *Store) Curve(ctx context.Context, run, key string, points int) (Curve, 
 	var c Curve
 	var least, most sql.NullInt64
 	finite := `is_nan = 0 AND abs(value) < 1.7976931348623157e308`
-	err := s.db.QueryRowContext(ctx, `SELECT count(*), count(*) - total(`+finite+`), min(CASE WHEN `+finite+` THEN step END), max(CASE WHEN `+finite+` THEN step END) FROM metrics WHERE run_uuid = ? AND key = ?`, run, key).
+	err := s.db.QueryRowContext(ctx,
+		`SELECT count(*), count(*) - total(`+finite+`), min(CASE WHEN `+finite+` THEN step END), max(CASE WHEN `+finite+` THEN step END) FROM metrics WHERE run_uuid = ? AND key = ?`, run, key).
 		Scan(&c.Count, &c.Gaps, &least, &most)
 	if err != nil || !least.Valid {
 		return c, err

@@ -39,7 +39,8 @@ type LoggedModelData struct {
 
 // modelStatuses is the enum LoggedModelStatus (service.proto) by its number,
 // which is what the schema holds.
-var modelStatuses = []string{"LOGGED_MODEL_STATUS_UNSPECIFIED", "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"}
+var modelStatuses = []string{"LOGGED_MODEL_STATUS_UNSPECIFIED", "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY",
+	"LOGGED_MODEL_UPLOAD_FAILED"}
 
 func (s *Store) createModel(ctx context.Context, m LoggedModel) (*LoggedModel, error) {
 	id := "m-" + newID()
@@ -83,7 +84,8 @@ func (t modelTable) set(tx *sql.Tx, model string, experiment int64, pairs []KeyV
 	for _, p := range pairs {
 		args = append(args, model, experiment, p.Key, p.Value)
 	}
-	return insert(tx, `INSERT OR REPLACE INTO `+t.name+` (model_id, experiment_id, `+t.key+`, `+t.value+`)`, 4, args, "")
+	return insert(tx, `INSERT OR REPLACE INTO `+t.name+` (model_id, experiment_id, `+t.key+`, `+t.value+`)`, 4,
+		args, "")
 }
 
 const modelColumns = `model_id, experiment_id, name, artifact_location, creation_timestamp_ms, last_updated_timestamp_ms, status, coalesce(model_type, ''), coalesce(source_run_id, ''), coalesce(status_message, '')`
@@ -92,7 +94,8 @@ func scanModel(row scanner) (*LoggedModel, error) {
 	m := &LoggedModel{}
 	i := &m.Info
 	var status int
-	err := row.Scan(&i.ModelID, &i.ExperimentID, &i.Name, &i.ArtifactURI, &i.Created, &i.Updated, &status, &i.ModelType, &i.SourceRunID, &i.StatusMessage)
+	err := row.Scan(&i.ModelID, &i.ExperimentID, &i.Name, &i.ArtifactURI, &i.Created, &i.Updated, &status,
+		&i.ModelType, &i.SourceRunID, &i.StatusMessage)
 	if status >= 0 && status < len(modelStatuses) {
 		i.Status = modelStatuses[status]
 	}
@@ -121,7 +124,8 @@ func (s *Store) models(ctx context.Context, where string, args ...any) ([]*Logge
 		byID[m.Info.ModelID] = m
 	}
 	pairs := func(t modelTable, to func(*LoggedModel) *[]KeyValue) error {
-		return eachOf(ctx, s.db, byID, `SELECT model_id, `+t.key+`, `+t.value+` FROM `+t.name+` WHERE model_id IN %s ORDER BY `+t.key,
+		return eachOf(ctx, s.db, byID,
+			`SELECT model_id, `+t.key+`, `+t.value+` FROM `+t.name+` WHERE model_id IN %s ORDER BY `+t.key,
 			func(row scanner) (id string, add func(*LoggedModel), err error) {
 				var kv KeyValue
 				err = row.Scan(&id, &kv.Key, &kv.Value)
@@ -147,7 +151,8 @@ func scanModelMetric(row scanner) (id string, add func(*LoggedModel), err error)
 // changeModel runs f in a transaction, where the model exists.
 func (s *Store) changeModel(ctx context.Context, id string, f func(tx *sql.Tx, experiment int64) error) error {
 	return s.write(ctx, func(tx *sql.Tx) error {
-		experiment, err := queryOne(ctx, tx, noModel(id), value[int64], `SELECT experiment_id FROM logged_models WHERE model_id = ? AND lifecycle_stage = 'active'`, id)
+		experiment, err := queryOne(ctx, tx, noModel(id), value[int64],
+			`SELECT experiment_id FROM logged_models WHERE model_id = ? AND lifecycle_stage = 'active'`, id)
 		if err != nil {
 			return err
 		}
@@ -166,7 +171,8 @@ func (s *Store) finalizeModel(ctx context.Context, id, status string) (*LoggedMo
 		return nil, invalid("Invalid model status '%s'", clip(status, 60))
 	}
 	err := s.changeModel(ctx, id, func(tx *sql.Tx, _ int64) error {
-		_, err := tx.Exec(`UPDATE logged_models SET status = ?, last_updated_timestamp_ms = ? WHERE model_id = ?`, n, time.Now().UnixMilli(), id)
+		_, err := tx.Exec(`UPDATE logged_models SET status = ?, last_updated_timestamp_ms = ? WHERE model_id = ?`, n,
+			time.Now().UnixMilli(), id)
 		return err
 	})
 	if err != nil {
@@ -195,7 +201,8 @@ func (s *Store) deleteModelTag(ctx context.Context, id, key string) error {
 }
 
 func (s *Store) searchModels(ctx context.Context, q Query) ([]*LoggedModel, string, error) {
-	where, args := "lifecycle_stage = 'active' AND experiment_id IN (NULL"+strings.Repeat(",?", len(q.ExperimentIDs))+")", []any{}
+	where, args := "lifecycle_stage = 'active' AND experiment_id IN (NULL"+strings.Repeat(",?",
+		len(q.ExperimentIDs))+")", []any{}
 	for _, id := range q.ExperimentIDs {
 		args = append(args, id)
 	}
@@ -203,9 +210,12 @@ func (s *Store) searchModels(ctx context.Context, q Query) ([]*LoggedModel, stri
 	if err != nil {
 		return nil, "", err
 	}
-	columns := map[string]string{"name": "name", "model_id": "model_id", "model_type": "model_type", "source_run_id": "source_run_id",
+	columns := map[string]string{"name": "name", "model_id": "model_id", "model_type": "model_type",
+		"source_run_id":      "source_run_id",
 		"creation_timestamp": "creation_timestamp_ms", "creation_time": "creation_timestamp_ms", "last_updated_timestamp": "last_updated_timestamp_ms"}
-	tables := map[string][3]string{"tag": {"logged_model_tags", "tag_key", "tag_value"}, "parameter": {"logged_model_params", "param_key", "param_value"}, "metric": {"logged_model_metrics", "metric_name", "metric_value"}}
+	tables := map[string][3]string{"tag": {"logged_model_tags", "tag_key", "tag_value"},
+		"parameter": {"logged_model_params", "param_key", "param_value"}, "metric": {"logged_model_metrics",
+			"metric_name", "metric_value"}}
 	for _, c := range conditions {
 		column, ok := columns[c.key]
 		if c.entity == "attribute" && ok {
@@ -220,7 +230,8 @@ func (s *Store) searchModels(ctx context.Context, q Query) ([]*LoggedModel, stri
 		if !ok {
 			return nil, "", invalid("Invalid filter on %s '%s' of logged models", c.entity, c.key)
 		}
-		sql, with, err := c.exists(t[0]+" x WHERE x.model_id = logged_models.model_id", t[1], "x."+t[2], c.entity == "metric")
+		sql, with, err := c.exists(t[0]+" x WHERE x.model_id = logged_models.model_id", t[1], "x."+t[2],
+			c.entity == "metric")
 		if err != nil {
 			return nil, "", err
 		}
@@ -230,7 +241,8 @@ func (s *Store) searchModels(ctx context.Context, q Query) ([]*LoggedModel, stri
 	if err != nil {
 		return nil, "", err
 	}
-	list, err := s.models(ctx, where+` ORDER BY creation_timestamp_ms DESC, model_id LIMIT ? OFFSET ?`, append(args, limit+1, offset)...)
+	list, err := s.models(ctx, where+` ORDER BY creation_timestamp_ms DESC, model_id LIMIT ? OFFSET ?`,
+		append(args, limit+1, offset)...)
 	if err != nil {
 		return nil, "", err
 	}
@@ -249,13 +261,16 @@ func modelMetrics(ctx context.Context, tx *sql.Tx, run string, metrics []Metric)
 		}
 		if _, ok := experiments[m.ModelID]; !ok {
 			var err error
-			if experiments[m.ModelID], err = queryOne(ctx, tx, noModel(m.ModelID), value[int64], `SELECT experiment_id FROM logged_models WHERE model_id = ?`, m.ModelID); err != nil {
+			if experiments[m.ModelID], err = queryOne(ctx, tx, noModel(m.ModelID), value[int64],
+				`SELECT experiment_id FROM logged_models WHERE model_id = ?`, m.ModelID); err != nil {
 				return err
 			}
 		}
 		v, nan := column(m.Value)
-		args = append(args, m.ModelID, m.Key, int64(m.Timestamp), int64(m.Step), sql.NullFloat64{Float64: v, Valid: !nan}, experiments[m.ModelID], run,
-			sql.NullString{String: m.DatasetName, Valid: m.DatasetName != ""}, sql.NullString{String: m.DatasetDigest, Valid: m.DatasetDigest != ""})
+		args = append(args, m.ModelID, m.Key, int64(m.Timestamp), int64(m.Step),
+			sql.NullFloat64{Float64: v, Valid: !nan}, experiments[m.ModelID], run,
+			sql.NullString{String: m.DatasetName, Valid: m.DatasetName != ""},
+			sql.NullString{String: m.DatasetDigest, Valid: m.DatasetDigest != ""})
 	}
 	if err := insert(tx, `INSERT OR REPLACE INTO logged_model_metrics (model_id, metric_name, metric_timestamp_ms, metric_step, metric_value, experiment_id, run_id, dataset_name, dataset_digest)`, 9, args, ""); err != nil || len(args) == 0 {
 		return err
@@ -296,7 +311,8 @@ func (s *Store) logInputs(ctx context.Context, run string, datasets []DatasetInp
 			for _, t := range d.Tags {
 				args = append(args, input, t.Key, t.Value)
 			}
-			if err := insert(tx, `INSERT OR REPLACE INTO input_tags (input_uuid, name, value)`, 3, args, ""); err != nil {
+			if err := insert(tx, `INSERT OR REPLACE INTO input_tags (input_uuid, name, value)`, 3, args,
+				""); err != nil {
 				return err
 			}
 		}
@@ -314,7 +330,8 @@ func (d *DatasetInput) check() error {
 	for _, l := range []struct {
 		what, value string
 		least, most int
-	}{{"name", d.Dataset.Name, 1, 500}, {"digest", d.Dataset.Digest, 1, 36}, {"source_type", d.Dataset.SourceType, 1, 36}, {"source", d.Dataset.Source, 1, 65_535},
+	}{{"name", d.Dataset.Name, 1, 500}, {"digest", d.Dataset.Digest, 1, 36}, {"source_type", d.Dataset.SourceType, 1,
+		36}, {"source", d.Dataset.Source, 1, 65_535},
 		{"schema", d.Dataset.Schema, 0, 1_048_575}, {"profile", d.Dataset.Profile, 0, 16_777_215}} {
 		if n := utf8.RuneCountInString(l.value); n < l.least || n > l.most {
 			return invalid("The %s of a dataset has %d to %d characters, not %d", l.what, l.least, l.most, n)
@@ -322,7 +339,8 @@ func (d *DatasetInput) check() error {
 	}
 	for _, t := range d.Tags {
 		if k, v := utf8.RuneCountInString(t.Key), utf8.RuneCountInString(t.Value); k == 0 || k > 255 || v > 500 {
-			return invalid("The tag '%s' of a dataset has a name of 1 to 255 and a value of 0 to 500 characters, not %d and %d", clip(t.Key, 60), k, v)
+			return invalid("The tag '%s' of a dataset has a name of 1 to 255 and a value of 0 to 500 characters, not "+
+				"%d and %d", clip(t.Key, 60), k, v)
 		}
 	}
 	return nil
@@ -340,7 +358,8 @@ func (s *Store) logOutputs(ctx context.Context, run string, models []ModelRef) e
 }
 
 // link joins two things and tells whether they were not joined before.
-func link(tx *sql.Tx, sourceType, source, destinationType, destination string, step Int) (id string, first bool, err error) {
+func link(tx *sql.Tx, sourceType, source, destinationType, destination string, step Int) (id string,
+	first bool, err error) {
 	fresh := newID()
 	err = tx.QueryRow(`INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id, step) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (source_type, source_id, destination_type, destination_id) DO UPDATE SET step = excluded.step RETURNING input_uuid`,
@@ -351,7 +370,8 @@ func link(tx *sql.Tx, sourceType, source, destinationType, destination string, s
 // fillInputs adds what runs read and made.
 func (s *Store) fillInputs(ctx context.Context, runs map[string]*Run) error {
 	refs := func(source, destination string, to func(*Run) *[]ModelRef) error {
-		return eachOf(ctx, s.db, runs, `SELECT source_id, destination_id, step FROM inputs WHERE source_type = '`+source+`' AND source_id IN %s AND destination_type = '`+destination+`' ORDER BY destination_id`,
+		return eachOf(ctx, s.db, runs,
+			`SELECT source_id, destination_id, step FROM inputs WHERE source_type = '`+source+`' AND source_id IN %s AND destination_type = '`+destination+`' ORDER BY destination_id`,
 			func(row scanner) (id string, add func(*Run), err error) {
 				var m ModelRef
 				err = row.Scan(&id, &m.ModelID, &m.Step)

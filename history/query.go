@@ -41,7 +41,8 @@ func (q Query) page(usual, most int) (offset, limit int, err error) {
 		limit = usual
 	}
 	if limit < 0 || limit > most {
-		return 0, 0, invalid("Invalid value %d for parameter 'max_results' supplied. It must be at most %d", limit, most)
+		return 0, 0, invalid("Invalid value %d for parameter 'max_results' supplied. It must be at most %d",
+			limit, most)
 	}
 	return offset, limit, nil
 }
@@ -59,7 +60,8 @@ func (q Query) conditions() ([]condition, error) {
 		out = append(out, condition{entity: "attribute", key: "status", op: "=", value: mlflowFinished})
 	}
 	if q.Before != 0 {
-		out = append(out, condition{entity: "attribute", key: "start_time", op: "<", value: fmt.Sprint(int64(q.Before)), number: true})
+		out = append(out, condition{entity: "attribute", key: "start_time", op: "<",
+			value: fmt.Sprint(int64(q.Before)), number: true})
 	}
 	return out, err
 }

@@ -81,7 +81,8 @@ var (
 func checkAlias(alias string) error {
 	switch {
 	case !aliasName.MatchString(alias):
-		return invalid("Invalid alias name: '%s'. Names may only contain alphanumerics, underscores (_), and dashes (-).", clip(alias, maxKey))
+		return invalid("Invalid alias name: '%s'. Names may only contain alphanumerics, underscores (_), and dashes "+
+			"(-).", clip(alias, maxKey))
 	case strings.EqualFold(alias, "latest"):
 		return invalid("'latest' alias name (case insensitive) is reserved.")
 	case aliasVersion.MatchString(alias):
@@ -108,7 +109,8 @@ func stageNamed(stage string) (string, error) {
 			return s, nil
 		}
 	}
-	return "", invalid("Invalid Model Version stage: %s. Value must be one of %s.", clip(stage, 60), strings.Join(stages, ", "))
+	return "", invalid("Invalid Model Version stage: %s. Value must be one of %s.", clip(stage, 60),
+		strings.Join(stages, ", "))
 }
 
 func noRegistered(name string) error {
@@ -170,7 +172,8 @@ func keep(kv KeyValue, tags *[]KeyValue, owner *string) {
 
 func scanVersion(row scanner) (*ModelVersion, error) {
 	v := &ModelVersion{}
-	err := row.Scan(&v.Name, &v.Version, &v.Created, &v.Updated, &v.Stage, &v.Description, &v.Source, &v.RunID, &v.Status, &v.RunLink)
+	err := row.Scan(&v.Name, &v.Version, &v.Created, &v.Updated, &v.Stage, &v.Description, &v.Source, &v.RunID,
+		&v.Status, &v.RunLink)
 	return v, err
 }
 
@@ -215,7 +218,8 @@ func (s *Store) version(ctx context.Context, name, version string) (*ModelVersio
 	if err != nil {
 		return nil, invalid("Parameter 'version' must be an integer, got '%s'.", clip(version, 60))
 	}
-	return one(s.versions(ctx, `name = ? AND version = ?`, name, n))(notFound("Model Version (name=%s, version=%d) not found", name, n))
+	return one(s.versions(ctx, `name = ? AND version = ?`, name,
+		n))(notFound("Model Version (name=%s, version=%d) not found", name, n))
 }
 
 // aliased returns the version that an alias names; "latest" is the newest.
@@ -225,7 +229,8 @@ func (s *Store) aliased(ctx context.Context, name, alias string) (*ModelVersion,
 		return nil, err
 	}
 	if strings.EqualFold(alias, "latest") {
-		return one(s.versions(ctx, `name = ? ORDER BY version DESC LIMIT 1`, name))(notFound("Latest version not found for model %s.", name))
+		return one(s.versions(ctx, `name = ? ORDER BY version DESC LIMIT 1`,
+			name))(notFound("Latest version not found for model %s.", name))
 	}
 	for _, a := range m.Aliases {
 		if a.Alias == alias {
@@ -242,7 +247,8 @@ func (s *Store) registerModel(ctx context.Context, m RegisteredModel) (*Register
 	err := s.write(ctx, func(tx *sql.Tx) error {
 		now := time.Now().UnixMilli()
 		res, err := tx.Exec(`INSERT OR IGNORE INTO registered_models (name, creation_time, last_updated_time, description) VALUES (?, ?, ?, ?)`, m.Name, now, now, m.Description)
-		if err := changed(res, err, &Error{codeExists, fmt.Sprintf("Registered Model (name=%s) already exists.", m.Name)}); err != nil {
+		if err := changed(res, err, &Error{codeExists,
+			fmt.Sprintf("Registered Model (name=%s) already exists.", m.Name)}); err != nil {
 			return err
 		}
 		return setRegisteredTags(tx, m.Name, owned(m.Tags, m.owner))
@@ -283,7 +289,8 @@ func (s *Store) changeRegistered(ctx context.Context, name string, f func(*sql.T
 		return err
 	}
 	return s.write(ctx, func(tx *sql.Tx) error {
-		res, err := tx.Exec(`UPDATE registered_models SET last_updated_time = ? WHERE name = ?`, time.Now().UnixMilli(), name)
+		res, err := tx.Exec(`UPDATE registered_models SET last_updated_time = ? WHERE name = ?`,
+			time.Now().UnixMilli(), name)
 		if err := changed(res, err, noRegistered(name)); err != nil {
 			return err
 		}
@@ -316,7 +323,8 @@ func (s *Store) renameRegistered(ctx context.Context, name, to string) error {
 
 func (s *Store) deleteRegistered(ctx context.Context, name string) error {
 	return s.changeRegistered(ctx, name, func(tx *sql.Tx) error {
-		for _, table := range []string{"registered_model_aliases", "model_version_tags", "model_versions", "registered_model_tags", "registered_models"} {
+		for _, table := range []string{"registered_model_aliases", "model_version_tags", "model_versions",
+			"registered_model_tags", "registered_models"} {
 			if _, err := tx.Exec(`DELETE FROM `+table+` WHERE name = ?`, name); err != nil {
 				return err
 			}
@@ -348,7 +356,8 @@ func (s *Store) setAlias(ctx context.Context, name, alias, version string) error
 		return err
 	}
 	return s.changeRegistered(ctx, name, func(tx *sql.Tx) error {
-		_, err := tx.Exec(`INSERT OR REPLACE INTO registered_model_aliases (name, alias, version) VALUES (?, ?, ?)`, name, alias, v.Version)
+		_, err := tx.Exec(`INSERT OR REPLACE INTO registered_model_aliases (name, alias, version) VALUES (?, ?, ?)`,
+			name, alias, v.Version)
 		return err
 	})
 }
@@ -363,7 +372,8 @@ func (s *Store) deleteAlias(ctx context.Context, name, alias string) error {
 // place finds the artifacts of a version's source: those of a run, of a logged model, or
 // of another version. Nothing outside the history can be a source.
 func (s *Store) place(ctx context.Context, source string) (f folder, within string, err error) {
-	bad := invalid("Invalid model version source: '%s'. It has to be models:/MODEL_ID, models:/NAME/VERSION, runs:/RUN/PATH or mlflow-artifacts:/PATH of this run history", clip(source, 300))
+	bad := invalid("Invalid model version source: '%s'. It has to be models:/MODEL_ID, models:/NAME/VERSION, "+
+		"runs:/RUN/PATH or mlflow-artifacts:/PATH of this run history", clip(source, 300))
 	scheme, rest, _ := strings.Cut(source, ":/")
 	if strings.HasPrefix(rest, "/") || strings.ContainsAny(rest, "%#?;") {
 		return f, "", bad
@@ -423,7 +433,8 @@ func (s *Store) createVersion(ctx context.Context, v ModelVersion) (*ModelVersio
 	}
 	number := 0
 	err = s.changeRegistered(ctx, v.Name, func(tx *sql.Tx) error {
-		if err := tx.QueryRow(`SELECT coalesce(max(version), 0) + 1 FROM model_versions WHERE name = ?`, v.Name).Scan(&number); err != nil {
+		if err := tx.QueryRow(`SELECT coalesce(max(version), 0) + 1 FROM model_versions WHERE name = ?`,
+			v.Name).Scan(&number); err != nil {
 			return err
 		}
 		now := time.Now().UnixMilli()
@@ -459,7 +470,8 @@ func (s *Store) changeVersion(ctx context.Context, name, version string, f func(
 
 func (s *Store) describeVersion(ctx context.Context, name, version, description string) error {
 	return s.changeVersion(ctx, name, version, func(tx *sql.Tx, n int) error {
-		_, err := tx.Exec(`UPDATE model_versions SET description = ? WHERE name = ? AND version = ?`, description, name, n)
+		_, err := tx.Exec(`UPDATE model_versions SET description = ? WHERE name = ? AND version = ?`,
+			description, name, n)
 		return err
 	})
 }
@@ -469,7 +481,8 @@ func (s *Store) describeVersion(ctx context.Context, name, version, description 
 func (s *Store) stageVersion(ctx context.Context, name, version, stage string, archive bool) error {
 	to, err := stageNamed(stage)
 	if err == nil && archive && to != "Staging" && to != "Production" {
-		err = invalid("Model version transition cannot archive existing model versions because '%s' is not an Active stage. Valid stages are Staging, Production", to)
+		err = invalid("Model version transition cannot archive existing model versions because '%s' is not an Active "+
+			"stage. Valid stages are Staging, Production", to)
 	}
 	if err != nil {
 		return err
@@ -488,7 +501,8 @@ func (s *Store) stageVersion(ctx context.Context, name, version, stage string, a
 // deleteVersion keeps the number, so that no other version gets it, and nothing else.
 func (s *Store) deleteVersion(ctx context.Context, name, version string) error {
 	return s.changeVersion(ctx, name, version, func(tx *sql.Tx, n int) error {
-		if _, err := tx.Exec(`DELETE FROM registered_model_aliases WHERE name = ? AND version = ?`, name, n); err != nil {
+		if _, err := tx.Exec(`DELETE FROM registered_model_aliases WHERE name = ? AND version = ?`, name,
+			n); err != nil {
 			return err
 		}
 		_, err := tx.Exec(`UPDATE model_versions SET current_stage = '`+stageDeleted+`', description = NULL, user_id = NULL, source = 'REDACTED-SOURCE-PATH',
@@ -501,7 +515,10 @@ func (s *Store) tagVersion(ctx context.Context, name, version string, tag KeyVal
 	if err := checkModelTags([]KeyValue{tag}); err != nil {
 		return err
 	}
-	return s.changeVersion(ctx, name, version, func(tx *sql.Tx, n int) error { return setVersionTags(tx, name, n, []KeyValue{tag}) })
+	return s.changeVersion(ctx, name, version, func(tx *sql.Tx, n int) error {
+		return setVersionTags(tx, name, n,
+			[]KeyValue{tag})
+	})
 }
 
 func (s *Store) untagVersion(ctx context.Context, name, version, key string) error {

@@ -14,11 +14,14 @@ type registrySearch struct {
 
 var (
 	registeredSearch = registrySearch{
-		columns: map[string]string{"name": "name", "last_updated_timestamp": "last_updated_time", "timestamp": "last_updated_time"},
-		tags:    "registered_model_tags x WHERE x.name = registered_models.name", order: "name"}
+		columns: map[string]string{"name": "name", "last_updated_timestamp": "last_updated_time",
+			"timestamp": "last_updated_time"},
+		tags: "registered_model_tags x WHERE x.name = registered_models.name", order: "name"}
 	versionSearch = registrySearch{
-		columns: map[string]string{"name": "name", "version_number": "version", "run_id": "run_id", "source_path": "source", "creation_timestamp": "creation_time", "last_updated_timestamp": "last_updated_time"},
-		tags:    "model_version_tags x WHERE x.name = model_versions.name AND x.version = model_versions.version", order: "last_updated_time DESC, name, version DESC"}
+		columns: map[string]string{"name": "name", "version_number": "version", "run_id": "run_id",
+			"source_path": "source", "creation_timestamp": "creation_time", "last_updated_timestamp": "last_updated_time"},
+		tags: "model_version_tags x WHERE x.name = model_versions.name AND x.version = " +
+			"model_versions.version", order: "last_updated_time DESC, name, version DESC"}
 )
 
 const promptTag = "mlflow.prompt.is_prompt"
@@ -76,15 +79,18 @@ func (r registrySearch) sql(q Query) (where, order string, args []any, err error
 
 // searchRegistered returns a page of registered models and the token of the next one.
 func (s *Store) searchRegistered(ctx context.Context, q Query) ([]*RegisteredModel, string, error) {
-	return searchRegistry(q, registeredSearch, 100, 1000, func(where string, args ...any) ([]*RegisteredModel, error) { return s.registered(ctx, where, args...) })
+	return searchRegistry(q, registeredSearch, 100, 1000,
+		func(where string, args ...any) ([]*RegisteredModel, error) { return s.registered(ctx, where, args...) })
 }
 
 // searchVersions returns a page of versions and the token of the next one.
 func (s *Store) searchVersions(ctx context.Context, q Query) ([]*ModelVersion, string, error) {
-	return searchRegistry(q, versionSearch, 10_000, 200_000, func(where string, args ...any) ([]*ModelVersion, error) { return s.versions(ctx, where, args...) })
+	return searchRegistry(q, versionSearch, 10_000, 200_000,
+		func(where string, args ...any) ([]*ModelVersion, error) { return s.versions(ctx, where, args...) })
 }
 
-func searchRegistry[T any](q Query, r registrySearch, usual, most int, find func(where string, args ...any) ([]T, error)) ([]T, string, error) {
+func searchRegistry[T any](q Query, r registrySearch, usual, most int,
+	find func(where string, args ...any) ([]T, error)) ([]T, string, error) {
 	where, order, args, err := r.sql(q)
 	if err != nil {
 		return nil, "", err

@@ -38,7 +38,8 @@ func (n NewRun) name(id string) (string, error) {
 		case name == "":
 			name = t.Value
 		case name != t.Value:
-			return "", invalid("Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values (run_name='%s', mlflow.runName='%s').", name, t.Value)
+			return "", invalid("Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different "+
+				"values (run_name='%s', mlflow.runName='%s').", name, t.Value)
 		}
 	}
 	if name == "" {
@@ -71,7 +72,8 @@ func (s *Store) CreateRun(ctx context.Context, n NewRun) (*Run, error) {
 		id = newID()
 	}
 	if !ValidID(id) {
-		return nil, invalid("a run's id holds letters, digits, -, _ and dots, the first a letter or digit, at most 255: %q", clip(id, 80))
+		return nil, invalid("a run's id holds letters, digits, -, _ and dots, the first a letter or digit, at most "+
+			"255: %q", clip(id, 80))
 	}
 	if n.Status == "" {
 		n.Status = mlflowRunning
@@ -108,7 +110,8 @@ const runColumns = `r.run_uuid, coalesce(r.name, ''), r.experiment_id, coalesce(
 func scanRun(row scanner) (*Run, error) {
 	r := &Run{}
 	i := &r.Info
-	err := row.Scan(&i.RunID, &i.RunName, &i.ExperimentID, &i.UserID, &i.Status, &i.StartTime, &i.EndTime, &i.ArtifactURI, &i.LifecycleStage)
+	err := row.Scan(&i.RunID, &i.RunName, &i.ExperimentID, &i.UserID, &i.Status, &i.StartTime, &i.EndTime,
+		&i.ArtifactURI, &i.LifecycleStage)
 	i.RunUUID = i.RunID
 	if err == nil && (!ValidID(i.RunID) || !validExperiment(i.ExperimentID)) {
 		err = errStrange
@@ -217,7 +220,8 @@ var ErrEnded = errors.New("the run has ended already")
 // script made and did not end.
 func (s *Store) SetStatus(ctx context.Context, id string, status Status, reason string) error {
 	return s.write(ctx, func(tx *sql.Tx) error {
-		now, err := query(ctx, tx, value[string], `SELECT value FROM tags WHERE run_uuid = ? AND key = ?`, id, TagStatus)
+		now, err := query(ctx, tx, value[string], `SELECT value FROM tags WHERE run_uuid = ? AND key = ?`,
+			id, TagStatus)
 		if err != nil {
 			return err
 		}
@@ -250,7 +254,8 @@ func (s *Store) ArchiveRun(ctx context.Context, id string, archived bool) error 
 		stage, deleted = "deleted", time.Now().UnixMilli()
 	}
 	return s.write(ctx, func(tx *sql.Tx) error {
-		res, err := tx.Exec(`UPDATE runs SET lifecycle_stage = ?, deleted_time = ? WHERE run_uuid = ?`, stage, deleted, id)
+		res, err := tx.Exec(`UPDATE runs SET lifecycle_stage = ?, deleted_time = ? WHERE run_uuid = ?`,
+			stage, deleted, id)
 		return changed(res, err, notFound("Run with id=%s not found", clip(id, 60)))
 	})
 }
@@ -310,7 +315,8 @@ func (s *Store) Owner(ctx context.Context, run string) (string, error) {
 // eachOf runs a query, in which %s stands for a list of ids, for the elements of a map,
 // a number of them at a time. scan returns the id of a row and what it adds to its
 // element.
-func eachOf[T any](ctx context.Context, db querier, all map[string]*T, sql string, scan func(scanner) (string, func(*T), error)) error {
+func eachOf[T any](ctx context.Context, db querier, all map[string]*T, sql string,
+	scan func(scanner) (string, func(*T), error)) error {
 	ids := slices.Sorted(maps.Keys(all))
 	for part := range slices.Chunk(ids, 500) {
 		list, args := in(part)

@@ -122,9 +122,12 @@ func plain(p string) error {
 
 func noEndpoint(r *http.Request) error {
 	if strings.Contains(r.URL.Path, "trace") {
-		return &Error{codeNoEndpoint, "traces are not kept here: this is the run history of aml-train. mlflow.tracing.disable() turns them off"}
+		return &Error{codeNoEndpoint, "traces are not kept here: this is the run history of aml-train. " +
+			"mlflow.tracing.disable() turns them off"}
 	}
-	return &Error{codeNoEndpoint, fmt.Sprintf("%s %s is no part of the tracking API that aml-train offers (MLflow %s: experiments, runs, metrics, logged and registered models, artifacts)", r.Method, clip(r.URL.Path, 200), Version)}
+	return &Error{codeNoEndpoint, fmt.Sprintf("%s %s is no part of the tracking API that aml-train offers (MLflow %s: "+
+		"experiments, runs, metrics, logged and registered models, artifacts)",
+		r.Method, clip(r.URL.Path, 200), Version)}
 }
 
 // admit tells whether a request is answered at all.
@@ -225,7 +228,8 @@ func decode(w http.ResponseWriter, r *http.Request, q any) error {
 			field.SetString(s)
 		}
 		if f.Tag.Get("required") != "" && field.IsZero() {
-			return invalid("Missing value for required parameter '%s'. See the API docs for more information about request parameters.", name)
+			return invalid("Missing value for required parameter '%s'. See the API docs for more information about "+
+				"request parameters.", name)
 		}
 	}
 	if c, ok := q.(interface{ check() error }); ok {
@@ -293,7 +297,8 @@ func (b *batch[T]) UnmarshalJSON(text []byte) error {
 	}
 	for d.More() {
 		if len(*b) == maxBatchEntities {
-			return invalid("A batch logging request can contain at most %d values. Please split them up across multiple requests and try again.", maxBatchEntities)
+			return invalid("A batch logging request can contain at most %d values. Please split them up across "+
+				"multiple requests and try again.", maxBatchEntities)
 		}
 		var v T
 		if err := d.Decode(&v); err != nil {

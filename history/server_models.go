@@ -38,7 +38,8 @@ func (v *Server) modelCalls() {
 			return nil, err
 		}
 		return modelAnswer(s.createModel(ctx, LoggedModel{
-			Info: LoggedModelInfo{ExperimentID: q.ExperimentID, Name: q.Name, ModelType: q.ModelType, SourceRunID: maker, Tags: q.Tags},
+			Info: LoggedModelInfo{ExperimentID: q.ExperimentID, Name: q.Name, ModelType: q.ModelType,
+				SourceRunID: maker, Tags: q.Tags},
 			Data: LoggedModelData{Params: q.Params}}))
 	})
 	call(v, "POST logged-models/search", func(ctx context.Context, q *struct {
@@ -47,13 +48,17 @@ func (v *Server) modelCalls() {
 		PageToken     string        `json:"page_token"`
 		ExperimentIDs batch[string] `json:"experiment_ids"`
 	}) (any, error) {
-		list, token, err := s.searchModels(ctx, Query{ExperimentIDs: q.ExperimentIDs, Filter: q.Filter, MaxResults: int(q.MaxResults), PageToken: q.PageToken})
+		list, token, err := s.searchModels(ctx, Query{ExperimentIDs: q.ExperimentIDs, Filter: q.Filter,
+			MaxResults: int(q.MaxResults), PageToken: q.PageToken})
 		for _, m := range list {
 			m.Info.ArtifactURI = modelFolder(m).uri()
 		}
 		return page("models", list, token, err)
 	})
-	call(v, "GET logged-models/{model_id}", func(ctx context.Context, q *modelRef) (any, error) { return modelAnswer(s.model(ctx, q.ModelID)) })
+	call(v, "GET logged-models/{model_id}", func(ctx context.Context, q *modelRef) (any,
+		error) {
+		return modelAnswer(s.model(ctx, q.ModelID))
+	})
 	call(v, "PATCH logged-models/{model_id}", func(ctx context.Context, q *struct {
 		modelRef
 		Status enum `json:"status" required:"true"`
@@ -122,7 +127,8 @@ func (v *Server) mayTagModel(ctx context.Context, id string, tags ...KeyValue) e
 // GET and DELETE of one file, and the listing of a folder.
 func (v *Server) artifactCalls() {
 	for _, prefix := range []string{"/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/"} {
-		v.calls.HandleFunc("GET "+prefix+"artifacts", v.artifact(func(w http.ResponseWriter, r *http.Request) (any, error) {
+		v.calls.HandleFunc("GET "+prefix+"artifacts", v.artifact(func(w http.ResponseWriter, r *http.Request) (any,
+			error) {
 			f, within, err := v.store.findFolder(r.Context(), r.URL.Query().Get("path"))
 			if err != nil {
 				return nil, err
@@ -136,10 +142,12 @@ func (v *Server) artifactCalls() {
 		v.calls.HandleFunc("GET "+prefix+"artifacts/{path...}", v.artifact(v.getArtifact))
 		v.calls.HandleFunc("PUT "+prefix+"artifacts/{path...}", v.artifact(v.putArtifact))
 		v.calls.HandleFunc("DELETE "+prefix+"artifacts/{path...}", v.artifact(v.deleteArtifact))
-		v.calls.HandleFunc("POST "+prefix+"mpu/{path...}", v.artifact(func(http.ResponseWriter, *http.Request) (any, error) {
-			// On this answer MLflow's client sends the file in one piece.
-			return nil, &Error{codeNotImplemented, "Multipart upload is not supported for the current artifact repository"}
-		}))
+		v.calls.HandleFunc("POST "+prefix+"mpu/{path...}",
+			v.artifact(func(http.ResponseWriter, *http.Request) (any, error) {
+				// On this answer MLflow's client sends the file in one piece.
+				return nil, &Error{codeNotImplemented,
+					"Multipart upload is not supported for the current artifact repository"}
+			}))
 	}
 }
 

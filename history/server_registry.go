@@ -83,7 +83,8 @@ func (v *Server) registryCalls() {
 		if err := v.reservedTags(q.Tags...); err != nil {
 			return nil, err
 		}
-		return registeredAnswer(s.registerModel(ctx, RegisteredModel{Name: q.Name, Description: q.Description, Tags: q.Tags, owner: v.access.Run}))
+		return registeredAnswer(s.registerModel(ctx, RegisteredModel{Name: q.Name, Description: q.Description,
+			Tags: q.Tags, owner: v.access.Run}))
 	})
 	call(v, "GET registered-models/get", func(ctx context.Context, q *registeredRef) (any, error) {
 		return registeredAnswer(s.registeredModel(ctx, q.Name))
@@ -182,7 +183,8 @@ func (v *Server) aliasCalls() {
 		}
 		var list []*ModelVersion
 		for _, version := range m.Latest {
-			if len(q.Stages) == 0 || slices.ContainsFunc(q.Stages, func(stage string) bool { s, _ := stageNamed(stage); return s == version.Stage }) {
+			if len(q.Stages) == 0 || slices.ContainsFunc(q.Stages,
+				func(stage string) bool { s, _ := stageNamed(stage); return s == version.Stage }) {
 				for _, a := range m.Aliases {
 					if a.Version == version.Version {
 						version.Aliases = append(version.Aliases, a.Alias)
@@ -233,7 +235,8 @@ func (v *Server) versionCalls() {
 		if err := v.reservedTags(q.Tags...); err != nil {
 			return nil, err
 		}
-		m, err := s.createVersion(ctx, ModelVersion{Name: q.Name, Source: q.Source, RunID: q.RunID, RunLink: q.RunLink, Description: q.Description, Tags: q.Tags, owner: v.access.Run})
+		m, err := s.createVersion(ctx, ModelVersion{Name: q.Name, Source: q.Source, RunID: q.RunID,
+			RunLink: q.RunLink, Description: q.Description, Tags: q.Tags, owner: v.access.Run})
 		if err == nil && q.ModelID != "" && v.mayWriteModel(ctx, q.ModelID) == nil {
 			err = s.noteVersion(ctx, q.ModelID, m)
 		}

@@ -29,7 +29,8 @@ func (r *runRef) check() error {
 		r.RunID = r.RunUUID
 	}
 	if r.RunID == "" {
-		return invalid("Missing value for required parameter 'run_id'. See the API docs for more information about request parameters.")
+		return invalid("Missing value for required parameter 'run_id'. See the API docs for more information about " +
+			"request parameters.")
 	}
 	return nil
 }
@@ -39,7 +40,8 @@ func (q *searchRef) query() (Query, error) {
 	out := Query{Filter: q.Filter, OrderBy: q.OrderBy, PageToken: q.PageToken}
 	if q.MaxResults != nil {
 		if out.MaxResults = int(*q.MaxResults); out.MaxResults <= 0 {
-			return out, invalid("Invalid value %d for parameter 'max_results' supplied: It must be a positive integer", out.MaxResults)
+			return out, invalid("Invalid value %d for parameter 'max_results' supplied: It must be a positive "+
+				"integer", out.MaxResults)
 		}
 	}
 	return out, nil
@@ -167,7 +169,8 @@ func (v *Server) runCalls() {
 		if err := v.reservedTags(q.Tags...); err != nil {
 			return nil, err
 		}
-		n := NewRun{ExperimentID: q.ExperimentID, Name: q.RunName, User: q.UserID, Start: time.UnixMilli(int64(q.StartTime)), Tags: q.Tags, Owner: v.access.Run}
+		n := NewRun{ExperimentID: q.ExperimentID, Name: q.RunName, User: q.UserID,
+			Start: time.UnixMilli(int64(q.StartTime)), Tags: q.Tags, Owner: v.access.Run}
 		if n.ExperimentID == "" {
 			n.ExperimentID = "0"
 		}
@@ -196,7 +199,8 @@ func (v *Server) runCalls() {
 		if err := v.mayWrite(ctx, q.RunID); err != nil {
 			return nil, err
 		}
-		status, end := q.Status.named(mlflowRunning, mlflowScheduled, mlflowFinished, mlflowFailed, mlflowKilled), at(q.EndTime)
+		status, end := q.Status.named(mlflowRunning, mlflowScheduled, mlflowFinished, mlflowFailed,
+			mlflowKilled), at(q.EndTime)
 		if q.RunID == v.access.Run {
 			// mlflow.end_run() says that a script has ended its logging. How the job ends is
 			// what its supervisor sees.
@@ -272,7 +276,8 @@ func (v *Server) logCalls() {
 		DatasetName   string `json:"dataset_name"`
 		DatasetDigest string `json:"dataset_digest"`
 	}) (any, error) {
-		return nil, v.logBatch(ctx, q.RunID, []Metric{{Key: q.Key, Value: *q.Value, Timestamp: *q.Timestamp, Step: q.Step, ModelID: q.ModelID, DatasetName: q.DatasetName, DatasetDigest: q.DatasetDigest}}, nil, nil)
+		return nil, v.logBatch(ctx, q.RunID, []Metric{{Key: q.Key, Value: *q.Value, Timestamp: *q.Timestamp,
+			Step: q.Step, ModelID: q.ModelID, DatasetName: q.DatasetName, DatasetDigest: q.DatasetDigest}}, nil, nil)
 	})
 	call(v, "POST runs/log-parameter", func(ctx context.Context, q *struct {
 		runRef

@@ -66,13 +66,15 @@ func OpenExisting(dir string) (*Store, error) {
 func openHome(h *home.Home) (*Store, error) {
 	s := &Store{Home: h.Dir, Files: h.Root}
 	if err := s.connect(); err != nil {
-		return nil, errors.Join(fmt.Errorf("run history %s: %w", filepath.Join(h.Dir, database), explain(err)), h.Close())
+		return nil, errors.Join(fmt.Errorf("run history %s: %w", filepath.Join(h.Dir, database), explain(err)),
+			h.Close())
 	}
 	return s, nil
 }
 
 func (s *Store) connect() (err error) {
-	where := url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(filepath.ToSlash(filepath.Join(s.Home, database)), "/")}
+	path := filepath.ToSlash(filepath.Join(s.Home, database))
+	where := url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(path, "/")}
 	where.RawQuery = url.Values{"_txlock": {"immediate"}, "_pragma": {
 		// The three that MLflow sets on its own connections; a commit outlives a kill.
 		"busy_timeout(20000)", "foreign_keys(1)", "case_sensitive_like(1)", "synchronous(NORMAL)",
@@ -111,7 +113,8 @@ func explain(err error) error {
 		case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
 			return fmt.Errorf("%w; the file is damaged: move it away, and a new one is started", err)
 		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR:
-			return fmt.Errorf("the run history cannot be written, most often because the disk or the quota is full; make room and run the command again: %w", err)
+			return fmt.Errorf("the run history cannot be written, most often because the disk or the quota is full; "+
+				"make room and run the command again: %w", err)
 		}
 	}
 	return err
@@ -203,7 +206,8 @@ type querier interface {
 type scanner interface{ Scan(...any) error }
 
 // query returns what scan makes of every row, less those that are errStrange.
-func query[T any](ctx context.Context, db querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+func query[T any](ctx context.Context, db querier, scan func(scanner) (T, error), query string,
+	args ...any) ([]T, error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
@@ -224,7 +228,8 @@ func query[T any](ctx context.Context, db querier, scan func(scanner) (T, error)
 }
 
 // queryOne is query for one row; where there is none, the error is missing.
-func queryOne[T any](ctx context.Context, db querier, missing error, scan func(scanner) (T, error), sql string, args ...any) (T, error) {
+func queryOne[T any](ctx context.Context, db querier, missing error, scan func(scanner) (T, error), sql string,
+	args ...any) (T, error) {
 	list, err := query(ctx, db, scan, sql, args...)
 	if err == nil && len(list) == 0 {
 		err = missing

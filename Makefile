@@ -54,13 +54,20 @@ $(NODE)/ready:
 $(CACHE)/bin/act:
 	GOBIN=$(CACHE)/bin go install github.com/nektos/act@v0.2.89 || $(OPTIONAL)
 
+# A newer git than Debian's stable one has, beside the machine's own.
+NEWER := $(CACHE)/newer-git/bin
+$(NEWER)/git:
+	@mkdir -p $(CACHE)
+	.ci/newer-git || $(OPTIONAL)
+
 # A Docker Engine and the test images.
 docker:
 	@.ci/docker || $(OPTIONAL)
 
-test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(CACHE)/bin/act docker
+test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(CACHE)/bin/act $(NEWER)/git docker
 	@rm -f $(CACHE)/skipped
 	PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_LAYOUTS=$(LAYOUTS) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped go test $(RACE) -timeout 60m ./...
+	@if [ -x $(NEWER)/git ]; then PATH="$(NEWER):$$PATH" go test -short -count 1 -run 'AgainstGit|TestDamage' ./snapshot ./internal/git; fi
 	@if [ -s $(CACHE)/skipped ]; then echo "Skipped, because they are not on this machine:"; sort -u $(CACHE)/skipped; fi
 
 # No containers, no network services, a tenth of the generated cases.
@@ -100,7 +107,8 @@ fuzz:
 	go test -run '^$$' -fuzz FuzzManifest -fuzztime $(FUZZTIME) ./submit/azureml
 	go test -run '^$$' -fuzz FuzzDiagnose -fuzztime $(FUZZTIME) ./report
 
-# CASES=20000 SEED=7 make differential. Each round starts where the last one ended.
+# CASES=20000 SEED=7 make differential. Each round starts where the last one ended;
+# PATH=$PWD/.cache/newer-git/bin:$PATH compares with the newer git.
 CASES ?= 10000
 SEED  ?= 1000000
 differential:

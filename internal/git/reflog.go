@@ -209,6 +209,9 @@ func (r *Repository) nth(ref string, n int) (plumbing.Hash, error) {
 		return plumbing.ZeroHash, err
 	case n == 0 && len(list) > 0:
 		return list[0].new, nil
+	case n > 0 && n < len(list) && list[n].new != list[n-1].old:
+		return plumbing.ZeroHash, fmt.Errorf("the reflog of %s has a gap there, of which versions of git say different "+
+			"commits; give the one that git rev-parse prints", ref)
 	case n > 0 && n <= len(list) && !list[n-1].old.IsZero():
 		return list[n-1].old, nil
 	}

@@ -228,12 +228,20 @@ func (d doer) Do(r *http.Request) (*http.Response, error) {
 	return res, short(err)
 }
 
+// planes are the parts of the workspace's own API, with the versions that azure-ai-ml asks
+// for (_restclient, _configuration.py of each).
+var planes = map[string]string{"history": "v1.0", "data": "1.5.0", "modelregistry": "1.0.0"}
+
 // ask asks the workspace's own API. A body is sent as JSON.
 func (c *connection) ask(ctx context.Context, method, path string, body, out any) error {
 	req, err := runtime.NewRequest(ctx, method, c.api+path)
 	if err != nil {
 		return err
 	}
+	plane, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	query := req.Raw().URL.Query()
+	query.Set("api-version", planes[plane])
+	req.Raw().URL.RawQuery = query.Encode()
 	if body != nil {
 		if err := setJSON(req, body); err != nil {
 			return err

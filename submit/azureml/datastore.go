@@ -19,9 +19,10 @@ import (
 )
 
 // Datastores that every workspace has (learn.microsoft.com, "Data concepts in Azure
-// Machine Learning").
+// Machine Learning"). Which one is its default, a workspace may say itself.
 const (
-	defaultDatastore  = "workspaceblobstore"
+	defaultDatastore  = ""
+	blobDatastore     = "workspaceblobstore"
 	artifactDatastore = "workspaceartifactstore"
 )
 
@@ -73,12 +74,11 @@ func (c *connection) store(ctx context.Context, name string) (*storage, error) {
 // else the identity that is signed in (azure-ai-ml, get_datastore_info). An account may
 // refuse its own keys.
 func (c *connection) openStorage(ctx context.Context, name string) (*storage, error) {
-	client := c.clients.NewDatastoresClient()
-	d, err := client.Get(ctx, c.group, c.name, name, nil)
+	name, properties, err := c.datastore(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("datastore %s: %w", name, short(err))
 	}
-	account, address, kind, err := c.locate(name, d.Properties)
+	account, address, kind, err := c.locate(name, properties)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +119,21 @@ func (s *storage) withSecrets(ctx context.Context, c *connection, account string
 		err = s.try(ctx)
 	}
 	return how, err
+}
+
+// datastore asks for a datastore, or for the workspace's default one (azure-ai-ml,
+// get_default).
+func (c *connection) datastore(ctx context.Context, name string) (string, armmachinelearning.DatastorePropertiesClassification, error) {
+	client := c.clients.NewDatastoresClient()
+	if name == defaultDatastore {
+		page, err := client.NewListPager(c.group, c.name, &armmachinelearning.DatastoresClientListOptions{IsDefault: to.Ptr(true)}).NextPage(ctx)
+		if err == nil && len(page.Value) > 0 {
+			return deref(page.Value[0].Name), page.Value[0].Properties, nil
+		}
+		name = blobDatastore
+	}
+	d, err := client.Get(ctx, c.group, c.name, name, nil)
+	return name, d.Properties, err
 }
 
 func (e *deniedError) add(how string, err error) {

@@ -101,7 +101,10 @@ func (r *records) findPlaces(ctx context.Context, run *history.Run) ([]folder, e
 // where the service puts what has no address (azure-ai-ml, _get_named_output_uri).
 func (r *records) findOutput(ctx context.Context, run, name string, addresses ...string) folder {
 	last := folder{err: errors.New("it is at no address that is known")}
-	for _, address := range append(addresses, "azureml://datastores/"+defaultDatastore+"/paths/azureml/"+run+"/"+name, "azureml://datastores/"+defaultDatastore+"/paths/dataset/"+run+"/"+name) {
+	for _, under := range []string{"azureml", "dataset"} {
+		addresses = append(addresses, "azureml://datastores/"+defaultDatastore+"/paths/"+under+"/"+run+"/"+name)
+	}
+	for _, address := range addresses {
 		if address == "" || strings.Contains(address, "${{") {
 			continue
 		}

@@ -3,6 +3,7 @@ package azuremltest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -45,6 +46,16 @@ func (w *Workspace) fakes() *fake.ServerFactory {
 			return
 		}
 		resp.SetResponse(http.StatusOK, armmachinelearning.DatastoresClientGetResponse{Datastore: armmachinelearning.Datastore{Name: &name, Properties: w.datastore(name)}}, nil)
+		return
+	}
+	f.DatastoresServer.NewListPager = func(_, _ string, o *armmachinelearning.DatastoresClientListOptions) (resp azfake.PagerResponder[armmachinelearning.DatastoresClientListResponse]) {
+		var list []*armmachinelearning.Datastore
+		for _, name := range slices.Sorted(maps.Keys(w.containers)) {
+			if o == nil || !deref(o.IsDefault) || name == "workspaceblobstore" {
+				list = append(list, &armmachinelearning.Datastore{Name: &name, Properties: w.datastore(name)})
+			}
+		}
+		resp.AddPage(http.StatusOK, armmachinelearning.DatastoresClientListResponse{DatastoreResourceArmPaginatedResult: armmachinelearning.DatastoreResourceArmPaginatedResult{Value: list}}, nil)
 		return
 	}
 	f.DatastoresServer.ListSecrets = func(_ context.Context, _, _, name string, _ *armmachinelearning.DatastoresClientListSecretsOptions) (resp azfake.Responder[armmachinelearning.DatastoresClientListSecretsResponse], errResp azfake.ErrorResponder) {

@@ -56,6 +56,7 @@ const root = "/subscriptions/" + Subscription + "/resourceGroups/" + Group + "/p
 // Request is one request that the double got.
 type Request struct {
 	Method, Path, Query string
+	Header              http.Header
 	Body                []byte
 }
 
@@ -102,12 +103,13 @@ type Workspace struct {
 
 // submitted is a job that was taken.
 type submitted struct {
-	job     armmachinelearning.JobBase
-	body    string
-	command *armmachinelearning.CommandJob
-	status  history.Status
-	created time.Time
-	files   []string // of its default output
+	job      armmachinelearning.JobBase
+	body     string
+	command  *armmachinelearning.CommandJob
+	status   history.Status
+	created  time.Time
+	files    []string // of its default output
+	canceled bool
 }
 
 // New starts a workspace. supervisor runs "aml-train supervise"; azurite is the
@@ -241,7 +243,7 @@ func (w *Workspace) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	w.mu.Lock()
-	w.requests = append(w.requests, Request{r.Method, r.URL.Path, r.URL.RawQuery, body})
+	w.requests = append(w.requests, Request{r.Method, r.URL.Path, r.URL.RawQuery, r.Header.Clone(), body})
 	w.mu.Unlock()
 	next := http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.serve(rw, r, body) })
 	if w.Fault == nil || !w.Fault(rw, r, next) {
@@ -348,10 +350,11 @@ func (w *Workspace) holds(token, audience string) bool {
 	return known && g.audience == audience && time.Now().Before(g.until)
 }
 
-// admit looks at the token.
+// admit looks at the token. The workspace's own API takes one for the control plane as
+// well, which azureml-mlflow brings.
 func (w *Workspace) admit(rw http.ResponseWriter, r *http.Request, audience string) bool {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok || !w.holds(token, audience) {
+	if !ok || !w.holds(token, audience) && !(audience == w.URL+"/ml" && w.holds(token, w.URL)) {
 		rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 		refuse(rw, http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is missing, expired or for another audience")
 		return false
@@ -365,6 +368,7 @@ var routes = []struct {
 }{
 	{"GET", `/workspaces`, "WorkspacesClient.NewListByResourceGroupPager"},
 	{"GET", `/workspaces/[^/]+`, "WorkspacesClient.Get"},
+	{"GET", `/workspaces/[^/]+/datastores`, "DatastoresClient.NewListPager"},
 	{"GET", `/workspaces/[^/]+/datastores/[^/]+`, "DatastoresClient.Get"},
 	{"POST", `/workspaces/[^/]+/datastores/[^/]+/listSecrets`, "DatastoresClient.ListSecrets"},
 	{"GET", `/workspaces/[^/]+/computes`, "ComputeClient.NewListPager"},

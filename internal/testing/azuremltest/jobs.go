@@ -104,12 +104,15 @@ func (w *Workspace) jobFakes(f *fake.ServerFactory) {
 	f.JobsServer.BeginCancel = func(ctx context.Context, _, _, id string, _ *armmachinelearning.JobsClientBeginCancelOptions) (resp azfake.PollerResponder[armmachinelearning.JobsClientCancelResponse], errResp azfake.ErrorResponder) {
 		w.mu.Lock()
 		s := w.jobs[id]
+		if s != nil {
+			s.canceled = true
+		}
 		w.mu.Unlock()
 		if s == nil {
 			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
 			return
 		}
-		w.local.Cancel(ctx, id)
+		w.local.Cancel(ctx, id) // one that does not run yet is canceled when it does
 		resp.SetTerminalResponse(http.StatusOK, armmachinelearning.JobsClientCancelResponse{}, nil)
 		return
 	}
@@ -193,6 +196,12 @@ func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func
 	if _, err := w.local.Submit(ctx, submit.Submission{Job: j, Snapshot: snap, Git: gitmeta.Info{}}); err != nil {
 		return "", err
 	}
+	w.mu.Lock()
+	canceled := s.canceled
+	w.mu.Unlock()
+	if canceled {
+		w.local.Cancel(ctx, id)
+	}
 	set(history.Running)
 	run, err := w.local.Watch(ctx, id, nil)
 	if err != nil {
@@ -245,9 +254,9 @@ func assetType(o armmachinelearning.JobOutputClassification) string {
 	case *armmachinelearning.TritonModelJobOutput:
 		return "TritonModel"
 	case *armmachinelearning.MLTableJobOutput:
-		return "MLTable"
+		return "mltable"
 	case *armmachinelearning.URIFileJobOutput:
-		return "UriFile"
+		return "uri_file"
 	}
-	return "UriFolder"
+	return "uri_folder"
 }

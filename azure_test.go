@@ -1,0 +1,147 @@
+package main
+
+import (
+	"encoding/json"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/internal/testing/azuremltest"
+	"github.com/org/aml-train/internal/testing/testenv"
+)
+
+// clientPair is Microsoft's own client and ours, signed in to one workspace of the tests.
+type clientPair struct {
+	t       *testing.T
+	w       *azuremltest.Workspace
+	dir     string
+	program string
+	env     []string
+}
+
+func newClientPair(t *testing.T) *clientPair {
+	p := &clientPair{t: t, dir: t.TempDir(), program: filepath.Join(t.TempDir(), "aml-train")}
+	must(t, ".", "go", "build", "-o", p.program, ".")
+	var err error
+	p.w, err = azuremltest.New(testenv.Azurite(t), t.TempDir(), []string{p.program, "supervise"})
+	require.NoError(t, err)
+	t.Cleanup(p.w.Close)
+	certificate := p.write("azure.pem", string(p.w.Certificate()))
+	p.env = append(os.Environ(), "SSL_CERT_FILE="+certificate, "REQUESTS_CA_BUNDLE="+certificate, "AZURE_CREDENTIALS="+p.w.Creds(), "HOME="+p.dir,
+		"AZUREML_ARM_SUBSCRIPTION="+azuremltest.Subscription, "AZUREML_ARM_RESOURCEGROUP="+azuremltest.Group, "AZUREML_ARM_WORKSPACE_NAME="+azuremltest.Name)
+	return p
+}
+
+func (p *clientPair) write(name, text string) string {
+	file := filepath.Join(p.dir, name)
+	require.NoError(p.t, os.MkdirAll(filepath.Dir(file), 0o755))
+	require.NoError(p.t, os.WriteFile(file, []byte(text), 0o644))
+	return file
+}
+
+// run runs a client, and returns what it asked of the workspace.
+func (p *clientPair) run(name string, args ...string) []azuremltest.Request {
+	p.w.Requests()
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.Env = filepath.Join(p.dir, "repo"), p.env
+	if name != p.program {
+		cmd.Dir = ""
+	}
+	out, err := cmd.CombinedOutput()
+	require.NoError(p.t, err, string(out))
+	return p.w.Requests()
+}
+
+// names of jobs and experiments, which differ.
+var names = regexp.MustCompile(`/(jobs|runs|experiments)/[^/?]+`)
+
+// dataPlane are the requests to the workspace's own API, each once: method, address without
+// names, query, and what else is sent.
+func dataPlane(requests []azuremltest.Request) map[string]bool {
+	out := map[string]bool{}
+	for _, r := range requests {
+		if !strings.HasPrefix(r.Path, "/subscriptions/") && !strings.Contains(r.Path, "/mlflow/") && strings.Contains(r.Path, "/subscriptions/") {
+			out[r.Method+" "+names.ReplaceAllString(r.Path, "/$1/NAME")+"?"+r.Query] = true
+		}
+	}
+	return out
+}
+
+// TestMicrosoftsClient has Microsoft's own client, azure-ai-ml, do everything that it shares
+// with us in the workspace that the other tests use, which takes it from both; and compares
+// what either asks.
+func TestMicrosoftsClient(t *testing.T) {
+	python := testenv.Python(t)
+	p := newClientPair(t)
+	p.write("repo/src/train.sh", "mkdir outputs; printf model > outputs/model.txt; printf weights > $1/w.txt; echo done\n")
+	job := p.write("repo/job.yml", "command: sh train.sh ${{outputs.weights}}\ncode: src\ncompute: azureml:cpu-cluster\nenvironment: azureml:ours:3\nexperiment_name: both\ndisplay_name: of both\noutputs: {weights: {type: uri_folder}}\nidentity: {type: user_identity}\n")
+	theirs := p.run(python, "testdata/azure/verbs.py", job, filepath.Join(p.dir, "got"))
+
+	ours := p.run(p.program, "run", "job.yml")
+	id := ""
+	for _, name := range p.w.Jobs() {
+		if strings.HasPrefix(name, "both-") {
+			id = name
+		}
+	}
+	for _, args := range [][]string{{"archive", id}, {"archive", "--restore", id}, {"show", id}, {"download", id, "--to", filepath.Join(p.dir, "ours")}} {
+		ours = append(ours, p.run(p.program, args...)...)
+	}
+	for _, file := range []string{"outputs/model.txt", "named_outputs/weights/w.txt"} {
+		require.FileExists(t, filepath.Join(p.dir, "ours", file))
+	}
+	asked := dataPlane(theirs)
+	require.Greater(t, len(asked), 3)
+	for request := range dataPlane(ours) {
+		require.Contains(t, asked, request)
+	}
+	require.Equal(t, submitted(t, theirs), submitted(t, ours))
+}
+
+// submitted is the request that makes the job: its version, headers and body, without what
+// differs by nature.
+func submitted(t *testing.T, requests []azuremltest.Request) map[string]any {
+	for _, r := range requests {
+		if r.Method != "PUT" || !strings.Contains(r.Path, "/jobs/") {
+			continue
+		}
+		var body struct{ Properties map[string]any }
+		require.NoError(t, json.Unmarshal(r.Body, &body))
+		query, err := url.ParseQuery(r.Query)
+		require.NoError(t, err)
+		out := map[string]any{"content": strings.Split(r.Header.Get("Content-Type"), ";")[0], "accept": r.Header.Get("Accept"), "versioned": len(query) == 1 && query.Has("api-version"),
+			"user's token": strings.Count(r.Header.Get("x-azureml-token"), ".") == 2, "bearer": strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ey")}
+		for key, value := range body.Properties {
+			// Ours are named by the snapshot, and have tags; theirs have the properties of their
+			// working directory.
+			if key != "codeId" && key != "tags" && key != "properties" {
+				out[key] = value
+			}
+		}
+		return bare(out).(map[string]any)
+	}
+	t.Fatal("no job was submitted")
+	return nil
+}
+
+// bare takes out what is not set: null, "" and {}.
+func bare(value any) any {
+	m, ok := value.(map[string]any)
+	if !ok {
+		return value
+	}
+	for key, v := range m {
+		if m[key] = bare(v); v == nil || v == "" {
+			delete(m, key)
+		} else if inner, ok := m[key].(map[string]any); ok && len(inner) == 0 {
+			delete(m, key)
+		}
+	}
+	return m
+}

@@ -27,8 +27,8 @@ type clientPair struct {
 
 func newClientPair(t *testing.T) *clientPair {
 	p := &clientPair{t: t, dir: t.TempDir(), program: filepath.Join(t.TempDir(), "aml-train")}
-	must(t, ".", "go", "build", "-o", p.program, ".")
-	var err error
+	out, err := exec.Command("go", "build", "-o", p.program, ".").CombinedOutput()
+	require.NoError(t, err, string(out))
 	p.w, err = azuremltest.New(testenv.Azurite(t), t.TempDir(), []string{p.program, "supervise"})
 	require.NoError(t, err)
 	t.Cleanup(p.w.Close)

@@ -65,19 +65,27 @@ func (o *once[T]) get(find func() (T, error)) (T, error) {
 
 // store opens a datastore, once.
 func (c *connection) store(ctx context.Context, name string) (*storage, error) {
-	s, _ := c.stores.LoadOrStore(name, &once[*storage]{})
-	return s.(*once[*storage]).get(func() (*storage, error) { return c.openStorage(ctx, name) })
+	opened := func(name string) *once[*storage] {
+		s, _ := c.stores.LoadOrStore(name, &once[*storage]{})
+		return s.(*once[*storage])
+	}
+	return opened(name).get(func() (*storage, error) {
+		real, properties, err := c.datastore(ctx, name)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("datastore %s: %w", real, short(err))
+		case real != name: // the default one has a name as well
+			return opened(real).get(func() (*storage, error) { return c.openStorage(ctx, real, properties) })
+		}
+		return c.openStorage(ctx, name, properties)
+	})
 }
 
 // openStorage opens the container of a datastore by the first way that its storage
 // account lets in: the datastore's own secrets, where it has any and they may be listed,
 // else the identity that is signed in (azure-ai-ml, get_datastore_info). An account may
 // refuse its own keys.
-func (c *connection) openStorage(ctx context.Context, name string) (*storage, error) {
-	name, properties, err := c.datastore(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("datastore %s: %w", name, short(err))
-	}
+func (c *connection) openStorage(ctx context.Context, name string, properties armmachinelearning.DatastorePropertiesClassification) (*storage, error) {
 	account, address, kind, err := c.locate(name, properties)
 	if err != nil {
 		return nil, err

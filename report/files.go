@@ -230,24 +230,52 @@ func (c *Context) named(file, text string) string {
 	return ""
 }
 
+// matches returns the files of the source directory that a pattern of Python's glob
+// matches, at any depth where it has **, and the folder, with a slash, that all of them lie
+// in; "" is the source directory itself.
+func (c *Context) matches(pattern string) (found []string, dir string) {
+	dir = pattern[:strings.LastIndexByte(pattern[:strings.IndexAny(pattern, "*?[")], '/')+1]
+	if !strings.Contains(pattern, "**") {
+		all, _ := fs.Glob(c.Repo.FS, c.at(pattern))
+		for _, f := range all {
+			found = append(found, imports.Relative(c.Repo.Source, f))
+		}
+		return found, dir
+	}
+	left := 20_000
+	fs.WalkDir(c.Repo.FS, c.at(dir), func(name string, e fs.DirEntry, err error) error {
+		if left--; err != nil || left < 0 {
+			return fs.SkipAll
+		}
+		if matched, _ := path.Match(path.Base(pattern), e.Name()); matched && !e.IsDir() {
+			found = append(found, imports.Relative(c.Repo.Source, name))
+		}
+		return nil
+	})
+	if left < 0 {
+		return nil, "" // what it matches is not known
+	}
+	return found, dir
+}
+
 // didNotTravel says why nothing that a path or a pattern names was there, "" where
 // something was, or nothing keeps it away.
 func (c *Context) didNotTravel(name string) string {
 	if strings.ContainsAny(name, "*?[") {
-		flat := strings.ReplaceAll(name, "**/", "")
-		found, _ := fs.Glob(c.Repo.FS, c.at(flat))
-		deep, _ := fs.Glob(c.Repo.FS, c.at(strings.ReplaceAll(name, "**/", "*/")))
-		if found = append(found, deep...); len(found) > 0 {
-			var why string
-			for _, f := range found[:min(len(found), 100)] {
-				if why = c.why(imports.Relative(c.Repo.Source, f)); why == "" {
-					return "" // one has travelled
-				}
+		found, dir := c.matches(name)
+		var why string
+		for _, f := range found[:min(len(found), 100)] {
+			if why = c.why(f); why == "" {
+				return "" // one has travelled
 			}
-			return fmt.Sprintf("and what it matches did not travel, because of %s. Make it an input: %s", why, inputBlock(imports.Relative(c.Repo.Source, found[0])))
 		}
-		dir := flat[:strings.LastIndexByte(flat[:strings.IndexAny(flat, "*?[")], '/')+1]
-		if why := c.why(dir + "x"); dir != "" && why != "" {
+		if len(found) > 100 && c.why(dir+"x") == "" {
+			return "" // one that was not looked at may have travelled
+		}
+		if len(found) > 0 {
+			return fmt.Sprintf("and what it matches did not travel, because of %s. Make it an input: %s", why, inputBlock(found[0]))
+		}
+		if why = c.why(dir + "x"); dir != "" && why != "" {
 			return fmt.Sprintf("where no snapshot has anything, because of %s. Make it an input: %s", why, inputBlock(dir+"x"))
 		}
 		return ""

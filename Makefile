@@ -2,7 +2,7 @@
 # make test    every test, real parts included; sets up what they need
 # make test-fast    the tests that need nothing but Go, git and Python, in a minute
 # make bench   the figures of docs/performance.md
-# make lint    gofmt, go vet, staticcheck
+# make lint    gofmt, go vet, staticcheck, unparam
 # make image   the action's container image
 # make fuzz    every fuzz target, FUZZTIME each
 # make differential    every answer of random repositories against git, until stopped
@@ -83,6 +83,7 @@ lint:
 	GOOS=windows go vet ./...
 	GOOS=darwin go vet ./...
 	go run $(STATICCHECK) ./...
+	go run mvdan.cc/unparam@v0.0.0-20260823230713-2fa3d841b0c8 ./...
 	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes= .github/workflows/*.yml examples/workflows/*.yml
 
 image:

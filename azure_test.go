@@ -145,3 +145,39 @@ func bare(value any) any {
 	}
 	return m
 }
+
+// Each row of the table of roles names a test that there is.
+func TestAzureTable(t *testing.T) {
+	text, err := os.ReadFile("docs/azure.md")
+	require.NoError(t, err)
+	_, table, found := strings.Cut(string(text), "| what | needs |")
+	require.True(t, found)
+	var tests strings.Builder
+	for _, pattern := range []string{"*_test.go", "submit/azureml/*_test.go"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			tests.Write(text)
+		}
+	}
+	rows := 0
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 6 || strings.HasPrefix(line, "|---") || strings.HasPrefix(line, " where") {
+			continue
+		}
+		named := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[4], -1)
+		require.NotEmpty(t, named, line)
+		for _, name := range named {
+			if strings.HasPrefix(name[1], "azure/") {
+				require.FileExists(t, "testdata/script/"+name[1])
+				continue
+			}
+			require.Contains(t, tests.String(), "func "+name[1]+"(t *testing.T)", line)
+		}
+		rows++
+	}
+	require.Greater(t, rows, 8)
+}

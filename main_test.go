@@ -379,7 +379,7 @@ type cell struct{ w *azuremltest.Workspace }
 // workspace [WORD...] starts a workspace of the script's own and signs in to it. The words
 // say how far its storage account is locked down (azuremltest.Storage); or that its MLflow
 // shows no tags of jobs (untagged), that its run history learns of jobs late, or that it
-// knows no outputs as assets (dataset).
+// knows no outputs as assets (dataset), or that who signs in has no role there (stranger).
 func workspace(ts *testscript.TestScript, neg bool, args []string) {
 	program := strings.TrimSpace(output(ts, "/bin/sh", "-c", "PATH='"+ts.Getenv("PATH")+"'; command -v aml-train"))
 	w, err := azuremltest.New(ts.Getenv("AZURITE"), filepath.Join(ts.Getenv("HOME"), "workspace"), []string{program, "supervise"})
@@ -391,6 +391,8 @@ func workspace(ts *testscript.TestScript, neg bool, args []string) {
 			w.Untagged = true
 		case "dataset":
 			w.Outputs = word
+		case "stranger":
+			w.Stranger = true
 		case "late":
 			w.Late = time.Second
 		default:

@@ -72,6 +72,8 @@ type Workspace struct {
 	Outputs string
 	// Untagged has the workspace's MLflow show none of a job's tags.
 	Untagged bool
+	// Stranger has who signs in have no role in the workspace.
+	Stranger bool
 	// Late is how long after a submission the run history learns of the run.
 	Late time.Duration
 	// Lifetime is how long a token lives.
@@ -256,6 +258,10 @@ func (w *Workspace) serve(rw http.ResponseWriter, r *http.Request, body []byte) 
 	case strings.HasPrefix(p, "/"+Tenant+"/"):
 		w.directory(rw, r, strings.TrimPrefix(p, "/"+Tenant))
 	case strings.HasPrefix(p, "/subscriptions/"):
+		if w.Stranger {
+			refuse(rw, http.StatusForbidden, "AuthorizationFailed", "The client does not have authorization to perform the action")
+			return
+		}
 		if w.admit(rw, r, w.URL) {
 			w.manage(rw, r, body)
 		}

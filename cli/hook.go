@@ -122,9 +122,11 @@ func (a *app) sayHook(s hooks.State) {
 	case s.Installed:
 		a.say("Installed: %s%s", relative(s.File), first)
 	case s.Rewritten && len(moved) > 0:
-		a.say("Rewritten since it was installed: %s is %s hook, and aml-train's was moved to %s; aml-train hook install puts it back", relative(s.File), s.Other, strings.Join(moved, ", "))
+		a.say("Rewritten since it was installed: %s is %s hook, and aml-train's was moved to %s; "+
+			"aml-train hook install puts it back", relative(s.File), s.Other, strings.Join(moved, ", "))
 	case s.Rewritten:
-		a.say("Rewritten since it was installed: %s is %s hook; aml-train hook install puts aml-train's back, and that one runs first", relative(s.File), s.Other)
+		a.say("Rewritten since it was installed: %s is %s hook; "+
+			"aml-train hook install puts aml-train's back, and that one runs first", relative(s.File), s.Other)
 	case s.Other != "":
 		a.say("Not installed; %s is %s hook", relative(s.File), s.Other)
 	default:
@@ -132,17 +134,20 @@ func (a *app) sayHook(s hooks.State) {
 	}
 	if !s.Installed {
 		for _, kept := range s.Kept {
-			a.say("%s, which was there before, is still kept; aml-train hook install has it run first, aml-train hook uninstall puts it back", relative(kept))
+			a.say("%s, which was there before, is still kept; "+
+				"aml-train hook install has it run first, aml-train hook uninstall puts it back", relative(kept))
 		}
 	}
 	if s.Left != "" {
-		a.say("core.hooksPath leads away from %s, where it was installed; aml-train hook install puts it where git looks now", relative(s.Left))
+		a.say("core.hooksPath leads away from %s, where it was installed; "+
+			"aml-train hook install puts it where git looks now", relative(s.Left))
 	}
 	for _, name := range s.Aside {
 		a.say("%s was there before as well, and runs no more: its place is another hook's now", relative(name))
 	}
 	if s.Shared {
-		a.say("%s holds the hooks of every repository whose core.hooksPath leads there; a push trains in those alone that have opted in, in their .git/config", relative(filepath.Dir(s.File)))
+		a.say("%s holds the hooks of every repository whose core.hooksPath leads there; "+
+			"a push trains in those alone that have opted in, in their .git/config", relative(filepath.Dir(s.File)))
 	}
 	switch {
 	case s.Allowed:
@@ -274,7 +279,10 @@ func (a *app) hookStatus(ctx context.Context) error {
 	case info.Branch == "":
 		a.say("HEAD is no branch, so a push of it trains what it names")
 	default:
-		u := hooks.Update{LocalRef: "HEAD", Local: info.Commit, RemoteRef: "refs/heads/" + info.Branch, Remote: upstream(repo, info.Branch)}
+		u := hooks.Update{
+			LocalRef: "HEAD", Local: info.Commit,
+			RemoteRef: "refs/heads/" + info.Branch, Remote: upstream(repo, info.Branch),
+		}
 		push := a.push(repo)
 		defer push.Close()
 		t, err := push.Consider(ctx, u)
@@ -322,7 +330,8 @@ func (a *app) lastPushes() error {
 func upstream(repo *git.Repository, branch string) string {
 	none := strings.Repeat("0", 40)
 	remote, ref := "origin", "refs/heads/"+branch
-	if r, merge := repo.Config.Get("branch."+branch+".remote"), repo.Config.Get("branch."+branch+".merge"); r != "" && merge != "" {
+	r, merge := repo.Config.Get("branch."+branch+".remote"), repo.Config.Get("branch."+branch+".merge")
+	if r != "" && merge != "" {
 		remote, ref = r, merge
 	}
 	_, id, err := repo.Reference("refs/remotes/" + remote + "/" + strings.TrimPrefix(ref, "refs/heads/"))

@@ -106,7 +106,8 @@ func (t *teller) at(s train.Session) session { return session{t.app, s} }
 func (t *teller) Submitted(ctx context.Context, at train.Session, what train.Submitted) {
 	run := what.Run
 	if n := what.Snapshot; n != nil && what.Here {
-		t.say("Snapshot %s: %d files, %s, copied in %s", n.ID[:7], len(n.Files), size.Format(n.Bytes), report.Duration(what.Took))
+		t.say("Snapshot %s: %d files, %s, copied in %s",
+			n.ID[:7], len(n.Files), size.Format(n.Bytes), report.Duration(what.Took))
 	}
 	t.say("Run %s on %s: %s", run.Info.RunID, what.Job.Compute, oneLine(run.Tag(history.TagCommand)))
 	if url := httpsOnly(at.History.URL(run)); url != "" {
@@ -137,7 +138,9 @@ func (t *teller) Left(_ context.Context, at train.Session, run *history.Run) err
 	return nil
 }
 
-func (t *teller) Watch(ctx context.Context, at train.Session, id string, watch train.Watch) (ended *history.Run, err error) {
+func (t *teller) Watch(
+	ctx context.Context, at train.Session, id string, watch train.Watch,
+) (ended *history.Run, err error) {
 	t.log, t.flush = t.console()
 	shown := func() error {
 		defer t.flush()
@@ -179,7 +182,9 @@ const cancelPatience = 6 * time.Second
 
 // Canceled returns the run as it is where a workflow's patience ends: a cluster may take
 // minutes.
-func (t *teller) Canceled(ctx context.Context, at train.Session, id string, failed error, watch train.Watch) (*history.Run, error) {
+func (t *teller) Canceled(
+	ctx context.Context, at train.Session, id string, failed error, watch train.Watch,
+) (*history.Run, error) {
 	if failed != nil {
 		t.say("aml-train: %v", failed)
 	}

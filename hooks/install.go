@@ -90,8 +90,9 @@ func (p place) look() (State, error) {
 		return s, err
 	}
 	text, err := limited.Read(s.File, maxHook)
-	var large *limited.TooLargeError                                              // a program of its own
-	if err != nil && !errors.As(err, &large) && !errors.Is(err, fs.ErrNotExist) { // a link may lead to what another commit has
+	var large *limited.TooLargeError // a program of its own
+	// A link may lead to what another commit has.
+	if err != nil && !errors.As(err, &large) && !errors.Is(err, fs.ErrNotExist) {
 		return s, err
 	}
 	if ours(text) {
@@ -117,7 +118,8 @@ func Install(r *git.Repository, program string) (State, error) {
 	}
 	p := placeOf(Dir(r))
 	if err := p.install(s, program); err != nil {
-		return s, fmt.Errorf(`the hook cannot be put in its place: %w; a line in a hook of yours does the same: aml-train hook run "$@"`, err)
+		return s, fmt.Errorf("the hook cannot be put in its place: %w; "+
+			`a line in a hook of yours does the same: aml-train hook run "$@"`, err)
 	}
 	if s.Left != "" {
 		if err := placeOf(filepath.Dir(s.Left)).uninstall(); err != nil {

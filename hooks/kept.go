@@ -263,7 +263,8 @@ var managers = []struct {
 	// lefthook, internal/templates/hook.tmpl.
 	{"lefthook", regexp.MustCompile(`(?m)^call_lefthook run "pre-push" "\$@"$`)},
 	// git-lfs, lfs/hook.go and its earlier versions.
-	{"git-lfs", regexp.MustCompile(`^#!/bin/sh\n(command -v git-lfs [^\n]*\n)?git lfs (pre-push|push --stdin) [^\n;&|]*\n*$`)},
+	{"git-lfs", regexp.MustCompile(`^#!/bin/sh\n(command -v git-lfs [^\n]*\n)?` +
+		`git lfs (pre-push|push --stdin) [^\n;&|]*\n*$`)},
 }
 
 // manager tells which manager of hooks has made a hook, "" for none that is known.

@@ -132,6 +132,9 @@ func (p *Push) Run(ctx context.Context, updates []Update) error {
 		if err == nil && t.No == "" {
 			err = p.train(ctx, t)
 		}
+		if ctx.Err() != nil {
+			return ctx.Err() // the push is interrupted as well
+		}
 		switch {
 		case err != nil:
 			p.Say("aml-train: %s is not trained: %s", t, firstLine(err.Error()))
@@ -191,7 +194,7 @@ func (p *Push) train(ctx context.Context, t Training) error {
 	case <-time.After(waitAtMost):
 		p.Say("aml-train: training %s, which takes a while to be accepted; aml-train hook status shows how it goes", t)
 	case <-ctx.Done():
-		return ctx.Err()
+		p.Say("aml-train: interrupted; the submission of %s goes on, and aml-train hook status shows it", t)
 	}
 	return nil
 }

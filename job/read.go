@@ -208,8 +208,10 @@ func pythonFloat(f float64) string {
 	switch abs := math.Abs(f); {
 	case math.IsNaN(f):
 		return "nan"
-	case math.IsInf(f, 0):
-		return map[bool]string{true: "-inf", false: "inf"}[f < 0]
+	case math.IsInf(f, -1):
+		return "-inf"
+	case math.IsInf(f, 1):
+		return "inf"
 	case abs != 0 && (abs < 1e-4 || abs >= 1e16):
 		return strconv.FormatFloat(f, 'e', -1, 64)
 	}

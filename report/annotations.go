@@ -60,7 +60,7 @@ func (r *Report) Annotations(p Places) []Annotation {
 	case s == history.Completed:
 		out = append(out, p.job("notice", title, status))
 		out = append(out, r.metricAnnotations(p, MaxAnnotations-1)...)
-	case s == history.Canceled:
+	case s == history.Canceled, s == history.Paused:
 		out = append(out, p.job("warning", title, status))
 	case !s.Terminal():
 		out = append(out, p.job("notice", title, status))

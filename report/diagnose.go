@@ -139,7 +139,7 @@ func (t *traceback) userFrame(c Context) (Diagnosis, bool) {
 // with. It returns nil for a run that did not fail.
 func Diagnose(run *history.Run, log []string, c Context) *Diagnosis {
 	status, reason := run.Status(), run.Tag(history.TagError)
-	if status == history.Completed || !status.Terminal() {
+	if status == history.Completed || status == history.Paused || !status.Terminal() {
 		return nil
 	}
 	if status == history.Canceled {
@@ -237,7 +237,7 @@ func (d *Diagnosis) fromLog(log []string, reason string, c Context) {
 		d.Title = "interrupted"
 		d.Advice = reason + ". What the run had logged and written to `outputs` is kept."
 	case last != "":
-		d.Advice = "The last line it printed: `" + strings.ReplaceAll(last[:min(len(last), 300)], "`", "'") + "`"
+		d.Advice = "The last line it printed: `" + strings.ReplaceAll(strings.ToValidUTF8(last[:min(len(last), 300)], ""), "`", "'") + "`"
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -318,7 +319,7 @@ func (r *Report) whatRan() string {
 	if b := t(gitmeta.PropBranch); b != "" {
 		parts = append(parts, "branch "+Code(b))
 	}
-	if params := r.Run.Data.Params; len(params) > 0 {
+	if params := slices.Clone(r.Run.Data.Params); len(params) > 0 {
 		sort.Slice(params, func(i, j int) bool { return params[i].Key < params[j].Key })
 		text := make([]string, 0, 12)
 		for _, p := range params[:min(len(params), 12)] {

@@ -187,6 +187,8 @@ func (r *Report) Title() string {
 		return "completed"
 	case r.Diagnosis != nil:
 		return r.Diagnosis.Title
+	case s == history.Paused:
+		return "paused"
 	case s == history.Canceled:
 		return "canceled"
 	case s == history.CancelRequested:

@@ -270,3 +270,20 @@ func TestEscapeReferences(t *testing.T) {
 		require.Equal(t, text, Escape(text))
 	}
 }
+
+// A run that is paused has not failed.
+func TestPaused(t *testing.T) {
+	r := &Report{Name: "iris", Run: run(history.Paused, 3, nil, metric("loss", 0.5))}
+	r.Diagnosis = Diagnose(r.Run, []string{"epoch 1"}, Context{})
+	require.Equal(t, "paused", r.Title())
+	require.Equal(t, "⏳", Icon(r.Run.Status()))
+	require.Equal(t, "warning", r.Annotations(Places{JobFile: "job.yml"})[0].Level)
+}
+
+// A report changes nothing of the run that it is about.
+func TestMarkdownKeepsTheRun(t *testing.T) {
+	r := &Report{Name: "iris", Run: run(history.Completed, 3, nil)}
+	r.Run.Data.Params = []history.KeyValue{{Key: "b", Value: "1"}, {Key: "a", Value: "2"}}
+	require.Contains(t, r.Markdown(65536), "a=2 b=1")
+	require.Equal(t, "b", r.Run.Data.Params[0].Key)
+}

@@ -227,10 +227,10 @@ func WholeCommit(ctx context.Context, finder *git.Finder, rev string) (*snapshot
 
 // TakeSnapshot takes the snapshot of a source directory, as it is, or as it is in a
 // commit; most is that of a Request.
-func TakeSnapshot(ctx context.Context, finder *git.Finder, source, commit string, most int64) (*snapshot.Snapshot, error) {
+func TakeSnapshot(
+	ctx context.Context, finder *git.Finder, source, commit string, most int64,
+) (s *snapshot.Snapshot, err error) {
 	o := snapshot.Options{MaxBytes: most, Git: finder}
-	var s *snapshot.Snapshot
-	var err error
 	if commit != "" {
 		s, err = snapshot.TakeCommit(ctx, source, commit, o)
 	} else {

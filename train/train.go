@@ -101,7 +101,9 @@ type Teller interface {
 
 // Train leads a job from its file to the report of its run.
 func (t *Trainer) Train(ctx context.Context, r Request) error {
-	s := submission{Submission: submit.Submission{Attached: r.Wait && r.Cancel, Secrets: t.Secrets, MaxOutputs: r.MaxOutputs}}
+	s := submission{Submission: submit.Submission{
+		Attached: r.Wait && r.Cancel, Secrets: t.Secrets, MaxOutputs: r.MaxOutputs,
+	}}
 	defer s.close()
 	if err := t.load(ctx, r, &s); err != nil {
 		return err

@@ -163,8 +163,13 @@ func (r *reading) groups(kind reader, files []File) (groups []group) {
 func ordered(files []File) []File {
 	files = slices.Clone(files)
 	slices.SortFunc(files, func(a, b File) int {
-		if (a.Path == Main) != (b.Path == Main) {
-			return map[bool]int{true: -1, false: 1}[a.Path == Main]
+		switch {
+		case a.Path == b.Path:
+			return 0
+		case a.Path == Main:
+			return -1
+		case b.Path == Main:
+			return 1
 		}
 		return cmp.Or(strings.Compare(path.Dir(a.Path), path.Dir(b.Path)), strings.Compare(a.Path, b.Path))
 	})

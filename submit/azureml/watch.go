@@ -83,7 +83,7 @@ func (w *watching) look(ctx context.Context, r *records, id string) (*details, b
 
 func waits(s history.Status) bool {
 	switch s {
-	case history.NotStarted, history.Queued, history.Provisioning, history.Paused:
+	case history.NotStarted, history.Queued, history.Provisioning:
 		return true
 	}
 	return false

@@ -86,7 +86,7 @@ func (t *Target) Supervise(ctx context.Context, id string, lock *os.File) error 
 func (t *Target) note(ctx context.Context, run string, warnings []string) {
 	if len(warnings) > 0 {
 		text := strings.Join(warnings, "\n")
-		t.Store.SetTags(ctx, run, history.KeyValue{Key: history.TagWarnings, Value: text[:min(len(text), 8000)]})
+		t.Store.SetTags(ctx, run, history.KeyValue{Key: history.TagWarnings, Value: strings.ToValidUTF8(text[:min(len(text), 8000)], "")})
 	}
 }
 

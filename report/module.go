@@ -28,6 +28,12 @@ func (d *Diagnosis) missingModule(module string, c Context) {
 		d.Advice = fmt.Sprintf("%s, and the `%s` that is installed has no `%s`: look which version of it has.", says, top, rest)
 		return
 	}
+	if pkg == "" && c.Repo != nil {
+		if near := c.Repo.Near(top); near != "" {
+			d.Advice = fmt.Sprintf("%s, which the environment does not have; did you mean `%s`, which is your own?", says, near)
+			return
+		}
+	}
 	if pkg == "" {
 		pkg = module
 	}
@@ -52,7 +58,7 @@ func (c *Context) ownModule(module string, m imports.Module) string {
 		if wide == "." {
 			folder = "the repository's root"
 		}
-		return fmt.Sprintf(", which is your own and lies in `%s`, outside the source directory: widen `code` to %s, so that it travels, and set `PYTHONPATH=%s`.",
+		return fmt.Sprintf(", which is your own and lies in `%s`, outside the source directory: widen `code` to %s, so that it travels, and set `PYTHONPATH=%s` (`environment_variables`).",
 			at, folder, imports.Relative(wide, m.Root))
 	case m.Missing != "":
 		own := fmt.Sprintf("; `%s` is your own and lies in `%s`, which has no `%s`", top, at, path.Base(m.Missing))
@@ -73,5 +79,9 @@ func (c *Context) ownModule(module string, m imports.Module) string {
 	case m.Root == path.Join(source, c.Repo.Script) && c.Repo.Script != "":
 		return fmt.Sprintf(", which is your own: `%s` is there now, and was not in what trained. Commit it, or train the working tree.", at)
 	}
-	return fmt.Sprintf(", which is your own and lies in `%s`, where Python does not look. Set the environment variable `PYTHONPATH=%s`.", root, root)
+	in := "`" + root + "`"
+	if root == "." {
+		in = "the source directory"
+	}
+	return fmt.Sprintf(", which is your own and lies in %s, where Python does not look. Set the environment variable `PYTHONPATH=%s` (`environment_variables` in the job file).", in, root)
 }

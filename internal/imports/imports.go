@@ -77,6 +77,24 @@ func (r *Repository) Find(name string) (Module, bool) {
 	return m, true
 }
 
+// Near returns the module of one's own that is most like a name, of those that Python finds
+// where it looks, "" where none is like it or a project here needs a package of that name.
+func (r *Repository) Near(name string) string {
+	var known []string
+	for _, dir := range []string{".", r.Source, path.Join(r.Source, r.Script), "src", path.Join(r.Source, "src")} {
+		entries, _ := fs.ReadDir(r.FS, dir)
+		for _, e := range entries {
+			if stem, ok := strings.CutSuffix(e.Name(), ".py"); ok && !e.IsDir() || e.IsDir() && r.exists(path.Join(dir, stem, "__init__.py")) {
+				known = append(known, stem)
+			}
+		}
+	}
+	if near := suggest.Nearest(name, known); len(name) > 3 && near != name && !r.declares(name) {
+		return near
+	}
+	return ""
+}
+
 // rank orders candidates: those where Python or a build would look, then those that are
 // packages, then those that are nearer.
 func (r *Repository) rank(m Module) []int {

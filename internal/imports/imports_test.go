@@ -138,6 +138,13 @@ func TestAgainstPython(t *testing.T) {
 	require.Less(t, found, len(queries)*9/10)
 }
 
+func TestNear(t *testing.T) {
+	r := &Repository{FS: tree("trainer/__init__.py", "src/models.py", "app/helpers.py", "data/x.csv", "requirements.txt=trainers\n"), Source: "app", Script: "."}
+	for name, want := range map[string]string{"trainner": "trainer", "model": "models", "helper": "helpers", "seaborn": "", "date": "", "trainers": "", "helpers": ""} {
+		require.Equal(t, want, r.Near(name), name)
+	}
+}
+
 func TestInstaller(t *testing.T) {
 	for name, test := range map[string]struct {
 		file, text string

@@ -11,6 +11,7 @@ CACHE := $(CURDIR)/.cache
 VENV  := $(CACHE)/venv
 NODE  := $(CACHE)/node
 LAYOUTS := $(CACHE)/layouts
+PLUGIN := $(CACHE)/azureml-mlflow
 # The race detector needs a C compiler.
 RACE  := $(shell command -v cc >/dev/null 2>&1 && echo -race)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -36,6 +37,12 @@ $(VENV)/ready:
 	@mkdir -p $(CACHE)
 	python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check 'mlflow>=3.17,<4' scikit-learn matplotlib pre-commit azure-ai-ml==1.35.0 && touch $@ \
 		|| { rm -rf $(VENV); $(OPTIONAL); }
+
+# Microsoft's plugin for MLflow, which wants an older MLflow.
+$(PLUGIN)/ready:
+	@mkdir -p $(CACHE)
+	python3 -m venv $(PLUGIN) && $(PLUGIN)/bin/pip install --quiet --disable-pip-version-check azureml-mlflow==1.62.0.post6 && touch $@ \
+		|| { rm -rf $(PLUGIN); $(OPTIONAL); }
 
 # What training repositories are laid out with: build backends, uv, Hydra, DVC, papermill.
 $(LAYOUTS)/ready:
@@ -64,9 +71,9 @@ $(NEWER)/git:
 docker:
 	@.ci/docker || $(OPTIONAL)
 
-test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(CACHE)/bin/act $(NEWER)/git docker
+test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/act $(NEWER)/git docker
 	@rm -f $(CACHE)/skipped
-	PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_LAYOUTS=$(LAYOUTS) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped go test $(RACE) -timeout 60m ./...
+	PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_LAYOUTS=$(LAYOUTS) AML_TRAIN_TEST_AZUREML_MLFLOW=$(PLUGIN) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped go test $(RACE) -timeout 60m ./...
 	@if [ -x $(NEWER)/git ]; then PATH="$(NEWER):$$PATH" go test -short -count 1 -run 'AgainstGit|TestDamage' ./snapshot ./internal/git; fi
 	@if [ -s $(CACHE)/skipped ]; then echo "Skipped, because they are not on this machine:"; sort -u $(CACHE)/skipped; fi
 

@@ -104,6 +104,35 @@ func TestMicrosoftsClient(t *testing.T) {
 	require.Equal(t, submitted(t, theirs), submitted(t, ours))
 }
 
+// TestMicrosoftsPlugin has Microsoft's own plugin for MLflow read a run of ours, whose files
+// no storage account gives out: both find them by way of the run history.
+func TestMicrosoftsPlugin(t *testing.T) {
+	python := testenv.AzureMLflow(t)
+	p := newClientPair(t)
+	require.NoError(t, p.w.Storage.Lock("unlisted", "none"))
+	p.write("repo/src/train.sh", `mkdir outputs; echo '{"accuracy": 0.9}' > outputs/metrics.json`)
+	p.write("repo/job.yml", "command: sh train.sh\ncode: src\ncompute: cpu-cluster\nexperiment_name: plugged\n")
+	ours := p.run(p.program, "run", "job.yml")
+	id := p.w.Jobs()[0]
+	ours = append(ours, p.run(p.program, "download", id, "--to", filepath.Join(p.dir, "ours"))...)
+	require.FileExists(t, filepath.Join(p.dir, "ours/outputs/metrics.json"))
+	theirs := p.run(python, "testdata/azure/plugin.py", id, "plugged")
+	shape := func(requests []azuremltest.Request) map[string]bool {
+		out := map[string]bool{}
+		for _, r := range requests {
+			if strings.Contains(r.Path, "/artifacts") || strings.Contains(r.Path, "/mlflow/") {
+				out[r.Method+" "+names.ReplaceAllString(r.Path, "/$1/NAME")] = true
+			}
+		}
+		return out
+	}
+	asked, mine := shape(theirs), shape(ours)
+	require.Greater(t, len(asked), 4)
+	for request := range asked { // what it asks, we ask: of metrics, a list of files, and each of them
+		require.Contains(t, mine, request)
+	}
+}
+
 // submitted is the request that makes the job: its version, headers and body, without what
 // differs by nature.
 func submitted(t *testing.T, requests []azuremltest.Request) map[string]any {

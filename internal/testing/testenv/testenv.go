@@ -146,6 +146,18 @@ const (
 	UserImage = "aml-train-test/user"
 )
 
+// AzureMLflow returns the interpreter of the virtual environment with azureml-mlflow, which
+// make test sets up: it wants an older MLflow than the other one has.
+func AzureMLflow(t testing.TB) string {
+	t.Helper()
+	slow(t)
+	python := filepath.Join(os.Getenv("AML_TRAIN_TEST_AZUREML_MLFLOW"), "bin", "python")
+	if os.Getenv("AML_TRAIN_TEST_AZUREML_MLFLOW") == "" || exec.Command(python, "-c", "import azureml.mlflow").Run() != nil {
+		missing(t, "azureml-mlflow (make test installs it)")
+	}
+	return python
+}
+
 // Node returns the folder with the npm packages that make test installs.
 func Node(t testing.TB) string {
 	t.Helper()

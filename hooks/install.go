@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -21,7 +22,8 @@ import (
 const hookFile = "pre-push"
 
 // script is the hook. A graphical client or an IDE may start git with a bare PATH, so
-// it names the program, in place of AML_TRAIN.
+// it names the program, in place of AML_TRAIN, and how
+// many hooks were there before, in place of KEPT.
 //
 //go:embed pre-push.sh
 var script string
@@ -140,8 +142,13 @@ func (p place) install(s State, program string) error {
 		return err
 	}
 	back, err := p.keepAll(s)
+	var kept []string
 	if err == nil {
-		err = write(s.File, []byte(strings.Replace(script, "AML_TRAIN", quote(filepath.ToSlash(program)), 1)))
+		kept, err = p.kept()
+	}
+	if err == nil {
+		fill := strings.NewReplacer("=AML_TRAIN", "="+quote(filepath.ToSlash(program)), "-lt KEPT", "-lt "+strconv.Itoa(len(kept)))
+		err = write(s.File, []byte(fill.Replace(script)))
 	}
 	if err != nil {
 		return errors.Join(err, back())

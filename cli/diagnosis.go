@@ -53,7 +53,8 @@ func (a *app) diagnosisContext(run *history.Run) (c report.Context, done func())
 func install(run *history.Run, repo *imports.Repository, pkg string) string {
 	switch e := run.Tag(history.TagEnvironment); {
 	case run.Tag(history.TagTarget) != job.Local:
-		return fmt.Sprintf("Add `%s` to the environment `%s`: to the conda file that the job file names, or to its image.", pkg, e)
+		return fmt.Sprintf("Add `%s` to the environment `%s`: to the conda file that the job file names, "+
+			"or to its image.", pkg, e)
 	case e != "" && e != job.UserManaged:
 		image, _, _ := strings.Cut(e, " ")
 		return fmt.Sprintf("Add it to the image `%s`: `RUN python -m pip install %s` in its Dockerfile.", image, pkg)

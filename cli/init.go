@@ -36,7 +36,8 @@ it for each pull request. A file that is there is left as it is.`,
 			}
 			l := layout.Of(s.FS(), paths)
 			if l.Command == "" {
-				return usage("nothing here is called as training scripts are (train.py, main.py); aml-train run --script FILE trains one, or write job.yml: command: python FILE")
+				return usage("nothing here is called as training scripts are (train.py, main.py); " +
+					"aml-train run --script FILE trains one, or write job.yml: command: python FILE")
 			}
 			where, err := filepath.Abs(".")
 			if err != nil {
@@ -101,7 +102,8 @@ func jobFile(l layout.Layout, experiment string) (string, error) {
 		{"code", "", ".", false},
 		{"experiment_name", "", experiment, false},
 		{"environment_variables", "", l.Env, len(l.Env) == 0},
-		{"keep", "# What it writes besides ./outputs and ./logs and is kept with the run.\n", l.Keep, len(l.Keep) == 0},
+		{"keep", "# What it writes besides ./outputs and ./logs and is kept with the run.\n",
+			l.Keep, len(l.Keep) == 0},
 	} {
 		if part.empty {
 			continue
@@ -121,7 +123,8 @@ func workflowFile(jobFile, dir string, paths []string) string {
 	install := ""
 	for _, m := range []struct{ file, run string }{
 		{"uv.lock", "pip install uv && uv sync"}, {"poetry.lock", "pip install poetry && poetry install"},
-		{"requirements.txt", "pip install -r requirements.txt"}, {"pyproject.toml", "pip install ."}, {"setup.py", "pip install ."},
+		{"requirements.txt", "pip install -r requirements.txt"}, {"pyproject.toml", "pip install ."},
+		{"setup.py", "pip install ."},
 	} {
 		for _, p := range paths {
 			if p == m.file && install == "" {

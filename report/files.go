@@ -43,19 +43,25 @@ func (d *Diagnosis) missingFile(name string, c Context) {
 	why := c.why(rel)
 	switch {
 	case path.IsAbs(rel):
-		d.Advice = says + "a path of one machine. Make it an input (`inputs:` in the job file) and take its place from the command line."
+		d.Advice = says + "a path of one machine. Make it an input (`inputs:` in the job file) and take " +
+			"its place from the command line."
 	case strings.HasPrefix(rel, "../"):
-		d.Advice = says + "which lies outside the source directory; only what is inside travels. Make the source directory wider, or make the file an input."
+		d.Advice = says + "which lies outside the source directory; only what is inside travels. Make " +
+			"the source directory wider, or make the file an input."
 	case c.fetch(rel) != "":
 		d.Advice = says + c.fetch(rel)
 	case path.Base(rel) == ".env" && why != "":
-		d.Advice = says + fmt.Sprintf("which did not travel, because of %s. Pass on what it holds: `--env NAME`.", why)
+		d.Advice = says + fmt.Sprintf("which did not travel, because of %s. Pass on what it holds: "+
+			"`--env NAME`.", why)
 	case why != "" && c.exists(rel):
-		d.Advice = says + fmt.Sprintf("which did not travel, because of %s. Track it in git, take it out of the ignore file, or make it an input: %s", why, inputBlock(rel))
+		d.Advice = says + fmt.Sprintf("which did not travel, because of %s. Track it in git, take it out "+
+			"of the ignore file, or make it an input: %s", why, inputBlock(rel))
 	case strings.HasPrefix(rel, "outputs/") || strings.HasPrefix(rel, "logs/"):
-		d.Advice = fmt.Sprintf("%sopens `%s`; the folder is there once the script has made it: `os.makedirs(\"%s\", exist_ok=True)`.", d.place(), rel, path.Dir(rel))
+		d.Advice = fmt.Sprintf("%sopens `%s`; the folder is there once the script has made it: "+
+			"`os.makedirs(\"%s\", exist_ok=True)`.", d.place(), rel, path.Dir(rel))
 	case why != "":
-		d.Advice = says + fmt.Sprintf("which no snapshot has, because of %s. Make it an input: %s", why, inputBlock(rel))
+		d.Advice = says + fmt.Sprintf("which no snapshot has, because of %s. Make it an "+
+			"input: %s", why, inputBlock(rel))
 	default:
 		d.Advice = says + "which is not in the source directory."
 	}
@@ -75,7 +81,8 @@ func inputBlock(rel string) string {
 	if name == "" || name[0] >= '0' && name[0] <= '9' {
 		name = "data" + name
 	}
-	return fmt.Sprintf("`inputs: {%s: {type: %s, path: %s}}` in the job file, and `${{inputs.%s}}` in its command.", name, kind, at, name)
+	return fmt.Sprintf("`inputs: {%s: {type: %s, path: %s}}` in the job file, and `${{inputs.%s}}` in "+
+		"its command.", name, kind, at, name)
 }
 
 // fetch says what brings a file of the source directory that the repository knows and
@@ -131,9 +138,11 @@ func (c *Context) pointer(rel string) string {
 	text, err := limited.ReadFS(c.Repo.FS, c.at(rel), 1024)
 	switch {
 	case err == nil && bytes.HasPrefix(text, []byte("version https://git-lfs.github.com/spec/")):
-		return fmt.Sprintf("which is a pointer of git-lfs and not the file: `git lfs pull --include %s` brings it.", quoted(imports.Relative(".", c.at(rel))))
+		return fmt.Sprintf("which is a pointer of git-lfs and not the file: `git lfs pull --include %s` "+
+			"brings it.", quoted(imports.Relative(".", c.at(rel))))
 	case err == nil && bytes.HasPrefix(text, []byte("/annex/objects/")):
-		return fmt.Sprintf("which is a pointer of git-annex and not the file: `git annex get %s` brings it.", quoted(rel))
+		return fmt.Sprintf("which is a pointer of git-annex and not the file: `git annex get %s` "+
+			"brings it.", quoted(rel))
 	}
 	return ""
 }
@@ -153,8 +162,9 @@ func quoted(p string) string {
 }
 
 // unrelated are errors that no absent file causes.
-var unrelated = []string{"NameError", "UnboundLocalError", "SyntaxError", "IndentationError", "TabError", "ImportError", "ModuleNotFoundError",
-	"RecursionError", "NotImplementedError", "KeyboardInterrupt", "SystemError", "UnicodeEncodeError", "OverflowError"}
+var unrelated = []string{"NameError", "UnboundLocalError", "SyntaxError", "IndentationError", "TabError",
+	"ImportError", "ModuleNotFoundError", "RecursionError", "NotImplementedError", "KeyboardInterrupt",
+	"SystemError", "UnicodeEncodeError", "OverflowError"}
 
 var (
 	literal  = regexp.MustCompile(`"([^"\\\n]{1,200})"|'([^'\\\n]{1,200})'`)
@@ -211,15 +221,16 @@ func (c *Context) named(file, text string) string {
 			continue
 		}
 		if strings.Contains(code, "load_dotenv(") && c.exists(".env") && c.why(".env") != "" {
-			return fmt.Sprintf("`%s:%d` reads `.env`, which did not travel, because of %s: pass on what it holds with `--env NAME`.", file, n, c.why(".env"))
+			return fmt.Sprintf("`%s:%d` reads `.env`, which did not travel, because of %s: pass on what "+
+				"it holds with `--env NAME`.", file, n, c.why(".env"))
 		}
 		if !reading.MatchString(code) {
 			continue
 		}
 		for _, m := range literal.FindAllStringSubmatch(code, 20) {
 			name := path.Clean(m[1] + m[2])
-			if !fs.ValidPath(name) || name == "." || strings.ContainsAny(name, "{}<>|\x00") || name == "outputs" || name == "logs" ||
-				strings.HasPrefix(name, "outputs/") || strings.HasPrefix(name, "logs/") {
+			first, _, _ := strings.Cut(name, "/")
+			if !fs.ValidPath(name) || strings.ContainsAny(name, "{}<>|\x00") || slices.Contains([]string{".", "outputs", "logs"}, first) {
 				continue
 			}
 			if hint := c.didNotTravel(name); hint != "" {
@@ -273,10 +284,12 @@ func (c *Context) didNotTravel(name string) string {
 			return "" // one that was not looked at may have travelled
 		}
 		if len(found) > 0 {
-			return fmt.Sprintf("and what it matches did not travel, because of %s. Make it an input: %s", why, inputBlock(found[0]))
+			return fmt.Sprintf("and what it matches did not travel, because of %s. Make it an "+
+				"input: %s", why, inputBlock(found[0]))
 		}
 		if why = c.why(dir + "x"); dir != "" && why != "" {
-			return fmt.Sprintf("where no snapshot has anything, because of %s. Make it an input: %s", why, inputBlock(dir+"x"))
+			return fmt.Sprintf("where no snapshot has anything, because of %s. Make it an "+
+				"input: %s", why, inputBlock(dir+"x"))
 		}
 		return ""
 	}

@@ -25,12 +25,14 @@ func (d *Diagnosis) missingModule(module string, c Context) {
 	top, rest, dotted := strings.Cut(module, ".")
 	pkg := imports.Package(module)
 	if dotted && pkg == imports.Package(top) { // Python has found what the name begins with
-		d.Advice = fmt.Sprintf("%s, and the `%s` that is installed has no `%s`: look which version of it has.", says, top, rest)
+		d.Advice = fmt.Sprintf("%s, and the `%s` that is installed has no `%s`: look which version "+
+			"of it has.", says, top, rest)
 		return
 	}
 	if pkg == "" && c.Repo != nil {
 		if near := c.Repo.Near(top); near != "" {
-			d.Advice = fmt.Sprintf("%s, which the environment does not have; did you mean `%s`, which is your own?", says, near)
+			d.Advice = fmt.Sprintf("%s, which the environment does not have; did you mean `%s`, which is "+
+				"your own?", says, near)
 			return
 		}
 	}
@@ -58,7 +60,8 @@ func (c *Context) ownModule(module string, m imports.Module) string {
 		if wide == "." {
 			folder = "the repository's root"
 		}
-		return fmt.Sprintf(", which is your own and lies in `%s`, outside the source directory: widen `code` to %s, so that it travels, and set `PYTHONPATH=%s` (`environment_variables`).",
+		return fmt.Sprintf(", which is your own and lies in `%s`, outside the source directory: widen "+
+			"`code` to %s, so that it travels, and set `PYTHONPATH=%s` (`environment_variables`).",
 			at, folder, imports.Relative(wide, m.Root))
 	case m.Missing != "":
 		own := fmt.Sprintf("; `%s` is your own and lies in `%s`, which has no `%s`", top, at, path.Base(m.Missing))
@@ -73,15 +76,19 @@ func (c *Context) ownModule(module string, m imports.Module) string {
 	case c.why(at) != "":
 		return fmt.Sprintf(", which is your own: `%s` did not travel, because of %s.", at, c.why(at))
 	case m.Name != module && strings.HasSuffix(m.Name, "."+module):
-		return fmt.Sprintf(", which is your own and a part of a package, `%s`: import it as `%s`, with `PYTHONPATH=%s` if the script does not lie there.", at, m.Name, root)
+		return fmt.Sprintf(", which is your own and a part of a package, `%s`: import it as `%s`, with "+
+			"`PYTHONPATH=%s` if the script does not lie there.", at, m.Name, root)
 	case strings.HasSuffix(at, ".so") || strings.HasSuffix(at, ".pyd"):
-		return fmt.Sprintf(", which is your own, `%s`: it was built for another Python, or lies where this one does not look (`PYTHONPATH=%s`).", at, root)
+		return fmt.Sprintf(", which is your own, `%s`: it was built for another Python, or lies where "+
+			"this one does not look (`PYTHONPATH=%s`).", at, root)
 	case m.Root == path.Join(source, c.Repo.Script) && c.Repo.Script != "":
-		return fmt.Sprintf(", which is your own: `%s` is there now, and was not in what trained. Commit it, or train the working tree.", at)
+		return fmt.Sprintf(", which is your own: `%s` is there now, and was not in what trained. Commit "+
+			"it, or train the working tree.", at)
 	}
 	in := "`" + root + "`"
 	if root == "." {
 		in = "the source directory"
 	}
-	return fmt.Sprintf(", which is your own and lies in %s, where Python does not look. Set the environment variable `PYTHONPATH=%s` (`environment_variables` in the job file).", in, root)
+	return fmt.Sprintf(", which is your own and lies in %s, where Python does not look. Set the "+
+		"environment variable `PYTHONPATH=%s` (`environment_variables` in the job file).", in, root)
 }

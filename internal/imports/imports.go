@@ -50,7 +50,8 @@ const (
 )
 
 // skipped are folders in which no module of one's own lies.
-var skipped = []string{"node_modules", "site-packages", "__pycache__", "__pypackages__", "build", "dist", "outputs", "logs", "mlruns", "wandb"}
+var skipped = []string{"node_modules", "site-packages", "__pycache__", "__pypackages__", "build", "dist",
+	"outputs", "logs", "mlruns", "wandb"}
 
 // sources are the folders of a project in which its packages lie.
 var sources = []string{"src", "lib", "python"}
@@ -67,7 +68,8 @@ func (r *Repository) Find(name string) (Module, bool) {
 	}
 	slices.SortStableFunc(found, func(a, b Module) int { return slices.Compare(r.rank(a), r.rank(b)) })
 	m := found[0]
-	strong := r.onPath(m.Root) && m.Name == parts[0] && (m.kind < namespace || slices.Contains(sources, path.Base(m.Root)))
+	strong := r.onPath(m.Root) && m.Name == parts[0] && (m.kind < namespace ||
+		slices.Contains(sources, path.Base(m.Root)))
 	if !strong && (Package(name) != "" || r.declares(parts[0])) {
 		return Module{}, false
 	}
@@ -84,7 +86,8 @@ func (r *Repository) Near(name string) string {
 	for _, dir := range []string{".", r.Source, path.Join(r.Source, r.Script), "src", path.Join(r.Source, "src")} {
 		entries, _ := fs.ReadDir(r.FS, dir)
 		for _, e := range entries {
-			if stem, ok := strings.CutSuffix(e.Name(), ".py"); ok && !e.IsDir() || e.IsDir() && r.exists(path.Join(dir, stem, "__init__.py")) {
+			stem, script := strings.CutSuffix(e.Name(), ".py")
+			if script && !e.IsDir() || e.IsDir() && r.exists(path.Join(dir, e.Name(), "__init__.py")) {
 				known = append(known, stem)
 			}
 		}
@@ -128,7 +131,8 @@ func (r *Repository) onPath(dir string) bool {
 	if dir == "." || dir == r.Source || dir == path.Join(r.Source, r.Script) {
 		return true
 	}
-	if project := path.Dir(dir); slices.Contains(sources, path.Base(dir)) && (project == r.Source || r.isProject(project)) {
+	project := path.Dir(dir)
+	if slices.Contains(sources, path.Base(dir)) && (project == r.Source || r.isProject(project)) {
 		return true
 	}
 	return r.isProject(dir)

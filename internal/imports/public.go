@@ -48,11 +48,13 @@ func Standard(module string) string {
 	for _, name := range []string{module, top} {
 		switch note := standard[name]; {
 		case strings.HasPrefix(note, "+"):
-			return "is part of Python from " + note[1:] + " on, and the one that runs the script is older: train with a newer one"
+			return "is part of Python from " + note[1:] + " on, and the one that runs the script is " +
+				"older: train with a newer one"
 		case strings.HasPrefix(note, "-"):
 			return "is no part of Python from " + note[1:] + " on: train with an older one, or replace the import"
 		case note == "!":
-			return "is part of Python, but the one that runs the script was built without it: train with another one, or install the system's package for it"
+			return "is part of Python, but the one that runs the script was built without it: train with " +
+				"another one, or install the system's package for it"
 		}
 	}
 	return ""
@@ -68,12 +70,15 @@ type manager struct {
 }
 
 var managers = []manager{
-	{[]string{"uv.lock"}, `^name = "NAME"\n(?:version = .*\n)?source = \{ (?:registry|git|url|path)`, false, "uv sync", "uv add PKG"},
+	{[]string{"uv.lock"}, `^name = "NAME"\n(?:version = .*\n)?source = \{ (?:registry|git|url|path)`, false,
+		"uv sync", "uv add PKG"},
 	{[]string{"poetry.lock"}, `^name = "NAME"`, false, "poetry install", "poetry add PKG"},
 	{[]string{"pdm.lock"}, `^name = "NAME"`, false, "pdm install", "pdm add PKG"},
 	{[]string{"pixi.lock"}, `^\s*(?:- )?name: NAME$|/NAME-\d[^/]*$`, true, "pixi install", "pixi add PKG"},
 	{[]string{"Pipfile.lock"}, `^\s*"NAME": \{`, false, "pipenv sync", "pipenv install PKG"},
-	{[]string{"environment.yml", "environment.yaml", "conda.yml", "conda.yaml"}, `^\s*-\s*["']?(?:[\w-]+::)?NAME\s*(?:["'\[=<>!~;@#]|$)`, true, "conda env update --file FILE", ""},
+	{[]string{"environment.yml", "environment.yaml", "conda.yml", "conda.yaml"},
+		`^\s*-\s*["']?(?:[\w-]+::)?NAME\s*(?:["'\[=<>!~;@#]|$)`, true,
+		"conda env update --file FILE", ""},
 	{[]string{"requirements.txt"}, `^\s*NAME\s*(?:[\[=<>!~;@#]|$)`, false, "python -m pip install -r FILE", ""},
 }
 
@@ -87,7 +92,8 @@ var declarations = map[string]string{
 }
 
 // condaNames are packages that conda's channels have under another name.
-var condaNames = map[string]string{"torch": "pytorch", "opencv-python-headless": "opencv", "tables": "pytables", "msgpack": "msgpack-python", "faiss-cpu": "faiss-cpu"}
+var condaNames = map[string]string{"torch": "pytorch", "opencv-python-headless": "opencv", "tables": "pytables",
+	"msgpack": "msgpack-python", "faiss-cpu": "faiss-cpu"}
 
 const maxLock = 16 << 20
 

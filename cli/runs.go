@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ import (
 func (a *app) runs() *cobra.Command {
 	var experiment, commit, status string
 	var limit int
-	var archived bool
+	var archived, children bool
 	cmd := &cobra.Command{
 		Use:     "runs",
 		Short:   "The run history, newest first",
@@ -71,12 +72,27 @@ func (a *app) runs() *cobra.Command {
 			}
 			slices.SortStableFunc(runs, func(a, b *history.Run) int { return int(b.Info.StartTime - a.Info.StartTime) })
 			runs = runs[:min(limit, len(runs))]
+			below := map[*history.Run][]*history.Run{}
+			for _, r := range runs {
+				if children {
+					if below[r], err = of[r].children(ctx, r); err != nil {
+						return err
+					}
+				}
+			}
 			if a.json {
 				out := []runJSON{}
 				for _, r := range runs {
 					j, err := of[r].runJSON(ctx, r)
 					if err != nil {
 						return err
+					}
+					for _, child := range below[r] {
+						c, err := of[r].runJSON(ctx, child)
+						if err != nil {
+							return err
+						}
+						j.Children = append(j.Children, c)
 					}
 					out = append(out, j)
 				}
@@ -90,7 +106,7 @@ func (a *app) runs() *cobra.Command {
 				}
 				return nil
 			}
-			return a.table(runs)
+			return a.table(runs, below)
 		},
 	}
 	cmd.Flags().StringVar(&experiment, "experiment", "", "of this experiment")
@@ -98,6 +114,7 @@ func (a *app) runs() *cobra.Command {
 	cmd.Flags().StringVar(&status, "status", "", "in this status, such as Completed, Failed, Running")
 	cmd.Flags().IntVar(&limit, "limit", 30, "how many")
 	cmd.Flags().BoolVar(&archived, "archived", false, "those that were archived")
+	cmd.Flags().BoolVar(&children, "children", false, "below each, the runs that its script made")
 	cmd.RegisterFlagCompletionFunc("status", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return statusNames(), cobra.ShellCompDirectiveNoFileComp
 	})
@@ -183,10 +200,11 @@ func (s session) experimentID(ctx context.Context, name string) (string, error) 
 	return "", usage("there is no experiment %q%s", name, didYouMean(name, names))
 }
 
-func (a *app) table(runs []*history.Run) error {
+// table prints the runs, and below each those that its script made.
+func (a *app) table(runs []*history.Run, below map[*history.Run][]*history.Run) error {
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "RUN\tSTATUS\tSTARTED\tTOOK\tRESULT\tCOMMIT")
-	for _, r := range secret.Of(&a.secrets, runs) {
+	row := func(r *history.Run, name string) {
 		took := report.Duration(time.Since(r.Started()))
 		if !r.Ended().IsZero() {
 			took = report.Duration(r.Ended().Sub(r.Started()))
@@ -200,7 +218,14 @@ func (a *app) table(runs []*history.Run) error {
 		if commit != "" && r.Tag(gitmeta.PropDirty) == "True" {
 			commit += "+"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", report.Line(r.Info.RunID), r.Status(), r.Started().Format(time.DateTime), took, report.Line(result), commit)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", name, r.Status(), r.Started().Format(time.DateTime), took, report.Line(result), commit)
+	}
+	for _, known := range runs {
+		r := secret.Of(&a.secrets, known)
+		row(r, report.Line(r.Info.RunID))
+		for _, c := range secret.Of(&a.secrets, below[known]) {
+			row(c, "  "+report.Line(cmp.Or(c.Info.RunName, c.Info.RunID)))
+		}
 	}
 	return w.Flush()
 }

@@ -131,6 +131,7 @@ type runJSON struct {
 	Error      string         `json:"error"`
 	Started    *time.Time     `json:"started"`
 	Ended      *time.Time     `json:"ended"`
+	Children   []runJSON      `json:"children,omitempty"` // with --children
 }
 
 type outputJSON struct {
@@ -172,6 +173,12 @@ func (s session) printRun(run *history.Run) error {
 	return s.printJSON(out)
 }
 
+// children are the newest runs that a run's script made.
+func (s session) children(ctx context.Context, run *history.Run) ([]*history.Run, error) {
+	list, _, err := s.History.SearchRuns(ctx, history.Query{Owner: run.Info.RunID, MaxResults: 1000})
+	return list, err
+}
+
 // collect gathers the report of a run: compared with the completed run of the
 // same experiment before it, and with a diagnosis where it failed.
 func (s session) collect(ctx context.Context, run *history.Run) (*report.Report, error) {
@@ -181,6 +188,9 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 	}
 	r, err := report.Collect(ctx, s.History, run, base)
 	if err != nil {
+		return nil, err
+	}
+	if r.Children, err = s.children(ctx, run); err != nil {
 		return nil, err
 	}
 	r.Name = s.experimentName(ctx, run)

@@ -24,7 +24,8 @@ type Query struct {
 	Completed bool              // only runs that completed
 	Before    Int               // only runs that started earlier, in milliseconds; 0 is any
 
-	// What MLflow's API does not have; a Store alone answers it.
+	// What MLflow's API does not have. A workspace takes the tag of a nested run's parent
+	// for its owner.
 	Prefix    string // of the run's id
 	Submitted bool   // leave out the runs that a script made
 	Owner     string // only the runs that this run's script made

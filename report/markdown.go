@@ -73,6 +73,11 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 	}
 	drop(len(metrics)-e.metrics, "metrics")
 	r.charts(&b, metrics, e.charts, drop)
+	if e.files > 0 { // where there is room for lists
+		b.WriteString(r.childrenMarkdown())
+	} else {
+		drop(len(r.Children), "runs of the script")
+	}
 	if files, bytes := r.outputs(); len(files) > 0 {
 		links := make([]string, 0, e.files)
 		for _, f := range files[:min(len(files), e.files)] {

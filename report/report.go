@@ -40,6 +40,7 @@ type Report struct {
 	FileURL   func(path string) string // the link of an output; nil where there are none
 	Log       []string                 // the last lines of the console output
 	Diagnosis *Diagnosis               // of a run that failed
+	Children  []*history.Run           // that its script made
 	At        time.Time                // when this was so
 }
 

@@ -62,6 +62,7 @@ func (r *Report) Terminal(width int, color bool) string {
 			fmt.Fprintf(&b, "  compared with %s\n", Line(r.Base.Info.RunID))
 		}
 	}
+	b.WriteString(r.childrenText())
 	if files, bytes := r.outputs(); len(files) > 0 {
 		fmt.Fprintf(&b, "\n  %s, %s:\n", count(len(files), "output"), size.Format(bytes))
 		for _, f := range files[:min(len(files), 10)] {

@@ -69,6 +69,12 @@ func (r *records) SearchRuns(ctx context.Context, q history.Query) ([]*history.R
 		}
 		ask.Filter += fmt.Sprintf("tags.`%s` = '%s'", key, q.Tags[key])
 	}
+	if q.Owner != "" {
+		if ask.Filter != "" {
+			ask.Filter += " AND "
+		}
+		ask.Filter += fmt.Sprintf("tags.`%s` = '%s'", history.TagParent, q.Owner)
+	}
 	if ask.ExperimentIDs == nil { // MLflow wants them named
 		all, err := r.experiments(ctx)
 		if err != nil {
@@ -121,6 +127,7 @@ func fits(run *history.Run, q history.Query) bool {
 	return strings.HasPrefix(run.Tag(history.TagCommit), q.Commit) &&
 		(!q.Completed || run.Status() == history.Completed) &&
 		(q.Before == 0 || run.Info.StartTime < q.Before) &&
+		(q.Owner == "" || run.Tag(history.TagParent) == q.Owner) &&
 		(!q.Submitted || run.Tag(history.TagParent) == "")
 }
 

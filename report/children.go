@@ -1,0 +1,197 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/org/aml-train/history"
+)
+
+// maxChildren is how many runs of a script are shown, and maxColumns how many of what
+// they differ in and of what they measure.
+const (
+	maxChildren = 20
+	maxColumns  = 4
+)
+
+// children is the table of the runs that a script made: what they differ in, what they
+// share, the best first.
+type children struct {
+	runs            []*history.Run
+	params, metrics []string
+	more            int
+}
+
+// table lays the children out. They are sorted by the metric of the heading, where they
+// have it, else by the first that all of them have.
+func (r *Report) table() (t children) {
+	t.runs = slices.Clone(r.Children)
+	values := map[string]map[string]bool{}
+	measured := map[string]int{}
+	for _, c := range t.runs {
+		for _, p := range c.Data.Params {
+			if values[p.Key] == nil {
+				values[p.Key] = map[string]bool{}
+			}
+			values[p.Key][p.Value] = true
+		}
+		for _, m := range c.Data.Metrics {
+			measured[m.Key]++
+		}
+	}
+	for key, different := range values {
+		if len(different) > 1 || len(t.runs) == 1 {
+			t.params = append(t.params, key)
+		}
+	}
+	for key := range measured {
+		t.metrics = append(t.metrics, key)
+	}
+	first := ""
+	if m, ok := r.Headline(); ok {
+		first = m.Key
+	}
+	slices.Sort(t.params)
+	slices.SortFunc(t.metrics, func(a, b string) int {
+		return cmp.Or(-compareBool(a == first, b == first), measured[b]-measured[a], strings.Compare(a, b))
+	})
+	t.params, t.metrics = t.params[:min(len(t.params), maxColumns)], t.metrics[:min(len(t.metrics), maxColumns)]
+	if len(t.metrics) > 0 {
+		sign := -1.0
+		if lowerIsBetter(t.metrics[0]) {
+			sign = 1
+		}
+		slices.SortStableFunc(t.runs, func(a, b *history.Run) int {
+			x, hasX := metricOf(a, t.metrics[0])
+			y, hasY := metricOf(b, t.metrics[0])
+			return cmp.Or(-compareBool(hasX, hasY), cmp.Compare(sign*x, sign*y))
+		})
+	}
+	t.more = max(len(t.runs)-maxChildren, 0)
+	t.runs = t.runs[:len(t.runs)-t.more]
+	return t
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// lowerIsBetter tells by a metric's name whether people want it small.
+func lowerIsBetter(name string) bool {
+	name = strings.ToLower(name)
+	for _, word := range []string{"loss", "error", "mae", "mse", "rmse", "perplexity"} {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return false
+}
+
+func metricOf(r *history.Run, key string) (float64, bool) {
+	for _, m := range r.Data.Metrics {
+		if m.Key == key {
+			return float64(m.Value), true
+		}
+	}
+	return 0, false
+}
+
+func paramOf(r *history.Run, key string) string {
+	for _, p := range r.Data.Params {
+		if p.Key == key {
+			return p.Value
+		}
+	}
+	return ""
+}
+
+// cells are the texts of a row: the name, what it differs in, what it measured.
+func (t children) cells(c *history.Run) []string {
+	out := []string{cmp.Or(c.Info.RunName, c.Info.RunID)}
+	for _, key := range t.params {
+		out = append(out, paramOf(c, key))
+	}
+	for _, key := range t.metrics {
+		text := ""
+		if v, ok := metricOf(c, key); ok {
+			text = Number(v)
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+// childrenMarkdown is the table as Markdown, "" where the script made no runs.
+func (r *Report) childrenMarkdown() string {
+	if len(r.Children) == 0 {
+		return ""
+	}
+	t := r.table()
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n<details><summary>Runs of the script: %d</summary>\n\n", len(r.Children))
+	b.WriteString("| | run |")
+	for _, key := range append(slices.Clone(t.params), t.metrics...) {
+		b.WriteString(" " + Escape(key) + " |")
+	}
+	b.WriteString("\n|---|---|" + strings.Repeat("--:|", len(t.params)+len(t.metrics)) + "\n")
+	for _, c := range t.runs {
+		b.WriteString("| " + Icon(c.Status()) + " |")
+		for _, text := range t.cells(c) {
+			b.WriteString(" " + Escape(cut(text)) + " |")
+		}
+		b.WriteString("\n")
+	}
+	if t.more > 0 {
+		fmt.Fprintf(&b, "\nand %d more\n", t.more)
+	}
+	b.WriteString("\n</details>\n")
+	return b.String()
+}
+
+// cut shortens what stands in a cell.
+func cut(text string) string {
+	if r := []rune(text); len(r) > 60 {
+		return string(r[:59]) + "…"
+	}
+	return text
+}
+
+// childrenText is the table for a terminal.
+func (r *Report) childrenText() string {
+	if len(r.Children) == 0 {
+		return ""
+	}
+	t := r.table()
+	rows := [][]string{append(append([]string{"run"}, t.params...), t.metrics...)}
+	for _, c := range t.runs[:min(len(t.runs), 10)] {
+		rows = append(rows, t.cells(c))
+	}
+	width := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i := range row {
+			row[i] = Line(cut(row[i]))
+			width[i] = max(width[i], len([]rune(row[i])))
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n  %s of the script:\n", count(len(r.Children), "run"))
+	for _, row := range rows {
+		line := "   "
+		for i, text := range row {
+			line += " " + pad(text, width[i]+1)
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	if more := len(r.Children) - (len(rows) - 1); more > 0 {
+		fmt.Fprintf(&b, "    and %d more\n", more)
+	}
+	return b.String()
+}

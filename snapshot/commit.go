@@ -1,13 +1,11 @@
 package snapshot
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -48,37 +46,8 @@ func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, err
 // take reads the folder in, as it is in a commit; abs is where it would lie, and dir what
 // the person calls it.
 func (c *committed) take(ctx context.Context, abs, in, dir, rev string, o Options) (*Snapshot, error) {
-	repo := c.repo
-	s, err := newRules(repo)
+	first, commit, err := c.first(in, rev, o)
 	if err != nil {
-		return nil, err
-	}
-	c.stores.add(s.objects)
-	c.fold = s.fold
-	id, err := resolve(repo, rev)
-	if err != nil {
-		return nil, err
-	}
-	root, commit, err := s.objects.CommitTree(id)
-	if err != nil {
-		return nil, explainRevision(repo, rev, err)
-	}
-	top, err := subtree(s.objects, root, in)
-	if errors.Is(err, errNoFolder) {
-		return nil, fmt.Errorf("the commit %s has no folder %s", rev, in)
-	}
-	if err != nil {
-		return nil, explainMissing(repo, rev, err)
-	}
-	first := commitFolder{node: &node{}, objects: s.objects, root: root, tree: top, in: in, filters: s.filters, info: s.info}
-	entries, err := s.objects.Tree(top)
-	if err != nil {
-		return nil, explainMissing(repo, rev, err)
-	}
-	for _, e := range entries {
-		c.aml = c.aml || e.Name == ".amlignore" && !o.Whole
-	}
-	if err := c.above(&first, root); err != nil {
 		return nil, err
 	}
 	c.tasks.group.Go(func() error { return c.read(first) })
@@ -98,22 +67,7 @@ func (c *committed) take(ctx context.Context, abs, in, dir, rev string, o Option
 	if err := c.large(ctx, snap); err != nil {
 		return nil, err
 	}
-	snap.sizes = func(ctx context.Context) error {
-		err := each(ctx, len(snap.Files), func(i int, _ []byte) (err error) {
-			f := &snap.Files[i]
-			if f.Size < 0 {
-				if _, f.Size, err = f.objects.Size(f.OID); err != nil {
-					f.Size = -1
-					err = explainMissing(repo, f.Path, err)
-				}
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		return snap.weigh(Options{MaxBytes: -1}, "")
-	}
+	snap.sizes = func(ctx context.Context) error { return c.measure(ctx, snap) }
 	if o.MaxBytes >= 0 {
 		if err := snap.Sizes(ctx); err != nil {
 			return nil, err
@@ -122,11 +76,63 @@ func (c *committed) take(ctx context.Context, abs, in, dir, rev string, o Option
 			return nil, err
 		}
 	}
+	snap.ID = first.tree.String()
 	if c.differs || len(snap.lfs) > 0 {
-		top = snap.tree().id
+		snap.ID = snap.tree().id.String()
 	}
-	snap.ID = top.String()
 	return snap, nil
+}
+
+// first returns the source directory in a commit as the first folder to read.
+func (c *committed) first(in, rev string, o Options) (f commitFolder, commit plumbing.Hash, err error) {
+	s, err := newRules(c.repo)
+	if err != nil {
+		return f, commit, err
+	}
+	c.stores.add(s.objects)
+	c.fold = s.fold
+	id, err := resolve(c.repo, rev)
+	if err != nil {
+		return f, commit, err
+	}
+	root, commit, err := s.objects.CommitTree(id)
+	if err != nil {
+		return f, commit, explainRevision(c.repo, rev, err)
+	}
+	top, err := subtree(s.objects, root, in)
+	if errors.Is(err, errNoFolder) {
+		return f, commit, fmt.Errorf("the commit %s has no folder %s", rev, in)
+	}
+	if err != nil {
+		return f, commit, explainMissing(c.repo, rev, err)
+	}
+	f = commitFolder{node: &node{}, objects: s.objects, root: root, tree: top, in: in, filters: s.filters, info: s.info}
+	entries, err := s.objects.Tree(top)
+	if err != nil {
+		return f, commit, explainMissing(c.repo, rev, err)
+	}
+	for _, e := range entries {
+		c.aml = c.aml || e.Name == ".amlignore" && !o.Whole
+	}
+	return f, commit, c.above(&f, root)
+}
+
+// measure fills in the sizes that are not known yet.
+func (c *committed) measure(ctx context.Context, snap *Snapshot) error {
+	err := each(ctx, len(snap.Files), func(i int, _ []byte) (err error) {
+		f := &snap.Files[i]
+		if f.Size < 0 {
+			if _, f.Size, err = f.objects.Size(f.OID); err != nil {
+				f.Size = -1
+				err = explainMissing(c.repo, f.Path, err)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return snap.weigh(Options{MaxBytes: -1}, "")
 }
 
 // locate returns the repository around a directory that need not be there any
@@ -340,17 +346,9 @@ func (c *committed) read(f commitFolder) error {
 			below = append(below, sub)
 			continue
 		}
-		if err := storable(p, ".amlignore"); err != nil {
-			return err
-		}
-		if filepath.Separator != '/' && !filepath.IsLocal(filepath.FromSlash(p)) {
-			return fmt.Errorf("snapshot: the name %q in the commit leads elsewhere on this system", p)
-		}
 		file := File{Path: p, Mode: e.Mode, Size: -1, OID: e.ID, objects: f.objects, entry: -1}
-		if len(filters) > 0 && e.Mode != filemode.Symlink && filters.Of(in, "").Driver == "lfs" {
-			if err := c.pointer(&file); err != nil {
-				return err
-			}
+		if err := c.file(&file, in, filters); err != nil {
+			return err
 		}
 		n.files = append(n.files, file)
 	}
@@ -364,6 +362,21 @@ func (c *committed) read(f commitFolder) error {
 		if err := c.tasks.do(func() error { return c.read(sub) }); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// file checks that a file can travel, and looks whether git-LFS keeps its content. in is
+// its path in the repository.
+func (c *committed) file(f *File, in string, filters attributes.Stack) error {
+	if err := storable(f.Path, ".amlignore"); err != nil {
+		return err
+	}
+	if filepath.Separator != '/' && !filepath.IsLocal(filepath.FromSlash(f.Path)) {
+		return fmt.Errorf("snapshot: the name %q in the commit leads elsewhere on this system", f.Path)
+	}
+	if len(filters) > 0 && f.Mode != filemode.Symlink && filters.Of(in, "").Driver == "lfs" {
+		return c.pointer(f)
 	}
 	return nil
 }
@@ -456,169 +469,8 @@ func (c *committed) modulesOf(f *commitFolder) (map[string][]string, error) {
 	return byPath, nil
 }
 
-// pointer is where git-LFS keeps the content of a file.
-type pointer struct {
-	oid  string // the content's SHA-256
-	size int64
-}
-
 // maxPointer is more than a pointer has, in bytes (git-lfs, docs/spec.md, "The Pointer").
 const maxPointer = 1024
 
 // maxLink is more than a symbolic link can say on any system, in bytes.
 const maxLink = 1 << 16
-
-// pointer takes note of a file whose blob is a pointer of git-LFS.
-func (c *committed) pointer(f *File) error {
-	_, size, err := f.objects.Size(f.OID)
-	if err != nil {
-		return explainMissing(c.repo, f.Path, err)
-	}
-	if size >= maxPointer {
-		return nil
-	}
-	text, err := f.objects.Read(f.OID, plumbing.BlobObject, maxPointer)
-	if err != nil {
-		return explainMissing(c.repo, f.Path, err)
-	}
-	if p, ok := parsePointer(string(text)); ok {
-		c.mu.Lock()
-		c.lfs[f.Path] = p
-		c.mu.Unlock()
-	}
-	return nil
-}
-
-// parsePointer reads a pointer: lines of a key and a value, the version first
-// (git-lfs, docs/spec.md, "The Pointer").
-func parsePointer(text string) (p pointer, ok bool) {
-	p.size = -1
-	for i, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
-		key, value, _ := strings.Cut(line, " ")
-		switch {
-		case i == 0:
-			if key != "version" || value != lfsVersion {
-				return p, false
-			}
-		case key == "oid":
-			oid, ok := strings.CutPrefix(value, "sha256:")
-			if !ok || len(oid) != 64 || strings.Trim(oid, "0123456789abcdef") != "" {
-				return p, false
-			}
-			p.oid = oid
-		case key == "size":
-			n, err := strconv.ParseInt(value, 10, 64)
-			if err != nil || n < 0 {
-				return p, false
-			}
-			p.size = n
-		}
-	}
-	return p, p.oid != "" && p.size >= 0
-}
-
-// large puts the objects of git-LFS in the place of their pointers.
-func (c *committed) large(ctx context.Context, s *Snapshot) error {
-	if len(c.lfs) == 0 {
-		return nil
-	}
-	store, _ := c.repo.Config.Path("lfs.storage")
-	if store == "" {
-		store = "lfs"
-	}
-	if !filepath.IsAbs(store) {
-		store = filepath.Join(c.repo.CommonDir, store)
-	}
-	s.lfs = map[string]string{}
-	var files []*File
-	for i := range s.Files {
-		f := &s.Files[i]
-		p, ok := c.lfs[f.Path]
-		if !ok || p.size == 0 {
-			continue // git-LFS has no object for an empty file
-		}
-		s.lfs[f.Path] = filepath.Join(store, "objects", p.oid[:2], p.oid[2:4], p.oid)
-		files = append(files, f)
-	}
-	s.Hashed = len(files)
-	return each(ctx, len(files), func(i int, buf []byte) error {
-		f, name := files[i], s.lfs[files[i].Path]
-		mode := f.Mode
-		p := c.lfs[f.Path]
-		err := hashOnce(name, f, buf)
-		switch {
-		case os.IsNotExist(err):
-			return fmt.Errorf("snapshot: %s is kept by git-LFS, and its content (%d bytes, sha256:%s) is not on this machine; get it with: git lfs fetch origin %s", f.Path, p.size, p.oid, s.Commit)
-		case err != nil:
-			return fmt.Errorf("snapshot: %s: %w", f.Path, err)
-		case f.Size != p.size:
-			return fmt.Errorf("snapshot: %s has %d bytes, and its git-LFS pointer says %d; git lfs fsck tells more", name, f.Size, p.size)
-		}
-		f.Mode, f.objects = mode, nil
-		return nil
-	})
-}
-
-// checkLinks refuses the links that a working tree's would be refused for.
-func (c *committed) checkLinks(s *Snapshot) error {
-	for i := range s.Files {
-		f := &s.Files[i]
-		if f.Mode != filemode.Symlink {
-			continue
-		}
-		text, err := f.objects.Read(f.OID, plumbing.BlobObject, maxLink)
-		if err != nil {
-			return explainMissing(c.repo, f.Path, err)
-		}
-		if err := c.follow(s, f.Path, string(text)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// follow goes where a link leads, through links on the way.
-func (c *committed) follow(s *Snapshot, link, text string) error {
-	var at []string // the folder reached so far
-	if i := strings.LastIndexByte(link, '/'); i >= 0 {
-		at = strings.Split(link[:i], "/")
-	}
-	rest := strings.Split(text, "/")
-	if strings.HasPrefix(text, "/") || filepath.IsAbs(text) {
-		return leadsOut(link, text, ".amlignore")
-	}
-	for hops := 0; len(rest) > 0; {
-		part := rest[0]
-		rest = rest[1:]
-		switch {
-		case part == "" || part == ".":
-			continue
-		case part == "..":
-			if len(at) == 0 {
-				return leadsOut(link, text, ".amlignore")
-			}
-			at = at[:len(at)-1]
-			continue
-		case hidden(part):
-			return leadsInto(link, text, part, ".amlignore")
-		}
-		at = append(at[:len(at):len(at)], part)
-		f := s.Find(strings.Join(at, "/"))
-		if f == nil || f.Mode != filemode.Symlink {
-			continue
-		}
-		if hops++; hops > 40 {
-			return nil // a loop, which leads nowhere
-		}
-		next, err := f.objects.Read(f.OID, plumbing.BlobObject, maxLink)
-		if err != nil {
-			return explainMissing(c.repo, f.Path, err)
-		}
-		if bytes.HasPrefix(next, []byte("/")) {
-			return leadsOut(link, text, ".amlignore")
-		}
-		at = at[:len(at)-1]
-		rest = append(strings.Split(string(next), "/"), rest...)
-	}
-	return nil
-}

@@ -368,7 +368,41 @@ func againstGit(t *testing.T, template string, seed int, decided *verdicts) {
 	require.Equal(t, want, got.ID, "seed %d", seed)
 	require.Equal(t, dirty, got.Dirty, "seed %d", seed)
 	if source == "" {
+		whyAgainstGit(t, r, root, tracked.String())
 		decided.measure(t, root, tracked.String(), got)
+	}
+}
+
+// whyAgainstGit compares the lines that decide over some paths, there or not, with those
+// that git check-ignore names, and whether they are ignored.
+func whyAgainstGit(t *testing.T, r *rand.Rand, root, tracked string) {
+	var asked []string
+	for range 6 {
+		var parts []string
+		for range 1 + r.IntN(3) {
+			parts = append(parts, pick(r, pick(r, names...), "link", "new"))
+		}
+		if p := strings.Join(parts, "/"); !strings.Contains("\x00"+tracked, "\x00"+p) {
+			asked = append(asked, p)
+		}
+	}
+	for _, p := range asked {
+		cmd := exec.Command("git", "check-ignore", "-z", "-v", "-n", "--no-index", "--stdin")
+		cmd.Dir, cmd.Stdin = root, strings.NewReader(p+"\x00")
+		out, err := cmd.Output()
+		d, ours := Why(nil, root, p)
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == 128 {
+			require.Error(t, ours, "%s: git says %s", p, exit.Stderr)
+			continue
+		}
+		require.NoError(t, ours, p)
+		fields := strings.Split(string(out), "\x00") // source, line, pattern, path
+		if d.Rule == nil {
+			require.Empty(t, fields[2], p)
+			continue
+		}
+		require.Equal(t, fields[1]+":"+fields[2], fmt.Sprint(d.Rule.Line, ":", d.Rule.Text), "%s: %s", p, fields[0])
+		require.Equal(t, filepath.Base(fields[0]), filepath.Base(d.Rule.File), p)
 	}
 }
 

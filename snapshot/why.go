@@ -20,25 +20,33 @@ type Decision struct {
 	Rule    *ignore.Pattern // the line that decides, nil where none matches
 }
 
-// Why tells whether path, relative to the source directory dir, travels, and
-// which line of which ignore file decides, as git check-ignore -v would.
-func Why(finder *git.Finder, dir, p string) (Decision, error) {
-	abs, err := filepath.Abs(dir)
-	if err != nil {
-		return Decision{}, err
+// within returns dir without links, and a path in it relative to it.
+func within(dir, asked string) (abs, p string, err error) {
+	if abs, err = filepath.Abs(dir); err != nil {
+		return "", "", err
 	}
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
-		return Decision{}, err
+		return "", "", err
 	}
-	asked := p
-	if filepath.IsAbs(p) {
+	if p = asked; filepath.IsAbs(p) {
 		if p, err = filepath.Rel(abs, p); err != nil {
-			return Decision{}, err
+			return "", "", err
 		}
 	}
 	p = path.Clean(filepath.ToSlash(p))
 	if p == "." || !filepath.IsLocal(p) {
-		return Decision{}, fmt.Errorf("%s is not a path inside the source directory %s", asked, dir)
+		return "", "", fmt.Errorf("%s is not a path inside the source directory %s", asked, dir)
+	}
+	return abs, p, nil
+}
+
+// Why tells whether path, relative to the source directory dir, travels, and
+// which line of which ignore file decides, as git check-ignore -v would.
+func Why(finder *git.Finder, dir, p string) (Decision, error) {
+	asked := p
+	abs, p, err := within(dir, p)
+	if err != nil {
+		return Decision{}, err
 	}
 	repo, err := finder.Find(abs)
 	if err != nil {

@@ -41,6 +41,7 @@ type walker struct {
 	tasks   tasks
 	anyLink bool // nothing is going to travel: a link may lead anywhere, and what is not here does not matter
 	plain   bool // git status does not show what is not tracked
+	each    bool // it shows each such file, and not the folder that it is in
 
 	modulesRead bool
 	moduleList  []git.Module // see modules
@@ -159,7 +160,8 @@ func newWalker(ctx context.Context, finder *git.Finder, repo *git.Repository, di
 		}
 	}
 	if repo != nil {
-		w.plain = slices.Contains([]string{"no", "false", "off", "0"}, strings.ToLower(repo.Config.Get("status.showuntrackedfiles")))
+		shown := strings.ToLower(repo.Config.Get("status.showuntrackedfiles"))
+		w.plain, w.each = slices.Contains([]string{"no", "false", "off", "0"}, shown), shown == "all"
 	}
 	_, err = os.Lstat(filepath.Join(dir, ".amlignore"))
 	w.aml = err == nil
@@ -350,7 +352,7 @@ func (w *walker) file(dir *os.File, name string, in *folder, entry int, filters 
 		}
 	}
 	if entry < 0 {
-		if !in.replaced && s == w.scope {
+		if (!in.replaced || w.each) && s == w.scope {
 			w.untracked.Store(true)
 		}
 		return f, nil

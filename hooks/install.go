@@ -147,7 +147,8 @@ func (p place) install(s State, program string) error {
 		kept, err = p.kept()
 	}
 	if err == nil {
-		fill := strings.NewReplacer("=AML_TRAIN", "="+quote(filepath.ToSlash(program)), "-lt KEPT", "-lt "+strconv.Itoa(len(kept)))
+		fill := strings.NewReplacer("=AML_TRAIN", "="+quote(filepath.ToSlash(program)),
+			"-lt KEPT", "-lt "+strconv.Itoa(len(kept)))
 		err = write(s.File, []byte(fill.Replace(script)))
 	}
 	if err != nil {

@@ -81,12 +81,19 @@ func newPushes(t *testing.T) *pushes {
 	require.NoError(t, err)
 	home := filepath.Join(base, "home")
 	require.NoError(t, os.Mkdir(home, 0o755))
-	for name, value := range map[string]string{"HOME": home, "XDG_CONFIG_HOME": "", "GIT_CONFIG_NOSYSTEM": "1", "SAID": "by the environment",
-		"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "a@b"} {
+	for name, value := range map[string]string{
+		"HOME": home, "XDG_CONFIG_HOME": "", "GIT_CONFIG_NOSYSTEM": "1", "SAID": "by the environment",
+		"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "a@b",
+	} {
 		t.Setenv(name, value)
 	}
-	p := &pushes{root: filepath.Join(base, `it's "a" $repo`), remote: filepath.Join(base, "remote.git"), tree: filepath.Join(base, "linked"),
-		seen: filepath.Join(base, "seen"), told: map[string]string{}}
+	p := &pushes{
+		root:   filepath.Join(base, `it's "a" $repo`),
+		remote: filepath.Join(base, "remote.git"),
+		tree:   filepath.Join(base, "linked"),
+		seen:   filepath.Join(base, "seen"),
+		told:   map[string]string{},
+	}
 	run := func(dir string, args ...string) {
 		cmd := exec.Command("git", args...)
 		cmd.Dir = dir
@@ -116,7 +123,8 @@ func newPushes(t *testing.T) *pushes {
 		text := fmt.Sprintf("#!/bin/sh\nexec %s \"$@\"\n", path)
 		require.NoError(t, os.WriteFile(filepath.Join(base, name), []byte(text), 0o755))
 	}
-	require.NoError(t, os.WriteFile(filepath.Join(base, "aml-train"), []byte("#!/bin/sh\n{ echo \"$@\"; cat; } > \""+p.seen+"\"\n"), 0o755))
+	program := "#!/bin/sh\n{ echo \"$@\"; cat; } > \"" + p.seen + "\"\n"
+	require.NoError(t, os.WriteFile(filepath.Join(base, "aml-train"), []byte(program), 0o755))
 	for _, refs := range []string{"main", "main main:other main:x/y", "--all"} {
 		c := pushCase{layout: ".git/hooks", file: "plain", refs: refs, text: "#!/bin/sh\ncat > \"" + p.seen + "\"\n"}
 		p.put(t, c)
@@ -135,29 +143,35 @@ func (p *pushes) base() string { return filepath.Dir(p.root) }
 func (p *pushes) prepare(t *testing.T, r *rand.Rand) pushCase {
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
 	c := pushCase{
-		interpreter: pick("#!/bin/sh", "#!/bin/sh -e", "#! /bin/sh -eu", "#!/bin/bash", "#!/bin/bash -e", "#!/usr/bin/env bash", "#!/usr/bin/env -S bash -eu", "#!/usr/bin/env sh",
-			"#!/usr/bin/env python3", "#!/usr/bin/env -S python3 -u", "#!/usr/bin/perl -w", "#!/usr/bin/env node", "#!"+p.base()+"/bash-tools/python", "#!"+p.base()+"/no-bash/sh -e",
-			"", "binary", "#!/no/such/interpreter"),
+		interpreter: pick("#!/bin/sh", "#!/bin/sh -e", "#! /bin/sh -eu", "#!/bin/bash", "#!/bin/bash -e",
+			"#!/usr/bin/env bash", "#!/usr/bin/env -S bash -eu", "#!/usr/bin/env sh", "#!/usr/bin/env python3",
+			"#!/usr/bin/env -S python3 -u", "#!/usr/bin/perl -w", "#!/usr/bin/env node", "#!/no/such/interpreter",
+			"#!"+p.base()+"/bash-tools/python", "#!"+p.base()+"/no-bash/sh -e", "", "binary"),
 		layout: pick(".git/hooks", ".git/hooks", ".githooks", ".husky/_", "./deep/er/", "absolute", "link"),
-		file:   pick("plain", "plain", "plain", "same folder", "repository", "absolute", "chain", "dangling", "not executable", "empty"),
+		file: pick("plain", "plain", "plain", "same folder", "repository", "absolute", "chain", "dangling",
+			"not executable", "empty"),
 		refs:   pick("main", "main", "main main:other main:x/y", "main main:other main:x/y", "--all"),
 		linked: r.IntN(5) == 0,
 	}
-	c.unstartable = c.interpreter == "#!/no/such/interpreter" && !slices.Contains([]string{"dangling", "not executable", "empty"}, c.file)
+	runs := !slices.Contains([]string{"dangling", "not executable", "empty"}, c.file)
+	c.unstartable = c.interpreter == "#!/no/such/interpreter" && runs
 	switch {
 	case strings.Contains(c.interpreter, "python"):
 		c.text = c.interpreter + "\n" + pythonHook(r)
 	case strings.Contains(c.interpreter, "perl"):
-		c.text = c.interpreter + "\nprint \"$0 @ARGV $ENV{SAID}\\n\"; " + pick("print <STDIN>;", "") + fmt.Sprintf("exit %d;\n", r.IntN(3))
+		c.text = c.interpreter + "\nprint \"$0 @ARGV $ENV{SAID}\\n\"; " + pick("print <STDIN>;", "") +
+			fmt.Sprintf("exit %d;\n", r.IntN(3))
 	case strings.Contains(c.interpreter, "node"):
-		c.text = c.interpreter + "\nconst path = require('path'); console.log(path.basename(process.argv[1]), path.basename(__filename), __dirname, process.argv.slice(2));" +
+		c.text = c.interpreter + "\nconst {basename} = require('path');" +
+			"console.log(basename(process.argv[1]), basename(__filename), __dirname, process.argv.slice(2));" +
 			fmt.Sprintf("process.exit(%d)\n", r.IntN(3))
 	case c.interpreter == "binary":
 		text, err := os.ReadFile(pick("/bin/true", "/bin/false", "/usr/bin/env"))
 		require.NoError(t, err)
 		c.text = string(text)
 	default:
-		c.text = c.interpreter + "\n" + shellHook(r, strings.Contains(c.interpreter, "/bash") || strings.Contains(c.interpreter, " bash"))
+		bash := strings.HasSuffix(c.interpreter, "bash") || strings.Contains(c.interpreter, "bash -")
+		c.text = c.interpreter + "\n" + shellHook(r, bash)
 	}
 	if c.file == "empty" {
 		c.text = ""
@@ -170,7 +184,8 @@ func (p *pushes) prepare(t *testing.T, r *rand.Rand) pushCase {
 }
 
 func pythonHook(r *rand.Rand) string {
-	text := "import os, sys\nprint(sys.argv, os.path.realpath(sys.argv[0]), __file__, os.getcwd(), os.environ['SAID'], sys.flags.verbose, flush=True)\n"
+	text := "import os, sys\nprint(sys.argv, os.path.realpath(sys.argv[0]), __file__, os.getcwd(), " +
+		"os.environ['SAID'], sys.flags.verbose, flush=True)\n"
 	if r.IntN(2) == 0 {
 		text += "sys.stdout.write(sys.stdin.read())\n"
 	}
@@ -183,15 +198,22 @@ func pythonHook(r *rand.Rand) string {
 // shellHook is a random shell script: what real ones do with what they are given.
 func shellHook(r *rand.Rand, bash bool) string {
 	parts := []string{
-		`echo "$0"`, `basename "$0"`, `readlink -f "$0"`, `echo "$# $*"`, `printf '<%s>\n' "$@"`, `pwd`, `echo "$SAID ${GIT_DIR-none} ${GIT_PREFIX-none}"`, `echo $-`,
-		`. "$(dirname "$0")/lib.sh"`, `"${0%/*}/lib.sh"`, `ls "$(dirname "$0")" | grep -v aml-train`, `cat "$(dirname "$0")/.hidden"`, `(cd "$(dirname "$0")/.." && pwd)`,
-		`ls "$(dirname "$(readlink -f "$0")")/lib.sh"`, `tail -n 1 "$0"`, `grep -c . "$0"`, `[ -n "$AGAIN" ] || { export AGAIN=1; exec "$0" "$@"; }`, `[ -n "$AGAIN" ] || { export AGAIN=1; sh "$0" "$@" || exit 8; }`,
-		`cat`, `while read -r local oid remote old; do echo "$local $oid $remote $old"; done`, `read -r first || :; echo "$first"`, `exec < /dev/null`, `wc -c`, `head -c 9`,
-		`false`, `false || echo so`, `echo "$UNSET_NAME"`, `nosuchcommand 2> /dev/null`, `return 5 2> /dev/null`, `echo said >&2`, `trap 'echo bye' EXIT`, `case $0 in */pre-push) ;; *) exit 7 ;; esac`,
-		`git rev-parse --show-toplevel --git-dir`, `set -- x`, `exit`, `for f in "$(dirname "$0")"/check-*; do [ -x "$f" ] && "$f"; done`, `kill -TERM $$`,
+		`echo "$0"`, `basename "$0"`, `readlink -f "$0"`, `echo "$# $*"`, `printf '<%s>\n' "$@"`, `pwd`,
+		`echo "$SAID ${GIT_DIR-none} ${GIT_PREFIX-none}"`, `echo $-`, `. "$(dirname "$0")/lib.sh"`,
+		`"${0%/*}/lib.sh"`, `ls "$(dirname "$0")" | grep -v aml-train`, `cat "$(dirname "$0")/.hidden"`,
+		`(cd "$(dirname "$0")/.." && pwd)`, `ls "$(dirname "$(readlink -f "$0")")/lib.sh"`, `tail -n 1 "$0"`,
+		`grep -c . "$0"`, `[ -n "$AGAIN" ] || { export AGAIN=1; exec "$0" "$@"; }`,
+		`[ -n "$AGAIN" ] || { export AGAIN=1; sh "$0" "$@" || exit 8; }`, `cat`,
+		`while read -r local oid remote old; do echo "$local $oid $remote $old"; done`,
+		`read -r first || :; echo "$first"`, `exec < /dev/null`, `wc -c`, `head -c 9`, `false`,
+		`false || echo so`, `echo "$UNSET_NAME"`, `nosuchcommand 2> /dev/null`, `return 5 2> /dev/null`,
+		`echo said >&2`, `trap 'echo bye' EXIT`, `case $0 in */pre-push) ;; *) exit 7 ;; esac`,
+		`git rev-parse --show-toplevel --git-dir`, `set -- x`, `exit`,
+		`for f in "$(dirname "$0")"/check-*; do [ -x "$f" ] && "$f"; done`, `kill -TERM $$`,
 	}
 	if bash {
-		parts = append(parts, `echo "${BASH_SOURCE[0]}"`, `[[ ${BASH_SOURCE[0]} == "$0" ]] || exit 0`, `main() { echo "${FUNCNAME[*]} $LINENO"; }; main`, `set -o pipefail; false | true`,
+		parts = append(parts, `echo "${BASH_SOURCE[0]}"`, `[[ ${BASH_SOURCE[0]} == "$0" ]] || exit 0`,
+			`main() { echo "${FUNCNAME[*]} $LINENO"; }; main`, `set -o pipefail; false | true`,
 			`[[ ${BASH_SOURCE[0]} != "$0" ]] || exit 6`)
 	}
 	var lines []string
@@ -311,7 +333,8 @@ func (p *pushes) push(t *testing.T, c pushCase) (printed string, refused bool) {
 	require.NoError(t, os.RemoveAll(p.seen))
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
-	cmd := exec.CommandContext(ctx, "git", slices.Concat([]string{"push", "--dry-run", "--porcelain"}, pushArgs(c.refs))...)
+	args := append([]string{"push", "--dry-run", "--porcelain"}, pushArgs(c.refs)...)
+	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = p.root
 	if c.linked {
 		cmd.Dir = p.tree

@@ -50,8 +50,10 @@ func TestRun(t *testing.T) {
 		submitted = append(submitted, commit[:1]+" "+branch)
 		return nil, nil
 	}
-	require.NoError(t, p.Run(t.Context(), []Update{update("a", "other"), update("a", "main"), update("a", "x/y"), update("b", "x/y"),
-		{"(delete)", z40, "refs/heads/main", a40}, {"v1", a40, "refs/tags/v1", z40}}))
+	require.NoError(t, p.Run(t.Context(), []Update{
+		update("a", "other"), update("a", "main"), update("a", "x/y"), update("b", "x/y"),
+		{"(delete)", z40, "refs/heads/main", a40}, {"v1", a40, "refs/tags/v1", z40},
+	}))
 	require.Equal(t, []string{"a main", "b x/y"}, submitted)
 	require.Equal(t, []string{
 		"aml-train: other aaaaaaa is not trained: hook.branches names main, x/*, and not this branch",
@@ -73,7 +75,10 @@ func TestRequired(t *testing.T) {
 	}
 	require.ErrorIs(t, p.Run(t.Context(), []Update{update("a", "main"), update("a", "x")}), ErrRequired)
 	require.Equal(t, 2, tries)
-	require.Equal(t, []string{"aml-train: main aaaaaaa is not trained: job.yml:1:1: no", "aml-train: x aaaaaaa is not trained: job.yml:1:1: no"}, *said)
+	require.Equal(t, []string{
+		"aml-train: main aaaaaaa is not trained: job.yml:1:1: no",
+		"aml-train: x aaaaaaa is not trained: job.yml:1:1: no",
+	}, *said)
 }
 
 // An interrupt ends the waiting, not the submission, and is nobody's refusal.
@@ -89,7 +94,9 @@ func TestInterrupted(t *testing.T) {
 	err := p.Run(ctx, []Update{update("a", "main"), update("b", "x")})
 	require.ErrorIs(t, err, context.Canceled)
 	require.NotErrorIs(t, err, ErrRequired)
-	require.Equal(t, []string{"aml-train: interrupted; the submission of main aaaaaaa goes on, and aml-train hook status shows it"}, *said)
+	require.Equal(t, []string{
+		"aml-train: interrupted; the submission of main aaaaaaa goes on, and aml-train hook status shows it",
+	}, *said)
 }
 
 // Every submission has a log of its own, whatever the branch is called.
@@ -97,7 +104,7 @@ func TestLogs(t *testing.T) {
 	logs, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
 	defer logs.Close()
-	names := []string{"main", "main", "a/b", "a-b", strings.Repeat("é", 120), strings.Repeat("long/", 50), `"$(x)"`, "a b"}
+	names := []string{"main", "main", "a/b", "a-b", `"$(x)"`, "a b", strings.Repeat("é", 120), strings.Repeat("long/", 50)}
 	for i, branch := range names {
 		log, err := newLog(logs, Training{Commit: a40, Branch: branch})
 		require.NoError(t, err, branch)

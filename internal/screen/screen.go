@@ -104,7 +104,10 @@ func (s *Writer) print(p []byte) {
 		r.text = r.text[:0]
 	}
 	r.text, r.clear, r.dirty = append(r.text, p...), false, true
-	if len(r.text) > maxRow && s.at == len(s.rows)-1 {
+	if len(r.text) > maxRow && s.at < len(s.rows)-1 { // of a bar, the end is enough
+		r.text = append(r.text[:0], r.text[len(r.text)-maxRow/2:]...)
+	}
+	if len(r.text) > maxRow {
 		s.pass(len(s.rows) - 1)
 		s.rows = append(s.rows[:0], s.rows[s.at])
 		s.at, r = 0, &s.rows[0]

@@ -67,6 +67,19 @@ func TestLongLine(t *testing.T) {
 	require.Equal(t, strings.Repeat(part, 100)+"y\nz\n", b.String())
 }
 
+// TestLongBar: above the last line it costs none either.
+func TestLongBar(t *testing.T) {
+	var b bytes.Buffer
+	w := NewWriter(&b)
+	w.Write([]byte("first\nsecond\x1b[A"))
+	for range 1000 {
+		w.Write([]byte(strings.Repeat("x", 10_000)))
+		require.Less(t, cap(w.rows[0].text), 4*maxRow)
+	}
+	require.NoError(t, w.Flush())
+	require.Contains(t, b.String(), "xxx\nsecond\n")
+}
+
 // TestParts: how the text is cut into writes makes no difference, and text without control
 // characters passes as it is.
 func TestParts(t *testing.T) {

@@ -228,3 +228,55 @@ func TestUserIdentity(t *testing.T) {
 	_, err := target(t, w, t.TempDir()).Submit(t.Context(), s)
 	require.NoError(t, err)
 }
+
+// Every request of what is read or changed of a run fails once, and nobody notices.
+func TestEveryReadFailsOnce(t *testing.T) {
+	azurite := testenv.Azurite(t)
+	for _, lock := range [][]string{{"key"}, {"unlisted", "none"}} {
+		var mu sync.Mutex
+		asked, fail := 0, 0
+		w, _ := double(t, azurite, func(rw http.ResponseWriter, r *http.Request, next http.Handler) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			if asked++; asked != fail || !ours(r) {
+				return false
+			}
+			if fail%2 == 0 {
+				panic(http.ErrAbortHandler)
+			}
+			rw.Header().Set("Retry-After", "0")
+			rw.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		})
+		require.NoError(t, w.Storage.Lock(lock...))
+		s, _ := lockable(t)
+		run, err := target(t, w, t.TempDir()).Submit(t.Context(), s)
+		require.NoError(t, err)
+		require.NoError(t, w.Keep(run.Info.RunID, "outputs/a.txt", "a"))
+		for n := 1; ; n++ {
+			mu.Lock()
+			asked, fail = 0, n
+			mu.Unlock()
+			target := target(t, w, t.TempDir())
+			past, err := target.History(t.Context())
+			require.NoError(t, err, n)
+			run, err := past.Run(t.Context(), run.Info.RunID)
+			require.NoError(t, err, n)
+			list, err := past.Artifacts(t.Context(), run)
+			require.NoError(t, err, n)
+			require.Contains(t, list, history.File{Path: "outputs/a.txt", Size: 1})
+			r, err := past.OpenArtifact(t.Context(), run, "outputs/a.txt")
+			require.NoError(t, err, n)
+			text, err := io.ReadAll(r)
+			require.NoError(t, err, n)
+			require.Equal(t, "a", string(text))
+			require.NoError(t, target.Archive(t.Context(), run.Info.RunID, n%2 == 0), n)
+			_, _, err = past.SearchRuns(t.Context(), history.Query{Commit: "none", MaxResults: 1})
+			require.NoError(t, err, n)
+			if asked < n {
+				require.Greater(t, n, 12)
+				break
+			}
+		}
+	}
+}

@@ -61,6 +61,11 @@ func (f *workflow) admitFolder(ctx context.Context, dir string) error {
 	if err == nil {
 		_, commit, err = repo.Head()
 	}
+	if err == nil { // a HEAD whose commit is not here proves nothing of the files
+		objects := repo.Objects()
+		_, _, err = objects.CommitTree(commit)
+		objects.Close()
+	}
 	if err != nil {
 		return refused(f.gate.Unknown(dir, err))
 	}

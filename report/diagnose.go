@@ -10,6 +10,7 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/imports"
 	"github.com/org/aml-train/internal/screen"
+	"github.com/org/aml-train/internal/secret"
 )
 
 // Diagnosis is why a run failed, and what to do about it.
@@ -247,7 +248,7 @@ var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*
 // other escape sequences, and lines that a carriage return overwrote, as progress
 // bars do.
 func Plain(s string) string {
-	return visible(escapes.ReplaceAllString(screen.Text(s), ""))
+	return secret.Visible(escapes.ReplaceAllString(screen.Text(s), ""))
 }
 
 // Line is Plain in one line: of a name, which a script can have given more.

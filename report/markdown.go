@@ -11,6 +11,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/internal/size"
 )
 
@@ -376,21 +377,7 @@ var commitID = regexp.MustCompile(`^[0-9a-f]{7}$`)
 // Escape writes text so that GitHub's Markdown shows it as it is: no markup, no
 // mention, no reference, in one line.
 func Escape(s string) string {
-	return special.Replace(references.ReplaceAllString(visible(s), "${1}${3}"+apart+"${2}${4}"))
-}
-
-// visible removes control characters and those that turn the direction of what
-// follows.
-func visible(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n', r == '\t', r == '\r':
-			return r
-		case r < ' ', r == 0x7f, r >= 0x80 && r < 0xa0, r >= 0x200b && r <= 0x200f, r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0xfeff:
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "�"))
+	return special.Replace(references.ReplaceAllString(secret.Visible(s), "${1}${3}"+apart+"${2}${4}"))
 }
 
 var ticks = regexp.MustCompile("`+")
@@ -405,7 +392,7 @@ func longestTicks(s string) int {
 
 // Code writes text as a code span.
 func Code(s string) string {
-	s = strings.Join(strings.Fields(visible(s)), " ")
+	s = strings.Join(strings.Fields(secret.Visible(s)), " ")
 	if s == "" {
 		return ""
 	}
@@ -420,6 +407,6 @@ func Code(s string) string {
 func Fence(s string) string {
 	fence := strings.Repeat("`", max(3, longestTicks(s)+1))
 	// What a comment is known by stands in it once.
-	s = strings.ReplaceAll(visible(s), "<!-- aml-train", "<!- - aml-train")
+	s = strings.ReplaceAll(secret.Visible(s), "<!-- aml-train", "<!- - aml-train")
 	return fence + "text\n" + s + "\n" + fence + "\n"
 }

@@ -281,11 +281,19 @@ type loader struct {
 	urls       []string // of all remotes; nil while they are not known
 	remoteURLs bool     // a condition has asked for them
 	noURLs     int      // how many such conditions are around what is read now
+	files      int      // that were read
 }
+
+// maxConfigFiles is how many files a configuration may be made of: each may include the
+// same ten, and so on.
+const maxConfigFiles = 1000
 
 func (l *loader) file(s source, depth int) error {
 	if s.path == "" {
 		return nil
+	}
+	if l.files++; l.files > maxConfigFiles {
+		return fmt.Errorf("git configuration: %s: more than %d files are included", s.path, maxConfigFiles)
 	}
 	content, err := l.texts.read(s.path)
 	switch {

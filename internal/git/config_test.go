@@ -260,3 +260,21 @@ func (c *configCase) String() string {
 	}
 	return b.String()
 }
+
+// Files that each include the next one six times are few, and stand for any number.
+func TestIncludesOfIncludes(t *testing.T) {
+	isolateConfig(t)
+	dir := t.TempDir()
+	for i := range 9 {
+		text := strings.Repeat(fmt.Sprintf("[include]\n\tpath = %d\n", i+1), 6)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte(text), 0o644))
+	}
+	t.Setenv("GIT_CONFIG_GLOBAL", filepath.Join(dir, "0"))
+	t.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+	repo := filepath.Join(dir, "repo")
+	require.NoError(t, os.MkdirAll(filepath.Join(repo, ".git", "refs"), 0o755))
+	require.NoError(t, os.Mkdir(filepath.Join(repo, ".git", "objects"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(repo, ".git", "HEAD"), []byte("ref: refs/heads/main\n"), 0o644))
+	_, err := git.Find(repo)
+	require.ErrorContains(t, err, "more than 1000 files are included")
+}

@@ -212,10 +212,45 @@ func (f *Finder) above(dir, common string) (gitDir, tree string, err error) {
 			damaged = dotGit
 		}
 		if isGitDir(root, common) {
+			if err := f.unplanted(root); err != nil {
+				return "", "", err
+			}
 			return root, "", f.owned(root, []string{root})
 		}
 		if root == filepath.Dir(root) {
 			return "", "", nil
+		}
+	}
+}
+
+// ErrPlanted is the error of a bare repository that nobody named.
+var ErrPlanted = errors.New("may have come with files that others wrote")
+
+// unplanted refuses a bare repository that lies among the files of another one: a commit
+// can bring it, other than a folder called .git, and then its configuration and its HEAD
+// are a stranger's. So it refuses every one where safe.bareRepository says so
+// (git-config(1)).
+func (f *Finder) unplanted(root string) error {
+	for dir := root; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if strings.EqualFold(filepath.Base(dir), ".git") {
+			return nil // nothing that is committed is called that
+		}
+	}
+	l := &loader{repository: &Repository{}, texts: &f.texts}
+	if err := l.all(machineSources()); err != nil {
+		return err
+	}
+	if strings.EqualFold(l.config.Get("safe.barerepository"), "explicit") {
+		return fmt.Errorf("%s is a bare repository, which %w; safe.bareRepository is explicit, so GIT_DIR has to name it",
+			root, ErrPlanted)
+	}
+	for dir := filepath.Dir(root); ; dir = filepath.Dir(dir) {
+		if isThere(filepath.Join(dir, ".git")) {
+			return fmt.Errorf("%s is a bare repository inside the repository %s, and %w; "+
+				"GIT_DIR names it if it is yours", root, dir, ErrPlanted)
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
 		}
 	}
 }

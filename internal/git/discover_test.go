@@ -1,6 +1,7 @@
 package git_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -20,7 +21,7 @@ import (
 // the objects, or that there is none.
 func TestDiscoveryAgainstGit(t *testing.T) {
 	isolateConfig(t)
-	none, bare, found := 0, 0, 0
+	none, bare, found, planted := 0, 0, 0, 0
 	for i := range testenv.Cases(2000) {
 		seed := testenv.Seed() + i
 		c := newDiscoveryCase(t, seed)
@@ -39,6 +40,10 @@ func TestDiscoveryAgainstGit(t *testing.T) {
 		case strings.HasPrefix(want, "outside"): // git would work on another folder
 			require.ErrorContains(t, err, "working tree", "seed %d: git says %q\n%s", seed, want, c)
 			continue
+		case errors.Is(err, git.ErrPlanted): // git obeys it
+			require.Contains(t, want, "bare", "seed %d\n%s", seed, c)
+			planted++
+			continue
 		case strings.Contains(want, "bare"):
 			bare++
 		default:
@@ -50,6 +55,8 @@ func TestDiscoveryAgainstGit(t *testing.T) {
 	t.Logf("%d found, %d without a working tree, %d none", found, bare, none)
 	require.Greater(t, 2*(found+bare), none)
 	require.Positive(t, bare)
+	require.Positive(t, planted)
+	require.Less(t, planted, bare)
 }
 
 type discoveryCase struct {

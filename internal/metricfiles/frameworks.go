@@ -16,6 +16,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/org/aml-train/internal/limited"
+	"github.com/org/aml-train/internal/yamlfile"
 )
 
 // readCSV reads what Lightning's CSVLogger writes (lightning_logs/version_N/metrics.csv):
@@ -128,7 +129,7 @@ func readDVC(r *reading, f File) (values []Value, err error) {
 			Metrics    []any  `yaml:"metrics"`
 		} `yaml:"stages"`
 	}
-	if err := yaml.Unmarshal(text, &pipeline); err != nil {
+	if err := yamlfile.DecodeData(text, &pipeline); err != nil {
 		return nil, fmt.Errorf("%s: %s", f.Path, yaml.FormatError(err, false, false))
 	}
 	var names []string
@@ -184,7 +185,7 @@ func (r *reading) named(f File) ([]Value, error) {
 			return nil, fmt.Errorf("%s is too large for YAML; write JSON", f.Path)
 		}
 		var object map[string]any
-		if err := yaml.Unmarshal(text, &object); err != nil {
+		if err := yamlfile.DecodeData(text, &object); err != nil {
 			return nil, fmt.Errorf("%s: %s", f.Path, yaml.FormatError(err, false, false))
 		}
 		w := &walk{reading: r, name: f.Path}

@@ -9,6 +9,7 @@
 package metricfiles
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -51,8 +52,12 @@ const (
 	maxText   = 64 << 20 // bytes of a file of text: a series of a million values takes 20 MB
 	maxEvents = 4 << 30  // bytes of an event file, most of which are images
 	maxFiles  = 1000
-	maxValues = 5_000_000
+	maxValues = 2_000_000
 )
+
+// errTooMany is the error of a file that would make the values of a run more than are
+// read.
+var errTooMany = fmt.Errorf("the files of metrics hold more than %d values", maxValues)
 
 // reader reads files of one kind. It returns what they hold by a name that still says
 // nothing of where the file lies.
@@ -79,6 +84,7 @@ type reading struct {
 	files    map[string]File  // by path
 	last     map[string]int64 // of the Trainer's folders: the step of the last checkpoint
 	done     map[string]bool  // files that something has read
+	room     int              // how many values may still come
 	warnings []string
 }
 
@@ -92,7 +98,7 @@ func (r *reading) warn(format string, args ...any) {
 // taken. Names that are taken, because the script has logged them itself, are left out.
 // name turns a name into one that can be logged, "" where none can be made of it.
 func Read(files []File, taken func(name string) bool, name func(string) string) (values []Value, warnings []string) {
-	r := &reading{files: map[string]File{}, last: map[string]int64{}, done: map[string]bool{}}
+	r := &reading{files: map[string]File{}, last: map[string]int64{}, done: map[string]bool{}, room: maxValues}
 	for _, f := range files {
 		r.files[f.Path] = f
 		if folder, step, ok := ofCheckpoint(f.Path); ok {
@@ -131,6 +137,10 @@ func (r *reading) groups(kind reader, files []File) (groups []group) {
 			break
 		}
 		values, err := kind.read(r, f)
+		if r.room -= len(values); r.room < 0 {
+			r.room = 0
+			values, err = nil, fmt.Errorf("%s: %w", f.Path, errTooMany)
+		}
 		if err != nil {
 			r.warn("%v", err)
 		}
@@ -266,6 +276,11 @@ func (r *reading) text(f File) ([]byte, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Path, cause(err))
+	}
+	// Before any of them is in memory: what separates them tells how many there may be, and
+	// a file that is laid out for people has a line for each as well.
+	if bytes.Count(text, []byte(","))+bytes.Count(text, []byte("\n")) > 2*r.room {
+		return nil, fmt.Errorf("%s: %w", f.Path, errTooMany)
 	}
 	return text, nil
 }

@@ -276,3 +276,29 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// What stands for more values than are read is refused before they are in memory, in
+// whatever file, and files that can be read still are.
+func TestTooMuch(t *testing.T) {
+	bomb := "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+	for c := 'b'; c < 'i'; c++ {
+		bomb += fmt.Sprintf("%c: &%c [%s]\n", c, c, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*%c, ", c-1), 10), ", "))
+	}
+	csv := "step,loss\n" + strings.Repeat("1,2\n", 1_000_000)
+	for name, files := range map[string]map[string]string{
+		"brackets":     {"dvc.yaml": "metrics: " + strings.Repeat("[", 100_000)},
+		"aliases":      {"dvc.yaml": "metrics: [m.yaml]", "m.yaml": bomb},
+		"numbers":      {"outputs/metrics.json": `{"a": [` + strings.Repeat("0,", 5_000_000) + `0]}`},
+		"braces":       {"outputs/metrics.json": strings.Repeat(`{"a":`, 2_000_000)},
+		"several":      {"outputs/v0/metrics.csv": csv, "outputs/v1/metrics.csv": csv, "outputs/v2/metrics.csv": csv, "outputs/v3/metrics.csv": csv},
+		"wide columns": {"outputs/metrics.csv": "a" + strings.Repeat(",b", 3_000_000) + "\n1" + strings.Repeat(",1", 3_000_000)},
+	} {
+		files["outputs/other/metrics.json"] = `{"fine": 1}`
+		var warnings []string
+		var metrics string
+		got := testenv.Allocated(func() { metrics, warnings = read(files) })
+		require.NotEmpty(t, warnings, name)
+		require.Contains(t, metrics, "fine=1@0", name)
+		require.Less(t, got, int64(1<<30), name)
+	}
+}

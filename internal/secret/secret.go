@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 )
 
 // Mark stands where a secret stood, as in GitHub's logs.
@@ -110,7 +111,26 @@ func lowerEscapes(s string) string {
 // String returns s without the secrets.
 func (r *Redactor) String(s string) string {
 	out, _ := r.redact(s, true)
+	if plain := Visible(out); plain != out { // whoever removes them later makes the secret whole
+		if redacted, _ := r.redact(plain, true); redacted != plain {
+			return redacted
+		}
+	}
 	return out
+}
+
+// Visible returns s without control characters, but for line ends and tabs, and without
+// those that have no width or turn the direction of what follows.
+func Visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n', r == '\t', r == '\r':
+			return r
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // none tells that no secret is known.

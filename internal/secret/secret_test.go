@@ -170,3 +170,26 @@ func TestOf(t *testing.T) {
 	require.Equal(t, "f", out.F())
 	require.Equal(t, s, in.Point.Name, "the original stays as it is")
 }
+
+// A character without a width, or one that a terminal obeys, in the middle of a secret:
+// who takes it out later must not make the secret whole.
+func TestInvisible(t *testing.T) {
+	var r secret.Redactor
+	r.Add(kinds...)
+	marks := []rune{0, 1, 7, '\b', 0x1b, 0x7f, 0x85, 0xad, 0x200b, 0x200c, 0x200d, 0x200e, 0x202a, 0x202e, 0x2060, 0x2066, 0x2069, 0xfeff, 0xe0001}
+	for seed := range testenv.Cases(2000) {
+		random := rand.New(rand.NewPCG(uint64(seed), 7))
+		s := strings.TrimSpace(kinds[random.IntN(len(kinds))])
+		var b strings.Builder
+		for _, c := range s {
+			for range random.IntN(3) {
+				b.WriteRune(marks[random.IntN(len(marks))])
+			}
+			b.WriteRune(c)
+		}
+		got := r.String("before " + b.String() + " after")
+		require.NotContains(t, secret.Visible(got), s, "seed %d", seed)
+		require.NotContains(t, got, s, "seed %d", seed)
+	}
+	require.Equal(t, "a\u200bb\x01", r.String("a\u200bb\x01"), "nothing else is changed")
+}

@@ -73,6 +73,23 @@ func Decode(text []byte, v any) error {
 	return nil
 }
 
+// DecodeData is Parse into a Go value of which nobody knows what else the file has. What
+// one value makes of another is refused: it may stand for any number of them.
+func DecodeData(text []byte, v any) error {
+	f, err := Parse(text)
+	if err != nil {
+		return err
+	}
+	if alias := ast.FilterFile(ast.AliasType, f); len(alias) > 0 {
+		at := alias[0].GetToken().Position
+		return &LimitError{at.Line, at.Column, "the file has an alias; write the value itself"}
+	}
+	if len(f.Docs) == 0 || f.Docs[0].Body == nil {
+		return nil
+	}
+	return yaml.NodeToValue(f.Docs[0].Body, v)
+}
+
 func count(tokens token.Tokens) error {
 	var open, before, line, marks, keys, docs int
 	for i, t := range tokens {

@@ -15,6 +15,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -33,6 +34,11 @@ type Access struct {
 	// Run is the run whose script has the token: it may change that run and what it made,
 	// and read the rest. "" may change everything.
 	Run string
+
+	// Room is how many bytes of artifacts clients may put, and MaxArtifacts how many; 0 is
+	// any number.
+	Room         int64
+	MaxArtifacts int64
 }
 
 // Server offers a store through the MLflow tracking REST API. It is for programs on the
@@ -43,6 +49,8 @@ type Server struct {
 	access Access
 	calls  *http.ServeMux
 	turns  chan struct{} // one for each request that is held in memory
+
+	bytes, files atomic.Int64 // of the artifacts that were put
 }
 
 // NewServer returns the handler.

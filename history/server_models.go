@@ -193,8 +193,11 @@ func (v *Server) putArtifact(w http.ResponseWriter, r *http.Request) (any, error
 	if err != nil {
 		return nil, err
 	}
+	if most := v.access.MaxArtifacts; v.files.Add(1) > most && most > 0 {
+		return nil, invalid("The run has put %d artifacts, the most that are kept of one: put them into an archive", most)
+	}
 	c := http.NewResponseController(w)
-	err = v.store.putFile(f, name, patientReader{r.Body, c})
+	err = v.store.putFile(f, name, &roomReader{patientReader{r.Body, c}, v})
 	c.SetWriteDeadline(time.Now().Add(stallTime))
 	return struct{}{}, err
 }
@@ -211,6 +214,21 @@ func (v *Server) deleteArtifact(w http.ResponseWriter, r *http.Request) (any, er
 		return nil, err
 	}
 	return struct{}{}, v.store.removeFile(f, name)
+}
+
+// roomReader ends with an error where clients have put more than there is room for. What
+// is written over counts again.
+type roomReader struct {
+	io.Reader
+	v *Server
+}
+
+func (r *roomReader) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	if room := r.v.access.Room; r.v.bytes.Add(int64(n)) > room && room > 0 {
+		return 0, invalid("The artifacts of the run are more than the %d bytes that are kept (--max-outputs-size moves that)", room)
+	}
+	return n, err
 }
 
 // patientReader and patientWriter let an artifact take as long as it needs, as long as

@@ -165,7 +165,7 @@ func (w *Workspace) codeFakes(f *fake.ServerFactory) {
 	}
 	f.CodeVersionsServer.CreateOrGetStartPendingUpload = func(_ context.Context, _, _, name, version string, _ armmachinelearning.PendingUploadRequestDto, _ *armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadOptions) (resp azfake.Responder[armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadResponse], errResp azfake.ErrorResponder) {
 		container := fmt.Sprintf("pending-%d", time.Now().UnixNano())
-		if _, err := w.create(container); err != nil {
+		if err := w.create(container); err != nil {
 			errResp.SetResponseError(http.StatusInternalServerError, "InternalError")
 			return
 		}

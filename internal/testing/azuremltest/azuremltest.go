@@ -134,7 +134,7 @@ func New(azurite, dir string, supervisor []string) (*Workspace, error) {
 		codes:      map[string]armmachinelearning.CodeVersion{}, envs: map[string]armmachinelearning.EnvironmentVersion{},
 		jobs: map[string]*submitted{}, tokens: map[string]grant{}, delegated: map[string]bool{}}
 	for _, name := range w.containers {
-		if _, err := w.create(name); err != nil {
+		if err := w.create(name); err != nil {
 			return nil, err
 		}
 	}

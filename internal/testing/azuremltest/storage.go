@@ -111,12 +111,12 @@ func (w *Workspace) upstream() policy.ClientOptions {
 }
 
 // create makes a container.
-func (w *Workspace) create(name string) (*container.Client, error) {
+func (w *Workspace) create(name string) error {
 	c, err := w.client(name)
 	if err == nil {
 		_, err = c.Create(context.Background(), nil)
 	}
-	return c, err
+	return err
 }
 
 // sign is a SAS of a container, as a datastore holds one: its account's key signs it.

@@ -84,7 +84,8 @@ func (w *Workspace) checkJob(name string, header http.Header, body []byte) strin
 
 // promised are the filters that Azure's documentation of querying runs shows
 // (learn.microsoft.com, "Query & compare experiments and runs with MLflow").
-var promised = regexp.MustCompile("^(?:(?:(?:tags|params)\\.[^ ]+ (?:=|!=) '[^']*'|metrics\\.[^ ]+ (?:=|!=|<|<=|>|>=) [0-9.e+-]+)(?: AND |$))*$")
+var promised = regexp.MustCompile(`^(?:(?:(?:tags|params)\.[^ ]+ (?:=|!=) '[^']*'|` +
+	`metrics\.[^ ]+ (?:=|!=|<|<=|>|>=) [0-9.e+-]+)(?: AND |$))*$`)
 
 // checkSearch is what the workspace's MLflow refuses of a search; "" is nothing.
 func checkSearch(path string, body []byte) string {

@@ -84,12 +84,19 @@ func openEngine(ctx context.Context) (*engine, error) {
 	return &engine{c, ownContainer()}, nil
 }
 
-var containerID = regexp.MustCompile(`/containers/([0-9a-f]{64})/`)
+// containerID finds the id in a line of mountinfo (proc_pid_mountinfo(5)): what is mounted
+// at /etc/hostname and its like comes from a folder of that name. The machine itself has
+// mounts below such folders, for the containers that run there.
+var containerID = regexp.MustCompile(`(?m)^\S+ \S+ \S+ \S*/containers/([0-9a-f]{64})/\S+ /etc/(?:hostname|hosts|resolv\.conf) `)
 
 // ownContainer returns the id of the container that this program is in: Docker
-// mounts files of its own into every container, from a folder of that name.
+// mounts files of its own into every container.
 func ownContainer() string {
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	return containerOf(mounts)
+}
+
+func containerOf(mounts []byte) string {
 	if m := containerID.FindSubmatch(mounts); m != nil {
 		return string(m[1])
 	}

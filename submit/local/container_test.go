@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
@@ -81,4 +82,18 @@ func TestDockerArgs(t *testing.T) {
 		_, _, err := args(bad)
 		require.ErrorContains(t, err, why, bad)
 	}
+}
+
+// What Docker mounts into a container tells which one it is; what it mounts on the machine
+// for those that run there tells nothing.
+func TestOwnContainer(t *testing.T) {
+	id := strings.Repeat("0123456789abcdef", 4)
+	inside := "612 598 254:0 /var/lib/docker/containers/" + id + "/resolv.conf /etc/resolv.conf rw,relatime - ext4 /dev/vda rw\n" +
+		"613 598 254:0 /var/lib/docker/containers/" + id + "/hostname /etc/hostname rw,relatime - ext4 /dev/vda rw\n"
+	around := "25 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n" +
+		"300 25 0:51 / /var/lib/docker/containers/" + id + "/mounts/shm rw,nosuid - tmpfs shm rw,size=65536k\n" +
+		"301 25 254:0 /var/lib/docker/containers/" + id + "/data /mnt/data rw - ext4 /dev/vda rw\n"
+	require.Equal(t, id, containerOf([]byte("1 2 3:4 / / rw - overlay overlay rw\n"+inside)))
+	require.Empty(t, containerOf([]byte(around)))
+	require.Empty(t, containerOf(nil))
 }

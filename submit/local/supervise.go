@@ -320,7 +320,7 @@ func download(ctx context.Context, address string, base *os.Root, dir string) (s
 	}
 	name := path.Join(dir, safeName(path.Base(u.Path)))
 	for try := 1; ; try++ {
-		err = fetch(ctx, address, base, name)
+		err = fetch(ctx, secure, address, base, name)
 		if err == nil {
 			return name, nil
 		}
@@ -346,12 +346,25 @@ type statusError struct {
 
 func (e *statusError) Error() string { return "the server answered " + e.status }
 
-func fetch(ctx context.Context, address string, base *os.Root, name string) error {
+// secure is the client that fetches data. A server that it is told of must not lead it to
+// one without a certificate: that of a cloud's metadata, say, or one on this machine, which
+// a run in a container is kept from.
+var secure = &http.Client{CheckRedirect: func(next *http.Request, before []*http.Request) error {
+	switch {
+	case next.URL.Scheme != "https":
+		return fmt.Errorf("it leads to %s, an address without https", next.URL.Redacted())
+	case len(before) >= 10:
+		return errors.New("it leads on and on")
+	}
+	return nil
+}}
+
+func fetch(ctx context.Context, client *http.Client, address string, base *os.Root, name string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
 		return err
 	}

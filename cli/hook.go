@@ -173,15 +173,17 @@ func (a *app) push(repo *git.Repository) *hooks.Push {
 			}
 			return settings.Hook, no, err
 		},
-		Submit: submitApart,
-		Logs:   func() (*os.Root, error) { return a.logs(true) },
-		Say:    a.say,
+		Submit: func(commit, branch string, log *os.File) (func() error, error) {
+			return submitApart(repo, commit, branch, log)
+		},
+		Logs: func() (*os.Root, error) { return a.logs(true) },
+		Say:  a.say,
 	}
 }
 
 // submitApart starts the submission of a commit, which goes on when this program has
 // ended.
-func submitApart(commit, branch string, log *os.File) (wait func() error, err error) {
+func submitApart(repo *git.Repository, commit, branch string, log *os.File) (wait func() error, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -193,6 +195,9 @@ func submitApart(commit, branch string, log *os.File) (wait func() error, err er
 		if !strings.HasPrefix(name, "GIT_") || strings.HasPrefix(name, "GIT_CONFIG") {
 			cmd.Env = append(cmd.Env, kv)
 		}
+	}
+	if _, err := os.Lstat(filepath.Join(repo.Root, ".git")); err != nil { // nobody else would find it
+		cmd.Env = append(cmd.Env, "GIT_DIR="+repo.GitDir, "GIT_WORK_TREE="+repo.Root)
 	}
 	detach.Session(cmd)
 	return cmd.Wait, cmd.Start()

@@ -3,7 +3,6 @@ package azureml
 import (
 	"fmt"
 	"maps"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"unicode/utf8"
@@ -15,29 +14,20 @@ import (
 	"github.com/org/aml-train/submit"
 )
 
-// tags and properties tell what the run is of. Properties never change; tags are
-// what people search for.
+// tagsOf are the tags and properties of a job, as long as the service takes them.
 func tagsOf(s submit.Submission, sent Sent) (tags, properties map[string]string) {
-	tags, properties = map[string]string{}, s.Git.Properties()
-	set := func(to map[string]string, key, value string) {
-		if value != "" {
-			to[key] = clip(value)
+	tags, properties = s.Tags()
+	for name, value := range map[string]string{gitmeta.PropMLflowCommit: s.Git.Commit, gitmeta.PropMLflowBranch: s.Git.Branch} {
+		if value != "" { // where MLflow looks for it
+			tags[name] = value
 		}
 	}
-	set(tags, history.TagJob, s.Job.Digest())
-	set(tags, history.TagPullRequest, s.Git.PullRequest)
-	set(tags, history.TagActor, s.Git.Actor)
-	set(tags, history.TagBuild, s.Git.BuildURL)
-	set(tags, gitmeta.PropMLflowCommit, s.Git.Commit) // where MLflow looks for it
-	set(tags, gitmeta.PropMLflowBranch, s.Git.Branch)
-	set(properties, history.TagJobFile, s.Job.File)
-	set(properties, history.TagScript, s.Job.Script())
 	if s.Snapshot != nil {
-		set(tags, history.TagSnapshot, s.Snapshot.ID)
-		set(properties, history.TagFiles, fmt.Sprintf("%d %d", len(s.Snapshot.Files), s.Snapshot.Bytes))
-		set(properties, history.TagSent, fmt.Sprintf("%d %d", sent.Files, sent.Bytes))
-		if rel, err := filepath.Rel(s.Git.Root, s.Snapshot.Dir); err == nil && s.Git.Root != "" && filepath.IsLocal(rel) {
-			set(properties, history.TagSource, filepath.ToSlash(rel))
+		properties[history.TagSent] = fmt.Sprintf("%d %d", sent.Files, sent.Bytes)
+	}
+	for _, m := range []map[string]string{tags, properties} {
+		for name, value := range m {
+			m[name] = clip(value)
 		}
 	}
 	return secret.Of(s.Secrets, tags), secret.Of(s.Secrets, properties)

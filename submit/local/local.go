@@ -367,7 +367,7 @@ func fill(ctx context.Context, copies *os.Root, name string, s submit.Submission
 		return err
 	}
 	defer dir.Close()
-	in := source(s)
+	in := filepath.FromSlash(cmp.Or(s.Source(), "."))
 	within := path.Join(workDir, filepath.ToSlash(in))
 	if s.Snapshot == nil {
 		return dir.MkdirAll(within, 0o755)
@@ -385,17 +385,6 @@ func fill(ctx context.Context, copies *os.Root, name string, s submit.Submission
 		return err
 	}
 	return record(dir, in, list)
-}
-
-// source is where the source directory of a submission lies in its repository.
-func source(s submit.Submission) string {
-	if s.Snapshot == nil || s.Git.Root == "" {
-		return "."
-	}
-	if rel, err := filepath.Rel(s.Git.Root, s.Snapshot.Dir); err == nil && filepath.IsLocal(rel) {
-		return rel
-	}
-	return "."
 }
 
 // root is the folder of which a run's copy is one.
@@ -428,7 +417,6 @@ func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run,
 		{Key: "mlflow.source.type", Value: "JOB"},
 		{Key: history.TagTarget, Value: job.Local},
 		{Key: history.TagEnvironment, Value: cmp.Or(image(j), job.UserManaged)},
-		{Key: history.TagJob, Value: j.Digest()},
 		{Key: history.TagCommand, Value: clip(readable(j))},
 	}...)
 	add := func(key, value string) {
@@ -436,23 +424,14 @@ func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run,
 			tags = append(tags, history.KeyValue{Key: key, Value: clip(value)})
 		}
 	}
-	for name, value := range s.Git.Properties() {
-		add(name, value)
+	shared, properties := s.Tags()
+	for _, m := range []map[string]string{shared, properties} {
+		for name, value := range m {
+			add(name, value)
+		}
 	}
 	add("mlflow.source.name", j.Script())
 	add("mlflow.note.content", j.Description)
-	add(history.TagScript, j.Script())
-	add(history.TagJobFile, j.File)
-	add(history.TagPullRequest, s.Git.PullRequest)
-	add(history.TagActor, s.Git.Actor)
-	add(history.TagBuild, s.Git.BuildURL)
-	if s.Snapshot != nil {
-		add(history.TagSnapshot, s.Snapshot.ID)
-		add(history.TagFiles, fmt.Sprintf("%d %d", len(s.Snapshot.Files), s.Snapshot.Bytes))
-		if s.Git.Root != "" {
-			add(history.TagSource, filepath.ToSlash(source(s)))
-		}
-	}
 	short := s.Git.ShortCommit()
 	slug := strings.ToLower(j.ExperimentName)
 	slug = strings.Trim(slug[:min(len(slug), 18)], "-_")

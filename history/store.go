@@ -84,7 +84,7 @@ func (s *Store) connect() (err error) {
 	if s.db, err = sql.Open("sqlite", where.String()); err != nil {
 		return err
 	}
-	if err = patiently(s.migrate); err != nil {
+	if err = retryBusy(s.migrate); err != nil {
 		return errors.Join(err, s.db.Close())
 	}
 	return nil
@@ -93,10 +93,10 @@ func (s *Store) connect() (err error) {
 // Close releases the database and the folder.
 func (s *Store) Close() error { return errors.Join(s.db.Close(), s.Files.Close()) }
 
-// patiently tries again what failed because another process uses the database.
+// retryBusy tries again what failed because another process uses the database.
 // SQLite itself waits as busy_timeout says, but not everywhere: turning the
 // write-ahead log on and recovering it fail at once.
-func patiently(f func() error) error {
+func retryBusy(f func() error) error {
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		err := f()
 		var e *sqlite.Error
@@ -171,7 +171,7 @@ func (s *Store) migrate() error {
 // write runs f in a transaction that takes the database's write lock at its
 // start: one that is taken later can fail without waiting.
 func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
-	return explain(patiently(func() error {
+	return explain(retryBusy(func() error {
 		tx, err := s.db.BeginTx(ctx, nil)
 		if err != nil {
 			return err

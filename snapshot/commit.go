@@ -90,7 +90,7 @@ func (c *committed) first(in, rev string, o Options) (f commitFolder, commit plu
 		return f, commit, err
 	}
 	c.stores.add(s.objects)
-	c.fold = s.fold
+	c.ignoreCase = s.ignoreCase
 	id, err := resolve(c.repo, rev)
 	if err != nil {
 		return f, commit, err
@@ -112,7 +112,7 @@ func (c *committed) first(in, rev string, o Options) (f commitFolder, commit plu
 		return f, commit, explainMissing(c.repo, rev, err)
 	}
 	for _, e := range entries {
-		c.aml = c.aml || e.Name == ".amlignore" && !o.Whole
+		c.hasAmlignore = c.hasAmlignore || e.Name == ".amlignore" && !o.Whole
 	}
 	return f, commit, c.above(&f, root)
 }
@@ -213,11 +213,11 @@ func exists(name string) bool {
 
 // committed collects the files of a commit, reading trees in parallel.
 type committed struct {
-	repo  *git.Repository
-	git   *git.Finder
-	aml   bool
-	fold  bool
-	tasks tasks
+	repo         *git.Repository
+	git          *git.Finder
+	hasAmlignore bool
+	ignoreCase   bool
+	tasks        tasks
 
 	budget object.Budget
 
@@ -282,7 +282,7 @@ func (c *committed) text(f *commitFolder, entries []object.Entry, name, in strin
 func (c *committed) attributes(f *commitFolder, entries []object.Entry, in string) error {
 	text, err := c.text(f, entries, ".gitattributes", in)
 	if text != nil {
-		f.filters = f.filters.Push(attributes.Parse(text, in, in == "", c.fold))
+		f.filters = f.filters.Push(attributes.Parse(text, in, in == "", c.ignoreCase))
 	}
 	return err
 }
@@ -295,12 +295,12 @@ func (c *committed) read(f commitFolder) error {
 	if err := c.budget.Spend(f.path, entries); err != nil {
 		return fmt.Errorf("snapshot: %w", err)
 	}
-	if c.aml {
+	if c.hasAmlignore {
 		text, err := c.text(&f, entries, ".amlignore", f.in)
 		if err != nil {
 			return err
 		}
-		f.rules = f.rules.Push(ignore.Parse(text, join(f.path, ".amlignore"), f.in, c.fold))
+		f.rules = f.rules.Push(ignore.Parse(text, join(f.path, ".amlignore"), f.in, c.ignoreCase))
 	}
 	if err := c.attributes(&f, entries, f.in); err != nil {
 		return err

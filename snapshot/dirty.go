@@ -45,7 +45,7 @@ func dirtyIn(ctx context.Context, finder *git.Finder, repo *git.Repository, abs 
 		return false, err
 	}
 	defer w.stores.close()
-	w.aml, w.anyLink = false, true
+	w.hasAmlignore, w.anyLink = false, true
 	w.plain = w.plain || plain
 	if err := w.walk(); err != nil {
 		return false, err
@@ -297,7 +297,7 @@ func (w *walker) attributesIn(in string) (attributes.Stack, error) {
 		return nil, err
 	}
 	if ok {
-		stack = stack.Push(attributes.Parse(text, in, in == "", s.fold))
+		stack = stack.Push(attributes.Parse(text, in, in == "", s.ignoreCase))
 	}
 	if w.attributes == nil {
 		w.attributes = map[string]attributes.Stack{}

@@ -108,7 +108,7 @@ func (w *walker) look(f *folder, entries []fs.DirEntry, abs string) (bool, error
 			rules = true
 		}
 	}
-	if f.in != "" && f.path != "" && !w.aml && (repository && f.hi == f.lo || f.commit) {
+	if f.in != "" && f.path != "" && !w.hasAmlignore && (repository && f.hi == f.lo || f.commit) {
 		if there, err := w.nested(f, abs); err != nil || f.commit && !there {
 			return false, err // of a submodule that is not checked out nothing is the repository's
 		}
@@ -158,7 +158,7 @@ func (r *reading) folder(name string) error {
 		sub.commit = i >= 0 && x.Mode(i) == filemode.Submodule
 		sub.replaced = sub.replaced || i >= 0 && !sub.commit
 	}
-	keep := !r.w.aml && (sub.hi > sub.lo || sub.commit)
+	keep := !r.w.hasAmlignore && (sub.hi > sub.lo || sub.commit)
 	if !sub.excluded {
 		if f.unknown != nil && !keep {
 			return f.unknown
@@ -193,7 +193,7 @@ func (r *reading) file(name string) error {
 	if entry < 0 && f.excluded {
 		return nil
 	}
-	if r.w.aml || entry < 0 {
+	if r.w.hasAmlignore || entry < 0 {
 		if f.unknown != nil {
 			return f.unknown
 		}

@@ -28,7 +28,7 @@ type scope struct {
 	index   *index.Index
 	objects *object.Store
 
-	fold       bool   // core.ignoreCase
+	ignoreCase bool   // core.ignoreCase
 	fileMode   bool   // core.fileMode
 	symlinks   bool   // core.symlinks
 	trustCtime bool   // core.trustctime
@@ -59,7 +59,7 @@ func newRules(repo *git.Repository) (*scope, error) {
 	if err := repo.Readable(); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
-	s.fold = c.Bool("core.ignorecase", false)
+	s.ignoreCase = c.Bool("core.ignorecase", false)
 	s.fileMode = s.fileMode && c.Bool("core.filemode", true)
 	s.symlinks = c.Bool("core.symlinks", true)
 	s.trustCtime = c.Bool("core.trustctime", true)
@@ -76,7 +76,7 @@ func newRules(repo *git.Repository) (*scope, error) {
 			if rel, err := filepath.Rel(repo.Root, name); err == nil && filepath.IsLocal(rel) {
 				name = filepath.ToSlash(rel)
 			}
-			s.rules = s.rules.Push(ignore.Parse(text, name, "", s.fold))
+			s.rules = s.rules.Push(ignore.Parse(text, name, "", s.ignoreCase))
 		}
 	}
 	for _, name := range []string{"/etc/gitattributes", s.userFile("attributesfile", "attributes")} {
@@ -84,11 +84,11 @@ func newRules(repo *git.Repository) (*scope, error) {
 			continue
 		}
 		if text, err := limited.Read(name, limited.Config); err == nil {
-			s.filters = s.filters.Push(attributes.Parse(text, "", true, s.fold))
+			s.filters = s.filters.Push(attributes.Parse(text, "", true, s.ignoreCase))
 		}
 	}
 	if text, err := limited.Read(filepath.Join(repo.CommonDir, "info", "attributes"), limited.Config); err == nil {
-		s.info = attributes.Parse(text, "", true, s.fold)
+		s.info = attributes.Parse(text, "", true, s.ignoreCase)
 	}
 	return s, nil
 }

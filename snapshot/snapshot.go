@@ -219,7 +219,7 @@ func (w *walker) take(ctx context.Context, dir string, o Options) (*Snapshot, er
 	id := s.tree().id
 	s.ID = id.String()
 	switch {
-	case w.aml:
+	case w.hasAmlignore:
 		s.Dirty, err = Dirty(ctx, o.Git, w.dir)
 	case w.scope.repo != nil:
 		s.Dirty, err = w.dirty(id)

@@ -31,12 +31,12 @@ const homeDir = ".aml-train"
 // parallel. It goes through a folder and through git's index side by side: both
 // are sorted, so that nothing has to be looked up.
 type walker struct {
-	ctx   context.Context
-	git   *git.Finder
-	dir   string // the source directory, absolute, without links
-	aml   bool   // an .amlignore rules, in place of every .gitignore
-	scope *scope // the repository around dir
-	in    string // dir relative to the root of scope
+	ctx          context.Context
+	git          *git.Finder
+	dir          string // the source directory, absolute, without links
+	hasAmlignore bool   // an .amlignore rules, in place of every .gitignore
+	scope        *scope // the repository around dir
+	in           string // dir relative to the root of scope
 
 	tasks   tasks
 	anyLink bool // nothing is going to travel: a link may lead anywhere, and what is not here does not matter
@@ -164,12 +164,12 @@ func newWalker(ctx context.Context, finder *git.Finder, repo *git.Repository, di
 		w.plain, w.each = slices.Contains([]string{"no", "false", "off", "0"}, shown), shown == "all"
 	}
 	_, err = os.Lstat(filepath.Join(dir, ".amlignore"))
-	w.aml = err == nil
+	w.hasAmlignore = err == nil
 	return w, nil
 }
 
 func (w *walker) ignoreFile() string {
-	if w.aml {
+	if w.hasAmlignore {
 		return ".amlignore"
 	}
 	return ".gitignore"
@@ -181,7 +181,7 @@ func (w *walker) above() (folder, *ignore.Pattern, error) {
 	s := w.scope
 	f := folder{scope: s, in: w.in, filters: s.filters}
 	f.lo, f.hi = w.entries()
-	if !w.aml {
+	if !w.hasAmlignore {
 		f.rules = s.rules
 	}
 	if w.in == "" {
@@ -196,14 +196,14 @@ func (w *walker) above() (folder, *ignore.Pattern, error) {
 		if err := f.attributes(abs, at); err != nil {
 			return f, nil, err
 		}
-		if w.aml || f.excluded {
+		if w.hasAmlignore || f.excluded {
 			continue
 		}
 		text, err := f.text(abs, ".gitignore", at)
 		if err != nil {
 			return f, nil, err
 		}
-		f.rules = f.rules.Push(ignore.Parse(text, strings.Repeat("../", len(parts)-i)+".gitignore", at, s.fold))
+		f.rules = f.rules.Push(ignore.Parse(text, strings.Repeat("../", len(parts)-i)+".gitignore", at, s.ignoreCase))
 		if p := f.rules.Match(strings.Join(parts[:i+1], "/"), true); p != nil && !p.Negated {
 			f.excluded, decided = true, p
 		}
@@ -222,7 +222,7 @@ func (w *walker) entries() (lo, hi int) {
 // enter adds the rules of the folder's own ignore file.
 func (w *walker) enter(f *folder, abs string) error {
 	s, name := f.scope, w.ignoreFile()
-	if w.aml {
+	if w.hasAmlignore {
 		s = w.scope
 	} else if f.excluded {
 		return nil
@@ -232,7 +232,7 @@ func (w *walker) enter(f *folder, abs string) error {
 	text, err := at.text(abs, name, f.in)
 	if err == nil {
 		f.unknown = at.unknown
-		f.rules = f.rules.Push(ignore.Parse(text, join(f.path, name), f.in, s.fold))
+		f.rules = f.rules.Push(ignore.Parse(text, join(f.path, name), f.in, s.ignoreCase))
 	}
 	return err
 }
@@ -256,7 +256,7 @@ func (f *folder) attributes(abs, in string) error {
 		return nil
 	}
 	if ok {
-		f.filters = f.filters.Push(attributes.Parse(text, in, in == "", f.scope.fold))
+		f.filters = f.filters.Push(attributes.Parse(text, in, in == "", f.scope.ignoreCase))
 	}
 	return err
 }
@@ -272,7 +272,7 @@ func (w *walker) walk() error {
 	if err := w.tasks.group.Wait(); err != nil {
 		return err
 	}
-	if !w.aml {
+	if !w.hasAmlignore {
 		if err := w.addSkipped(w.scope, w.in, ""); err != nil {
 			return err
 		}

@@ -76,7 +76,7 @@ func Why(finder *git.Finder, dir, p string) (Decision, error) {
 			return d, fmt.Errorf("%s is beyond the symbolic link %s (to %s), which itself travels or not: --why %s",
 				p, here, to, here)
 		}
-		if lo, hi := f.scope.index.Range(f.in + "/"); i > 0 && !w.aml && lo == hi {
+		if lo, hi := f.scope.index.Range(f.in + "/"); i > 0 && !w.hasAmlignore && lo == hi {
 			if nested, err := finder.At(at); err == nil && nested != nil {
 				s, err := w.newScope(nested)
 				if err != nil {
@@ -96,7 +96,7 @@ func Why(finder *git.Finder, dir, p string) (Decision, error) {
 		}
 	}
 	lo, hi := f.scope.index.Range(f.in + "/")
-	if !w.aml && (f.scope.index.Find(f.in) >= 0 || hi > lo) {
+	if !w.hasAmlignore && (f.scope.index.Find(f.in) >= 0 || hi > lo) {
 		d.Tracked, d.Travels = true, statErr == nil
 		return d, nil
 	}

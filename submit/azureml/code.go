@@ -39,22 +39,22 @@ type Sent struct {
 	Bytes         int64
 }
 
-// sending is a file on its way.
-type sending struct {
+// blobFile is a file on its way.
+type blobFile struct {
 	path string // under which it arrives
 	oid  string // the git id of its content
 	size int64
 	open func() (io.ReadCloser, error)
 }
 
-func fileOf(s *snapshot.Snapshot, path string, f *snapshot.File) sending {
-	return sending{path, f.OID.String(), f.Size, func() (io.ReadCloser, error) { return s.Open(f) }}
+func fileOf(s *snapshot.Snapshot, path string, f *snapshot.File) blobFile {
+	return blobFile{path, f.OID.String(), f.Size, func() (io.ReadCloser, error) { return s.Open(f) }}
 }
 
 // sendings lists the files of a snapshot as a blob store can hold them: it has no
 // links, so a link becomes what it leads to.
-func sendings(ctx context.Context, s *snapshot.Snapshot) ([]sending, error) {
-	out := make([]sending, 0, len(s.Files))
+func sendings(ctx context.Context, s *snapshot.Snapshot) ([]blobFile, error) {
+	out := make([]blobFile, 0, len(s.Files))
 	for i := range s.Files {
 		f := &s.Files[i]
 		if f.Mode == filemode.Symlink {
@@ -66,7 +66,7 @@ func sendings(ctx context.Context, s *snapshot.Snapshot) ([]sending, error) {
 }
 
 // followed is sendings of a snapshot that has links.
-func followed(ctx context.Context, s *snapshot.Snapshot) ([]sending, error) {
+func followed(ctx context.Context, s *snapshot.Snapshot) ([]blobFile, error) {
 	dir := s.Dir
 	if s.Commit != "" {
 		dir = ""
@@ -76,7 +76,7 @@ func followed(ctx context.Context, s *snapshot.Snapshot) ([]sending, error) {
 		return nil, err
 	}
 	files, err := tree.Files(ctx)
-	out := make([]sending, len(files))
+	out := make([]blobFile, len(files))
 	for i, f := range files {
 		out[i] = fileOf(s, f.Path, f.Info.Sys().(*snapshot.File))
 	}
@@ -131,7 +131,7 @@ func (t *Target) code(ctx context.Context, c *connection, s *snapshot.Snapshot) 
 
 // upload brings files below prefix, by the cheapest way for each: it is there
 // already, it is copied from an earlier upload, or it is sent.
-func (t *Target) upload(ctx context.Context, store *storage, prefix string, list []sending, before *manifest) (Sent, error) {
+func (t *Target) upload(ctx context.Context, store *storage, prefix string, list []blobFile, before *manifest) (Sent, error) {
 	there, err := store.list(ctx, prefix+"code/")
 	if err != nil {
 		return Sent{}, short(err)
@@ -210,7 +210,7 @@ func (m *manifest) find(oid string) string {
 	return ""
 }
 
-func manifestOf(list []sending) []byte {
+func manifestOf(list []blobFile) []byte {
 	var b bytes.Buffer
 	for _, f := range list {
 		b.WriteString(f.oid)

@@ -94,14 +94,14 @@ func (t *Target) uploadFiles(ctx context.Context, c *connection, tree *inside.Tr
 
 // dataFiles lists a file, or everything below a folder, and what names it: a hash of
 // the paths and contents.
-func dataFiles(ctx context.Context, tree *inside.Tree) ([]sending, string, error) {
+func dataFiles(ctx context.Context, tree *inside.Tree) ([]blobFile, string, error) {
 	files, err := tree.Files(ctx)
 	if err != nil {
 		return nil, "", err
 	}
-	list := make([]sending, len(files))
+	list := make([]blobFile, len(files))
 	for i, f := range files {
-		list[i] = sending{f.Path, "", f.Info.Size(), f.Open}
+		list[i] = blobFile{f.Path, "", f.Info.Size(), f.Open}
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))

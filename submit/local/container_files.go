@@ -24,12 +24,12 @@ import (
 	"github.com/org/aml-train/job"
 )
 
-// carried is a file or folder of this machine and where it goes in the container.
-type carried struct{ from, to string }
+// bind is a file or folder of this machine and where it goes in the container.
+type bind struct{ from, to string }
 
 // carriedData is data of the job: it does not leave its place.
 type carriedData struct {
-	carried
+	bind
 	place inside.Place
 }
 
@@ -52,7 +52,7 @@ func containerPaths(p *plan, values map[string]string) (map[string]string, []car
 			}
 			to := path.Join(containerRoot(p.Run), inputsDir, name, safeName(filepath.Base(from)))
 			within[key] = to
-			data = append(data, carriedData{carried{from, to}, inside.Place{Dir: place}})
+			data = append(data, carriedData{bind{from, to}, inside.Place{Dir: place}})
 		}
 	}
 	return within, data
@@ -198,7 +198,7 @@ func (t *Target) receive(ctx context.Context, e *engine, id string, p *plan) err
 	defer base.Close()
 	room := p.mostOutputs()
 	var all error
-	for _, c := range []carried{
+	for _, c := range []bind{
 		{containerWork(p) + "/outputs", path.Join(p.within(), "outputs")},
 		{containerWork(p) + "/logs", path.Join(p.within(), "logs")},
 		{containerRoot(p.Run) + "/" + namedDir, namedDir},

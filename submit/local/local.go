@@ -640,15 +640,15 @@ func (t *Target) Reconcile(ctx context.Context) error {
 	runs, err := t.Store.Unfinished(ctx, job.Local)
 	var all error
 	for _, id := range runs {
-		all = errors.Join(all, t.settle(ctx, id))
+		all = errors.Join(all, t.reconcile(ctx, id))
 	}
 	t.sweepPlaces()
 	return errors.Join(err, all)
 }
 
-// settle ends a run that has no supervisor any more; one that has, or is about to
+// reconcile ends a run that has no supervisor any more; one that has, or is about to
 // get one, it leaves alone.
-func (t *Target) settle(ctx context.Context, id string) error {
+func (t *Target) reconcile(ctx context.Context, id string) error {
 	held, lock := t.supervised(id)
 	if lock != nil {
 		defer lock.Close()
@@ -731,7 +731,7 @@ func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.
 		}
 		if !held {
 			// The supervisor records the end before it lets go of the lock.
-			if err := t.settle(ctx, id); err != nil {
+			if err := t.reconcile(ctx, id); err != nil {
 				return nil, err
 			}
 			if run, err = t.Store.Run(ctx, id); err != nil {

@@ -160,7 +160,7 @@ func (c *copyRepository) entries(s submit.Submission, list []copied) ([]index.En
 			})
 		}
 	}
-	c.settle(entries, prefix, list, s.Commit != nil)
+	c.fillIn(entries, prefix, list, s.Commit != nil)
 	return entries, nil
 }
 
@@ -181,8 +181,8 @@ func (c *copyRepository) ofCommit(skip string, to *[]index.Entry) error {
 	})
 }
 
-// settle fills in what is true of the files in the copy. Both lists are sorted by path.
-func (c *copyRepository) settle(entries []index.Entry, prefix string, list []copied, ofCommit bool) {
+// fillIn fills in what is true of the files in the copy. Both lists are sorted by path.
+func (c *copyRepository) fillIn(entries []index.Entry, prefix string, list []copied, ofCommit bool) {
 	user, group := uint32(os.Geteuid()), uint32(os.Getegid())
 	next := 0
 	for i := range entries {

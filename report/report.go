@@ -49,7 +49,7 @@ const (
 	curveDetail = 600     // that are read, so that the ends of a curve stay what they are
 	logLines    = 40      // of the end of the log
 	logBytes    = 256000  // of its end that are read
-	rawBytes    = 4 << 20 // of which that much, the states of progress bars included
+	rawBytes    = 1 << 20 // of which that much, the states of progress bars included
 )
 
 // Collect gathers a run's report. base may be nil.

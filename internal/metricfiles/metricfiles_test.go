@@ -289,7 +289,7 @@ func TestTooMuch(t *testing.T) {
 		"brackets":     {"dvc.yaml": "metrics: " + strings.Repeat("[", 100_000)},
 		"aliases":      {"dvc.yaml": "metrics: [m.yaml]", "m.yaml": bomb},
 		"numbers":      {"outputs/metrics.json": `{"a": [` + strings.Repeat("0,", 5_000_000) + `0]}`},
-		"braces":       {"outputs/metrics.json": strings.Repeat(`{"a":`, 2_000_000)},
+		"braces":       {"outputs/metrics.json": strings.Repeat(`{"a":`, 200_000)},
 		"several":      {"outputs/v0/metrics.csv": csv, "outputs/v1/metrics.csv": csv, "outputs/v2/metrics.csv": csv, "outputs/v3/metrics.csv": csv},
 		"wide columns": {"outputs/metrics.csv": "a" + strings.Repeat(",b", 3_000_000) + "\n1" + strings.Repeat(",1", 3_000_000)},
 	} {
@@ -299,6 +299,6 @@ func TestTooMuch(t *testing.T) {
 		got := testenv.Allocated(func() { metrics, warnings = read(files) })
 		require.NotEmpty(t, warnings, name)
 		require.Contains(t, metrics, "fine=1@0", name)
-		require.Less(t, got, int64(1<<30), name)
+		require.Less(t, got, int64(2<<30), name) // freed memory counts as well
 	}
 }

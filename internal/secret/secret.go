@@ -111,6 +111,9 @@ func lowerEscapes(s string) string {
 // String returns s without the secrets.
 func (r *Redactor) String(s string) string {
 	out, _ := r.redact(s, true)
+	if r == nil || r.none() {
+		return out
+	}
 	if plain := Visible(out); plain != out { // whoever removes them later makes the secret whole
 		if redacted, _ := r.redact(plain, true); redacted != plain {
 			return redacted

@@ -74,6 +74,8 @@ type Target struct {
 	// Say prints progress.
 	Say func(format string, args ...any)
 
+	saying sync.Mutex
+
 	Poll time.Duration // between two looks at a run; 0 is the default
 
 	once sync.Once

@@ -49,6 +49,8 @@ func (p *progress) end() {
 
 func (t *Target) say(format string, args ...any) {
 	if t.Say != nil {
+		t.saying.Lock() // code, data and environment are sent at once
+		defer t.saying.Unlock()
 		t.Say(format, args...)
 	}
 }

@@ -83,7 +83,7 @@ func Main(ctx context.Context, args []string, stop func()) int {
 	var stdout, stderr io.Writer = os.Stdout, os.Stderr
 	root := a.root()
 	if github.InWorkflow(a.getenv) {
-		if dir := a.getenv("GITHUB_WORKSPACE"); dir != "" { // the runner's, which need not be a container's user
+		if dir := github.Workspace(a.getenv); dir != "" { // the runner's, which need not be a container's user
 			a.git.Trusted = []string{dir}
 		}
 		a.commands = github.NewLog(stderr)

@@ -56,6 +56,14 @@ type Workflow struct {
 // InWorkflow tells whether this program is a step of a workflow.
 func InWorkflow(getenv func(string) string) bool { return getenv("GITHUB_ACTIONS") == "true" }
 
+// Workspace is the folder that the steps of a workflow share, "" outside one.
+func Workspace(getenv func(string) string) string {
+	if !InWorkflow(getenv) {
+		return ""
+	}
+	return getenv("GITHUB_WORKSPACE")
+}
+
 // maxEvent is the most, in bytes, that GitHub sends as an event (docs.github.com, "Webhook
 // events and payloads": payloads are capped at 25 MB).
 const maxEvent = 25 << 20

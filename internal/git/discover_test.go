@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,7 +38,9 @@ func TestDiscoveryAgainstGit(t *testing.T) {
 				require.Error(t, err, "seed %d: git says %q\n%s", seed, gitErr, c)
 			}
 			continue
-		case errors.Is(err, git.ErrPlanted): // git obeys it
+		case errors.Is(err, git.ErrPlanted): // git obeys it, unless it is told not to
+			_, refusal := c.git("-c", "safe.bareRepository=explicit")
+			require.Contains(t, refusal, "bare repository", "seed %d: %v\n%s", seed, err, c)
 			planted++
 			continue
 		case strings.HasPrefix(want, "outside"): // git would work on another folder
@@ -51,7 +54,7 @@ func TestDiscoveryAgainstGit(t *testing.T) {
 		require.NoError(t, err, "seed %d: git says %q\n%s", seed, want, c)
 		require.Equal(t, want, got, "seed %d\n%s", seed, c)
 	}
-	t.Logf("%d found, %d without a working tree, %d none", found, bare, none)
+	t.Logf("%d found, %d without a working tree, %d none, %d planted", found, bare, none, planted)
 	require.Greater(t, 2*(found+bare), none)
 	require.Positive(t, bare)
 	require.Positive(t, planted)
@@ -94,8 +97,11 @@ func newDiscoveryCase(t *testing.T, seed int) *discoveryCase {
 		switch r.IntN(12) {
 		case 0, 1, 2, 8, 9, 10, 11:
 			c.repository(at+"/.git", false)
-		case 3:
+		case 3: // among the files of another one, or not
 			c.repository(at, true)
+			if r.IntN(3) == 0 {
+				c.repository(pick(r, "a", filepath.Dir(at))+"/.git", false)
+			}
 		case 4:
 			c.gitFile(at)
 		case 5: // a linked working tree
@@ -234,9 +240,9 @@ func real(path string) string {
 }
 
 // git returns the same as ours, from git, or what git says where there is none.
-func (c *discoveryCase) git() (answer, refusal string) {
+func (c *discoveryCase) git(options ...string) (answer, refusal string) {
 	ask := func(args ...string) string {
-		cmd := exec.Command("git", append([]string{"rev-parse"}, args...)...)
+		cmd := exec.Command("git", slices.Concat(options, []string{"rev-parse"}, args)...)
 		cmd.Dir = c.cwd
 		cmd.Env = append(os.Environ(), "PWD="+c.cwd)
 		var errs strings.Builder

@@ -55,12 +55,14 @@ func (r *reading) parseJSON(name string, text []byte) ([]Value, error) {
 // stands there is an error that says where.
 func decode(name string, text []byte) (objects []map[string]any, err error) {
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
-	text = bare.ReplaceAllFunc(text, func(b []byte) []byte {
-		if b[0] == '"' {
-			return b
-		}
-		return []byte(`"` + string(b) + `"`)
-	})
+	if bytes.Contains(text, []byte("NaN")) || bytes.Contains(text, []byte("Infinity")) {
+		text = bare.ReplaceAllFunc(text, func(b []byte) []byte {
+			if b[0] == '"' {
+				return b
+			}
+			return []byte(`"` + string(b) + `"`)
+		})
+	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
 	counted, line := 0, 1

@@ -109,10 +109,6 @@ func Read(files []File, taken func(name string) bool, name func(string) string) 
 	for _, kind := range readers {
 		for _, g := range r.groups(kind, files) {
 			values = r.take(values, kind.kind, g, counted, taken, name)
-			if len(values) > maxValues {
-				r.warn("more than %d values of metrics stand in files; the others are left out", maxValues)
-				return values[:maxValues], r.warnings
-			}
 		}
 	}
 	return values, r.warnings
@@ -137,10 +133,10 @@ func (r *reading) groups(kind reader, files []File) (groups []group) {
 			break
 		}
 		values, err := kind.read(r, f)
-		if r.room -= len(values); r.room < 0 {
-			r.room = 0
-			values, err = nil, fmt.Errorf("%s: %w", f.Path, errTooMany)
+		if len(values) > r.room {
+			values, err = values[:r.room], fmt.Errorf("%s: %w; the others are left out", f.Path, errTooMany)
 		}
+		r.room -= len(values)
 		if err != nil {
 			r.warn("%v", err)
 		}

@@ -41,7 +41,7 @@ func readEvents(r *reading, f File) (values []Value, err error) {
 	damaged := func(at int64) ([]Value, error) {
 		return e.values, fmt.Errorf("%s: damaged at byte %d; what stands before was read", f.Path, at)
 	}
-	for at := int64(0); len(e.values) <= maxValues; {
+	for at := int64(0); len(e.values) <= r.room; {
 		if _, err := io.ReadFull(in, head[:]); err != nil {
 			return e.values, ended(f, err)
 		}

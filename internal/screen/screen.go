@@ -127,22 +127,24 @@ func (s *Writer) newline() {
 	if !s.late {
 		s.pass(s.at)
 	}
-	s.rows = append(s.rows, row{})
-	if len(s.rows) > height {
-		s.pass(1)
-		copy(s.rows, s.rows[1:])
-		s.rows[len(s.rows)-1] = row{}
-		s.rows = s.rows[:len(s.rows)-1]
-		s.at--
+	if len(s.rows) < height {
+		s.rows = append(s.rows, row{})
+		return
 	}
+	s.pass(1)
+	first := s.rows[0].text[:0] // its memory is the new row's: a flood of lines makes no garbage
+	copy(s.rows, s.rows[1:])
+	s.at--
+	s.rows[s.at] = row{text: first}
 }
 
 // pass passes the first n rows on, as far as they are not.
 func (s *Writer) pass(n int) {
 	for i := range s.rows[:n] {
 		if r := &s.rows[i]; r.dirty || r.open {
-			s.put(append(r.text, '\n'))
-			r.dirty, r.open = false, false
+			r.text = append(r.text, '\n')
+			s.put(r.text)
+			r.text, r.dirty, r.open = r.text[:len(r.text)-1], false, false
 		}
 	}
 }

@@ -19,10 +19,22 @@ import (
 	"github.com/org/aml-train/submit"
 )
 
+// runFilter says which runs are listed.
+type runFilter struct {
+	experiment, commit, status string
+	limit                      int
+	archived, children         bool
+}
+
+// listed is a run in a list: where it is, and the runs that its script made.
+type listed struct {
+	*history.Run
+	in       session
+	children []*history.Run
+}
+
 func (a *app) runs() *cobra.Command {
-	var experiment, commit, status string
-	var limit int
-	var archived, children bool
+	var f runFilter
 	cmd := &cobra.Command{
 		Use:     "runs",
 		Short:   "The run history, newest first",
@@ -30,95 +42,103 @@ func (a *app) runs() *cobra.Command {
 		Example: "  aml-train runs --experiment iris --status Completed\n  aml-train runs --commit 3f2a91c --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			store, err := a.openStore(ctx, false)
-			if err != nil {
+			if f.limit < 1 {
+				return usage("--limit is %d; it has to be positive", f.limit)
+			}
+			runs, err := a.list(cmd.Context(), f)
+			switch {
+			case err != nil:
 				return err
+			case a.json:
+				return a.printRuns(cmd.Context(), runs)
+			case len(runs) > 0:
+				return a.table(runs)
+			case f.experiment+f.commit+f.status == "":
+				a.say("No runs yet; aml-train run makes the first one.")
+			default:
+				a.say("No runs match.")
 			}
-			if limit < 1 {
-				return usage("--limit is %d; it has to be positive", limit)
-			}
-			cloud, err := a.workspace()
-			if err != nil {
-				return err
-			}
-			var targets []submit.Target
-			if store != nil {
-				targets = append(targets, a.local(""))
-			}
-			if len(cloud.Missing()) == 0 {
-				targets = append(targets, cloud)
-			}
-			var runs []*history.Run
-			of := map[*history.Run]session{}
-			for _, t := range targets {
-				var list []*history.Run
-				s, err := a.session(ctx, t)
-				if err == nil {
-					list, err = s.listRuns(ctx, experiment, commit, status, limit, archived)
-				}
-				var mistake usageError
-				switch {
-				case errors.As(err, &mistake) && len(targets) > 1: // the other one may have the experiment
-				case err != nil && (len(targets) == 1 || t != submit.Target(cloud)):
-					return err
-				case err != nil:
-					a.say("aml-train: the workspace's runs are not among these: %v", err)
-				}
-				for _, r := range list {
-					of[r] = s
-				}
-				runs = append(runs, list...)
-			}
-			slices.SortStableFunc(runs, func(a, b *history.Run) int { return int(b.Info.StartTime - a.Info.StartTime) })
-			runs = runs[:min(limit, len(runs))]
-			below := map[*history.Run][]*history.Run{}
-			for _, r := range runs {
-				if children {
-					if below[r], err = of[r].children(ctx, r); err != nil {
-						return err
-					}
-				}
-			}
-			if a.json {
-				out := []runJSON{}
-				for _, r := range runs {
-					j, err := of[r].runJSON(ctx, r)
-					if err != nil {
-						return err
-					}
-					for _, child := range below[r] {
-						c, err := of[r].runJSON(ctx, child)
-						if err != nil {
-							return err
-						}
-						j.Children = append(j.Children, c)
-					}
-					out = append(out, j)
-				}
-				return a.printJSON(out)
-			}
-			if len(runs) == 0 {
-				if experiment+commit+status == "" {
-					a.say("No runs yet; aml-train run makes the first one.")
-				} else {
-					a.say("No runs match.")
-				}
-				return nil
-			}
-			return a.table(runs, below)
+			return nil
 		},
 	}
-	cmd.Flags().StringVar(&experiment, "experiment", "", "of this experiment")
-	cmd.Flags().StringVar(&commit, "commit", "", "of this commit, or the beginning of its id")
-	cmd.Flags().StringVar(&status, "status", "", "in this status, such as Completed, Failed, Running")
-	cmd.Flags().IntVar(&limit, "limit", 30, "how many")
-	cmd.Flags().BoolVar(&archived, "archived", false, "those that were archived")
-	cmd.Flags().BoolVar(&children, "children", false, "below each, the runs that its script made")
+	cmd.Flags().StringVar(&f.experiment, "experiment", "", "of this experiment")
+	cmd.Flags().StringVar(&f.commit, "commit", "", "of this commit, or the beginning of its id")
+	cmd.Flags().StringVar(&f.status, "status", "", "in this status, such as Completed, Failed, Running")
+	cmd.Flags().IntVar(&f.limit, "limit", 30, "how many")
+	cmd.Flags().BoolVar(&f.archived, "archived", false, "those that were archived")
+	cmd.Flags().BoolVar(&f.children, "children", false, "below each, the runs that its script made")
 	cmd.RegisterFlagCompletionFunc("status", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return statusNames(), cobra.ShellCompDirectiveNoFileComp
 	})
 	return cmd
+}
+
+// list returns the newest runs of both targets, as far as they are there.
+func (a *app) list(ctx context.Context, f runFilter) ([]listed, error) {
+	store, err := a.openStore(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	cloud, err := a.workspace()
+	if err != nil {
+		return nil, err
+	}
+	var targets []submit.Target
+	if store != nil {
+		targets = append(targets, a.local(""))
+	}
+	if len(cloud.Missing()) == 0 {
+		targets = append(targets, cloud)
+	}
+	var all []listed
+	for _, t := range targets {
+		var runs []*history.Run
+		s, err := a.session(ctx, t)
+		if err == nil {
+			runs, err = s.listRuns(ctx, f)
+		}
+		var mistake usageError
+		switch {
+		case errors.As(err, &mistake) && len(targets) > 1: // the other one may have the experiment
+		case err != nil && (len(targets) == 1 || t != submit.Target(cloud)):
+			return nil, err
+		case err != nil:
+			a.say("aml-train: the workspace's runs are not among these: %v", err)
+		}
+		for _, r := range runs {
+			all = append(all, listed{Run: r, in: s})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b listed) int { return cmp.Compare(b.Info.StartTime, a.Info.StartTime) })
+	all = all[:min(f.limit, len(all))]
+	for i := range all {
+		if r := &all[i]; f.children {
+			if r.children, err = r.in.children(ctx, r.Run); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return all, nil
+}
+
+// printRuns prints the runs for machines.
+func (a *app) printRuns(ctx context.Context, runs []listed) error {
+	out := []runJSON{}
+	for _, r := range runs {
+		j, err := r.in.runJSON(ctx, r.Run)
+		if err != nil {
+			return err
+		}
+		for _, child := range r.children {
+			c, err := r.in.runJSON(ctx, child)
+			if err != nil {
+				return err
+			}
+			j.Children = append(j.Children, c)
+		}
+		out = append(out, j)
+	}
+	return a.printJSON(out)
 }
 
 func statusNames() []string {
@@ -129,36 +149,36 @@ func statusNames() []string {
 	return names
 }
 
-func (s session) listRuns(ctx context.Context, experiment, commit, status string, limit int, archived bool) ([]*history.Run, error) {
-	q := history.Query{Submitted: true, MaxResults: min(max(limit, 1), 1000)}
-	if archived {
+func (s session) listRuns(ctx context.Context, f runFilter) ([]*history.Run, error) {
+	q := history.Query{Submitted: true, MaxResults: min(f.limit, 1000)}
+	if f.archived {
 		q.View = "DELETED_ONLY"
 	}
-	if status != "" { // most of a page may be left out
+	if f.status != "" { // most of a page may be left out
 		q.MaxResults = 1000
 	}
-	if experiment != "" {
-		id, err := s.experimentID(ctx, experiment)
+	if f.experiment != "" {
+		id, err := s.experimentID(ctx, f.experiment)
 		if err != nil {
 			return nil, err
 		}
 		q.ExperimentIDs = []string{id}
 	}
-	if commit != "" {
-		if strings.ContainsAny(commit, "'\"%`") {
-			return nil, usage("--commit %q is no commit's id", commit)
+	if f.commit != "" {
+		if strings.ContainsAny(f.commit, "'\"%`") {
+			return nil, usage("--commit %q is no commit's id", f.commit)
 		}
-		q.Commit = commit
+		q.Commit = f.commit
 	}
 	want := history.Status("")
-	if status != "" {
+	if f.status != "" {
 		for _, known := range history.Statuses {
-			if strings.EqualFold(string(known), status) {
+			if strings.EqualFold(string(known), f.status) {
 				want = known
 			}
 		}
 		if want == "" {
-			return nil, usage("--status %q: it can be %s%s", status, strings.Join(statusNames(), ", "), didYouMean(status, statusNames()))
+			return nil, usage("--status %q: it can be %s%s", f.status, strings.Join(statusNames(), ", "), didYouMean(f.status, statusNames()))
 		}
 	}
 	var out []*history.Run
@@ -169,7 +189,7 @@ func (s session) listRuns(ctx context.Context, experiment, commit, status string
 		}
 		for _, r := range runs {
 			if want == "" || r.Status() == want {
-				if out = append(out, r); len(out) == limit {
+				if out = append(out, r); len(out) == f.limit {
 					return out, nil
 				}
 			}
@@ -201,7 +221,7 @@ func (s session) experimentID(ctx context.Context, name string) (string, error) 
 }
 
 // table prints the runs, and below each those that its script made.
-func (a *app) table(runs []*history.Run, below map[*history.Run][]*history.Run) error {
+func (a *app) table(runs []listed) error {
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "RUN\tSTATUS\tSTARTED\tTOOK\tRESULT\tCOMMIT")
 	row := func(r *history.Run, name string) {
@@ -220,10 +240,10 @@ func (a *app) table(runs []*history.Run, below map[*history.Run][]*history.Run) 
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", name, r.Status(), r.Started().Format(time.DateTime), took, report.Line(result), commit)
 	}
-	for _, known := range runs {
-		r := secret.Of(&a.secrets, known)
+	for _, l := range runs {
+		r := secret.Of(&a.secrets, l.Run)
 		row(r, report.Line(r.Info.RunID))
-		for _, c := range secret.Of(&a.secrets, below[known]) {
+		for _, c := range secret.Of(&a.secrets, l.children) {
 			row(c, "  "+report.Line(cmp.Or(c.Info.RunName, c.Info.RunID)))
 		}
 	}

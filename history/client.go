@@ -68,8 +68,10 @@ func answer(res *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	e := &Error{}
 	if json.Unmarshal(text, e) != nil || e.Code == "" {
-		e = &Error{map[bool]string{true: codeNotFound, false: codeInternal}[res.StatusCode == http.StatusNotFound],
-			fmt.Sprintf("the server answered %s: %s", res.Status, clip(strings.TrimSpace(string(text)), 300))}
+		e = &Error{codeInternal, fmt.Sprintf("the server answered %s: %s", res.Status, clip(strings.TrimSpace(string(text)), 300))}
+		if res.StatusCode == http.StatusNotFound {
+			e.Code = codeNotFound
+		}
 	}
 	return e
 }

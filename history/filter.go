@@ -62,109 +62,146 @@ func scan(s string) ([]word, error) {
 	return out, nil
 }
 
+// filterParser takes the words of a filter off, one after the other.
+type filterParser struct {
+	filter string // the whole, for errors
+	words  []word
+}
+
+func (p *filterParser) bad(what string) error {
+	return invalid("Invalid filter %q: %s. Write comparisons such as metrics.loss < 0.1 or tags.\"my tag\" = 'x', joined by AND", p.filter, what)
+}
+
+func (p *filterParser) next() (word, bool) {
+	if len(p.words) == 0 {
+		return word{}, false
+	}
+	w := p.words[0]
+	p.words = p.words[1:]
+	return w, true
+}
+
+// keyword takes the next word off if it is that one.
+func (p *filterParser) keyword(k string) bool {
+	if len(p.words) > 0 && p.words[0].quote == 0 && strings.EqualFold(p.words[0].text, k) {
+		p.words = p.words[1:]
+		return true
+	}
+	return false
+}
+
 // parseFilter reads a filter: comparisons joined by AND.
 func parseFilter(filter string) ([]condition, error) {
 	words, err := scan(filter)
 	if err != nil {
 		return nil, err
 	}
-	bad := func(what string) error {
-		return invalid("Invalid filter %q: %s. Write comparisons such as metrics.loss < 0.1 or tags.\"my tag\" = 'x', joined by AND", filter, what)
-	}
-	next := func() (word, bool) {
-		if len(words) == 0 {
-			return word{}, false
-		}
-		w := words[0]
-		words = words[1:]
-		return w, true
-	}
-	keyword := func(k string) bool {
-		if len(words) > 0 && words[0].quote == 0 && strings.EqualFold(words[0].text, k) {
-			words = words[1:]
-			return true
-		}
-		return false
-	}
+	p := &filterParser{filter, words}
 	var out []condition
-	for len(words) > 0 {
-		if len(out) > 0 && !keyword("AND") {
-			return nil, bad("AND is missing before " + strconv.Quote(words[0].text))
+	for len(p.words) > 0 {
+		if len(out) > 0 && !p.keyword("AND") {
+			return nil, p.bad("AND is missing before " + strconv.Quote(p.words[0].text))
 		}
-		w, ok := next()
-		if !ok {
-			return nil, bad("it ends after AND")
-		}
-		name := w.text
-		if w.quote == 0 && len(words) > 0 && words[0].joined {
-			key, _ := next()
-			name += key.text
-		}
-		c := condition{entity: "attribute", key: name}
-		if entity, key, found := strings.Cut(name, "."); found && w.quote == 0 {
-			c.entity, c.key = entityName(entity), key
-			if c.entity == "" {
-				return nil, invalid("Invalid entity type '%s'. Valid values are ['metric', 'parameter', 'tag', 'attribute', 'dataset']", entity)
-			}
-		}
-		switch {
-		case keyword("IS"):
-			c.op = "IS NULL"
-			if keyword("NOT") {
-				c.op = "IS NOT NULL"
-			}
-			if !keyword("NULL") {
-				return nil, bad("IS is followed by neither NULL nor NOT NULL")
-			}
-			out = append(out, c)
-			continue
-		case keyword("NOT"):
-			if !keyword("IN") {
-				return nil, bad("NOT is not followed by IN")
-			}
-			c.op = "NOT IN"
-		default:
-			w, _ := next()
-			c.op = strings.ToUpper(w.text)
-			if !slices.Contains([]string{"=", "!=", "<", "<=", ">", ">=", "LIKE", "ILIKE", "IN"}, c.op) || w.quote != 0 {
-				return nil, bad("no comparison follows " + strconv.Quote(name))
-			}
-		}
-		if c.op == "IN" || c.op == "NOT IN" {
-			if w, _ := next(); w.text != "(" || w.quote != 0 {
-				return nil, bad("no list follows " + c.op)
-			}
-			for {
-				w, ok := next()
-				if !ok || w.quote == 0 || w.quote == '`' {
-					return nil, bad("the list after " + c.op + " holds quoted strings")
-				}
-				c.list = append(c.list, w.text)
-				w, _ = next()
-				if w.text == ")" && w.quote == 0 {
-					break
-				}
-				if w.text != "," || w.quote != 0 {
-					return nil, bad("the list after " + c.op + " has no end")
-				}
-			}
-			out = append(out, c)
-			continue
-		}
-		w, ok = next()
-		if !ok || w.quote == '`' {
-			return nil, bad("no value follows " + c.op)
-		}
-		c.value = w.text
-		if w.quote == 0 {
-			if _, err := strconv.ParseFloat(w.text, 64); err != nil {
-				return nil, bad("the value " + w.text + " is neither a number nor quoted")
-			}
-			c.number = true
+		c, err := p.condition()
+		if err != nil {
+			return nil, err
 		}
 		out = append(out, c)
 	}
 	return out, nil
+}
+
+// condition reads a name, what it is compared by, and with what.
+func (p *filterParser) condition() (c condition, err error) {
+	w, ok := p.next()
+	if !ok {
+		return c, p.bad("it ends after AND")
+	}
+	name := w.text
+	if w.quote == 0 && len(p.words) > 0 && p.words[0].joined {
+		key, _ := p.next()
+		name += key.text
+	}
+	c = condition{entity: "attribute", key: name}
+	if entity, key, found := strings.Cut(name, "."); found && w.quote == 0 {
+		c.entity, c.key = entityName(entity), key
+		if c.entity == "" {
+			return c, invalid("Invalid entity type '%s'. Valid values are ['metric', 'parameter', 'tag', 'attribute', 'dataset']", entity)
+		}
+	}
+	if c.op, err = p.operator(name); err != nil {
+		return c, err
+	}
+	switch c.op {
+	case "IS NULL", "IS NOT NULL":
+	case "IN", "NOT IN":
+		c.list, err = p.list(c.op)
+	default:
+		err = p.value(&c)
+	}
+	return c, err
+}
+
+func (p *filterParser) operator(name string) (string, error) {
+	switch {
+	case p.keyword("IS"):
+		op := "IS NULL"
+		if p.keyword("NOT") {
+			op = "IS NOT NULL"
+		}
+		if !p.keyword("NULL") {
+			return "", p.bad("IS is followed by neither NULL nor NOT NULL")
+		}
+		return op, nil
+	case p.keyword("NOT"):
+		if !p.keyword("IN") {
+			return "", p.bad("NOT is not followed by IN")
+		}
+		return "NOT IN", nil
+	}
+	w, _ := p.next()
+	op := strings.ToUpper(w.text)
+	if !slices.Contains([]string{"=", "!=", "<", "<=", ">", ">=", "LIKE", "ILIKE", "IN"}, op) || w.quote != 0 {
+		return "", p.bad("no comparison follows " + strconv.Quote(name))
+	}
+	return op, nil
+}
+
+// list reads quoted strings in parentheses.
+func (p *filterParser) list(op string) (list []string, err error) {
+	if w, _ := p.next(); w.text != "(" || w.quote != 0 {
+		return nil, p.bad("no list follows " + op)
+	}
+	for {
+		w, ok := p.next()
+		if !ok || w.quote == 0 || w.quote == '`' {
+			return nil, p.bad("the list after " + op + " holds quoted strings")
+		}
+		list = append(list, w.text)
+		w, _ = p.next()
+		if w.text == ")" && w.quote == 0 {
+			return list, nil
+		}
+		if w.text != "," || w.quote != 0 {
+			return nil, p.bad("the list after " + op + " has no end")
+		}
+	}
+}
+
+// value reads a number or a quoted string.
+func (p *filterParser) value(c *condition) error {
+	w, ok := p.next()
+	if !ok || w.quote == '`' {
+		return p.bad("no value follows " + c.op)
+	}
+	c.value = w.text
+	if w.quote == 0 {
+		if _, err := strconv.ParseFloat(w.text, 64); err != nil {
+			return p.bad("the value " + w.text + " is neither a number nor quoted")
+		}
+		c.number = true
+	}
+	return nil
 }
 
 func entityName(s string) string {

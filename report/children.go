@@ -49,13 +49,10 @@ func (r *Report) table() (t children) {
 	for key := range measured {
 		t.metrics = append(t.metrics, key)
 	}
-	first := ""
-	if m, ok := r.Headline(); ok {
-		first = m.Key
-	}
+	headline, _ := r.Headline()
 	slices.Sort(t.params)
 	slices.SortFunc(t.metrics, func(a, b string) int {
-		return cmp.Or(-compareBool(a == first, b == first), measured[b]-measured[a], strings.Compare(a, b))
+		return cmp.Or(first(a == headline.Key, b == headline.Key), measured[b]-measured[a], strings.Compare(a, b))
 	})
 	t.params, t.metrics = t.params[:min(len(t.params), maxColumns)], t.metrics[:min(len(t.metrics), maxColumns)]
 	if len(t.metrics) > 0 {
@@ -64,9 +61,9 @@ func (r *Report) table() (t children) {
 			sign = 1
 		}
 		slices.SortStableFunc(t.runs, func(a, b *history.Run) int {
-			x, hasX := metricOf(a, t.metrics[0])
-			y, hasY := metricOf(b, t.metrics[0])
-			return cmp.Or(-compareBool(hasX, hasY), cmp.Compare(sign*x, sign*y))
+			x, hasX := a.Metric(t.metrics[0])
+			y, hasY := b.Metric(t.metrics[0])
+			return cmp.Or(first(hasX, hasY), cmp.Compare(sign*x, sign*y))
 		})
 	}
 	t.more = max(len(t.runs)-maxChildren, 0)
@@ -74,14 +71,15 @@ func (r *Report) table() (t children) {
 	return t
 }
 
-func compareBool(a, b bool) int {
+// first orders what is so before what is not.
+func first(a, b bool) int {
 	switch {
 	case a == b:
 		return 0
 	case a:
-		return 1
+		return -1
 	}
-	return -1
+	return 1
 }
 
 // lowerIsBetter tells by a metric's name whether people want it small.
@@ -93,15 +91,6 @@ func lowerIsBetter(name string) bool {
 		}
 	}
 	return false
-}
-
-func metricOf(r *history.Run, key string) (float64, bool) {
-	for _, m := range r.Data.Metrics {
-		if m.Key == key {
-			return float64(m.Value), true
-		}
-	}
-	return 0, false
 }
 
 func paramOf(r *history.Run, key string) string {
@@ -121,7 +110,7 @@ func (t children) cells(c *history.Run) []string {
 	}
 	for _, key := range t.metrics {
 		text := ""
-		if v, ok := metricOf(c, key); ok {
+		if v, ok := c.Metric(key); ok {
 			text = Number(v)
 		}
 		out = append(out, text)
@@ -145,7 +134,7 @@ func (r *Report) childrenMarkdown() string {
 	for _, c := range t.runs {
 		b.WriteString("| " + Icon(c.Status()) + " |")
 		for _, text := range t.cells(c) {
-			b.WriteString(" " + Escape(cut(text)) + " |")
+			b.WriteString(" " + Escape(shorten(text, 60)) + " |")
 		}
 		b.WriteString("\n")
 	}
@@ -154,14 +143,6 @@ func (r *Report) childrenMarkdown() string {
 	}
 	b.WriteString("\n</details>\n")
 	return b.String()
-}
-
-// cut shortens what stands in a cell.
-func cut(text string) string {
-	if r := []rune(text); len(r) > 60 {
-		return string(r[:59]) + "…"
-	}
-	return text
 }
 
 // childrenText is the table for a terminal.
@@ -177,7 +158,7 @@ func (r *Report) childrenText() string {
 	width := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i := range row {
-			row[i] = Line(cut(row[i]))
+			row[i] = Line(shorten(row[i], 60))
 			width[i] = max(width[i], len([]rune(row[i])))
 		}
 	}

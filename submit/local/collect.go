@@ -118,14 +118,6 @@ func (p *plan) mostOutputs() int64 {
 	return p.MaxOutputs
 }
 
-// room is mostOutputs for the history server, for which 0 is no limit.
-func (p *plan) room() int64 {
-	if most := p.mostOutputs(); most < math.MaxInt64 {
-		return most
-	}
-	return 0
-}
-
 // collector moves folders to the artifacts of a run.
 type collector struct {
 	files       *os.Root // the history's folder

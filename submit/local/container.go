@@ -204,8 +204,36 @@ func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]st
 		return failed(err)
 	}
 	defer disconnect()
+	warnings, err := leaveObjects(filepath.Join(p.Base, workDir))
+	if err != nil {
+		return failed(err)
+	}
 	inside, carried := containerPaths(p, values)
-	env := runEnvironment(p, address, secret)
+	id, err := e.create(ctx, p, t.Store.Home, inside, runEnvironment(p, address, secret), mode)
+	if err != nil {
+		return failed(err)
+	}
+	background := context.WithoutCancel(ctx)
+	defer e.remove(background, id)
+	if err := e.send(ctx, id, p, carried); err != nil {
+		return failed(fmt.Errorf("the files cannot be copied into the container: %w", err))
+	}
+	end, err := e.runToEnd(ctx, t.Store, p, id, console)
+	if err != nil {
+		return failed(err)
+	}
+	end.warnings = warnings
+	switch err := t.receive(background, e, id, p); {
+	case errors.Is(err, errNoFolder):
+		end.warnings = append(end.warnings, err.Error())
+	case err != nil:
+		end.lose(fmt.Errorf("not everything that it wrote could be taken out of its container: %w", err))
+	}
+	return end
+}
+
+// create makes the container of a run, which does not start yet, and returns its id.
+func (e *engine) create(ctx context.Context, p *plan, home string, inside, env map[string]string, mode container.NetworkMode) (string, error) {
 	trustRepository(env, containerTop(p.Run))
 	env["TINI_KILL_PROCESS_GROUP"] = "1" // docker-init is tini: a signal reaches the whole command
 	yes := true
@@ -213,28 +241,26 @@ func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]st
 	c := &container.Config{
 		Image: p.Image, Entrypoint: []string{"/bin/sh", "-c", shellOf}, Cmd: []string{j.Expand(inside)},
 		WorkingDir: containerWork(p), Env: pairs(env), AttachStdout: true, AttachStderr: true,
-		Labels: map[string]string{labelRun: p.Run, labelMark: p.Mark, labelHome: t.Store.Home, labelParent: e.self},
+		Labels: map[string]string{labelRun: p.Run, labelMark: p.Mark, labelHome: home, labelParent: e.self},
 	}
 	h := &container.HostConfig{NetworkMode: mode, Init: &yes}
 	if err := dockerArgs(p.Resources, c, h); err != nil {
-		return failed(err)
+		return "", err
 	}
 	created, err := e.ContainerCreate(ctx, client.ContainerCreateOptions{Config: c, HostConfig: h})
 	if err != nil {
-		return failed(fmt.Errorf("the container cannot be made: %w", err))
+		return "", fmt.Errorf("the container cannot be made: %w", err)
 	}
-	warnings, err := leaveObjects(filepath.Join(p.Base, workDir))
-	if err != nil {
-		return failed(err)
-	}
+	return created.ID, nil
+}
+
+// runToEnd starts a container and copies what it prints to the console until it ends, or
+// ctx or the run's time does. The error is of one that could not be started.
+func (e *engine) runToEnd(ctx context.Context, store *history.Store, p *plan, id string, console io.Writer) (end outcome, err error) {
 	background := context.WithoutCancel(ctx)
-	defer e.remove(background, created.ID)
-	if err := e.send(ctx, created.ID, p, carried); err != nil {
-		return failed(fmt.Errorf("the files cannot be copied into the container: %w", err))
-	}
-	stream, err := e.ContainerAttach(background, created.ID, client.ContainerAttachOptions{Stream: true, Stdout: true, Stderr: true})
+	stream, err := e.ContainerAttach(background, id, client.ContainerAttachOptions{Stream: true, Stdout: true, Stderr: true})
 	if err != nil {
-		return failed(err)
+		return end, err
 	}
 	defer stream.Close()
 	copied := make(chan struct{})
@@ -242,42 +268,33 @@ func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]st
 		defer close(copied)
 		stdcopy.StdCopy(console, console, stream.Reader)
 	}()
-	wait := e.ContainerWait(background, created.ID, client.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
-	if _, err := e.ContainerStart(ctx, created.ID, client.ContainerStartOptions{}); err != nil {
+	wait := e.ContainerWait(background, id, client.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
+	if _, err := e.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
 		if strings.Contains(err.Error(), "/bin/sh") {
 			err = fmt.Errorf("the image %s has no /bin/sh to start the command with", p.Image)
 		}
-		return failed(fmt.Errorf("the container cannot be started: %w", err))
+		return end, fmt.Errorf("the container cannot be started: %w", err)
 	}
-	if err := t.Store.SetStatus(ctx, p.Run, history.Running, ""); err != nil {
-		return failed(err)
+	if err := store.SetStatus(ctx, p.Run, history.Running, ""); err != nil {
+		return end, err
 	}
 	ctx, stop := p.limit(ctx)
 	defer stop()
-	end := func() outcome {
-		select {
-		case err := <-wait.Error:
-			return outcome{status: history.Failed, reason: "the Docker Engine lost the container: " + err.Error()}
-		case r := <-wait.Result:
-			return e.outcome(background, created.ID, r)
-		case <-ctx.Done():
-			seconds := int(grace.Seconds())
-			e.ContainerStop(background, created.ID, client.ContainerStopOptions{Timeout: &seconds})
-			return outcome{status: history.Canceled, reason: context.Cause(ctx).Error()}
-		}
-	}()
+	select {
+	case err := <-wait.Error:
+		end = outcome{status: history.Failed, reason: "the Docker Engine lost the container: " + err.Error()}
+	case r := <-wait.Result:
+		end = e.outcome(background, id, r)
+	case <-ctx.Done():
+		seconds := int(grace.Seconds())
+		e.ContainerStop(background, id, client.ContainerStopOptions{Timeout: &seconds})
+		end = outcome{status: history.Canceled, reason: context.Cause(ctx).Error()}
+	}
 	select {
 	case <-copied: // all that it printed
 	case <-time.After(time.Minute):
 	}
-	end.warnings = warnings
-	switch err := t.receive(background, e, created.ID, p); {
-	case errors.Is(err, errNoFolder):
-		end.warnings = append(end.warnings, err.Error())
-	case err != nil:
-		end.lose(fmt.Errorf("not everything that it wrote could be taken out of its container: %w", err))
-	}
-	return end
+	return end, nil
 }
 
 // outcome says how the container ended.

@@ -109,7 +109,7 @@ func (t *Target) run(ctx context.Context, p *plan, dir *os.Root) outcome {
 		return outcome{status: history.Failed, reason: err.Error()}
 	}
 	secret := rand.Text()
-	address, closeServer, err := history.NewServer(t.Store, history.Access{Token: secret, Run: p.Run, Room: p.room(), MaxArtifacts: maxFiles}).Serve("127.0.0.1:0")
+	address, closeServer, err := history.NewServer(t.Store, history.Access{Token: secret, Run: p.Run, Room: p.mostOutputs(), MaxArtifacts: maxFiles}).Serve("127.0.0.1:0")
 	if err != nil {
 		return outcome{status: history.Failed, reason: "the run history cannot be served on loopback: " + err.Error()}
 	}

@@ -1,0 +1,370 @@
+package local
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/internal/secret"
+	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/submit"
+)
+
+// Submit implements submit.Target: when it returns, the copy of the snapshot is
+// complete and the supervisor runs.
+func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run, error) {
+	if err := t.Check(s.Job); err != nil {
+		return nil, err
+	}
+	if !s.Attached && os.Getpid() == 1 {
+		return nil, &submit.Refusal{Reason: "this container ends with this command, and a run in it as well; leave wait and cancel-with-workflow at true, or name a compute target"}
+	}
+	python, _ := t.python()
+	t.forgetLeftovers()
+	// The files first: where they cannot be copied, there is no run to explain.
+	staged, err := t.stage(ctx, s)
+	if err != nil {
+		return nil, &submit.Refusal{Reason: err.Error()}
+	}
+	defer t.unstage(staged)
+	run, err := t.create(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	id := run.Info.RunID
+	fail := func(err error) (*history.Run, error) {
+		t.Store.SetStatus(context.WithoutCancel(ctx), id, history.Failed, "the run could not be started: "+err.Error())
+		t.remove(id)
+		return nil, fmt.Errorf("run %s: %w", id, err)
+	}
+	lock, err := t.prepare(ctx, s, run, staged, python)
+	if err != nil {
+		return fail(err)
+	}
+	defer lock.Close()
+	if err := t.spawn(id, lock, s.Attached, s.Pass); err != nil {
+		return fail(err)
+	}
+	return run, nil
+}
+
+// input says where an input is. What a commit has is written below dir first.
+func (t *Target) input(ctx context.Context, j *job.Job, in job.Input, dir string) (input, error) {
+	to := input{Literal: in.Literal, Value: in.Value, Type: in.Type, Path: in.Path}
+	if in.Literal || job.IsRemote(in.Path) {
+		return to, nil
+	}
+	tree, err := j.OpenInput(in)
+	if err != nil {
+		return to, err
+	}
+	defer tree.Close()
+	if to.Path, to.Place = j.Local(in.Path), tree.Place; tree.Disk {
+		return to, nil
+	}
+	to.Place = dir
+	to.Path, err = tree.Copy(ctx, dir)
+	return to, err
+}
+
+// prepare makes the folder of a run, with all that its supervisor needs, and returns the
+// lock on it.
+func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.Run, staged, python string) (lock *os.File, err error) {
+	id := run.Info.RunID
+	dir, err := t.folder(id, true)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	if lock, err = waitLock(ctx, dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	// Of a run of that id whose history is gone.
+	empty(dir, lockFile)
+	base, err := t.openBase(id, true)
+	if err != nil {
+		return lock, err
+	}
+	defer base.Close()
+	empty(base, lockFile)
+	p := plan{
+		Experiment: s.Job.ExperimentName, Command: s.Job.Command, Outputs: s.Job.Outputs, Env: s.Job.EnvironmentVariables,
+		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached, Keep: s.Job.Keep, Root: root(s), Inputs: map[string]input{},
+		Image: image(s.Job), Resources: s.Job.Resources, Mark: rand.Text(), MaxOutputs: s.MaxOutputs, Pass: s.Pass,
+	}
+	t.locate(&p, run)
+	for name, in := range s.Job.Inputs {
+		if p.Inputs[name], err = t.input(ctx, s.Job, in, filepath.Join(p.Base, inputsDir, name)); err != nil {
+			return lock, fmt.Errorf("inputs.%s: %w", name, err)
+		}
+	}
+	if err := t.takeOver(staged, id); err != nil {
+		return lock, err
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return lock, err
+	}
+	console := path.Join(p.Artifacts, history.ConsoleLog)
+	return lock, cmp.Or(
+		dir.WriteFile(reserve, bytes.Repeat([]byte("reserve\n"), 64<<10), 0o600),
+		t.Store.Files.MkdirAll(path.Dir(console), 0o755),
+		t.Store.Files.WriteFile(console, nil, 0o644),
+		dir.WriteFile(planFile, text, 0o600))
+}
+
+// stage copies the files of a snapshot to a folder among the copies, whose name it
+// returns, from which a run takes them over by renaming.
+func (t *Target) stage(ctx context.Context, s submit.Submission) (string, error) {
+	copies, err := t.copies(true)
+	if err != nil {
+		return "", err
+	}
+	defer copies.Close()
+	name := staging + rand.Text()
+	if err := copies.Mkdir(name, 0o755); err != nil {
+		return "", err
+	}
+	if err := fill(ctx, copies, name, s); err != nil {
+		removeAll(copies, name)
+		return "", err
+	}
+	return name, nil
+}
+
+// takeOver moves what was staged to the folder of a run.
+func (t *Target) takeOver(staged, run string) error {
+	copies, err := t.copies(false)
+	if err != nil {
+		return err
+	}
+	defer copies.Close()
+	entries, err := fs.ReadDir(copies.FS(), staged)
+	for _, e := range entries {
+		err = cmp.Or(err, copies.Rename(path.Join(staged, e.Name()), path.Join(run, e.Name())))
+	}
+	return err
+}
+
+// unstage removes what no run took over.
+func (t *Target) unstage(staged string) {
+	if copies, err := t.copies(false); err == nil {
+		defer copies.Close()
+		removeAll(copies, staged)
+	}
+}
+
+// fill copies the files of a submission to a folder of that name, which is new.
+func fill(ctx context.Context, copies *os.Root, name string, s submit.Submission) error {
+	dir, err := home.Folder(copies, name, false)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	in := filepath.FromSlash(cmp.Or(s.Source(), "."))
+	within := path.Join(workDir, filepath.ToSlash(in))
+	if s.Snapshot == nil {
+		return dir.MkdirAll(within, 0o755)
+	}
+	right := takeSpare(copies, name, s.Snapshot, in)
+	if err := dir.MkdirAll(within, 0o755); err != nil {
+		return err
+	}
+	top := filepath.Join(copies.Name(), name, workDir)
+	list, err := materialise(ctx, s.Snapshot, filepath.Join(top, in), right)
+	if err != nil {
+		return err
+	}
+	if err := writeRepository(top, filepath.ToSlash(in), s, list); err != nil {
+		return err
+	}
+	return record(dir, in, list)
+}
+
+// root is the folder of which a run's copy is one.
+func root(s submit.Submission) string {
+	if s.Snapshot == nil || s.Git.Root != "" {
+		return s.Git.Root
+	}
+	return s.Snapshot.Dir
+}
+
+// staging starts the name of a folder that a run has not taken over yet.
+const staging = ".new-"
+
+// create makes the run in the history. Its id says what ran: the experiment, the
+// commit and a number. MLflow's schema gives it 32 characters.
+func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run, error) {
+	j := s.Job
+	experiment, err := t.experiment(ctx, j.ExperimentName)
+	if err != nil {
+		return nil, err
+	}
+	user := currentUser()
+	var tags []history.KeyValue
+	for name, value := range j.Tags {
+		tags = append(tags, history.KeyValue{Key: name, Value: value})
+	}
+	tags = append(tags, []history.KeyValue{ // after the job's own, so that these hold
+		{Key: history.TagStatus, Value: string(history.Preparing)},
+		{Key: history.TagUser, Value: user},
+		{Key: "mlflow.source.type", Value: "JOB"},
+		{Key: history.TagTarget, Value: job.Local},
+		{Key: history.TagEnvironment, Value: cmp.Or(image(j), job.UserManaged)},
+		{Key: history.TagCommand, Value: clip(readable(j))},
+	}...)
+	add := func(key, value string) {
+		if value != "" {
+			tags = append(tags, history.KeyValue{Key: key, Value: clip(value)})
+		}
+	}
+	shared, properties := s.Tags()
+	for _, m := range []map[string]string{shared, properties} {
+		for name, value := range m {
+			add(name, value)
+		}
+	}
+	add("mlflow.source.name", j.Script())
+	add("mlflow.note.content", j.Description)
+	short := s.Git.ShortCommit()
+	slug := strings.ToLower(j.ExperimentName)
+	slug = strings.Trim(slug[:min(len(slug), 18)], "-_")
+	prefix := slug + "-"
+	if short != "" {
+		prefix += short + "-"
+	}
+	n, err := t.Store.CountRuns(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		n++
+		id := fmt.Sprintf("%s%d", prefix, n)
+		if j.Name != "" { // the job file names the run
+			id = j.Name
+		}
+		name := j.DisplayName
+		if name == "" {
+			name = id
+		}
+		run, err := t.Store.CreateRun(ctx, history.NewRun{ID: id, ExperimentID: experiment, Name: name, User: user,
+			Start: time.Now(), Status: "SCHEDULED", Tags: secret.Of(s.Secrets, tags)})
+		if errors.Is(err, history.ErrRunExists) && j.Name == "" {
+			continue
+		}
+		if errors.Is(err, history.ErrRunExists) {
+			return nil, &submit.Refusal{Reason: fmt.Sprintf("there is a run %s already; take name out of the job file, or change it", j.Name)}
+		}
+		var refused *history.Error
+		if errors.As(err, &refused) {
+			err = &submit.Refusal{Reason: refused.Message}
+		}
+		return run, err
+	}
+}
+
+// readable is the command with its inputs as they were written, for people.
+func readable(j *job.Job) string {
+	values := map[string]string{}
+	for name, in := range j.Inputs {
+		values["inputs."+name] = in.Value
+		if !in.Literal {
+			path, _, _ := strings.Cut(in.Path, "?") // a signature is a secret
+			values["inputs."+name] = path
+		}
+	}
+	for name := range j.Outputs {
+		values["outputs."+name] = namedDir + "/" + name
+	}
+	return j.Expand(values)
+}
+
+// clip keeps a tag within MLflow's limit.
+func clip(s string) string {
+	if len(s) > 8000 {
+		s = strings.ToValidUTF8(s[:7990], "") + " ..."
+	}
+	return s
+}
+
+func (t *Target) experiment(ctx context.Context, name string) (string, error) {
+	for range 2 {
+		e, err := t.Store.ExperimentByName(ctx, name)
+		if err == nil {
+			if e.LifecycleStage != "active" {
+				return "", &submit.Refusal{Reason: fmt.Sprintf("the experiment %s is archived; aml-train archive --restore --experiment %s brings it back, or choose another with --experiment-name", name, name)}
+			}
+			return e.ID, nil
+		}
+		id, err := t.Store.CreateExperiment(ctx, history.NewExperiment{Name: name})
+		if err == nil {
+			return id, nil
+		}
+		// Another run may have made it in between.
+	}
+	return "", fmt.Errorf("the experiment %s can be neither found nor made", name)
+}
+
+func currentUser() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return ""
+}
+
+// spawn starts the supervisor in a session of its own and hands it the lock. In
+// attached mode its standard input is a pipe that this process holds open: the
+// kernel closes it when this process ends, however it ends.
+func (t *Target) spawn(run string, lock *os.File, attached bool, pass []string) error {
+	dir, err := t.folder(run, false)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	logFile, err := dir.OpenFile(ownLog, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer logFile.Close()
+	cmd := exec.Command(t.Supervisor[0], append(t.Supervisor[1:len(t.Supervisor):len(t.Supervisor)], run, t.Store.Home)...)
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	cmd.Env = scripts(os.Environ(), pass) // it needs no secret itself, and every script may look at it
+	if attached {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		cmd.Stdin = r
+		lifeline = append(lifeline, w)
+	}
+	detached(cmd, lock)
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("the supervisor cannot be started: %w", err)
+	}
+	go cmd.Wait()
+	return nil
+}
+
+// lifeline is what stays open until this process ends: the pipes to attached
+// supervisors, and in a supervisor the lock of its run.
+var lifeline []*os.File

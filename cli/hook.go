@@ -162,7 +162,7 @@ func (a *app) push(repo *git.Repository) *hooks.Push {
 	return &hooks.Push{
 		Repo: repo,
 		Commit: func(ctx context.Context, rev string) (*snapshot.Snapshot, error) {
-			return snapshot.TakeCommit(ctx, repo.Root, rev, snapshot.Options{MaxBytes: -1, Whole: true, Git: &a.git})
+			return snapshot.Commit(ctx, &a.git, repo.Root, rev)
 		},
 		Read: func(commit *snapshot.Snapshot) (s hooks.Settings, no string, err error) {
 			settings, err := a.readSettings(repo.Root, commit)

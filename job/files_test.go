@@ -39,7 +39,7 @@ func TestCommit(t *testing.T) {
 	write("data/a.csv", "changed")
 	write("data/new.csv", "new")
 	write("only-here.csv", "here")
-	commit, err := snapshot.TakeCommit(t.Context(), dir, "HEAD", snapshot.Options{MaxBytes: -1, Whole: true})
+	commit, err := snapshot.Commit(t.Context(), nil, dir, "HEAD")
 	require.NoError(t, err)
 	j := &Job{Dir: dir, place: inside.Place{Dir: dir, FS: commit.FS()}}
 

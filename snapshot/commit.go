@@ -27,6 +27,16 @@ import (
 // .amlignore in it excludes. A pointer of git-LFS stands for its object, a
 // submodule that is set up here for the files of its commit.
 func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, error) {
+	return takeCommit(ctx, dir, rev, o, false)
+}
+
+// Commit reads every file of a folder as it is in a commit, for looking at it: nothing of it
+// is going to travel, so no .amlignore counts, links may lead anywhere, and there is no limit.
+func Commit(ctx context.Context, finder *git.Finder, dir, rev string) (*Snapshot, error) {
+	return takeCommit(ctx, dir, rev, Options{MaxBytes: -1, Git: finder}, true)
+}
+
+func takeCommit(ctx context.Context, dir, rev string, o Options, whole bool) (*Snapshot, error) {
 	repo, abs, in, err := locate(o.Git, dir)
 	if err != nil {
 		return nil, err
@@ -34,7 +44,7 @@ func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, err
 	if repo == nil {
 		return nil, fmt.Errorf("source directory %s: no git repository, so there is no commit %s", dir, rev)
 	}
-	c := &committed{repo: repo, git: o.Git, tasks: newTasks(ctx), lfs: map[string]pointer{},
+	c := &committed{repo: repo, git: o.Git, whole: whole, tasks: newTasks(ctx), lfs: map[string]pointer{},
 		modules: map[plumbing.Hash]map[string][]string{}}
 	snap, err := c.take(ctx, abs, in, dir, rev, o)
 	if err != nil {
@@ -46,7 +56,7 @@ func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, err
 // take reads the folder in, as it is in a commit; abs is where it would lie, and dir what
 // the person calls it.
 func (c *committed) take(ctx context.Context, abs, in, dir, rev string, o Options) (*Snapshot, error) {
-	first, commit, err := c.first(in, rev, o)
+	first, commit, err := c.first(in, rev)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +69,7 @@ func (c *committed) take(ctx context.Context, abs, in, dir, rev string, o Option
 	if len(snap.Files) == 0 {
 		return nil, fmt.Errorf("source directory %s: no file travels: commit %s has none there", dir, rev)
 	}
-	if !o.Whole {
+	if !c.whole {
 		if err := c.checkLinks(snap); err != nil {
 			return nil, err
 		}
@@ -84,7 +94,7 @@ func (c *committed) take(ctx context.Context, abs, in, dir, rev string, o Option
 }
 
 // first returns the source directory in a commit as the first folder to read.
-func (c *committed) first(in, rev string, o Options) (f commitFolder, commit plumbing.Hash, err error) {
+func (c *committed) first(in, rev string) (f commitFolder, commit plumbing.Hash, err error) {
 	s, err := newRules(c.repo)
 	if err != nil {
 		return f, commit, err
@@ -112,7 +122,7 @@ func (c *committed) first(in, rev string, o Options) (f commitFolder, commit plu
 		return f, commit, explainMissing(c.repo, rev, err)
 	}
 	for _, e := range entries {
-		c.hasAmlignore = c.hasAmlignore || e.Name == ".amlignore" && !o.Whole
+		c.hasAmlignore = c.hasAmlignore || e.Name == ".amlignore" && !c.whole
 	}
 	return f, commit, c.above(&f, root)
 }
@@ -215,6 +225,7 @@ func exists(name string) bool {
 type committed struct {
 	repo         *git.Repository
 	git          *git.Finder
+	whole        bool // nothing travels: it is looked at
 	hasAmlignore bool
 	ignoreCase   bool
 	tasks        tasks

@@ -218,10 +218,12 @@ func TestClosed(t *testing.T) {
 	isolate(t)
 	for _, of := range damageTemplates(t) {
 		for _, dir := range []string{"", "d", "none"} {
-			for _, o := range []Options{{}, {MaxBytes: 1}, {MaxBytes: -1, Whole: true}} {
+			for _, o := range []Options{{}, {MaxBytes: 1}, {MaxBytes: -1}} {
 				at := filepath.Join(of.root, dir)
 				for _, rev := range []string{"HEAD", "HEAD~1", "none", "v1"} {
 					s, _ := TakeCommit(t.Context(), at, rev, o)
+					s.Close()
+					s, _ = Commit(t.Context(), nil, at, rev)
 					s.Close()
 				}
 				s, _ := Take(t.Context(), at, o)

@@ -40,7 +40,7 @@ func TestWhole(t *testing.T) {
 	runGit(t, dir, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "x")
 	_, err := TakeCommit(t.Context(), dir, "HEAD", Options{})
 	require.ErrorContains(t, err, "link leads out")
-	whole, err := TakeCommit(t.Context(), dir, "HEAD", Options{Whole: true})
+	whole, err := Commit(t.Context(), nil, dir, "HEAD")
 	require.NoError(t, err)
 	require.Len(t, whole.Files, 3)
 }

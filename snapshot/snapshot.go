@@ -160,10 +160,6 @@ type Options struct {
 
 	// Git finds the repositories; nil finds them anew.
 	Git *git.Finder
-
-	// Whole is for looking at a commit, of which nothing is going to travel: no
-	// .amlignore counts, and links may lead anywhere.
-	Whole bool
 }
 
 // Take reads the source directory dir. It returns a *TooLargeError over the

@@ -222,7 +222,7 @@ func WholeCommit(ctx context.Context, finder *git.Finder, rev string) (*snapshot
 	if repo == nil {
 		return nil, fmt.Errorf("--commit %s: there is no git repository here", rev)
 	}
-	return snapshot.TakeCommit(ctx, repo.Root, rev, snapshot.Options{MaxBytes: -1, Whole: true, Git: finder})
+	return snapshot.Commit(ctx, finder, repo.Root, rev)
 }
 
 // TakeSnapshot takes the snapshot of a source directory, as it is, or as it is in a

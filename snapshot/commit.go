@@ -27,16 +27,16 @@ import (
 // .amlignore in it excludes. A pointer of git-LFS stands for its object, a
 // submodule that is set up here for the files of its commit.
 func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, error) {
-	return takeCommit(ctx, dir, rev, o, false)
+	return readCommit(ctx, dir, rev, o, false)
 }
 
 // Commit reads every file of a folder as it is in a commit, for looking at it: nothing of it
 // is going to travel, so no .amlignore counts, links may lead anywhere, and there is no limit.
 func Commit(ctx context.Context, finder *git.Finder, dir, rev string) (*Snapshot, error) {
-	return takeCommit(ctx, dir, rev, Options{MaxBytes: -1, Git: finder}, true)
+	return readCommit(ctx, dir, rev, Options{MaxBytes: -1, Git: finder}, true)
 }
 
-func takeCommit(ctx context.Context, dir, rev string, o Options, whole bool) (*Snapshot, error) {
+func readCommit(ctx context.Context, dir, rev string, o Options, whole bool) (*Snapshot, error) {
 	repo, abs, in, err := locate(o.Git, dir)
 	if err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ func TestMermaid(t *testing.T) {
 	}
 	block := regexp.MustCompile("(?s)```mermaid\n(.*?)```")
 	var charts []string
-	reports := states()
+	reports := states(t)
 	reports["names"] = &Report{Name: "names", Run: run(history.Completed, 1, nil), Curves: map[string]history.Curve{}}
 	for _, name := range []string{strings.Repeat("long ", 50), "a\"b", "semi;colon", "x%%y", "{json}", "<script>alert(1)</script>", "日本語", "graph TD; A-->B", "`ticks`"} {
 		reports["names"].Run.Data.Metrics = append(reports["names"].Run.Data.Metrics, metric(name, 1))

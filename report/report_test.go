@@ -1,6 +1,8 @@
 package report
 
 import (
+	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"html"
@@ -50,55 +52,52 @@ func curve(values ...float64) history.Curve {
 	return c
 }
 
-func states() map[string]*Report {
-	base := run(history.Completed, 200, nil, metric("accuracy", 0.953), metric("loss", 0.154))
-	base.Info.RunID = "iris-9d0c1e2-1"
-	completed := &Report{
-		Name: "iris", URL: "https://example.com/run", Base: base, BaseName: "main 9d0c1e2",
-		Run:       run(history.Completed, 192, nil, metric("loss", 0.112), metric("accuracy", 0.967), metric("new", 3)),
-		Curves:    map[string]history.Curve{"loss": curve(0.95, 0.71, 0.55, 0.42, 0.33, 0.27, 0.22, 0.19, 0.165, 0.15, 0.112)},
-		BaseCurve: map[string]history.Curve{"loss": curve(0.99, 0.80, 0.66, 0.55, 0.47, 0.40, 0.35, 0.31, 0.28, 0.26, 0.154)},
-		Files:     []history.File{{Path: "logs/events.out.tfevents", Size: 9000}, {Path: "outputs/confusion.png", Size: 84000}, {Path: "outputs/model.pkl", Size: 1_100_000}, {Path: "user_logs/std_log.txt", Size: 10}},
-		FileURL:   func(p string) string { return "https://example.com/" + p },
+// state is a case of testdata: the report in testdata/NAME.json, with a run as MLflow's API
+// gives it out, stands in NAME.md as Markdown, and in NAME.txt as on a terminal.
+type state struct {
+	Report
+	FilesAt string // what comes before the path of a file in its link
+	Install string // says where a package is added, whose name stands for %s
+}
+
+// states reads those of testdata, by name.
+func states(t *testing.T) map[string]*Report {
+	all := map[string]*Report{}
+	files, err := filepath.Glob("testdata/*.json")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var s state
+		d := json.NewDecoder(bytes.NewReader(text))
+		d.DisallowUnknownFields()
+		require.NoError(t, d.Decode(&s), file)
+		for _, curves := range []map[string]history.Curve{s.Curves, s.BaseCurve} {
+			for key, c := range curves {
+				c.Count = max(c.Count, len(c.Points))
+				curves[key] = c
+			}
+		}
+		if s.FilesAt != "" {
+			s.FileURL = func(path string) string { return s.FilesAt + path }
+		}
+		if status := s.Run.Status(); status.Terminal() && status != history.Completed {
+			about := Context{}
+			if s.Install != "" {
+				about.Install = func(pkg string) string { return fmt.Sprintf(s.Install, pkg) }
+			}
+			s.Diagnosis = Diagnose(s.Run, s.Log, about)
+		}
+		all[strings.TrimSuffix(filepath.Base(file), ".json")] = &s.Report
 	}
-	failed := &Report{
-		Name: "iris", Run: run(history.Failed, 41, map[string]string{history.TagError: "the command exited with status 1"}),
-		Log: strings.Split(`Traceback (most recent call last):
-  File "train.py", line 7, in <module>
-    import plots
-  File "plots.py", line 3, in <module>
-    import seaborn
-ModuleNotFoundError: No module named 'seaborn'`, "\n"),
-	}
-	failed.Diagnosis = Diagnose(failed.Run, failed.Log, Context{Install: func(p string) string { return "Add `" + p + "` to the conda file." }})
-	limit := &Report{Name: "iris", Run: run(history.Canceled, 3600, map[string]string{history.TagError: "the maximum duration of 1h0m0s was over"}, metric("loss", 0.5))}
-	limit.Diagnosis = Diagnose(limit.Run, nil, Context{})
-	hostile := &Report{
-		Name: "*bold* @org/team <img src=x> #1 --> ::set-output::",
-		Run: run(history.Completed, 1, map[string]string{history.TagWarnings: "first @ada\n| second |\n# third <script>"},
-			metric("a|b", 1), metric("`code` ```", 2), metric("[link](https://evil.example.com) www.evil.example.com", 3), metric("<!-- marker -->", 4), metric("line\nbreak\u202e", 5)),
-		Files:  []history.File{{Path: "outputs/`x`](y) @team.txt", Size: 1}},
-		Curves: map[string]history.Curve{"`code` ```": curve(1, 2), "a|b": curve(3, 4)},
-	}
-	odd := &Report{Name: "odd", Base: base, BaseName: "main", Run: run(history.Completed, 0, nil, metric("nan", math.NaN()), metric("inf", math.Inf(1)), metric("minus", math.Inf(-1)),
-		metric("tiny", 1.2345e-9), metric("huge", 6.02e23), metric("whole", 1234567), metric("zero", 0), metric("loss", 0.2)),
-		Curves:    map[string]history.Curve{"loss": {Points: []history.Point{{Step: 5, Value: 1e-7}, {Step: 900, Value: 2e-7}}, Count: 10, Gaps: 8}, "zero": curve(0, 0, 0)},
-		BaseCurve: map[string]history.Curve{"loss": curve(1, 2, 3)}}
-	lost := &Report{Name: "iris", Run: run(history.NotResponding, 100, map[string]string{history.TagError: "interrupted: aml-train was killed"}), Log: []string{"epoch 1"}}
-	lost.Diagnosis = Diagnose(lost.Run, lost.Log, Context{})
-	going := &Report{Name: "iris", URL: "https://example.com/run", Run: run(history.Running, 0, nil, metric("loss", 0.5)), At: time.UnixMilli(1_700_000_125_000)}
-	going.Run.Info.EndTime = 0
-	queued := &Report{Name: "iris", Run: run(history.Queued, 0, nil), At: time.UnixMilli(1_700_000_005_000)}
-	queued.Run.Info.EndTime = 0
-	canceled := &Report{Name: "iris", Run: run(history.Canceled, 3, map[string]string{history.TagError: "canceled"}), Log: []string{"epoch 1"}}
-	canceled.Diagnosis = Diagnose(canceled.Run, canceled.Log, Context{})
-	return map[string]*Report{"running": going, "queued": queued, "canceled": canceled, "completed": completed, "failed": failed, "limit": limit, "hostile": hostile, "odd": odd, "lost": lost}
+	return all
 }
 
 // TestGolden compares every state's report, as Markdown and for a terminal, with
 // testdata.
 func TestGolden(t *testing.T) {
-	for name, r := range states() {
+	for name, r := range states(t) {
 		for file, got := range map[string]string{name + ".md": r.Markdown(commentLimit), name + ".txt": r.Terminal(80, false)} {
 			path := filepath.Join("testdata", file)
 			if *update {

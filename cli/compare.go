@@ -3,7 +3,7 @@ package cli
 import (
 	"fmt"
 	"math"
-	"sort"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -51,10 +51,8 @@ func (a *app) compare() *cobra.Command {
 				}
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", report.Line(name), cells[0], cells[1], cells[2])
 			}
-			for _, p := range paramNames(run, base) {
-				if now, before := param(run, p), param(base, p); now != before {
-					fmt.Fprintf(w, "%s\t%s\t%s\t\n", report.Line(p), report.Line(now), report.Line(before))
-				}
+			for _, d := range history.Differing(run, base) {
+				fmt.Fprintf(w, "%s\t%s\t%s\t\n", report.Line(d.Name), report.Line(d.This), report.Line(d.Base))
 			}
 			return w.Flush()
 		},
@@ -84,47 +82,23 @@ func comparison(run, base *history.Run) any {
 		}
 		metrics[name] = m
 	}
-	return map[string]any{"run": run.Info.RunID, "base": base.Info.RunID, "metrics": metrics}
+	type values struct {
+		Run  string `json:"run"`
+		Base string `json:"base"`
+	}
+	parameters := map[string]values{}
+	for _, d := range history.Differing(run, base) {
+		parameters[d.Name] = values{d.This, d.Base}
+	}
+	return map[string]any{"run": run.Info.RunID, "base": base.Info.RunID, "metrics": metrics, "parameters": parameters}
 }
 
-func metricNames(runs ...*history.Run) []string {
-	return names(runs, func(r *history.Run) (out []string) {
-		for _, m := range r.Data.Metrics {
-			out = append(out, m.Key)
-		}
-		return out
-	})
-}
-
-func paramNames(runs ...*history.Run) []string {
-	return names(runs, func(r *history.Run) (out []string) {
-		for _, p := range r.Data.Params {
-			out = append(out, p.Key)
-		}
-		return out
-	})
-}
-
-func names(runs []*history.Run, of func(*history.Run) []string) []string {
-	seen := map[string]bool{}
-	var out []string
+func metricNames(runs ...*history.Run) (names []string) {
 	for _, r := range runs {
-		for _, n := range of(r) {
-			if !seen[n] {
-				seen[n] = true
-				out = append(out, n)
-			}
+		for _, m := range r.Data.Metrics {
+			names = append(names, m.Key)
 		}
 	}
-	sort.Strings(out)
-	return out
-}
-
-func param(r *history.Run, key string) string {
-	for _, p := range r.Data.Params {
-		if p.Key == key {
-			return p.Value
-		}
-	}
-	return ""
+	slices.Sort(names)
+	return slices.Compact(names)
 }

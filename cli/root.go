@@ -66,6 +66,7 @@ type app struct {
 	stop     func()         // gives Ctrl-C its usual meaning back
 	store    *history.Store // of the runs on this machine
 	azure    azureFlags
+	baseline string // what a reported run is compared with
 	secrets  secret.Redactor
 	commands *github.Log // nil outside a workflow
 	brief    bool        // what is wrong is said in one line as well, the last: a hook looks for it there

@@ -98,6 +98,9 @@ was submitted, 4 the target could not be reached or refused.`,
 					return usage("%s: %w", flag, err)
 				}
 			}
+			if err := a.checkBaseline(ctx); err != nil {
+				return err
+			}
 			request, err := a.request(args, f)
 			if err != nil {
 				return err
@@ -109,6 +112,7 @@ was submitted, 4 the target could not be reached or refused.`,
 	}
 	f.add(cmd)
 	a.azure.add(cmd)
+	a.addBaseline(cmd)
 	w.add(cmd)
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	return cmd

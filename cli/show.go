@@ -31,6 +31,9 @@ func (a *app) show() *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.checkBaseline(cmd.Context()); err != nil {
+				return err
+			}
 			s, run, err := a.findRun(cmd.Context(), firstArg(args))
 			if err != nil {
 				return err
@@ -62,6 +65,7 @@ func (a *app) show() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
+	a.addBaseline(cmd)
 	cmd.Flags().BoolVar(&log, "log", false, "print the console output")
 	return cmd
 }
@@ -179,10 +183,10 @@ func (s session) children(ctx context.Context, run *history.Run) ([]*history.Run
 	return list, err
 }
 
-// collect gathers the report of a run: compared with the completed run of the
-// same experiment before it, and with a diagnosis where it failed.
+// collect gathers the report of a run: compared with its baseline, and with a diagnosis
+// where it failed.
 func (s session) collect(ctx context.Context, run *history.Run) (*report.Report, error) {
-	base, err := s.before(ctx, run)
+	base, err := s.base(ctx, run)
 	if err != nil {
 		return nil, err
 	}
@@ -215,25 +219,6 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 		r.Log[i] = strings.ReplaceAll(r.Log[i], filepath.FromSlash(about.Work+"/"), "")
 	}
 	return r, nil
-}
-
-// before returns the newest completed run of the experiment that started before
-// this one, nil where there is none.
-func (s session) before(ctx context.Context, run *history.Run) (*history.Run, error) {
-	if run.Info.ExperimentID == "" { // of a job that waits: there are no metrics to compare
-		return nil, nil
-	}
-	runs, _, err := s.History.SearchRuns(ctx, history.Query{
-		ExperimentIDs: []string{run.Info.ExperimentID},
-		Completed:     true,
-		Before:        run.Info.StartTime,
-		Submitted:     true,
-		MaxResults:    1,
-	})
-	if err != nil || len(runs) == 0 {
-		return nil, err
-	}
-	return runs[0], nil
 }
 
 // report prints the report of a run that has ended, and returns the error that

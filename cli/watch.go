@@ -15,6 +15,9 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := a.checkBaseline(cmd.Context()); err != nil {
+				return err
+			}
 			s, run, err := a.findRun(cmd.Context(), firstArg(args))
 			if err != nil {
 				return err
@@ -23,6 +26,7 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 			return a.trainer(nil, tell, "").Follow(cmd.Context(), s.Session, run, false)
 		},
 	}
+	a.addBaseline(cmd)
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	return cmd
 }

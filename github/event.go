@@ -47,6 +47,7 @@ type Workflow struct {
 	Head           string // the commit that was pushed; "" where the event does not tell
 	HeadRef        string // its branch
 	HeadRepository string // OWNER/NAME; "" where the event does not tell
+	BaseRef        string // the branch that it is to be merged into; "" where the event does not tell
 
 	DefaultBranch string // of the repository; "" where the event does not tell
 
@@ -85,6 +86,7 @@ func ReadWorkflow(getenv func(string) string) (*Workflow, error) {
 		Secrets: []string{getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN"), getenv("ACTIONS_RUNTIME_TOKEN")},
 		Step:    getenv("GITHUB_ACTION"), CanIdentify: getenv("ACTIONS_ID_TOKEN_REQUEST_URL") != "",
 		SHA: getenv("GITHUB_SHA"), Ref: getenv("GITHUB_REF"), HeadRef: getenv("GITHUB_HEAD_REF"),
+		BaseRef: getenv("GITHUB_BASE_REF"),
 	}
 	path := getenv("GITHUB_EVENT_PATH")
 	if path == "" {
@@ -114,6 +116,9 @@ func (w *Workflow) readEvent(text []byte) error {
 			Ref  string      `json:"ref"`
 			Repo *repository `json:"repo"` // null where the fork was deleted
 		} `json:"head"`
+		Base struct {
+			Ref string `json:"ref"`
+		} `json:"base"`
 	}
 	var event struct {
 		PullRequest *pullRequest `json:"pull_request"`
@@ -129,6 +134,7 @@ func (w *Workflow) readEvent(text []byte) error {
 		} `json:"workflow_run"`
 		MergeGroup *struct {
 			HeadRef string `json:"head_ref"`
+			BaseRef string `json:"base_ref"`
 		} `json:"merge_group"`
 		Repository struct {
 			DefaultBranch string `json:"default_branch"`
@@ -149,16 +155,17 @@ func (w *Workflow) readEvent(text []byte) error {
 	case event.PullRequest != nil:
 		pr := event.PullRequest
 		w.PullRequest, w.Head, w.HeadRepository = pr.Number, pr.Head.SHA, name(pr.Head.Repo)
-		w.HeadRef = cmp.Or(pr.Head.Ref, w.HeadRef)
+		w.HeadRef, w.BaseRef = cmp.Or(pr.Head.Ref, w.HeadRef), cmp.Or(pr.Base.Ref, w.BaseRef)
 	case event.Issue != nil && event.Issue.PullRequest != nil:
 		w.PullRequest = event.Issue.Number
 	case event.WorkflowRun != nil:
 		run := event.WorkflowRun
 		w.Head, w.HeadRef, w.HeadRepository = run.HeadSHA, run.HeadBranch, name(run.HeadRepository)
 		if len(run.PullRequests) > 0 {
-			w.PullRequest = run.PullRequests[0].Number
+			w.PullRequest, w.BaseRef = run.PullRequests[0].Number, run.PullRequests[0].Base.Ref
 		}
 	case event.MergeGroup != nil:
+		w.BaseRef = strings.TrimPrefix(event.MergeGroup.BaseRef, "refs/heads/")
 		if m := queued.FindStringSubmatch(event.MergeGroup.HeadRef); m != nil {
 			w.PullRequest, _ = strconv.Atoi(m[1])
 		}
@@ -253,6 +260,7 @@ func (w *Workflow) Apply(info *gitmeta.Info) {
 			info.Branch = branch
 		}
 	}
+	info.BaseBranch = cmp.Or(w.BaseRef, w.DefaultBranch, info.BaseBranch)
 	if info.Repository == "" && w.Server != "" && w.Repository != "" {
 		info.Repository = w.Server + "/" + w.Repository
 	}

@@ -22,6 +22,7 @@ type Info struct {
 	Branch     string // short name; empty on a detached HEAD outside a workflow
 	Commit     string // 40 hex digits
 	Dirty      *bool  // files differ from the commit; nil where nobody looked
+	BaseBranch string // the branch that Branch is meant for: of a pull request its own, else the default one
 
 	Build       string // the workflow run's id
 	BuildURL    string
@@ -66,6 +67,7 @@ func Of(found *git.Repository, workflow Workflow, getenv func(string) string) (I
 			info.Commit = commit.String()
 		}
 		info.Repository = found.RemoteURL(info.Branch)
+		info.BaseBranch = defaultBranch(found)
 	}
 	if workflow != nil {
 		workflow.Apply(&info)
@@ -82,6 +84,24 @@ func Of(found *git.Repository, workflow Workflow, getenv func(string) string) (I
 	info.Repository = StripCredentials(info.Repository)
 	info.BuildURL = StripCredentials(info.BuildURL)
 	return info, nil
+}
+
+// defaultBranch is the one that a clone checked out, else the one of the usual names that
+// is there, "" where none is.
+func defaultBranch(r *git.Repository) string {
+	if last, _, err := r.Reference("refs/remotes/origin/HEAD"); err == nil {
+		if name, ok := strings.CutPrefix(last, "refs/remotes/origin/"); ok && name != "HEAD" {
+			return name
+		}
+	}
+	for _, name := range []string{"main", "master"} {
+		for _, of := range []string{"refs/heads/", "refs/remotes/origin/"} {
+			if _, _, err := r.Reference(of + name); err == nil {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 func override(field *string, value string) {

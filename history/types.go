@@ -296,6 +296,8 @@ const (
 	TagFiles       = "aml-train.files"        // how many files the snapshot has, and their bytes: "12 34567"
 	TagSent        = "aml-train.sent"         // how many of them were sent, and their bytes
 	TagJob         = "aml-train.job"          // the digest of the resolved job
+	TagSeries      = "aml-train.series"       // which job it is, whatever its inputs and code are: such runs are compared
+	TagBaseBranch  = "aml-train.base_branch"  // the branch that its code is meant for
 	TagJobFile     = "aml-train.job_file"     // the job file
 	TagCommand     = "aml-train.command"      // what ran, with its inputs
 	TagSource      = "aml-train.source"       // the source directory, relative to the repository's root
@@ -309,6 +311,7 @@ const (
 	TagUser        = "mlflow.user"
 	TagParent      = "mlflow.parentRunId" // of a run that another one made: that run
 	TagCommit      = "mlflow.source.git.commit"
+	TagBranch      = "mlflow.source.git.branch"
 )
 
 const tagOwner = "aml-train.owner" // of an experiment or registered model: the run that made it

@@ -2,11 +2,9 @@ package report
 
 import (
 	"fmt"
-	"math"
 	"regexp"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
 
 	"github.com/org/aml-train/gitmeta"
@@ -73,6 +71,7 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 		b.WriteString("\n" + r.metricTable(shown))
 	}
 	drop(len(metrics)-e.metrics, "metrics")
+	b.WriteString(r.comparison())
 	r.charts(&b, metrics, e.charts, drop)
 	if e.files > 0 { // where there is room for lists
 		b.WriteString(r.childrenMarkdown())
@@ -187,108 +186,6 @@ func (r *Report) metricTable(metrics []history.Metric) string {
 		b.WriteString("\n")
 	}
 	return b.String()
-}
-
-// charts draws the curves with Mermaid, which GitHub renders. Its colours are
-// set, because the default ones cannot be seen on white, and the title says which
-// line is which, because the chart has no legend.
-func (r *Report) charts(b *strings.Builder, metrics []history.Metric, most int, drop func(int, string)) {
-	var drawn []string
-	total := 0
-	for _, m := range metrics {
-		c := r.Curves[m.Key]
-		if len(c.Points) < 2 {
-			continue
-		}
-		total++
-		if len(drawn) < most {
-			drawn = append(drawn, Chart(m.Key, c, r.BaseCurve[m.Key], r.BaseName))
-		}
-	}
-	if len(drawn) > 0 {
-		b.WriteString("\n<details><summary>Curves</summary>\n\n" + strings.Join(drawn, "\n") + "\n</details>\n")
-	}
-	drop(total-len(drawn), "curves")
-}
-
-// Chart is a metric's curve as a fenced Mermaid xychart, with the base's in grey
-// where it covers the same steps.
-func Chart(name string, c, base history.Curve, baseName string) string {
-	points := c.Points
-	first, last := points[0].Step, points[len(points)-1].Step
-	n := min(len(points), curvePoints)
-	lines := [][]float64{resample(points, first, last, n)}
-	// The chart is 640 pixels wide: a longer title would be cut off.
-	title := shorten(name, 50)
-	var notes []string
-	if p := base.Points; len(p) > 1 {
-		if p[0].Step <= first && p[len(p)-1].Step >= last {
-			lines = append(lines, resample(p, first, last, n))
-			title = shorten(name, 18) + ": this run (blue), " + shorten(baseName, 18) + " (grey)"
-		} else {
-			notes = append(notes, baseName+" has other steps and is not drawn")
-		}
-	}
-	if c.Gaps > 0 {
-		notes = append(notes, fmt.Sprintf("%d of %d values are not finite and left out", c.Gaps, c.Count))
-	}
-	low, high := math.Inf(1), math.Inf(-1)
-	for _, l := range lines {
-		a, z := bounds(l)
-		low, high = min(low, a), max(high, z)
-	}
-	if low == high {
-		low, high = low-1, high+1
-	}
-	var b strings.Builder
-	b.WriteString("```mermaid\n%%{init: {\"xyChart\": {\"height\": 240, \"width\": 640}, \"themeVariables\": {\"xyChart\": {\"plotColorPalette\": \"#2f81f7, #8b949e\", \"backgroundColor\": \"transparent\", \"titleColor\": \"#8b949e\", \"xAxisLabelColor\": \"#8b949e\", \"xAxisTitleColor\": \"#8b949e\", \"xAxisTickColor\": \"#8b949e\", \"xAxisLineColor\": \"#8b949e\", \"yAxisLabelColor\": \"#8b949e\", \"yAxisTitleColor\": \"#8b949e\", \"yAxisTickColor\": \"#8b949e\", \"yAxisLineColor\": \"#8b949e\"}}}}%%\nxychart-beta\n")
-	fmt.Fprintf(&b, "    title \"%s\"\n    x-axis \"step\" %d --> %d\n    y-axis %s --> %s\n", chartText(title), first, last, chartNumber(low), chartNumber(high))
-	for _, l := range lines {
-		text := make([]string, len(l))
-		for i, v := range l {
-			text[i] = chartNumber(v)
-		}
-		b.WriteString("    line [" + strings.Join(text, ", ") + "]\n")
-	}
-	b.WriteString("```\n")
-	if len(notes) > 0 {
-		b.WriteString("\n" + Escape(name+": "+strings.Join(notes, "; ")) + "\n")
-	}
-	return b.String()
-}
-
-// shorten cuts the middle out of a text that is too long.
-func shorten(s string, most int) string {
-	r := []rune(s)
-	if len(r) <= most {
-		return s
-	}
-	return string(r[:most/2]) + "…" + string(r[len(r)-most/2+1:])
-}
-
-// chartNumber writes a number as Mermaid reads it: without an exponent.
-func chartNumber(v float64) string {
-	s := strconv.FormatFloat(v, 'g', 5, 64)
-	if strings.ContainsAny(s, "eE") {
-		v, _ = strconv.ParseFloat(s, 64)
-		s = strconv.FormatFloat(v, 'f', -1, 64)
-	}
-	return s
-}
-
-// chartText keeps what Mermaid takes between quotes, and what cannot end the
-// fence.
-func chartText(s string) string {
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r == '"':
-			return '\''
-		case r < ' ', strings.ContainsRune("`<>;#%{}\\", r):
-			return ' '
-		}
-		return r
-	}, s)
-	return strings.Join(strings.Fields(s), " ")
 }
 
 func (r *Report) link(f history.File) string {

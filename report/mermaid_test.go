@@ -32,7 +32,7 @@ func TestMermaid(t *testing.T) {
 		reports["names"].Run.Data.Metrics = append(reports["names"].Run.Data.Metrics, metric(name, 1))
 		reports["names"].Curves[name] = curve(-1e-7, 3e11, 0, 5)
 	}
-	for _, name := range []string{"completed", "hostile", "odd", "names"} {
+	for _, name := range []string{"completed", "compared", "hostile", "odd", "names"} {
 		found := block.FindAllStringSubmatch(reports[name].Markdown(commentLimit), -1)
 		require.NotEmpty(t, found, name)
 		for _, m := range found {

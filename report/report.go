@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -35,6 +36,7 @@ type Report struct {
 	Curves    map[string]history.Curve
 	Base      *history.Run // what the metrics are compared with; nil where there is none
 	BaseName  string
+	BaseNote  string // why there is none, or what a reader has to know of it
 	BaseCurve map[string]history.Curve
 	Files     []history.File
 	FileURL   func(path string) string // the link of an output; nil where there are none
@@ -52,9 +54,17 @@ const (
 	rawBytes    = 1 << 20 // of which that much, the states of progress bars included
 )
 
-// Collect gathers a run's report. base may be nil.
-func Collect(ctx context.Context, src Source, run, base *history.Run) (*Report, error) {
-	r := &Report{Run: run, Base: base, At: time.Now(), Curves: map[string]history.Curve{}, BaseCurve: map[string]history.Curve{}}
+// Collect gathers the report of a run, which is compared with another one.
+func Collect(ctx context.Context, src Source, run *history.Run, with history.Baseline) (*Report, error) {
+	base := with.Run
+	r := &Report{Run: run, Base: base, BaseNote: with.Note, At: time.Now(),
+		Curves: map[string]history.Curve{}, BaseCurve: map[string]history.Curve{}}
+	if base != nil && len(run.Data.Metrics) > 0 && !slices.ContainsFunc(run.Data.Metrics, func(m history.Metric) bool {
+		_, has := base.Metric(m.Key)
+		return has
+	}) {
+		r.Base, r.BaseNote, base = nil, Label(base)+" has none of these metrics", nil
+	}
 	var err error
 	for i, m := range run.Data.Metrics {
 		if i >= 200 { // a chart of each would be read by nobody
@@ -340,14 +350,14 @@ func resample(points []history.Point, first, last int64, n int) []float64 {
 	for i := range out {
 		at := float64(first)
 		if n > 1 {
-			at += float64(last-first) * float64(i) / float64(n-1)
+			at += (float64(last) - float64(first)) * float64(i) / float64(n-1)
 		}
 		for j+1 < len(points)-1 && float64(points[j+1].Step) < at {
 			j++
 		}
 		a, b := points[j], points[min(j+1, len(points)-1)]
 		out[i] = a.Value
-		if span := float64(b.Step - a.Step); span > 0 {
+		if span := float64(b.Step) - float64(a.Step); span > 0 {
 			f := min(max((at-float64(a.Step))/span, 0), 1)
 			out[i] = a.Value*(1-f) + b.Value*f
 		}

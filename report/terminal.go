@@ -58,9 +58,7 @@ func (r *Report) Terminal(width int, color bool) string {
 		if len(metrics) > n {
 			fmt.Fprintf(&b, "  and %d more\n", len(metrics)-n)
 		}
-		if r.Base != nil {
-			fmt.Fprintf(&b, "  compared with %s\n", Line(r.Base.Info.RunID))
-		}
+		b.WriteString(r.comparisonText(max(width, 40)))
 	}
 	b.WriteString(r.childrenText())
 	if files, bytes := r.outputs(); len(files) > 0 {

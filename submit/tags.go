@@ -1,11 +1,16 @@
 package submit
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"path/filepath"
+	"strings"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/job"
 )
 
 // Source is the source directory, relative to the root of its repository and
@@ -21,11 +26,44 @@ func (s Submission) Source() string {
 	return filepath.ToSlash(rel)
 }
 
+// series says which job it is, in 16 hex digits: by its file, of a job in flags by its
+// script or command, and by the name that people gave it, which tells the jobs of a matrix
+// apart. Inputs and code may differ from run to run.
+func (s Submission) series() string {
+	file := s.Job.File
+	if abs, err := filepath.Abs(file); file != "" && err == nil {
+		if rel, err := filepath.Rel(s.Git.Root, abs); s.Git.Root != "" && err == nil && filepath.IsLocal(rel) {
+			file = filepath.ToSlash(rel) // from wherever it was named
+		} else {
+			file = filepath.Base(file)
+		}
+	}
+	of := []string{file, "", "", s.Job.DisplayName}
+	if file == "" {
+		of[1], of[2] = s.Source(), cmp.Or(s.Job.Script(), s.Job.Command)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(of, "\x00")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// Parameters are the values of the job's inputs as they are recorded of a run: of data
+// where they lie, without what signs in there.
+func Parameters(j *job.Job) map[string]string {
+	values := map[string]string{}
+	for name, in := range j.Inputs {
+		if values[name] = in.Value; !in.Literal {
+			values[name], _, _ = strings.Cut(in.Path, "?") // a signature is a secret
+		}
+	}
+	return values
+}
+
 // Tags says what a run is of, whichever target runs it: tags are what people search for,
 // properties never change. None of them is empty.
 func (s Submission) Tags() (tags, properties map[string]string) {
 	tags = map[string]string{
 		history.TagJob:         s.Job.Digest(),
+		history.TagSeries:      s.series(),
 		history.TagPullRequest: s.Git.PullRequest,
 		history.TagActor:       s.Git.Actor,
 		history.TagBuild:       s.Git.BuildURL,
@@ -34,6 +72,7 @@ func (s Submission) Tags() (tags, properties map[string]string) {
 	properties[history.TagJobFile] = s.Job.File
 	properties[history.TagScript] = s.Job.Script()
 	properties[history.TagSource] = s.Source()
+	properties[history.TagBaseBranch] = s.Git.BaseBranch
 	if s.Snapshot != nil {
 		tags[history.TagSnapshot] = s.Snapshot.ID
 		properties[history.TagFiles] = fmt.Sprintf("%d %d", len(s.Snapshot.Files), s.Snapshot.Bytes)

@@ -282,15 +282,8 @@ func (r *Repository) parent(objects *object.Store, id plumbing.Hash, n int) (plu
 	if err != nil {
 		return id, err
 	}
-	head, _, _ := bytes.Cut(text, []byte("\n\n"))
-	for line := range bytes.Lines(head) {
-		to, ok := bytes.CutPrefix(bytes.TrimRight(line, "\n"), []byte("parent "))
-		if !ok {
-			continue
-		}
-		if n--; n == 0 && plumbing.IsHash(string(to)) {
-			return plumbing.NewHash(string(to)), nil
-		}
+	if all := parents(text); n > 0 && n <= len(all) {
+		return all[n-1], nil
 	}
 	return id, ErrRevision
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/internal/git"
@@ -230,4 +231,61 @@ func TestRevisionRewritten(t *testing.T) {
 			require.ErrorContains(t, err, "stands for other commits", name)
 		}
 	}
+}
+
+// TestAncestorsAgainstGit compares how far the ancestors of a commit are with what git
+// rev-list tells of their parents, in random histories, whole and shallow ones.
+func TestAncestorsAgainstGit(t *testing.T) {
+	isolateConfig(t)
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+	merges, deepest := 0, 0
+	for seed := range testenv.Cases(2000) / 200 {
+		h := newRevisionHistory(t, testenv.Seed()+seed)
+		for i := range 15 { // merges of anything with anything
+			args := []string{"commit-tree", "-m", fmt.Sprint(i), "HEAD^{tree}"}
+			for range h.r.IntN(4) {
+				args = append(args, "-p", h.ids[h.r.IntN(len(h.ids))])
+			}
+			id, err := h.command(args...).Output()
+			require.NoError(t, err)
+			h.ids = append(h.ids, strings.TrimSpace(string(id)))
+		}
+		out, err := h.command(append([]string{"rev-list", "--parents"}, h.ids...)...).Output()
+		require.NoError(t, err)
+		parents := map[string][]string{}
+		for line := range strings.Lines(string(out)) {
+			ids := strings.Fields(line)
+			parents[ids[0]] = ids[1:]
+			merges += max(len(ids)-2, 0)
+		}
+		repo, err := git.Find(h.dir)
+		require.NoError(t, err)
+		for id := range parents {
+			want := map[string]int{id: 0}
+			for n, level := 1, []string{id}; len(level) > 0; n++ {
+				var next []string
+				for _, at := range level {
+					for _, p := range parents[at] {
+						if _, seen := want[p]; !seen {
+							want[p], next = n, append(next, p)
+							deepest = max(deepest, n)
+						}
+					}
+				}
+				level = next
+			}
+			got, err := repo.Ancestors(plumbing.NewHash(id), 1000)
+			require.NoError(t, err)
+			for at, n := range got {
+				require.Equal(t, want[at.String()], n, "seed %d: from %s to %s", seed, id, at)
+			}
+			require.Len(t, got, len(want))
+			few, err := repo.Ancestors(plumbing.NewHash(id), 2)
+			require.NoError(t, err)
+			require.Len(t, few, min(len(want), 2))
+		}
+	}
+	require.Positive(t, merges)
+	require.Greater(t, deepest, 2)
 }

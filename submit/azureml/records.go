@@ -1,9 +1,11 @@
 package azureml
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -200,6 +202,7 @@ func runOf(j armmachinelearning.JobBase, d *details, run *history.Run) (*history
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		run.Data.Tags = append(run.Data.Tags, history.KeyValue{Key: key, Value: tags[key]})
 	}
+	addInputs(run, command)
 	if name := deref(command.DisplayName); name != "" {
 		run.Info.RunName = name
 	}
@@ -217,6 +220,25 @@ func runOf(j armmachinelearning.JobBase, d *details, run *history.Run) (*history
 		run.Info.EndTime = history.Int(d.End.UnixMilli())
 	}
 	return run, nil
+}
+
+// addInputs adds the job's inputs to the parameters of a run, as far as the script has not
+// recorded parameters of the same names.
+func addInputs(run *history.Run, c *armmachinelearning.CommandJob) {
+	known := map[string]bool{}
+	for _, p := range run.Data.Params {
+		known[p.Key] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Inputs)) {
+		var in struct{ Value, URI string } // a literal, or where data lie
+		if text, err := json.Marshal(c.Inputs[name]); err != nil || json.Unmarshal(text, &in) != nil || known[name] {
+			continue
+		}
+		uri, _, _ := strings.Cut(in.URI, "?") // a signature is a secret
+		if value := cmp.Or(in.Value, uri); value != "" {
+			run.Data.Params = append(run.Data.Params, history.KeyValue{Key: name, Value: value})
+		}
+	}
 }
 
 // Tags of ours that never leave this program.

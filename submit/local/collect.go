@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -49,6 +51,9 @@ func (t *Target) collect(ctx context.Context, p *plan, run *history.Run) (warnin
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		c.warn("outputs could not be kept: %v", err)
 	}
+	if err := t.logInputs(ctx, p, run); err != nil {
+		c.warn("the inputs could not be recorded as parameters: %v", err)
+	}
 	if base != nil {
 		rest, err := p.leftovers(base)
 		if err != nil {
@@ -60,6 +65,27 @@ func (t *Target) collect(ctx context.Context, p *plan, run *history.Run) (warnin
 		t.save(p, base, &c, rest)
 	}
 	return c.warnings, c.lost()
+}
+
+// logInputs records the job's inputs as parameters of the run. It does so at the end, and
+// leaves out what the script has recorded itself: MLflow refuses a client the second value
+// of a parameter, and the script would fail.
+func (t *Target) logInputs(ctx context.Context, p *plan, run *history.Run) error {
+	now, err := t.Store.Run(ctx, run.Info.RunID)
+	if err != nil {
+		return err
+	}
+	for _, known := range now.Data.Params {
+		delete(p.Params, known.Key)
+	}
+	var params []history.KeyValue
+	for _, name := range slices.Sorted(maps.Keys(p.Params)) {
+		params = append(params, history.KeyValue{Key: name, Value: p.Params[name]})
+	}
+	for some := range slices.Chunk(params, 100) { // the most of a batch
+		err = errors.Join(err, t.Store.LogBatch(ctx, run.Info.RunID, nil, some, nil))
+	}
+	return err
 }
 
 // logMetrics logs what the run left of metrics in files, as far as the script has not

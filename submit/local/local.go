@@ -85,6 +85,7 @@ type plan struct {
 	ExperimentID string
 	Command      string // with its expressions
 	Inputs       map[string]input
+	Params       map[string]string // the inputs, as they are recorded
 	Outputs      map[string]job.Output
 	Env          map[string]string
 	Timeout      time.Duration

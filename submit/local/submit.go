@@ -111,6 +111,7 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached, Keep: s.Job.Keep, Root: root(s), Inputs: map[string]input{},
 		Image: image(s.Job), Resources: s.Job.Resources, Mark: rand.Text(), MaxOutputs: s.MaxOutputs, Pass: s.Pass,
 	}
+	p.Params = secret.Of(s.Secrets, submit.Parameters(s.Job))
 	t.locate(&p, run)
 	for name, in := range s.Job.Inputs {
 		if p.Inputs[name], err = t.input(ctx, s.Job, in, filepath.Join(p.Base, inputsDir, name)); err != nil {
@@ -285,12 +286,8 @@ func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run,
 // readable is the command with its inputs as they were written, for people.
 func readable(j *job.Job) string {
 	values := map[string]string{}
-	for name, in := range j.Inputs {
-		values["inputs."+name] = in.Value
-		if !in.Literal {
-			path, _, _ := strings.Cut(in.Path, "?") // a signature is a secret
-			values["inputs."+name] = path
-		}
+	for name, value := range submit.Parameters(j) {
+		values["inputs."+name] = value
 	}
 	for name := range j.Outputs {
 		values["outputs."+name] = namedDir + "/" + name

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/git"
+)
+
+// noBaseline is the baseline that turns the comparison off.
+const noBaseline = "none"
+
+// addBaseline adds what says which run the reported one is compared with.
+func (a *app) addBaseline(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.baseline, "baseline", "",
+		"what the run is compared with: a run, a commit, a branch, or none (default: the same job on the base branch, else of the nearest ancestor)")
+}
+
+// checkBaseline finds a baseline that is a mistake, before hours of training. A shallow
+// clone has not all branches and commits that there are.
+func (a *app) checkBaseline(ctx context.Context) error {
+	if a.baseline == "" || a.baseline == noBaseline {
+		return nil
+	}
+	_, _, missing := a.findRun(ctx, a.baseline)
+	if missing == nil {
+		return nil
+	}
+	repo, err := a.git.Find(".")
+	if err != nil {
+		return usageError{err}
+	}
+	if repo != nil {
+		if _, err := repo.Revision(a.baseline + "^{commit}"); err == nil || branchHere(repo, a.baseline) {
+			return nil
+		}
+		if _, err := os.Stat(filepath.Join(repo.CommonDir, "shallow")); err == nil {
+			return nil
+		}
+	}
+	return usage("--baseline %s: there is no run, commit or branch of that name here (none turns the comparison off)", a.baseline)
+}
+
+func branchHere(repo *git.Repository, name string) bool {
+	for _, of := range []string{"refs/heads/", "refs/remotes/origin/"} {
+		if _, _, err := repo.Reference(of + name); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// mostAncestors is how many commits are looked through for one that has a run.
+const mostAncestors = 20_000
+
+// base is the run that a run is compared with.
+func (s session) base(ctx context.Context, run *history.Run) (history.Baseline, error) {
+	if s.baseline == noBaseline {
+		return history.Baseline{}, nil
+	}
+	runs, err := history.FindBaselines(ctx, s.History, run, s.baseline != "")
+	if err != nil {
+		return history.Baseline{}, err
+	}
+	repo, err := s.git.Find(".")
+	if err != nil {
+		repo = nil // what is wrong with it is said where it matters
+	}
+	var base history.Baseline
+	if s.baseline == "" {
+		var away map[string]int
+		if repo != nil {
+			away = ancestors(repo, run.Tag(gitmeta.PropCommit))
+		}
+		base = runs.Nearest(away)
+	} else if _, named, err := s.findRun(ctx, s.baseline); err == nil {
+		base.Run = named
+		if of := named.Tag(history.TagSeries); of != run.Tag(history.TagSeries) {
+			base.Note = "the run that it is compared with is of another job"
+		} else if status := named.Status(); status != history.Completed {
+			base.Note = fmt.Sprintf("the run that it is compared with is %s", status)
+		}
+		return base, nil
+	} else {
+		base = runs.OnBranch(s.baseline)
+		if repo != nil && base.Run == nil && !branchHere(repo, s.baseline) {
+			if id, err := repo.Revision(s.baseline + "^{commit}"); err == nil {
+				base = runs.OfCommit(id.String())
+			}
+		}
+	}
+	if base.Run != nil { // a search tells less of a run than there is to know
+		base.Run, err = s.History.Run(ctx, base.Run.Info.RunID)
+	}
+	return base, err
+}
+
+// ancestors are those of a commit, with how far they are away; nil where the repository
+// does not have it.
+func ancestors(repo *git.Repository, commit string) map[string]int {
+	found, err := repo.Ancestors(plumbing.NewHash(commit), mostAncestors)
+	if err != nil {
+		return nil
+	}
+	away := make(map[string]int, len(found))
+	for id, n := range found {
+		away[id.String()] = n
+	}
+	return away
+}

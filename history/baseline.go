@@ -1,0 +1,168 @@
+package history
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+)
+
+// Baseline is the run that another one is compared with.
+type Baseline struct {
+	Run  *Run   // nil where there is none
+	Note string // why there is none, or what a reader has to know of it; may be ""
+}
+
+// Baselines are the runs that a run may be compared with: the completed ones of the same
+// job, the newest first. A run of another pull request is never one.
+type Baselines struct {
+	run  *Run
+	list []*Run
+}
+
+// mostBaselines is how many runs of a job are looked at, the newest.
+const mostBaselines = 2000
+
+// FindBaselines looks for them in a run history: for those that started before the run, or
+// at any time where later is set.
+func FindBaselines(ctx context.Context, runs interface {
+	SearchRuns(context.Context, Query) ([]*Run, string, error)
+}, run *Run, later bool) (Baselines, error) {
+	b := Baselines{run: run}
+	series := run.Tag(TagSeries)
+	if series == "" || run.Info.ExperimentID == "" { // somebody else's, or a job that waits
+		return b, nil
+	}
+	q := Query{
+		ExperimentIDs: []string{run.Info.ExperimentID}, Tags: map[string]string{TagSeries: series},
+		Completed: true, Submitted: true, MaxResults: 1000,
+	}
+	if !later {
+		q.Before = run.Info.StartTime
+	}
+	for seen := 0; seen < mostBaselines; {
+		page, next, err := runs.SearchRuns(ctx, q)
+		if err != nil {
+			return b, err
+		}
+		seen += max(len(page), 1)
+		for _, r := range page {
+			pr := r.Tag(TagPullRequest)
+			if r.Info.RunID != run.Info.RunID && (pr == "" || pr == run.Tag(TagPullRequest)) {
+				b.list = append(b.list, r)
+			}
+		}
+		if next == "" || next == q.PageToken {
+			break
+		}
+		q.PageToken = next
+	}
+	return b, nil
+}
+
+// Nearest returns the one on the branch that the run's code is meant for which is nearest
+// to what the code is built on; else the one of the nearest ancestor of the run's commit.
+// away is how many commits each ancestor is away, as far as that is known.
+func (b Baselines) Nearest(away map[string]int) Baseline {
+	commit, base := b.run.Tag(TagCommit), b.run.Tag(TagBaseBranch)
+	distance := func(r *Run) int {
+		c := r.Tag(TagCommit)
+		if n, ok := away[c]; ok {
+			return n
+		}
+		if c == commit { // without a repository, neither has one
+			return 0
+		}
+		return math.MaxInt
+	}
+	ofBase := b.those(func(r *Run) bool { return base != "" && onBranch(r, base) })
+	ofAncestors := b.those(func(r *Run) bool { return distance(r) < math.MaxInt })
+	order := [][]*Run{ofBase, ofAncestors}
+	if onBranch(b.run, base) {
+		order = [][]*Run{ofAncestors, ofBase}
+	}
+	for _, list := range order {
+		if len(list) == 0 {
+			continue
+		}
+		best := b.nearest(list, distance)
+		if distance(best) == math.MaxInt {
+			return Baseline{best, "of the commits that this one is built on, none is known here to have a run of " +
+				"this job: the newest of " + base + " stands in"}
+		}
+		return Baseline{Run: best}
+	}
+	switch {
+	case commit == "":
+		return Baseline{Note: "this is the first completed run of this job"}
+	case base != "" && !onBranch(b.run, base):
+		return Baseline{Note: "neither " + base + " nor a commit that this one is built on has a completed run of this job"}
+	}
+	return Baseline{Note: "no commit that this one is built on has a completed run of this job"}
+}
+
+// onBranch tells whether a run trained what lies on a branch, and not what a pull request
+// would have brought there: a fork's branch may be called the same.
+func onBranch(r *Run, branch string) bool {
+	return r.Tag(TagBranch) == branch && r.Tag(TagPullRequest) == ""
+}
+
+func (b Baselines) those(are func(*Run) bool) (list []*Run) {
+	for _, r := range b.list {
+		if are(r) {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// nearest returns the run whose commit is nearest; of one commit's, the one whose
+// parameters differ least, which tells the jobs of a matrix apart; then the newest.
+func (b Baselines) nearest(list []*Run, distance func(*Run) int) *Run {
+	return slices.MinFunc(list, func(x, y *Run) int {
+		return cmp.Or(cmp.Compare(distance(x), distance(y)),
+			cmp.Compare(len(Differing(b.run, x)), len(Differing(b.run, y))))
+	})
+}
+
+// OnBranch returns the newest one on a branch.
+func (b Baselines) OnBranch(branch string) Baseline {
+	list := b.those(func(r *Run) bool { return onBranch(r, branch) })
+	if len(list) == 0 {
+		return Baseline{Note: "there is no completed run of this job on the branch " + branch}
+	}
+	return Baseline{Run: list[0]}
+}
+
+// OfCommit returns the one of a commit that is most like the run.
+func (b Baselines) OfCommit(id string) Baseline {
+	list := b.those(func(r *Run) bool { return r.Tag(TagCommit) == id })
+	if len(list) == 0 {
+		return Baseline{Note: "there is no completed run of this job of the commit " + id[:min(7, len(id))]}
+	}
+	return Baseline{Run: b.nearest(list, func(*Run) int { return 0 })}
+}
+
+// Difference is a parameter in which two runs differ; "" is what a run does not have.
+type Difference struct{ Name, This, Base string }
+
+// Differing are the parameters in which a run and its base differ, by name.
+func Differing(run, base *Run) (out []Difference) {
+	values := map[string]*Difference{}
+	for _, p := range run.Data.Params {
+		values[p.Key] = &Difference{Name: p.Key, This: p.Value}
+	}
+	for _, p := range base.Data.Params {
+		if values[p.Key] == nil {
+			values[p.Key] = &Difference{Name: p.Key}
+		}
+		values[p.Key].Base = p.Value
+	}
+	for _, d := range values {
+		if d.This != d.Base {
+			out = append(out, *d)
+		}
+	}
+	slices.SortFunc(out, func(a, b Difference) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}

@@ -1,0 +1,76 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/org/aml-train/history"
+)
+
+// maxDiffering is how many parameters are shown of those in which a run and its base
+// differ.
+const maxDiffering = 12
+
+// differing are the parameters in which the run and its base differ, as many as are shown,
+// and how many more there are.
+func (r *Report) differing() (list []history.Difference, more int) {
+	if r.Base == nil || len(r.Run.Data.Params) == 0 && !r.Run.Status().Terminal() {
+		return nil, 0 // a run's inputs are recorded at its end
+	}
+	list = history.Differing(r.Run, r.Base)
+	more = max(len(list)-maxDiffering, 0)
+	return list[:len(list)-more], more
+}
+
+// comparison is what stands below the metrics: in which parameters the run and its base
+// differ, and what a reader has to know of the base.
+func (r *Report) comparison() string {
+	var b strings.Builder
+	if list, more := r.differing(); len(list) > 0 {
+		fmt.Fprintf(&b, "\n| parameter | this run | %s |\n|---|--:|--:|\n", label(r.BaseName))
+		for _, d := range list {
+			fmt.Fprintf(&b, "| %s | **%s** | %s |\n", Escape(d.Name), Escape(orNone(d.This)), Escape(orNone(d.Base)))
+		}
+		if more > 0 {
+			fmt.Fprintf(&b, "\nand %d more parameters differ\n", more)
+		}
+	}
+	switch {
+	case r.BaseNote == "":
+	case r.Base != nil:
+		b.WriteString("\nOf the comparison: " + Escape(r.BaseNote) + ".\n")
+	case len(r.Run.Data.Metrics) > 0:
+		b.WriteString("\nNothing to compare with: " + Escape(r.BaseNote) + ".\n")
+	}
+	return b.String()
+}
+
+// comparisonText is the same for a terminal.
+func (r *Report) comparisonText(width int) string {
+	var b strings.Builder
+	if r.Base != nil {
+		fmt.Fprintf(&b, "  compared with %s (%s)\n", Line(r.Base.Info.RunID), Line(r.BaseName))
+		list, more := r.differing()
+		for _, d := range list {
+			fmt.Fprintf(&b, "    %s = %s, there %s\n", Line(d.Name), Line(orNone(d.This)), Line(orNone(d.Base)))
+		}
+		if more > 0 {
+			fmt.Fprintf(&b, "    and %d more parameters differ\n", more)
+		}
+	}
+	if r.BaseNote != "" {
+		before := "of the comparison: "
+		if r.Base == nil {
+			before = "nothing to compare with: "
+		}
+		b.WriteString(wrap(before+Line(r.BaseNote), width, "  ") + "\n")
+	}
+	return b.String()
+}
+
+func orNone(value string) string {
+	if value == "" {
+		return "–"
+	}
+	return shorten(value, 100)
+}

@@ -95,6 +95,22 @@ func BenchmarkRun(b *testing.B) {
 	}
 }
 
+// BenchmarkDistributed is what eight processes in place of one add to a run.
+func BenchmarkDistributed(b *testing.B) {
+	dir := repository(b, 100)
+	program := binary(b)
+	timed(b, dir, program, "run", "--command", "true")
+	var one, eight time.Duration
+	for b.Loop() {
+		one += timed(b, dir, program, "run", "--command", "true")
+		eight += timed(b, dir, program, "run", "--command", "true", "--distribution", "pytorch", "--process-count", "8")
+	}
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 / float64(b.N) }
+	b.ReportMetric(ms(one), "run-ms")
+	b.ReportMetric(ms(eight-one), "added-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
 // BenchmarkHelp is how long the program takes to say what it can.
 func BenchmarkHelp(b *testing.B) {
 	program := binary(b)

@@ -56,6 +56,12 @@ func TestScriptsWithLayouts(t *testing.T) {
 	testscript.Run(t, p)
 }
 
+// TestScriptsWithMPI start ranks with a real mpirun.
+func TestScriptsWithMPI(t *testing.T) {
+	testenv.Program(t, "mpirun")
+	testscript.Run(t, params(t, "testdata/script/mpi", ""))
+}
+
 // venv DIR makes a virtual environment that has the tools of $LAYOUTS as well.
 func virtualEnv(ts *testscript.TestScript, neg bool, args []string) {
 	dir := ts.MkAbs(args[0])

@@ -103,7 +103,9 @@ type plan struct {
 
 	Image     string // that the run gets a container of, "" for this machine's own programs
 	Resources *job.Resources
-	Mark      string // by which its container is known, nobody else's
+
+	Distribution *job.Distribution
+	Mark         string // by which its container is known, nobody else's
 
 	carried []string // see carry
 }
@@ -145,8 +147,8 @@ func (t *Target) Check(j *job.Job) error {
 	if j.Resources != nil && max(j.Resources.InstanceCount, j.Resources.MaxInstanceCount) > 1 {
 		return refuse("%sthe job asks for %d instances, and this machine is one; name a compute target, or set instance_count to 1", at("resources"), max(j.Resources.InstanceCount, j.Resources.MaxInstanceCount))
 	}
-	if d := j.Distribution; d != nil && (d.ProcessCountPerInstance > 1 || d.WorkerCount > 1 || d.ParameterServerCount > 0) {
-		return refuse("%sthe job is distributed (%s), and this machine runs one process; name a compute target, or remove the distribution", at("distribution"), d.Type)
+	if why := checkDistribution(j); why != "" {
+		return refuse("%s%s", at("distribution"), why)
 	}
 	for name, in := range j.Inputs {
 		switch {

@@ -96,3 +96,13 @@ func killOrphans() {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
+
+// fileTime is now, by the clock that file systems write down: it is some milliseconds
+// behind, and the same for all.
+func fileTime() time.Time {
+	var now unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &now) != nil {
+		return time.Now()
+	}
+	return time.Unix(now.Unix())
+}

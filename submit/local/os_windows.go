@@ -76,3 +76,5 @@ func signalName(int) string                      { return "" }
 func rename(from *os.Root, name string, to *os.Root, target string) error {
 	return os.Rename(filepath.Join(from.Name(), filepath.FromSlash(name)), filepath.Join(to.Name(), filepath.FromSlash(target)))
 }
+
+func fileTime() time.Time { return time.Now() }

@@ -109,7 +109,7 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 	p := plan{
 		Experiment: s.Job.ExperimentName, Command: s.Job.Command, Outputs: s.Job.Outputs, Env: s.Job.EnvironmentVariables,
 		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached, Keep: s.Job.Keep, Root: root(s), Inputs: map[string]input{},
-		Image: image(s.Job), Resources: s.Job.Resources, Mark: rand.Text(), MaxOutputs: s.MaxOutputs, Pass: s.Pass,
+		Image: image(s.Job), Resources: s.Job.Resources, Distribution: s.Job.Distribution, Mark: rand.Text(), MaxOutputs: s.MaxOutputs, Pass: s.Pass,
 	}
 	p.Params = secret.Of(s.Secrets, submit.Parameters(s.Job))
 	t.locate(&p, run)

@@ -138,18 +138,17 @@ func (t *Target) run(ctx context.Context, p *plan, dir *os.Root) outcome {
 		fmt.Fprintf(console, "aml-train: warning: %s\n", w)
 	}
 	j := job.Job{Command: p.Command}
-	cmd := shell(j.Expand(values))
-	cmd.Dir = p.Work
-	cmd.Env = append(pairs(env), marker(t.runDir(p.Run)))
-	// The command writes to the file itself: a flood of output costs this process
-	// nothing, and what was printed is there even if this process is killed.
-	cmd.Stdout, cmd.Stderr = console, console
+	group, err := t.processes(p, base, j.Expand(values), env, console)
+	if err != nil {
+		return outcome{status: history.Failed, reason: err.Error()}
+	}
+	defer group.close()
 	if err := t.Store.SetStatus(ctx, p.Run, history.Running, ""); err != nil {
 		return outcome{status: history.Failed, reason: err.Error()}
 	}
 	ctx, release := p.limit(ctx)
 	defer release()
-	end := execute(ctx, cmd)
+	end := group.execute(ctx)
 	end.warnings = append(warnings, end.warnings...)
 	return end
 }
@@ -160,38 +159,6 @@ func (p *plan) limit(ctx context.Context) (context.Context, context.CancelFunc) 
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeoutCause(ctx, p.Timeout, fmt.Errorf("the maximum duration of %s was over", p.Timeout))
-}
-
-// execute runs the command to its end and ends what it leaves behind.
-func execute(ctx context.Context, cmd *exec.Cmd) outcome {
-	group(cmd)
-	done := make(chan error, 1)
-	started := make(chan error, 1)
-	go startAndWait(cmd, started, done)
-	if err := <-started; err != nil {
-		return outcome{status: history.Failed, reason: "the command cannot be started: " + err.Error()}
-	}
-	var err error
-	select {
-	case err = <-done:
-		terminate(cmd) // what it left running in the background
-		waitGroup(cmd, time.Second)
-		killAll(cmd)
-	case <-ctx.Done():
-		terminate(cmd)
-		select {
-		case <-done:
-			// Its children may still be on their way out.
-			waitGroup(cmd, grace)
-		case <-time.After(grace):
-		}
-		killAll(cmd)
-		return outcome{status: history.Canceled, reason: context.Cause(ctx).Error()}
-	}
-	if err == nil {
-		return outcome{status: history.Completed}
-	}
-	return outcome{status: history.Failed, reason: describe(err)}
 }
 
 // describe says how a command failed.

@@ -72,7 +72,10 @@ func TestTogether(t *testing.T) {
 					return
 				}
 				defer s.Close()
-				r := newRun(t, s, fmt.Sprint("run-", i))
+				r, err := s.CreateRun(ctx, NewRun{ID: fmt.Sprint("run-", i), ExperimentID: "0", Start: time.Now()})
+				if !errorFree(t, err) {
+					return
+				}
 				for step := range 5 {
 					errorFree(t, s.LogBatch(ctx, r.Info.RunID, []Metric{{Key: "loss", Value: 1, Step: Int(step)}}, nil, nil))
 				}

@@ -1,5 +1,5 @@
 # make demo    train the Iris example and show its report
-# make test    every test, real parts included; sets up what they need
+# make test    every test, real parts included, the race detector too; sets up what they need
 # make test-fast    the tests that need nothing but Go, git and Python, in a minute
 # make bench   the figures of docs/performance.md
 # make lint    gofmt, go vet, staticcheck, unparam
@@ -71,15 +71,22 @@ $(NEWER)/git:
 docker:
 	@.ci/docker || $(OPTIONAL)
 
+# Where the tests find them.
+PARTS := PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_LAYOUTS=$(LAYOUTS) \
+	AML_TRAIN_TEST_AZUREML_MLFLOW=$(PLUGIN) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped
+
+# Everything once; then what is concurrent with the race detector, with a tenth of the
+# generated cases, and with the programs that the scripts start.
 test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/act $(NEWER)/git docker
 	@rm -f $(CACHE)/skipped
-	PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_LAYOUTS=$(LAYOUTS) AML_TRAIN_TEST_AZUREML_MLFLOW=$(PLUGIN) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped go test $(RACE) -timeout 60m ./...
-	@if [ -x $(NEWER)/git ]; then PATH="$(NEWER):$$PATH" go test -short -count 1 -run 'AgainstGit|TestDamage' ./snapshot ./internal/git; fi
+	$(PARTS) .ci/test go test -timeout 30m ./...
+	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test go test -race -timeout 30m $$(go list ./... | tail -n +2) && .ci/test go test -race -short -run 'TestScripts$$' .; fi
+	@if [ -x $(NEWER)/git ]; then PATH="$(NEWER):$$PATH" .ci/test go test -short -count 1 -run 'AgainstGit|TestDamage' ./snapshot ./internal/git; fi
 	@if [ -s $(CACHE)/skipped ]; then echo "Skipped, because they are not on this machine:"; sort -u $(CACHE)/skipped; fi
 
 # No containers, no network services, a tenth of the generated cases.
 test-fast:
-	go test -short ./...
+	.ci/test go test -short ./...
 
 bench: build $(NODE)/ready $(VENV)/ready
 	AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_BINARY=$(CURDIR)/bin/aml-train go test -run '^$$' -bench . -benchtime 3x -timeout 60m ./...

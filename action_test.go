@@ -36,8 +36,9 @@ func must(t *testing.T, dir, name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// checkout is a repository with this action, a workflow that uses it, and the Iris
-// example.
+// checkout is a repository with a workflow, the Iris example, and this action in a folder of
+// its own: act builds an image of the folder, .dockerignore or not, and builds it anew where
+// anything in it has changed, which is all of a repository that is committed to.
 func checkout(t *testing.T, workflow string) string {
 	dir := t.TempDir()
 	for file := range strings.SplitSeq(must(t, ".", "git", "ls-files", "--cached", "--others", "--exclude-standard"), "\n") {
@@ -46,8 +47,12 @@ func checkout(t *testing.T, workflow string) string {
 		}
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
-		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(dir, file), text, 0o644))
+		to := filepath.Join(dir, "action", file)
+		if strings.HasPrefix(file, "examples/") {
+			to = filepath.Join(dir, file)
+		}
+		require.NoError(t, os.MkdirAll(filepath.Dir(to), 0o755))
+		require.NoError(t, os.WriteFile(to, text, 0o644))
 	}
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, ".github/workflows"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, ".github/workflows/train.yml"), []byte(workflow), 0o644))
@@ -101,7 +106,7 @@ jobs:
     runs-on: ubuntu-latest
     steps:
       - id: train
-        uses: ./
+        uses: ./action
         with:
           job: examples/iris/job.yml
           environment: docker:aml-train-test/python
@@ -114,7 +119,7 @@ jobs:
           ls ${{ steps.train.outputs.outputs-path }}/outputs/model.json
 `
 
-// TestActionInAct trains the Iris example with "uses: ./", on a pull request and on
+// TestActionInAct trains the Iris example with "uses: ./action", on a pull request and on
 // a push: act builds the image from the Dockerfile and hands over inputs, outputs
 // and files as the runner does.
 func TestActionInAct(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 // large is a history of 10,000 runs with 100,000 runs that their scripts made, the newest
@@ -66,9 +68,7 @@ func TestLookupsUseIndexes(t *testing.T) {
 }
 
 func TestLookupsInALargeHistory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("left out with -short, which CI does not give: it makes 110,000 runs")
-	}
+	testenv.Large(t, "it makes 110,000 runs")
 	s := large(t)
 	for name, want := range map[string]string{"newest": "job-10000", "page": "job-10000", "page of experiment": "job-08076", "base": "job-04076", "children": "job-00077c000769"} {
 		list, _, err := s.SearchRuns(ctx, lookups[name])

@@ -30,8 +30,10 @@ import (
 	"github.com/org/aml-train/submit"
 )
 
-// TestMain trusts the certificate that httptest has for every server.
+// TestMain trusts the certificate that httptest has for every server, and has what is tried
+// again tried at once: a hundred requests fail here, each in several ways.
 func TestMain(m *testing.M) {
+	retries.RetryDelay = time.Millisecond
 	server := httptest.NewTLSServer(nil)
 	file := filepath.Join(os.TempDir(), fmt.Sprintf("aml-train-test-%d.pem", os.Getpid()))
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o644); err != nil {

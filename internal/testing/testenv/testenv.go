@@ -61,16 +61,27 @@ func Program(t testing.TB, name string) string {
 	return path
 }
 
-// Cases is how many cases a test generates: a tenth with -short, and what
-// AML_TRAIN_CASES says where that is set (make differential).
+// Cases is how many cases a test generates: a tenth with -short, and with the race
+// detector, which takes ten times as long and finds no more in the rest (make test runs
+// every test without it, too); and what AML_TRAIN_CASES says where that is set (make
+// differential).
 func Cases(usual int) int {
 	if n, err := strconv.Atoi(os.Getenv("AML_TRAIN_CASES")); err == nil {
 		return n
 	}
-	if testing.Short() {
+	if testing.Short() || race {
 		return max(usual/10, 1)
 	}
 	return usual
+}
+
+// Large skips a test that takes long because of how much it handles, one thing after the
+// other, with -short and with the race detector, to which it shows nothing.
+func Large(t testing.TB, what string) {
+	t.Helper()
+	if testing.Short() || race {
+		t.Skipf("left out with -short and with -race: %s", what)
+	}
 }
 
 // Seed is the first case that a test generates: 0, or what AML_TRAIN_SEED says. A

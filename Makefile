@@ -80,7 +80,8 @@ PARTS := PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_N
 test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/act $(NEWER)/git docker
 	@rm -f $(CACHE)/skipped
 	$(PARTS) .ci/test go test -timeout 30m ./...
-	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test go test -race -timeout 30m $$(go list ./... | tail -n +2) && .ci/test go test -race -short -run 'TestScripts$$' .; fi
+	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test go test -race -timeout 30m $$(go list ./... | tail -n +2) && .ci/test go test -race -short -run 'TestScripts$$' .; \
+		else echo "There is no C compiler, so nothing ran with the race detector."; fi
 	@if [ -x $(NEWER)/git ]; then PATH="$(NEWER):$$PATH" .ci/test go test -short -count 1 -run 'AgainstGit|TestDamage' ./snapshot ./internal/git; fi
 	@if [ -s $(CACHE)/skipped ]; then echo "Skipped, because they are not on this machine:"; sort -u $(CACHE)/skipped; fi
 

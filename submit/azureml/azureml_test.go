@@ -207,6 +207,46 @@ func TestEveryRequestFailsOnce(t *testing.T) {
 	}
 }
 
+// Interrupted while the workspace accepts the job: the answer is waited for, so that there
+// is a run to be canceled. Where it does not come, nobody is told that there is none.
+func TestInterruptedWhileAccepting(t *testing.T) {
+	azurite := testenv.Azurite(t)
+	patience := acceptPatience
+	defer func() { acceptPatience = patience }()
+	for _, answers := range []bool{true, false} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		gone := make(chan bool)
+		w, _ := double(t, azurite, func(rw http.ResponseWriter, r *http.Request, next http.Handler) bool {
+			if !strings.Contains(r.URL.Path, "/jobs/") || r.Method != http.MethodPut && ctx.Err() == nil {
+				return false
+			}
+			interrupt()
+			if !answers && ours(r) {
+				select {
+				case <-gone:
+				case <-r.Context().Done():
+				}
+				panic(http.ErrAbortHandler)
+			}
+			<-time.After(50 * time.Millisecond) // it would be gone by now
+			next.ServeHTTP(rw, r)
+			return true
+		})
+		if !answers {
+			acceptPatience = 50 * time.Millisecond
+			time.AfterFunc(time.Second, func() { close(gone) })
+		}
+		run, err := target(t, w, t.TempDir()).Submit(ctx, submission(t))
+		require.Error(t, ctx.Err())
+		if answers {
+			require.NoError(t, err)
+			require.Equal(t, []string{run.Info.RunID}, w.Jobs())
+		} else {
+			require.ErrorContains(t, err, "interrupted while the workspace was accepting the job keys-")
+		}
+	}
+}
+
 // Killed when the job was taken and the answer not yet there: whoever starts the same
 // submission again gets that job.
 func TestKilledAfterSubmission(t *testing.T) {

@@ -78,13 +78,19 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	}
 	tags, properties := tagsOf(s, sent)
 	b, version := body(s.Job, p, t.Workspace, tags, properties)
-	made, err := c.put(ctx, name, b, version)
+	accepting, stop := outlive(ctx, acceptPatience)
+	defer stop()
+	made, err := c.put(accepting, name, b, version)
 	if err != nil {
 		// An answer can be lost, and what is there already be refused: look.
 		background, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		if run, gerr := records.submitted(background, name, s); gerr == nil && run != nil {
 			return run, done()
+		}
+		if accepting.Err() != nil {
+			return nil, fmt.Errorf("interrupted while the workspace was accepting the job %s, and it has not said whether it did; "+
+				"aml-train show %s tells, and submitting the same again makes no second one", name, name)
 		}
 		if code := status(err); code >= 400 && code < 500 && code != http.StatusTooManyRequests && code != http.StatusUnauthorized && code != http.StatusForbidden {
 			return nil, &submit.Refusal{Reason: fmt.Sprintf("the workspace refuses the job: %v", short(err))}
@@ -96,6 +102,18 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		return nil, fmt.Errorf("the job %s was submitted, and the answer cannot be read: %w; aml-train show %s", name, err, name)
 	}
 	return run, done()
+}
+
+// acceptPatience is how long an interrupted submission waits for the answer to a job that
+// is on its way: whether there is a run to be canceled or told of has to be known. A
+// workflow that is canceled ends this program after ten seconds.
+var acceptPatience = 4 * time.Second
+
+// outlive returns a context that ends that long after the one it is of.
+func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(by, cancel) })
+	return longer, func() { stop(); cancel() }
 }
 
 // put sends the job, and returns what the workspace made of it. Sent again, it is the

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -69,4 +70,21 @@ func TestArchitecture(t *testing.T) {
 		}
 	}
 	require.Equal(t, len(rows), found, "packages, and rows of docs/architecture.md")
+}
+
+// TestStart holds what each of our packages does before the program has looked at its
+// arguments to half a megabyte of memory: a regular expression that repeats a class of
+// characters 255 times took ten, and more time than git status takes as a whole.
+func TestStart(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "-test.run", "^$")
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	found := regexp.MustCompile(`(?m)^init (github\.com/org/aml-train/\S+) @.* (\d+) bytes,`).FindAllStringSubmatch(string(out), -1)
+	require.NotEmpty(t, found, string(out))
+	for _, m := range found {
+		bytes, err := strconv.Atoi(m[2])
+		require.NoError(t, err)
+		require.Less(t, bytes, 512<<10, m[1])
+	}
 }

@@ -52,13 +52,13 @@ func checkModelName(name string) error {
 }
 
 var (
-	aliasName    = regexp.MustCompile(`^[\pL\pN_\-]{1,255}$`)
+	aliasName    = regexp.MustCompile(`^[\pL\pN_\-]+$`) // of at most 255
 	aliasVersion = regexp.MustCompile(`^[vV]\d+$`)
 )
 
 func checkAlias(alias string) error {
 	switch {
-	case !aliasName.MatchString(alias):
+	case !aliasName.MatchString(alias) || utf8.RuneCountInString(alias) > 255:
 		return invalid("Invalid alias name: '%s'. Names may only contain alphanumerics, underscores (_), and dashes "+
 			"(-).", clip(alias, maxKey))
 	case strings.EqualFold(alias, "latest"):

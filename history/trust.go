@@ -15,12 +15,12 @@ import (
 
 // validID is what an id of a run or of a model looks like. It becomes the name of a
 // folder.
-var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
+var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 
 // ValidID tells whether a text can be the id of a run or of a logged model: one name
 // of a folder, on every system.
 func ValidID(id string) bool {
-	return validID.MatchString(id) && !strings.HasSuffix(id, ".") && filepath.IsLocal(id)
+	return len(id) <= 255 && validID.MatchString(id) && !strings.HasSuffix(id, ".") && filepath.IsLocal(id)
 }
 
 func validExperiment(id string) bool {

@@ -153,11 +153,7 @@ func (a *app) fault(err error) int {
 	case errors.As(err, &ended):
 		return exitRun
 	case errors.As(err, &problems):
-		var list []report.Annotation
-		for _, p := range problems {
-			list = append(list, report.Annotation{Level: "error", File: p.File, Line: p.Line, Title: "Nothing was submitted", Message: p.Message})
-		}
-		a.fail(list)
+		a.fail(annotations(err))
 		for _, p := range problems {
 			if p.File == "" {
 				p.Message = "aml-train: " + p.Message // of a flag; the others say which file they are of
@@ -169,13 +165,26 @@ func (a *app) fault(err error) int {
 		fmt.Fprintln(a.err, "aml-train: interrupted")
 		return exitRun
 	}
-	a.fail([]report.Annotation{{Level: "error", Title: "aml-train", Message: err.Error()}})
+	a.fail(annotations(err))
 	fmt.Fprintln(a.err, "aml-train:", strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	switch {
 	case errors.As(err, &usage), errors.As(err, &mistake), errors.As(err, &refusal), errors.As(err, &untrusted):
 		return exitUsage
 	}
 	return exitUnreachable
+}
+
+// annotations are what is wrong, each where it stands.
+func annotations(err error) (list []report.Annotation) {
+	var problems job.Problems
+	if !errors.As(err, &problems) {
+		return []report.Annotation{{Level: "error", Title: "aml-train", Message: err.Error()}}
+	}
+	for _, p := range problems {
+		list = append(list, report.Annotation{Level: "error", File: p.File, Line: p.Line,
+			Title: "Nothing was submitted", Message: p.Message})
+	}
+	return list
 }
 
 func (a *app) root() *cobra.Command {

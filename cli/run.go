@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -90,24 +91,16 @@ was submitted, 4 the target could not be reached or refused.`,
 			if err != nil {
 				return err
 			}
-			for flag, place := range map[string]string{"--markdown": markdown, "--download-outputs": w.download} {
-				if place == "" || place == "-" {
-					continue
-				}
-				if err := deliver.Check(place); err != nil { // not after hours of training
-					return usage("%s: %w", flag, err)
-				}
-			}
-			if err := a.checkBaseline(ctx); err != nil {
-				return err
-			}
-			request, err := a.request(args, f)
-			if err != nil {
-				return err
-			}
-			request.Wait, request.Cancel = w.wait, w.cancelWithWorkflow
 			tell := &teller{app: a, flow: flow, markdown: markdown, download: w.download}
-			return a.trainer(flow, tell, f.python).Train(ctx, request)
+			if flow == nil {
+				return a.runJob(ctx, args, f, w, tell)
+			}
+			flow.identity = f.identity(args)
+			err = a.runJob(ctx, args, f, w, tell)
+			if !tell.submitted {
+				flow.refused(ctx, f.name(args), err)
+			}
+			return err
 		},
 	}
 	f.add(cmd)
@@ -116,6 +109,43 @@ was submitted, 4 the target could not be reached or refused.`,
 	w.add(cmd)
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	return cmd
+}
+
+// runJob runs what the flags and arguments describe, to its report.
+func (a *app) runJob(ctx context.Context, args []string, f jobFlags, w workflowFlags, tell *teller) error {
+	for flag, place := range map[string]string{"--markdown": tell.markdown, "--download-outputs": w.download} {
+		if place == "" || place == "-" {
+			continue
+		}
+		if err := deliver.Check(place); err != nil { // not after hours of training
+			return usage("%s: %w", flag, err)
+		}
+	}
+	if err := a.checkBaseline(ctx); err != nil {
+		return err
+	}
+	request, err := a.request(args, f)
+	if err != nil {
+		return err
+	}
+	request.Wait, request.Cancel = w.wait, w.cancelWithWorkflow
+	return a.trainer(tell.flow, tell, f.python).Train(ctx, request)
+}
+
+// identity tells jobs apart by what was asked for, also where the job cannot be read; not
+// by what may differ from push to push, as inputs and commands do.
+func (f *jobFlags) identity(args []string) string {
+	return strings.Join([]string{cmp.Or(firstArg(args), f.file), f.Script, f.SourceDirectory,
+		f.ExperimentName, f.DisplayName}, "\x00")
+}
+
+// name is what the job is called, as far as the flags tell.
+func (f *jobFlags) name(args []string) string {
+	name := cmp.Or(f.ExperimentName, firstArg(args), f.file, f.Script, "the job")
+	if f.DisplayName != "" {
+		name += " · " + f.DisplayName
+	}
+	return name
 }
 
 func (a *app) submit() *cobra.Command {

@@ -24,6 +24,10 @@ type settings struct {
 	Hook hooks.Settings `yaml:"hook"`
 	Keep []string       `yaml:"keep"` // patterns of files that every run keeps, see job.Job
 
+	Report struct {
+		Metrics []string `yaml:"metrics"` // the names of those that a report begins with, where the job names none
+	} `yaml:"report"`
+
 	Workspace azureml.Workspace `yaml:"workspace"`
 }
 

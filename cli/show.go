@@ -197,7 +197,10 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 	if r.Children, err = s.children(ctx, run); err != nil {
 		return nil, err
 	}
-	r.Name = s.experimentName(ctx, run)
+	r.Name, r.Key = s.experimentName(ctx, run), s.keyMetrics(run)
+	if name := displayName(run); name != "" && name != r.Name {
+		r.Name += " · " + name
+	}
 	r.URL = run.Tag(history.TagBuild)
 	if url := httpsOnly(s.History.URL(run)); url != "" {
 		links := map[string]string{}
@@ -219,6 +222,24 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 		r.Log[i] = strings.ReplaceAll(r.Log[i], filepath.FromSlash(about.Work+"/"), "")
 	}
 	return r, nil
+}
+
+// displayName is the name that people gave a run, "" where nobody did.
+func displayName(run *history.Run) string {
+	if run.Info.RunName == run.Info.RunID {
+		return ""
+	}
+	return run.Info.RunName
+}
+
+// keyMetrics are the names of the metrics that a report begins with: those that the job
+// names, else the settings here.
+func (s session) keyMetrics(run *history.Run) []string {
+	if names := run.Tag(history.TagReport); names != "" {
+		return strings.Split(names, "\n")
+	}
+	settings, _ := s.readSettings(".", nil) // what is wrong with them is said where they decide
+	return settings.Report.Metrics
 }
 
 // report prints the report of a run that has ended, and returns the error that

@@ -28,8 +28,19 @@ func (r *Report) Terminal(width int, color bool) string {
 	case history.Canceled:
 		mark, tone = "-", "33"
 	}
+	broken, isBroken := r.broken()
+	if isBroken && status == history.Completed {
+		mark, tone = "!", "33"
+	}
+	name := Line(r.Run.Info.RunID)
+	if n := Line(r.Run.Info.RunName); n != "" && n != name {
+		name += " (" + shorten(n, 60) + ")"
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+Line(r.Run.Info.RunID)), strings.ToLower(string(status)), r.sinceWord(), Duration(r.took()))
+	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+name), strings.ToLower(string(status)), r.sinceWord(), Duration(r.took()))
+	if isBroken {
+		fmt.Fprintf(&b, "\n  %s\n", paint("1", Line(broken.Key)+" is "+Number(float64(broken.Value))))
+	}
 	if d := r.Diagnosis; d != nil {
 		fmt.Fprintf(&b, "\n  %s\n", paint("1", Line(d.Title)))
 		if d.Advice != "" {
@@ -48,7 +59,7 @@ func (r *Report) Terminal(width int, color bool) string {
 		for _, m := range metrics[:n] {
 			line := fmt.Sprintf("  %s  %s", pad(Line(m.Key), name), paint("1", padLeft(Number(float64(m.Value)), value)))
 			if before, ok := r.before(m.Key); ok {
-				line += "  " + pad(Change(float64(m.Value), before), 18)
+				line += "  " + pad(change(m.Key, float64(m.Value), before), 25)
 			}
 			if s := Sparkline(r.Curves[m.Key].Points, 12); s != "" {
 				line += "  " + paint("34", s)

@@ -223,13 +223,8 @@ func (s session) experimentID(ctx context.Context, name string) (string, error) 
 // table prints the runs, and below each those that its script made.
 func (a *app) table(runs []listed) error {
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-	named := slices.ContainsFunc(runs, func(l listed) bool { return displayName(l.Run) != "" })
-	fmt.Fprint(w, "RUN\t")
-	if named {
-		fmt.Fprint(w, "NAME\t")
-	}
-	fmt.Fprintln(w, "STATUS\tSTARTED\tTOOK\tRESULT\tCOMMIT")
-	row := func(r *history.Run, id, name string) {
+	fmt.Fprintln(w, "RUN\tSTATUS\tSTARTED\tTOOK\tRESULT\tCOMMIT")
+	row := func(r *history.Run, name string) {
 		took := report.Duration(time.Since(r.Started()))
 		if !r.Ended().IsZero() {
 			took = report.Duration(r.Ended().Sub(r.Started()))
@@ -243,17 +238,17 @@ func (a *app) table(runs []listed) error {
 		if commit != "" && r.Tag(gitmeta.PropDirty) == "True" {
 			commit += "+"
 		}
-		fmt.Fprint(w, report.Line(id), "\t")
-		if named {
-			fmt.Fprint(w, report.Line(name), "\t")
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Status(), r.Started().Format(time.DateTime), took, report.Line(result), commit)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", name, r.Status(), r.Started().Format(time.DateTime), took, report.Line(result), commit)
 	}
 	for _, l := range runs {
 		r := secret.Of(&a.secrets, l.Run)
-		row(r, r.Info.RunID, displayName(r))
+		name := report.Line(r.Info.RunID)
+		if display := report.Line(displayName(r)); display != "" {
+			name += " (" + display + ")"
+		}
+		row(r, name)
 		for _, c := range secret.Of(&a.secrets, l.children) {
-			row(c, "  "+cmp.Or(c.Info.RunName, c.Info.RunID), "")
+			row(c, "  "+report.Line(cmp.Or(c.Info.RunName, c.Info.RunID)))
 		}
 	}
 	return w.Flush()

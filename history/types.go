@@ -302,6 +302,7 @@ const (
 	TagJobFile     = "aml-train.job_file"     // the job file
 	TagCommand     = "aml-train.command"      // what ran, with its inputs
 	TagSource      = "aml-train.source"       // the source directory, relative to the repository's root
+	TagPython      = "aml-train.python"       // what python stands for in the command
 	TagScript      = "aml-train.script"       // the script, relative to the source directory
 	TagTarget      = "aml-train.target"       // the compute target
 	TagEnvironment = "aml-train.environment"  // what it ran in, for people

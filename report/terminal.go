@@ -44,7 +44,7 @@ func (r *Report) Terminal(width int, color bool) string {
 	if d := r.Diagnosis; d != nil {
 		fmt.Fprintf(&b, "\n  %s\n", paint("1", Line(d.Title)))
 		if d.Advice != "" {
-			b.WriteString(wrap(Plain(strings.ReplaceAll(d.Advice, "`", "")), max(width, 40), "  ") + "\n")
+			b.WriteString(wrapAdvice(Plain(d.Advice), max(width, 40), "  ") + "\n")
 		}
 	}
 	metrics := r.metrics()
@@ -117,4 +117,17 @@ func wrap(s string, width int, indent string) string {
 		column += n
 	}
 	return b.String()
+}
+
+// wrapAdvice wraps an advice without the marks of its code, of which each piece stays whole:
+// a command is there to be copied.
+func wrapAdvice(s string, width int, indent string) string {
+	const space = "\x01"
+	parts := strings.Split(s, "`")
+	for i := 1; i < len(parts); i += 2 {
+		if n := utf8.RuneCountInString(parts[i]); n < width-len(indent)-2 {
+			parts[i] = strings.ReplaceAll(parts[i], " ", space)
+		}
+	}
+	return strings.ReplaceAll(wrap(strings.Join(parts, ""), width, indent), space, " ")
 }

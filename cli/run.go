@@ -113,13 +113,8 @@ was submitted, 4 the target could not be reached or refused.`,
 
 // runJob runs what the flags and arguments describe, to its report.
 func (a *app) runJob(ctx context.Context, args []string, f jobFlags, w workflowFlags, tell *teller) error {
-	for flag, place := range map[string]string{"--markdown": tell.markdown, "--download-outputs": w.download} {
-		if place == "" || place == "-" {
-			continue
-		}
-		if err := deliver.Check(place); err != nil { // not after hours of training
-			return usage("%s: %w", flag, err)
-		}
+	if err := checkPlaces(tell.markdown, w.download); err != nil {
+		return err
 	}
 	if err := a.checkBaseline(ctx); err != nil {
 		return err
@@ -130,6 +125,21 @@ func (a *app) runJob(ctx context.Context, args []string, f jobFlags, w workflowF
 	}
 	request.Wait, request.Cancel = w.wait, w.cancelWithWorkflow
 	return a.trainer(tell.flow, tell, f.python).Train(ctx, request)
+}
+
+// checkPlaces finds a place to which nothing can be written, not after hours of training.
+func checkPlaces(markdown, download string) error {
+	if markdown != "" && markdown != "-" {
+		if err := deliver.Check(markdown, false); err != nil {
+			return usage("--markdown: %w", err)
+		}
+	}
+	if download != "" {
+		if err := deliver.Check(download, true); err != nil {
+			return usage("--download-outputs: %w", err)
+		}
+	}
+	return nil
 }
 
 // identity tells jobs apart by what was asked for, also where the job cannot be read; not

@@ -18,6 +18,9 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 			if err := a.checkBaseline(cmd.Context()); err != nil {
 				return err
 			}
+			if err := checkPlaces(markdown, ""); err != nil {
+				return err
+			}
 			s, run, err := a.findRun(cmd.Context(), firstArg(args))
 			if err != nil {
 				return err

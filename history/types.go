@@ -268,6 +268,21 @@ func (s Status) Terminal() bool {
 	return false
 }
 
+// WaitsFor says what a run in this state waits for and why that can take long, "" where it
+// waits for nothing (learn.microsoft.com, "Troubleshooting environment issues", Image build;
+// "Azure Container Registry service tiers").
+func (s Status) WaitsFor() string {
+	switch s {
+	case Queued, Provisioning:
+		return "a node of the compute target: all are busy, or one is started for it"
+	case Preparing, Starting:
+		return "the image of its environment, which is built, pushed to the workspace's registry and fetched by the " +
+			"node. The first build of an environment takes longest, and a large image and a registry of the Basic " +
+			"tier make it longer; the next run finds the image there"
+	}
+	return ""
+}
+
 // mlflow is the nearest of MLflow's five statuses.
 func (s Status) mlflow() string {
 	switch s {

@@ -69,6 +69,9 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 		b.WriteString("\n" + Escape(reason) + "\n")
 	}
 	metrics := r.metrics()
+	if what := r.waitsFor(); what != "" {
+		b.WriteString("\nIt waits for " + Escape(what) + ".\n")
+	}
 	r.metricTables(&b, metrics[:min(len(metrics), e.metrics)])
 	drop(len(metrics)-e.metrics, "metrics")
 	b.WriteString(r.comparison())

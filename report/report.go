@@ -310,6 +310,14 @@ func (r *Report) took() time.Duration {
 	return r.At.Sub(r.Run.Started())
 }
 
+// waitsFor says what a run waits for that has waited for long.
+func (r *Report) waitsFor() string {
+	if r.took() < 5*time.Minute {
+		return ""
+	}
+	return r.Run.Status().WaitsFor()
+}
+
 var bars = []rune("▁▂▃▄▅▆▇█")
 
 // Sparkline draws a curve in at most width characters.

@@ -111,6 +111,24 @@ func BenchmarkDistributed(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
+// BenchmarkEnvironment is what an environment that is built already adds to a run.
+func BenchmarkEnvironment(b *testing.B) {
+	dir := repository(b, 100)
+	program := binary(b)
+	if err := os.WriteFile(filepath.Join(dir, "requirements.txt"), nil, 0o644); err != nil {
+		b.Fatal(err)
+	}
+	packages := []string{"run", "--command", "true", "--environment", "pip:requirements.txt"}
+	timed(b, dir, program, packages...)
+	var without, with time.Duration
+	for b.Loop() {
+		without += timed(b, dir, program, "run", "--command", "true")
+		with += timed(b, dir, program, packages...)
+	}
+	b.ReportMetric(float64((with-without).Microseconds())/1000/float64(b.N), "added-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
 // BenchmarkHelp is how long the program takes to say what it can.
 func BenchmarkHelp(b *testing.B) {
 	program := binary(b)

@@ -44,7 +44,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.SourceDirectory, "source-directory", "", "the folder whose files travel (default: that of the job file's code, else .)")
 	s.StringVar(&f.commit, "commit", "", "train a commit, such as HEAD or a branch, instead of the working tree; the job file and its data are the commit's too")
 	s.StringVar(&f.ComputeTarget, "compute-target", "", "where to run; local is this machine")
-	s.StringVar(&f.Environment, "environment", "", "what to run in: docker:IMAGE, an environment of Azure ML, or user-managed, which is what the machine has")
+	s.StringVar(&f.Environment, "environment", "", "what to run in: docker:IMAGE, pip:FILE (requirements), conda:FILE, an environment of Azure ML, or user-managed, which is what the machine has")
 	s.StringArrayVar(&f.Env, "environment-variables", nil, "an environment variable, NAME=VALUE or, to pass on this machine's, NAME (repeatable; --env for short)")
 	s.StringArrayVar(&f.Inputs, "inputs", nil, "a value for an input of the job, NAME=VALUE (repeatable; --input for short); ./PATH and URLs are data")
 	s.StringVar(&f.ExperimentName, "experiment-name", "", "the experiment (default: the name of the source directory)")

@@ -55,6 +55,8 @@ type Job struct {
 	lines     map[string]int // where in File each top-level key stands
 	place     inside.Place   // whose files may be named
 	codeNamed bool           // Code comes from the command line
+
+	environmentNamed bool // so do the environment's files
 }
 
 // Report says how a run is reported.
@@ -105,14 +107,15 @@ type Environment struct {
 	Reference   string `json:"reference,omitempty"` // azureml:NAME:VERSION, azureml:NAME@LABEL, azureml://registries/...
 	UserManaged bool   `json:"user_managed,omitempty"`
 
-	Name       string            `json:"name,omitempty"`
-	Image      string            `json:"image,omitempty"`
-	Build      *Build            `json:"build,omitempty"`
-	CondaFile  string            `json:"conda_file,omitempty"` // a path relative to Job.Dir
-	Conda      any               `json:"conda,omitempty"`      // the same, written in the job file
-	OSType     string            `json:"os_type,omitempty"`
-	Tags       map[string]string `json:"tags,omitempty"`
-	Descriptor string            `json:"description,omitempty"`
+	Name         string            `json:"name,omitempty"`
+	Image        string            `json:"image,omitempty"`
+	Build        *Build            `json:"build,omitempty"`
+	CondaFile    string            `json:"conda_file,omitempty"`   // a path relative to Job.Dir
+	Conda        any               `json:"conda,omitempty"`        // the same, written in the job file
+	Requirements string            `json:"requirements,omitempty"` // pip's, a path relative to Job.Dir
+	OSType       string            `json:"os_type,omitempty"`
+	Tags         map[string]string `json:"tags,omitempty"`
+	Descriptor   string            `json:"description,omitempty"`
 }
 
 // Build is a Docker build context.
@@ -120,6 +123,30 @@ type Build struct {
 	Path           string `json:"path"`
 	DockerfilePath string `json:"dockerfile_path,omitempty"`
 }
+
+// Text names an environment as people do: PREFIX:NAME, a reference, or what the machine has.
+func (e *Environment) Text() string {
+	switch {
+	case e == nil || e.UserManaged:
+		return UserManaged
+	case e.Requirements != "":
+		return PipPrefix + e.Requirements
+	case e.Image != "":
+		return e.Image
+	case e.CondaFile != "":
+		return CondaPrefix + e.CondaFile
+	case e.Conda != nil:
+		return "conda_file"
+	}
+	return e.Reference
+}
+
+// What an environment in one word starts with: an image, a requirements file, a conda file.
+const (
+	DockerPrefix = "docker:"
+	PipPrefix    = "pip:"
+	CondaPrefix  = "conda:"
+)
 
 // UserManaged names the environment that the machine itself provides.
 const UserManaged = "user-managed"

@@ -2,6 +2,7 @@ package job
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -25,7 +26,7 @@ type Options struct {
 	Command         string   // in place of script and arguments
 	SourceDirectory string   // relative to the working directory
 	ComputeTarget   string   // as Job.Compute
-	Environment     string   // a reference, docker:IMAGE or user-managed
+	Environment     string   // a reference, docker:IMAGE, pip:FILE, conda:FILE or user-managed
 	Env             []string // NAME=VALUE
 	Inputs          []string // NAME=VALUE
 	ExperimentName  string
@@ -145,11 +146,15 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 		}
 		j.Compute = strings.TrimPrefix(o.ComputeTarget, "azureml:")
 	}
-	if image, ok := strings.CutPrefix(o.Environment, "docker:"); ok {
-		j.Environment = &Environment{Image: image}
-	} else if o.Environment != "" {
+	if o.Environment != "" {
 		e := environmentReference(o.Environment)
-		j.Environment = &e
+		for _, file := range []*string{&e.Requirements, &e.CondaFile} {
+			if *file != "" {
+				*file = relative(*file)
+			}
+		}
+		j.Environment, j.environmentNamed = &e, !o.Workflow
+		maps.DeleteFunc(d.at, func(what string, _ *value) bool { return strings.HasPrefix(what, "environment") })
 	}
 	o.pairs(d, "--env", o.Env, func(name, value string) {
 		if j.EnvironmentVariables == nil {
@@ -391,7 +396,7 @@ func (d *document) checkEnvironment(j *Job, o Options) {
 		return
 	}
 	check := func(key, name string, folder bool) bool {
-		info, err := lookAt(j.Open(name, false))
+		info, err := lookAt(j.Open(name, j.environmentNamed))
 		switch {
 		case err != nil:
 			d.reportAt("environment."+key, "environment.%s: %s", key, j.why(name, "", o.Workflow, err))
@@ -406,6 +411,11 @@ func (d *document) checkEnvironment(j *Job, o Options) {
 	}
 	if e.CondaFile != "" && !IsRemote(e.CondaFile) {
 		check("conda_file", e.CondaFile, false)
+	}
+	if e.Requirements != "" && check("requirements", e.Requirements, false) {
+		if _, err := j.Packages(); err != nil {
+			d.reportAt("environment", "environment: %v", err)
+		}
 	}
 	b := e.Build
 	if b == nil || b.Path == "" || IsRemote(b.Path) || !check("build.path", b.Path, true) || b.DockerfilePath == "" {

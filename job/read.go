@@ -249,6 +249,9 @@ func (d *document) environment(j *Job) field {
 		if v.kind == str {
 			e := environmentReference(v.text)
 			j.Environment = &e
+			for _, key := range []string{"", ".requirements", ".conda_file"} {
+				d.at["environment"+key] = v
+			}
 			return
 		}
 		e := &Environment{}
@@ -290,9 +293,19 @@ func (d *document) environment(j *Job) field {
 	}
 }
 
+// environmentReference reads an environment in one word.
 func environmentReference(text string) Environment {
 	if text == UserManaged {
 		return Environment{UserManaged: true}
+	}
+	if image, ok := strings.CutPrefix(text, DockerPrefix); ok {
+		return Environment{Image: image}
+	}
+	if file, ok := strings.CutPrefix(text, PipPrefix); ok {
+		return Environment{Requirements: file}
+	}
+	if file, ok := strings.CutPrefix(text, CondaPrefix); ok {
+		return Environment{CondaFile: file}
 	}
 	return Environment{Reference: text}
 }

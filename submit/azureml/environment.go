@@ -42,9 +42,13 @@ func (t *Target) environment(ctx context.Context, c *connection, s submit.Submis
 	properties := &armmachinelearning.EnvironmentVersionProperties{IsAnonymous: to.Ptr(true), IsArchived: to.Ptr(false)}
 	hash := sha256.New()
 	part := func(kind, text string) { fmt.Fprintf(hash, "%s %d %s\n", kind, len(text), text) }
-	if e.Image != "" {
-		properties.Image = &e.Image
-		part("image", e.Image)
+	image := e.Image
+	if image == "" && e.Build == nil { // a list of packages alone
+		image = baseImage
+	}
+	if image != "" {
+		properties.Image = &image
+		part("image", image)
 	}
 	conda, err := condaText(s)
 	if err != nil {
@@ -90,8 +94,27 @@ func (t *Target) environment(ctx context.Context, c *connection, s submit.Submis
 	return deref(made.ID), nil
 }
 
+// baseImage is what packages are installed on where a job names none: Microsoft's base
+// image for the processor, with Open MPI.
+const baseImage = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"
+
+// basePython is the version that a requirements file gets.
+const basePython = "python=3.11"
+
 func condaText(s submit.Submission) (string, error) {
 	switch e := s.Job.Environment; {
+	case e.Requirements != "":
+		list, err := s.Job.Packages()
+		if err != nil {
+			return "", err
+		}
+		if list.Constraints != "" {
+			return "", fmt.Errorf("%s: an environment in Azure Machine Learning has no constraints (-c); pin the versions in it", e.Requirements)
+		}
+		text, err := yaml.Marshal(map[string]any{"channels": []string{"conda-forge"}, "dependencies": []any{
+			basePython, "pip", map[string]any{"pip": strings.Split(strings.TrimSuffix(list.Pip, "\n"), "\n")},
+		}})
+		return string(text), err
 	case e.CondaFile != "":
 		f, err := s.Job.Open(e.CondaFile, false)
 		if err != nil {

@@ -321,7 +321,7 @@ func (t *Target) pull(ctx context.Context, e *engine, p *plan) error {
 			err = r.Wait(ctx)
 		}
 		if err != nil {
-			return fmt.Errorf("the image %s is not on this machine and cannot be pulled: %w; for a private registry, sign in and pull it before: docker pull %s", p.Image, err, p.Image)
+			return fmt.Errorf("the image %s is not on this machine and cannot be pulled: %w; for a private registry, sign in and pull it before: docker pull %s; --environment docker:IMAGE names another", p.Image, err, p.Image)
 		}
 		found, err = e.ImageInspect(ctx, p.Image)
 	}

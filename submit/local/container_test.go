@@ -97,3 +97,21 @@ func TestOwnContainer(t *testing.T) {
 	require.Empty(t, containerOf([]byte(around)))
 	require.Empty(t, containerOf(nil))
 }
+
+// TestCurated finds the public images of Microsoft's environments, and of no others.
+func TestCurated(t *testing.T) {
+	for reference, image := range map[string]string{
+		"AzureML-sklearn-1.5@latest":                                          "sklearn-1.5:latest",
+		"azureml:AzureML-ACPT-pytorch-1.13-py38:12":                           "acpt-pytorch-1.13-py38:12",
+		"AzureML-sklearn-0.24-ubuntu18.04-py37-cpu":                           "sklearn-0.24-ubuntu18.04-py37-cpu:latest",
+		"azureml://registries/azureml/environments/sklearn-1.5/versions/26":   "sklearn-1.5:26",
+		"azureml://registries/azureml/environments/sklearn-1.5/labels/latest": "sklearn-1.5:latest",
+		"azureml://registries/mine/environments/sklearn-1.5/versions/26":      "",
+		"azureml:ours:3": "", "azureml:ours@latest": "", "AzureML-x/../../y:1": "", "": "",
+	} {
+		if image != "" {
+			image = "mcr.microsoft.com/azureml/curated/" + image
+		}
+		require.Equal(t, image, curatedImage(reference), reference)
+	}
+}

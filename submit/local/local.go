@@ -10,12 +10,14 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/url"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -105,7 +107,8 @@ type plan struct {
 	Resources *job.Resources
 
 	Distribution *job.Distribution
-	Mark         string // by which its container is known, nobody else's
+	Packages     *packages // that are built for it, nil for none
+	Mark         string    // by which its container is known, nobody else's
 
 	carried []string // see carry
 }
@@ -132,6 +135,10 @@ func (t *Target) Check(j *job.Job) error {
 	image := ""
 	switch e := j.Environment; {
 	case e == nil || e.UserManaged:
+	case e.Image == "" && e.Build == nil && e.Reference == "":
+		if _, err := t.packagesOf(j); err != nil {
+			return refuse("%s%v", at("environment"), err)
+		}
 	case e.Image != "" && e.Conda == nil && e.CondaFile == "":
 		image = e.Image
 		if err := dockerArgs(j.Resources, &container.Config{}, &container.HostConfig{}); err != nil {
@@ -141,8 +148,10 @@ func (t *Target) Check(j *job.Job) error {
 		return refuse("%sthe environment adds a conda file to the image %s, which this machine does not build; build an image that has the packages and name that (image: NAME), or name a compute target", at("environment"), e.Image)
 	case e.Build != nil:
 		return refuse("%sthe environment is a Docker build context, which this machine does not build; run docker build -t NAME %s and name the image (--environment docker:NAME), or name a compute target", at("environment"), e.Build.Path)
+	case curatedImage(e.Reference) != "":
+		image = curatedImage(e.Reference)
 	default:
-		return refuse("%sthe environment %s is one of Azure Machine Learning; add --environment docker:IMAGE to train in a container, --environment %s to use this machine's own python and packages, or name a compute target", at("environment"), e.Reference, job.UserManaged)
+		return refuse("%sthe environment %s is one of Azure Machine Learning, whose image is not public; name an image (--environment docker:IMAGE), the packages of a requirements file (--environment pip:FILE), this machine's own python (--environment %s), or a compute target", at("environment"), e.Reference, job.UserManaged)
 	}
 	if j.Resources != nil && max(j.Resources.InstanceCount, j.Resources.MaxInstanceCount) > 1 {
 		return refuse("%sthe job asks for %d instances, and this machine is one; name a compute target, or set instance_count to 1", at("resources"), max(j.Resources.InstanceCount, j.Resources.MaxInstanceCount))
@@ -183,7 +192,22 @@ func image(j *job.Job) string {
 	if j.Environment == nil {
 		return ""
 	}
-	return j.Environment.Image
+	return cmp.Or(j.Environment.Image, curatedImage(j.Environment.Reference))
+}
+
+// curated is a name of one of Microsoft's own environments: in a workspace, where it may
+// have the prefix of its short form, or in the registry.
+var curated = regexp.MustCompile(`^(?:azureml:)?(?:AzureML-|//registries/azureml/environments/)([A-Za-z0-9._-]+?)` +
+	`(?:(?::|/versions/)([0-9]+)|(?:@|/labels/)latest)?$`)
+
+// curatedImage is the public image of one of Microsoft's environments (mcr.microsoft.com,
+// azureml/curated), "" of others.
+func curatedImage(reference string) string {
+	m := curated.FindStringSubmatch(reference)
+	if m == nil {
+		return ""
+	}
+	return "mcr.microsoft.com/azureml/curated/" + strings.ToLower(m[1]) + ":" + cmp.Or(m[2], "latest")
 }
 
 // python returns the interpreter as an absolute path.

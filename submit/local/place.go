@@ -40,12 +40,17 @@ func placeOf(home string) string {
 	if filepath.Base(home) != usualHome && plainPath.MatchString(home) && !inRepository(home) {
 		return home
 	}
-	name := fmt.Sprintf("%x", sha256.Sum256([]byte(home)))[:16]
+	return filepath.Join(cacheDir(), fmt.Sprintf("%x", sha256.Sum256([]byte(home)))[:16])
+}
+
+// cacheDir is this program's folder in the person's cache folder, in a container a
+// temporary one.
+func cacheDir() string {
 	cache, err := os.UserCacheDir()
 	if err == nil && plainPath.MatchString(cache) && ownContainer() == "" && !inRepository(cache) {
-		return filepath.Join(cache, "aml-train", name)
+		return filepath.Join(cache, "aml-train")
 	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("aml-train-%d", os.Getuid()), name)
+	return filepath.Join(os.TempDir(), fmt.Sprintf("aml-train-%d", os.Getuid()))
 }
 
 // usualHome is the history's folder in a repository.

@@ -112,6 +112,9 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 		Image: image(s.Job), Resources: s.Job.Resources, Distribution: s.Job.Distribution, Mark: rand.Text(), MaxOutputs: s.MaxOutputs, Pass: s.Pass,
 	}
 	p.Params = secret.Of(s.Secrets, submit.Parameters(s.Job))
+	if p.Packages, err = t.packagesOf(s.Job); err != nil {
+		return lock, err
+	}
 	t.locate(&p, run)
 	for name, in := range s.Job.Inputs {
 		if p.Inputs[name], err = t.input(ctx, s.Job, in, filepath.Join(p.Base, inputsDir, name)); err != nil {
@@ -230,7 +233,7 @@ func (t *Target) create(ctx context.Context, s submit.Submission, python string)
 		{Key: history.TagUser, Value: user},
 		{Key: "mlflow.source.type", Value: "JOB"},
 		{Key: history.TagTarget, Value: job.Local},
-		{Key: history.TagEnvironment, Value: cmp.Or(image(j), job.UserManaged)},
+		{Key: history.TagEnvironment, Value: j.Environment.Text()},
 		{Key: history.TagCommand, Value: clip(readable(j))},
 	}...)
 	add := func(key, value string) {

@@ -129,16 +129,30 @@ func (t *Target) run(ctx context.Context, p *plan, dir *os.Root) outcome {
 	if p.Image != "" {
 		return t.runContainer(ctx, p, values, address, secret, console)
 	}
+	var packages string // the folder of the environment, "" of the machine's own
+	if p.Packages != nil {
+		var end outcome
+		if packages, end = p.Packages.ready(ctx, p.building(), console); packages == "" {
+			return end
+		}
+		p.Python = pythonOf(packages)
+		if _, err := os.Stat(p.Python); err != nil {
+			p.Python = "" // a conda environment need not have one
+		}
+	}
 	env, err := t.environment(p, base, address, secret)
 	if err != nil {
 		return outcome{status: history.Failed, reason: err.Error()}
+	}
+	if packages != "" {
+		p.Packages.use(packages, env)
 	}
 	warnings := p.inFront(ctx, env)
 	for _, w := range warnings { // before it trains for hours
 		fmt.Fprintf(console, "aml-train: warning: %s\n", w)
 	}
 	j := job.Job{Command: p.Command}
-	group, err := t.processes(p, base, j.Expand(values), env, console)
+	group, err := t.processes(p, base, p.Packages.activate(j.Expand(values)), env, console)
 	if err != nil {
 		return outcome{status: history.Failed, reason: err.Error()}
 	}
@@ -353,13 +367,7 @@ func fetch(ctx context.Context, client *http.Client, address string, base *os.Ro
 // environment is what the command runs with: this process's own variables, what
 // Azure ML sets for a run, and the job's.
 func (t *Target) environment(p *plan, base *os.Root, address, token string) (map[string]string, error) {
-	env := map[string]string{}
-	for _, kv := range scripts(os.Environ(), p.Pass) {
-		if !belongsToRepository(kv) {
-			name, value, _ := strings.Cut(kv, "=")
-			env[name] = value
-		}
-	}
+	env := p.machine()
 	search, err := t.tools(p, base, env["PATH"])
 	if err != nil {
 		return nil, err
@@ -371,6 +379,26 @@ func (t *Target) environment(p *plan, base *os.Root, address, token string) (map
 	}
 	maps.Copy(env, runEnvironment(p, address, token))
 	return env, nil
+}
+
+// machine is what of this process's variables its command gets.
+func (p *plan) machine() map[string]string {
+	env := map[string]string{}
+	for _, kv := range scripts(os.Environ(), p.Pass) {
+		if !belongsToRepository(kv) {
+			name, value, _ := strings.Cut(kv, "=")
+			env[name] = value
+		}
+	}
+	return env
+}
+
+// building is what the tools get that build its environment: the same, and the job's own,
+// such as the address of an index.
+func (p *plan) building() map[string]string {
+	env := p.machine()
+	maps.Copy(env, p.Env)
+	return env
 }
 
 // runEnvironment is what a run finds in its environment wherever it runs: what

@@ -97,8 +97,6 @@ type teller struct {
 	markdown string
 	download string
 
-	submitted bool // there is a run
-
 	log   *resumed
 	flush func()
 }
@@ -107,7 +105,6 @@ func (t *teller) at(s train.Session) session { return session{t.app, s} }
 
 func (t *teller) Submitted(ctx context.Context, at train.Session, what train.Submitted) {
 	run := what.Run
-	t.submitted = true
 	if n := what.Snapshot; n != nil && what.Here {
 		t.say("Snapshot %s: %d files, %s, copied in %s",
 			n.ID[:7], len(n.Files), size.Format(n.Bytes), report.Duration(what.Took))
@@ -134,7 +131,7 @@ func (t *teller) Already(run *history.Run) { t.say("Submitted already: run %s", 
 
 func (t *teller) Left(_ context.Context, at train.Session, run *history.Run) error {
 	if t.json {
-		return t.at(at).printRun(run)
+		return t.at(at).printRun(run, nil)
 	}
 	t.say("aml-train watch %s shows its output", run.Info.RunID)
 	fmt.Fprintln(t.out, run.Info.RunID)

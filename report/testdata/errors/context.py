@@ -1,5 +1,0 @@
-# want: RuntimeError: while handling
-try:
-    {}["x"]
-except KeyError:
-    raise RuntimeError("while handling")  # here

@@ -1,8 +1,0 @@
-# want: TypeError: the last
-import traceback
-
-try:
-    {}["x"]
-except KeyError:
-    traceback.print_exc()
-raise TypeError("the last")  # here

@@ -1,5 +1,0 @@
-# want: ValueError: bad
-def f():
-    raise ValueError("bad")  # here
-
-f()

@@ -1,5 +1,0 @@
-# want: RecursionError: maximum recursion depth exceeded
-def f():
-    f()  # here
-
-f()

@@ -1,2 +1,0 @@
-# want: SyntaxError: '(' was never closed
-print("x"  # here

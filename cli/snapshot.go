@@ -45,12 +45,11 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 			}
 			defer s.Close()
 			if since != "" {
-				old, err := snapshot.TakeCommit(cmd.Context(), dir, since, snapshot.Options{MaxBytes: -1, Git: &a.git})
+				list, err := s.Since(cmd.Context(), &a.git, dir, since)
 				if err != nil {
 					return usageError{err}
 				}
-				defer old.Close()
-				return a.changes(snapshot.Diff(old, s))
+				return a.changes(list)
 			}
 			if a.json {
 				if err := s.Sizes(cmd.Context()); err != nil {

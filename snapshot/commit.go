@@ -27,30 +27,34 @@ import (
 // .amlignore in it excludes. A pointer of git-LFS stands for its object, a
 // submodule that is set up here for the files of its commit.
 func TakeCommit(ctx context.Context, dir, rev string, o Options) (*Snapshot, error) {
-	return readCommit(ctx, dir, rev, o, false)
+	return (&committed{git: o.Git}).open(ctx, dir, rev, o)
 }
 
 // Commit reads every file of a folder as it is in a commit, for looking at it: nothing of it
 // is going to travel, so no .amlignore counts, links may lead anywhere, and there is no limit.
 func Commit(ctx context.Context, finder *git.Finder, dir, rev string) (*Snapshot, error) {
-	return readCommit(ctx, dir, rev, Options{MaxBytes: -1, Git: finder}, true)
+	return (&committed{git: finder, whole: true}).open(ctx, dir, rev, Options{MaxBytes: -1})
 }
 
-func readCommit(ctx context.Context, dir, rev string, o Options, whole bool) (*Snapshot, error) {
-	repo, abs, in, err := locate(o.Git, dir)
+// open is snapshot for as long as that is not closed.
+func (c *committed) open(ctx context.Context, dir, rev string, o Options) (*Snapshot, error) {
+	snap, err := c.snapshot(ctx, dir, rev, o)
+	if err != nil {
+		c.stores.close()
+	}
+	return snap, err
+}
+
+func (c *committed) snapshot(ctx context.Context, dir, rev string, o Options) (*Snapshot, error) {
+	repo, abs, in, err := locate(c.git, dir)
 	if err != nil {
 		return nil, err
 	}
 	if repo == nil {
 		return nil, fmt.Errorf("source directory %s: no git repository, so there is no commit %s", dir, rev)
 	}
-	c := &committed{repo: repo, git: o.Git, whole: whole, tasks: newTasks(ctx), lfs: map[string]pointer{},
-		modules: map[plumbing.Hash]map[string][]string{}}
-	snap, err := c.take(ctx, abs, in, dir, rev, o)
-	if err != nil {
-		c.stores.close()
-	}
-	return snap, err
+	c.repo, c.tasks, c.lfs, c.modules = repo, newTasks(ctx), map[string]pointer{}, map[plumbing.Hash]map[string][]string{}
+	return c.take(ctx, abs, in, dir, rev, o)
 }
 
 // take reads the folder in, as it is in a commit; abs is where it would lie, and dir what
@@ -66,10 +70,10 @@ func (c *committed) take(ctx context.Context, abs, in, dir, rev string, o Option
 	}
 	snap := newSnapshot(abs, first.node.flatten(make([]File, 0, first.node.count())), c.excluded)
 	snap.Commit, snap.stores.list = commit.String(), c.stores.list
-	if len(snap.Files) == 0 {
+	if len(snap.Files) == 0 && len(c.same) == 0 {
 		return nil, fmt.Errorf("source directory %s: no file travels: commit %s has none there", dir, rev)
 	}
-	if !c.whole {
+	if !c.whole && c.like == nil {
 		if err := c.checkLinks(snap); err != nil {
 			return nil, err
 		}
@@ -123,6 +127,9 @@ func (c *committed) first(in, rev string) (f commitFolder, commit plumbing.Hash,
 	}
 	for _, e := range entries {
 		c.hasAmlignore = c.hasAmlignore || e.Name == ".amlignore" && !c.whole
+	}
+	if c.like != nil {
+		f.like = c.like.tree()
 	}
 	return f, commit, c.above(&f, root)
 }
@@ -225,7 +232,9 @@ func exists(name string) bool {
 type committed struct {
 	repo         *git.Repository
 	git          *git.Finder
-	whole        bool // nothing travels: it is looked at
+	whole        bool      // nothing travels: it is looked at
+	like         *Snapshot // nil, or what it is compared with: nothing travels, and a folder that is there is left out
+	same         []*tree   // those folders
 	hasAmlignore bool
 	ignoreCase   bool
 	tasks        tasks
@@ -251,6 +260,7 @@ type commitFolder struct {
 	rules   ignore.Stack
 	filters attributes.Stack
 	info    *attributes.List
+	like    *tree // what it is compared with, nil for nothing
 }
 
 // above adds the attributes of the folders above the source directory.
@@ -299,6 +309,9 @@ func (c *committed) attributes(f *commitFolder, entries []object.Entry, in strin
 }
 
 func (c *committed) read(f commitFolder) error {
+	if c.unchanged(&f) {
+		return nil
+	}
 	entries, err := f.objects.Tree(f.tree)
 	if err != nil {
 		return explainMissing(c.repo, join(f.path, ""), err)
@@ -342,7 +355,7 @@ func (c *committed) read(f commitFolder) error {
 		}
 		if folder {
 			sub := f
-			sub.node, sub.tree, sub.path, sub.in = &node{}, e.ID, p, in
+			sub.node, sub.tree, sub.path, sub.in, sub.like = &node{}, e.ID, p, in, f.like.below(p)
 			if e.Mode == filemode.Submodule {
 				differs = true
 				ok, err := c.submodule(&sub)
@@ -479,9 +492,3 @@ func (c *committed) modulesOf(f *commitFolder) (map[string][]string, error) {
 	c.modules[f.root] = byPath
 	return byPath, nil
 }
-
-// maxPointer is more than a pointer has, in bytes (git-lfs, docs/spec.md, "The Pointer").
-const maxPointer = 1024
-
-// maxLink is more than a symbolic link can say on any system, in bytes.
-const maxLink = 1 << 16

@@ -72,3 +72,6 @@ func (c *committed) follow(s *Snapshot, link, text string) error {
 	}
 	return nil
 }
+
+// maxLink is more than a symbolic link can say on any system, in bytes.
+const maxLink = 1 << 16

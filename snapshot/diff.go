@@ -1,5 +1,13 @@
 package snapshot
 
+import (
+	"context"
+	"path"
+	"sort"
+
+	"github.com/org/aml-train/internal/git"
+)
+
 // Change is a file that two snapshots do not have alike.
 // Old and New are the file before and after, nil where it is not there.
 type Change struct{ Old, New *File }
@@ -26,90 +34,84 @@ func (c Change) Status() string {
 	return "M"
 }
 
-// Diff returns what changed from the snapshot old to the snapshot new, by path. It
-// does not look into a folder that is the same in both, so the time it takes
-// depends on what changed. A nil old has no files.
+// Diff returns what changed from the snapshot old to the snapshot new, by path. A nil
+// old has no files.
 func Diff(old, new *Snapshot) []Change {
 	if old == nil {
-		old = newSnapshot("", nil, nil)
+		old = &Snapshot{}
 	}
-	d := differ{old: old.Files, new: new.Files}
-	d.compare(old.tree(), new.tree())
-	return d.changes
+	return diff(old.Files, new.Files, nil)
 }
 
-type differ struct {
-	old, new []File
-	changes  []Change
+// Since returns what Diff does from the commit that rev names in the source directory dir,
+// without reading a folder that is the same in both: the time it takes depends on what
+// changed. The sizes of all files that changed are known; those of the commit cannot be opened.
+func (s *Snapshot) Since(ctx context.Context, finder *git.Finder, dir, rev string) ([]Change, error) {
+	c := &committed{git: finder, like: s}
+	defer c.stores.close()
+	old, err := c.snapshot(ctx, dir, rev, Options{MaxBytes: -1})
+	if err != nil {
+		return nil, err
+	}
+	if err := old.Sizes(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.Sizes(ctx); err != nil {
+		return nil, err
+	}
+	sort.Slice(c.same, func(i, j int) bool { return c.same[i].lo < c.same[j].lo })
+	return diff(old.Files, s.Files, c.same), nil
 }
 
-// compare goes through the entries of two folders side by side.
-func (d *differ) compare(old, new *tree) {
-	if old.id == new.id {
-		return
-	}
-	a, b := cursor{old, d.old, old.lo, 0}, cursor{new, d.new, new.lo, 0}
-	for !a.done() || !b.done() {
+// diff goes through two lists of files side by side. Those of new in the folders same are
+// in both, and left out of old.
+func diff(old, new []File, same []*tree) (changes []Change) {
+	for i, j := 0, 0; i < len(old) || j < len(new); {
 		switch {
-		case b.done() || !a.done() && a.key() < b.key():
-			d.all(a.next(), d.old, func(f *File) Change { return Change{f, nil} })
-		case a.done() || b.key() < a.key():
-			d.all(b.next(), d.new, func(f *File) Change { return Change{nil, f} })
+		case len(same) > 0 && same[0].lo == j:
+			j, same = same[0].hi, same[1:]
+		case i == len(old) || j < len(new) && new[j].Path < old[i].Path:
+			changes = append(changes, Change{nil, &new[j]})
+			j++
+		case j == len(new) || old[i].Path < new[j].Path:
+			changes = append(changes, Change{&old[i], nil})
+			i++
 		default:
-			x, y := a.next(), b.next()
-			if x.tree != nil {
-				d.compare(x.tree, y.tree)
-			} else if f, g := &d.old[x.lo], &d.new[y.lo]; f.OID != g.OID || f.Mode != g.Mode {
-				d.changes = append(d.changes, Change{f, g})
+			if old[i].OID != new[j].OID || old[i].Mode != new[j].Mode {
+				changes = append(changes, Change{&old[i], &new[j]})
 			}
+			i, j = i+1, j+1
 		}
 	}
+	return changes
 }
 
-func (d *differ) all(e entry, files []File, change func(*File) Change) {
-	for i := e.lo; i < e.hi; i++ {
-		d.changes = append(d.changes, change(&files[i]))
+// unchanged tells whether the folder holds in the commit what the snapshot has there, and
+// takes note of it. With git-LFS a file stands for another one, which may be there or not.
+func (c *committed) unchanged(f *commitFolder) bool {
+	t := f.like
+	if t == nil || t.id != f.tree || c.hasAmlignore || f.filters.Push(f.info).Drives() {
+		return false
 	}
+	for i := t.lo; i < t.hi; i++ {
+		if path.Base(c.like.Files[i].Path) == ".gitattributes" {
+			return false
+		}
+	}
+	c.mu.Lock()
+	c.same = append(c.same, t)
+	c.mu.Unlock()
+	return true
 }
 
-// entry is a file or a folder: a range of files, and the tree where it is one.
-type entry struct {
-	tree   *tree
-	lo, hi int
-}
-
-// cursor stands at an entry of a folder.
-type cursor struct {
-	in    *tree
-	files []File
-	at    int // the file
-	sub   int // the next folder
-}
-
-func (c *cursor) done() bool { return c.at == c.in.hi }
-
-// here is the folder that starts at the cursor, nil where it stands at a file.
-func (c *cursor) here() *tree {
-	if c.sub < len(c.in.trees) && c.in.trees[c.sub].lo == c.at {
-		return c.in.trees[c.sub]
+// below returns the folder at that path directly in the folder, nil where there is none.
+func (t *tree) below(p string) *tree {
+	if t == nil {
+		return nil
+	}
+	i := sort.Search(len(t.trees), func(i int) bool { return t.trees[i].path >= p+"/" })
+	if i < len(t.trees) && t.trees[i].path == p+"/" {
+		return t.trees[i]
 	}
 	return nil
-}
-
-// key is the path of the entry; a folder's ends in "/".
-func (c *cursor) key() string {
-	if t := c.here(); t != nil {
-		return t.path
-	}
-	return c.files[c.at].Path
-}
-
-func (c *cursor) next() entry {
-	e := entry{lo: c.at, hi: c.at + 1}
-	if e.tree = c.here(); e.tree != nil {
-		e.hi = e.tree.hi
-		c.sub++
-	}
-	c.at = e.hi
-	return e
 }

@@ -107,3 +107,6 @@ func (c *committed) large(ctx context.Context, s *Snapshot) error {
 		return nil
 	})
 }
+
+// maxPointer is more than a pointer has, in bytes (git-lfs, docs/spec.md, "The Pointer").
+const maxPointer = 1024

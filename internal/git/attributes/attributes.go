@@ -10,6 +10,7 @@ package attributes
 import (
 	"bytes"
 	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/org/aml-train/internal/git/ignore"
@@ -183,6 +184,27 @@ type values struct {
 func (s Stack) Of(path string, autocrlf string) Filter {
 	v := s.values(path)
 	return v.filter(autocrlf)
+}
+
+// Drives tells whether any line of it is about a filter driver.
+func (s Stack) Drives() bool {
+	for _, l := range s {
+		for i := range l.lines {
+			if drives(l.lines[i].states) {
+				return true
+			}
+		}
+		for _, states := range l.macros {
+			if drives(states) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func drives(states []state) bool {
+	return slices.ContainsFunc(states, func(s state) bool { return s.name == "filter" })
 }
 
 func (s Stack) values(path string) (v values) {

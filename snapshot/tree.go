@@ -134,12 +134,24 @@ type tree struct {
 }
 
 // newTree makes the tree of the files, which are sorted by path, all below path,
-// and the first of which is number lo. Tree entries are sorted as git sorts them:
+// and the first of which is number lo.
+func newTree(files []File, path string, lo int) *tree {
+	return (&trees{}).tree(files, path, lo, 0)
+}
+
+// trees makes trees. It has the text of one for each depth, so that not each folder's is
+// memory that was never touched before.
+type trees struct{ bodies [][]byte }
+
+// tree is newTree for a folder at that depth. Tree entries are sorted as git sorts them:
 // a folder's name compares as if it ended in "/" (git: base_name_compare), which
 // is the order of the paths below it.
-func newTree(files []File, path string, lo int) *tree {
+func (b *trees) tree(files []File, path string, lo, depth int) *tree {
 	t := &tree{path: path, lo: lo, hi: lo + len(files)}
-	var body []byte
+	if depth == len(b.bodies) {
+		b.bodies = append(b.bodies, nil)
+	}
+	body := b.bodies[depth][:0]
 	for i := 0; i < len(files); {
 		f := &files[i]
 		name := f.Path[len(path):]
@@ -151,11 +163,12 @@ func newTree(files []File, path string, lo int) *tree {
 		}
 		dir := f.Path[:len(path)+slash+1]
 		end := i + sort.Search(len(files)-i, func(j int) bool { return !strings.HasPrefix(files[i+j].Path, dir) })
-		sub := newTree(files[i:end], dir, lo+i)
+		sub := b.tree(files[i:end], dir, lo+i, depth+1)
 		body = appendEntry(body, filemode.Dir, name[:slash], sub.id)
 		t.trees = append(t.trees, sub)
 		i = end
 	}
+	b.bodies[depth] = body
 	h := object.NewHash(plumbing.TreeObject, int64(len(body)))
 	h.Write(body)
 	t.id = object.Sum(h)

@@ -9,8 +9,8 @@ package attributes
 
 import (
 	"bytes"
-	"strconv"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/org/aml-train/internal/git/ignore"

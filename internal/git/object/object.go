@@ -21,6 +21,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unsafe"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
@@ -378,9 +379,10 @@ func (s *Store) Tree(id plumbing.Hash) ([]Entry, error) {
 }
 
 // ParseTree reads the content of a tree object: for each entry an octal mode, a
-// space, the name, a zero byte and the 20 bytes of the id.
+// space, the name, a zero byte and the 20 bytes of the id. The names are parts of the
+// text, which must not be changed afterwards.
 func ParseTree(text []byte) ([]Entry, error) {
-	names := string(text) // one copy for all names
+	names := unsafe.String(unsafe.SliceData(text), len(text))
 	out := make([]Entry, 0, len(text)/32+1)
 	for at := 0; at < len(names); {
 		space := strings.IndexByte(names[at:], ' ')

@@ -1,5 +1,6 @@
 # make demo    train the Iris example and show its report
 # make test    every test, real parts included, the race detector too; sets up what they need
+# make race    every test with the race detector, which takes half an hour
 # make test-fast    the tests that need nothing but Go, git and Python, in a minute
 # make bench   the figures of docs/performance.md
 # make lint    gofmt, go vet, staticcheck, unparam
@@ -16,7 +17,7 @@ PLUGIN := $(CACHE)/azureml-mlflow
 RACE  := $(shell command -v cc >/dev/null 2>&1 && echo -race)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build demo test test-fast bench lint image docker fuzz differential
+.PHONY: build demo test test-fast race bench lint image docker fuzz differential
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/aml-train .
@@ -75,15 +76,22 @@ docker:
 PARTS := PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_LAYOUTS=$(LAYOUTS) \
 	AML_TRAIN_TEST_AZUREML_MLFLOW=$(PLUGIN) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped
 
-# Everything once; then what is concurrent with the race detector, with a tenth of the
-# generated cases, and with the programs that the scripts start.
+# Everything once; then all packages with the race detector, with a tenth of the generated
+# cases, and the scripts that have the program do several things at a time: it takes ten
+# times as long to start with the race detector.
+RACED := distributed|interrupt|partial|twice|workflow
 test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/act $(NEWER)/git docker
 	@rm -f $(CACHE)/skipped
 	$(PARTS) .ci/test go test -timeout 30m ./...
-	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test go test -race -timeout 30m $$(go list ./... | tail -n +2) && .ci/test go test -race -short -run 'TestScripts$$' .; \
+	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test go test -race -timeout 30m $$(go list ./... | tail -n +2) && \
+		$(PARTS) .ci/test go test -race -short -run 'TestScripts$$/^($(RACED))$$' .; \
 		else echo "There is no C compiler, so nothing ran with the race detector."; fi
 	@if [ -x $(NEWER)/git ]; then PATH="$(NEWER):$$PATH" .ci/test go test -short -count 1 -run 'AgainstGit|TestDamage' ./snapshot ./internal/git; fi
 	@if [ -s $(CACHE)/skipped ]; then echo "Skipped, because they are not on this machine:"; sort -u $(CACHE)/skipped; fi
+
+# Every test with the race detector, every start of the program included: 30 minutes.
+race: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/act docker
+	$(PARTS) .ci/test go test -race -timeout 90m ./...
 
 # No containers, no network services, a tenth of the generated cases.
 test-fast:

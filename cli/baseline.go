@@ -63,7 +63,7 @@ const mostAncestors = 20_000
 // base is the run that a run is compared with.
 func (s session) base(ctx context.Context, run *history.Run) (history.Baseline, error) {
 	if s.baseline == noBaseline {
-		return history.Baseline{This: []*history.Run{run}}, nil
+		return history.Baseline{}, nil
 	}
 	runs, err := history.FindBaselines(ctx, s.History, run, s.baseline != "")
 	if err != nil {
@@ -87,7 +87,7 @@ func (s session) base(ctx context.Context, run *history.Run) (history.Baseline, 
 		} else if status := named.Status(); status != history.Completed {
 			base.Note = fmt.Sprintf("the run that it is compared with is %s", status)
 		}
-		return runs.WithRepeats(base), nil
+		return base, nil
 	} else {
 		base = runs.OnBranch(s.baseline)
 		if repo != nil && base.Run == nil && !branchHere(repo, s.baseline) {
@@ -99,7 +99,7 @@ func (s session) base(ctx context.Context, run *history.Run) (history.Baseline, 
 	if base.Run != nil { // a search tells less of a run than there is to know
 		base.Run, err = s.History.Run(ctx, base.Run.Info.RunID)
 	}
-	return runs.WithRepeats(base), err
+	return base, err
 }
 
 // ancestors are those of a commit, with how far they are away; nil where the repository

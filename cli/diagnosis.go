@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/org/aml-train/history"
@@ -70,5 +71,22 @@ func install(run *history.Run, repo *imports.Repository, pkg string) string {
 			return fmt.Sprintf("`%s` adds it to `%s` and installs it.", i.Command, i.File)
 		}
 	}
-	return fmt.Sprintf("Install it for the `python` that runs the script: `python -m pip install %s`.", pkg)
+	python, place := interpreter(run)
+	return fmt.Sprintf("Install it for the `%s` that ran the script%s: `%[1]s -m pip install %[3]s`.", python, place, pkg)
+}
+
+// programs is a Python interpreter as a command names it, with the folder that it lies in.
+var programs = regexp.MustCompile(`(?:^|[\s;&|(])((?:[\w.~/-]*/)?python[\d.]*)(?:\s|$)`)
+
+// interpreter is the Python that a run's command names, and where it lies, in ", PATH",
+// where the name alone does not tell.
+func interpreter(run *history.Run) (name, place string) {
+	name = "python"
+	if m := programs.FindStringSubmatch(run.Tag(history.TagCommand)); m != nil {
+		name = m[1]
+	}
+	if at := run.Tag(history.TagPython); name == "python" && at != "" {
+		place = fmt.Sprintf(", `%s`,", at)
+	}
+	return name, strings.TrimSuffix(place, ",")
 }

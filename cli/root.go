@@ -41,7 +41,6 @@ const (
 	exitOK          = 0
 	exitRun         = 1 // the run failed or was canceled
 	exitUsage       = 2 // bad usage, job file or configuration: nothing was submitted
-	exitRules       = 3 // a rule was broken
 	exitUnreachable = 4 // the target could not be reached, or refused
 )
 
@@ -68,7 +67,6 @@ type app struct {
 	store    *history.Store // of the runs on this machine
 	azure    azureFlags
 	baseline string // what a reported run is compared with
-	rules    rules  // and what it has to keep
 	secrets  secret.Redactor
 	commands *github.Log // nil outside a workflow
 	brief    bool        // what is wrong is said in one line as well, the last: a hook looks for it there
@@ -144,7 +142,6 @@ func (a *app) exit(err error) int {
 
 func (a *app) fault(err error) int {
 	var ended *runEnded
-	var broken *rulesBroken
 	var usage usageError
 	var mistake *train.Mistake
 	var problems job.Problems
@@ -155,14 +152,8 @@ func (a *app) fault(err error) int {
 		return exitOK
 	case errors.As(err, &ended):
 		return exitRun
-	case errors.As(err, &broken):
-		return exitRules
 	case errors.As(err, &problems):
-		var list []report.Annotation
-		for _, p := range problems {
-			list = append(list, report.Annotation{Level: "error", File: p.File, Line: p.Line, Title: "Nothing was submitted", Message: p.Message})
-		}
-		a.fail(list)
+		a.fail(annotations(err))
 		for _, p := range problems {
 			if p.File == "" {
 				p.Message = "aml-train: " + p.Message // of a flag; the others say which file they are of
@@ -174,13 +165,26 @@ func (a *app) fault(err error) int {
 		fmt.Fprintln(a.err, "aml-train: interrupted")
 		return exitRun
 	}
-	a.fail([]report.Annotation{{Level: "error", Title: "aml-train", Message: err.Error()}})
+	a.fail(annotations(err))
 	fmt.Fprintln(a.err, "aml-train:", strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	switch {
 	case errors.As(err, &usage), errors.As(err, &mistake), errors.As(err, &refusal), errors.As(err, &untrusted):
 		return exitUsage
 	}
 	return exitUnreachable
+}
+
+// annotations are what is wrong, each where it stands.
+func annotations(err error) (list []report.Annotation) {
+	var problems job.Problems
+	if !errors.As(err, &problems) {
+		return []report.Annotation{{Level: "error", Title: "aml-train", Message: err.Error()}}
+	}
+	for _, p := range problems {
+		list = append(list, report.Annotation{Level: "error", File: p.File, Line: p.Line,
+			Title: "Nothing was submitted", Message: p.Message})
+	}
+	return list
 }
 
 func (a *app) root() *cobra.Command {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -81,7 +82,7 @@ The script needs no change: it finds the run history through MLFLOW_TRACKING_URI
 or writes its metrics to outputs/metrics.json.
 
 Ctrl-C cancels the run. Exit codes: 0 completed, 1 failed or canceled, 2 nothing
-was submitted, 3 a rule was broken, 4 the target could not be reached or refused.`,
+was submitted, 4 the target could not be reached or refused.`,
 		Example: "  aml-train run --script train.py --arguments \"--epochs 10\"\n  aml-train run job.yml --input epochs=50 --markdown report.md",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -90,36 +91,71 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 			if err != nil {
 				return err
 			}
-			for flag, place := range map[string]string{"--markdown": markdown, "--download-outputs": w.download} {
-				if place == "" || place == "-" {
-					continue
-				}
-				if err := deliver.Check(place); err != nil { // not after hours of training
-					return usage("%s: %w", flag, err)
-				}
-			}
-			if err := a.checkBaseline(ctx); err != nil {
-				return err
-			}
-			if err := a.readRules(ctx, flow); err != nil {
-				return err
-			}
-			request, err := a.request(args, f)
-			if err != nil {
-				return err
-			}
-			request.Wait, request.Cancel = w.wait, w.cancelWithWorkflow
 			tell := &teller{app: a, flow: flow, markdown: markdown, download: w.download}
-			return a.trainer(flow, tell, f.python).Train(ctx, request)
+			if flow == nil {
+				return a.runJob(ctx, args, f, w, tell)
+			}
+			flow.identity = f.identity(args)
+			err = a.runJob(ctx, args, f, w, tell)
+			if !tell.submitted {
+				flow.refused(ctx, f.name(args), err)
+			}
+			return err
 		},
 	}
 	f.add(cmd)
 	a.azure.add(cmd)
 	a.addBaseline(cmd)
-	a.addRules(cmd)
 	w.add(cmd)
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	return cmd
+}
+
+// runJob runs what the flags and arguments describe, to its report.
+func (a *app) runJob(ctx context.Context, args []string, f jobFlags, w workflowFlags, tell *teller) error {
+	if err := checkPlaces(tell.markdown, w.download); err != nil {
+		return err
+	}
+	if err := a.checkBaseline(ctx); err != nil {
+		return err
+	}
+	request, err := a.request(args, f)
+	if err != nil {
+		return err
+	}
+	request.Wait, request.Cancel = w.wait, w.cancelWithWorkflow
+	return a.trainer(tell.flow, tell, f.python).Train(ctx, request)
+}
+
+// checkPlaces finds a place to which nothing can be written, not after hours of training.
+func checkPlaces(markdown, download string) error {
+	if markdown != "" && markdown != "-" {
+		if err := deliver.Check(markdown, false); err != nil {
+			return usage("--markdown: %w", err)
+		}
+	}
+	if download != "" {
+		if err := deliver.Check(download, true); err != nil {
+			return usage("--download-outputs: %w", err)
+		}
+	}
+	return nil
+}
+
+// identity tells jobs apart by what was asked for, also where the job cannot be read; not
+// by what may differ from push to push, as inputs and commands do.
+func (f *jobFlags) identity(args []string) string {
+	return strings.Join([]string{cmp.Or(firstArg(args), f.file), f.Script, f.SourceDirectory,
+		f.ExperimentName, f.DisplayName}, "\x00")
+}
+
+// name is what the job is called, as far as the flags tell.
+func (f *jobFlags) name(args []string) string {
+	name := cmp.Or(f.ExperimentName, firstArg(args), f.file, f.Script, "the job")
+	if f.DisplayName != "" {
+		name += " · " + f.DisplayName
+	}
+	return name
 }
 
 func (a *app) submit() *cobra.Command {

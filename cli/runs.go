@@ -242,7 +242,11 @@ func (a *app) table(runs []listed) error {
 	}
 	for _, l := range runs {
 		r := secret.Of(&a.secrets, l.Run)
-		row(r, report.Line(r.Info.RunID))
+		name := report.Line(r.Info.RunID)
+		if display := report.Line(displayName(r)); display != "" {
+			name += " (" + display + ")"
+		}
+		row(r, name)
 		for _, c := range secret.Of(&a.secrets, l.children) {
 			row(c, "  "+report.Line(cmp.Or(c.Info.RunName, c.Info.RunID)))
 		}

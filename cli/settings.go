@@ -24,9 +24,9 @@ type settings struct {
 	Hook hooks.Settings `yaml:"hook"`
 	Keep []string       `yaml:"keep"` // patterns of files that every run keeps, see job.Job
 
-	// Rules are what a run has to keep; Strict breaks one that cannot be judged.
-	Rules  []settingsRule `yaml:"rules"`
-	Strict bool           `yaml:"strict"`
+	Report struct {
+		Metrics []string `yaml:"metrics"` // the names of those that a report begins with, where the job names none
+	} `yaml:"report"`
 
 	Workspace azureml.Workspace `yaml:"workspace"`
 }
@@ -55,23 +55,17 @@ func (a *app) readSettings(dir string, commit *snapshot.Snapshot) (settings, err
 	if err != nil {
 		return s, usage("%s: %w; settings are a file of the repository", relative(name), err)
 	}
-	return parseSettings(text, relative(name), root)
-}
-
-// parseSettings reads the text of the settings file of that name, of the repository at
-// root.
-func parseSettings(text []byte, name, root string) (s settings, err error) {
 	if err := yamlfile.Decode(text, &s); err != nil {
-		return s, usage("%s: %s", name, yaml.FormatError(err, false, true))
+		return s, usage("%s: %s", relative(name), yaml.FormatError(err, false, true))
 	}
 	if s.Job != "" {
 		if !filepath.IsLocal(filepath.FromSlash(s.Job)) {
-			return s, usage("%s: job is %q; it has to be a path below the repository's root", name, s.Job)
+			return s, usage("%s: job is %q; it has to be a path below the repository's root", relative(name), s.Job)
 		}
 		s.Job = relative(filepath.Join(root, filepath.FromSlash(s.Job)))
 	}
 	if w := s.Hook.Wait; w != "" && w != "submitted" {
-		return s, usage("%s: hook.wait is %q; it can be submitted", name, w)
+		return s, usage("%s: hook.wait is %q; it can be submitted", relative(name), w)
 	}
 	return s, nil
 }

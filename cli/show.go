@@ -17,6 +17,7 @@ import (
 	"github.com/org/aml-train/internal/deliver"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/local"
 )
 
@@ -47,19 +48,12 @@ func (a *app) show() *cobra.Command {
 				defer f.Close()
 				_, err = io.Copy(a.out, f)
 				return err
-			}
-			if err := a.readRules(cmd.Context(), nil); err != nil {
-				return err
-			}
-			if a.json && (len(a.rules.list) == 0 || run.Status() != history.Completed) {
-				return s.printRun(run, nil)
+			case a.json:
+				return s.printRun(run)
 			}
 			r, err := s.collect(cmd.Context(), run)
 			if err != nil {
 				return err
-			}
-			if a.json {
-				return s.printRun(run, r.Judgement)
 			}
 			if markdown != "" {
 				return a.writeMarkdown(r, markdown)
@@ -73,7 +67,6 @@ func (a *app) show() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	a.addBaseline(cmd)
-	a.addRules(cmd)
 	cmd.Flags().BoolVar(&log, "log", false, "print the console output")
 	return cmd
 }
@@ -144,7 +137,6 @@ type runJSON struct {
 	Started    *time.Time     `json:"started"`
 	Ended      *time.Time     `json:"ended"`
 	Children   []runJSON      `json:"children,omitempty"` // with --children
-	Rules      []ruleJSON     `json:"rules,omitempty"`    // of a run that has completed
 }
 
 type outputJSON struct {
@@ -178,12 +170,11 @@ func moment(t time.Time) *time.Time {
 	return &t
 }
 
-func (s session) printRun(run *history.Run, judged *report.Judgement) error {
+func (s session) printRun(run *history.Run) error {
 	out, err := s.runJSON(context.Background(), run)
 	if err != nil {
 		return err
 	}
-	out.Rules = rulesJSON(judged)
 	return s.printJSON(out)
 }
 
@@ -207,10 +198,10 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 	if r.Children, err = s.children(ctx, run); err != nil {
 		return nil, err
 	}
-	if r.Judgement, err = s.judged(ctx, run, base); err != nil {
-		return nil, err
+	r.Name, r.Key = s.experimentName(ctx, run), s.keyMetrics(run)
+	if name := displayName(run); name != "" && name != r.Name {
+		r.Name += " · " + name
 	}
-	r.Name = s.experimentName(ctx, run)
 	r.URL = run.Tag(history.TagBuild)
 	if url := httpsOnly(s.History.URL(run)); url != "" {
 		links := map[string]string{}
@@ -232,6 +223,24 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 		r.Log[i] = strings.ReplaceAll(r.Log[i], filepath.FromSlash(about.Work+"/"), "")
 	}
 	return r, nil
+}
+
+// displayName is the name that people gave a run, "" where nobody did.
+func displayName(run *history.Run) string {
+	if run.Info.RunName == run.Info.RunID {
+		return ""
+	}
+	return run.Info.RunName
+}
+
+// keyMetrics are the names of the metrics that a report begins with: those that the job
+// names, else the settings here.
+func (s session) keyMetrics(run *history.Run) []string {
+	if names := run.Tag(history.TagReport); names != "" {
+		return strings.Split(names, "\n")
+	}
+	settings, _ := s.readSettings(".", nil) // what is wrong with them is said where they decide
+	return settings.Report.Metrics
 }
 
 // report prints the report of a run that has ended, and returns the error that
@@ -268,7 +277,7 @@ func (s session) report(ctx context.Context, run *history.Run, f *teller) error 
 		f.flow.ended(ctx, s, r, hurry)
 	}
 	if s.json {
-		if err := s.printRun(run, r.Judgement); err != nil {
+		if err := s.printRun(run); err != nil {
 			return err
 		}
 	}
@@ -277,12 +286,6 @@ func (s session) report(ctx context.Context, run *history.Run, f *teller) error 
 			s.say("aml-train: %v", undelivered)
 		}
 		return &runEnded{status}
-	}
-	if err := broken(r.Judgement); err != nil {
-		if undelivered != nil {
-			s.say("aml-train: %v", undelivered)
-		}
-		return err
 	}
 	return undelivered
 }
@@ -296,5 +299,36 @@ func (a *app) writeMarkdown(r *report.Report, name string) error {
 	if err := deliver.File(name, strings.NewReader(text)); err != nil {
 		return usage("--markdown: %w", err)
 	}
+	a.leaveOut(name)
 	return nil
+}
+
+// leaveOut has git, and with it the snapshots, leave out a report that lies in the
+// repository, unless git tracks it: what came out of one run is no part of what makes the
+// next. Its place for that is the repository's own list, which is nobody else's.
+func (a *app) leaveOut(name string) {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return
+	}
+	repo, err := a.git.Find(filepath.Dir(abs))
+	if err != nil || repo == nil {
+		return
+	}
+	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+		return
+	}
+	rel, err := filepath.Rel(repo.Root, abs)
+	if err != nil || !filepath.IsLocal(rel) {
+		return
+	}
+	d, err := snapshot.Why(&a.git, repo.Root, rel)
+	if err != nil || !d.Travels || d.Tracked {
+		return
+	}
+	if err := repo.Exclude(filepath.ToSlash(rel)); err != nil {
+		a.say("aml-train: %s travels with the next snapshot, unless an ignore file names it: %v", name, err)
+		return
+	}
+	a.say("%s is no part of the next snapshot: .git/info/exclude names it now", name)
 }

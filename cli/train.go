@@ -97,6 +97,8 @@ type teller struct {
 	markdown string
 	download string
 
+	submitted bool // there is a run
+
 	log   *resumed
 	flush func()
 }
@@ -105,6 +107,7 @@ func (t *teller) at(s train.Session) session { return session{t.app, s} }
 
 func (t *teller) Submitted(ctx context.Context, at train.Session, what train.Submitted) {
 	run := what.Run
+	t.submitted = true
 	if n := what.Snapshot; n != nil && what.Here {
 		t.say("Snapshot %s: %d files, %s, copied in %s",
 			n.ID[:7], len(n.Files), size.Format(n.Bytes), report.Duration(what.Took))
@@ -131,7 +134,7 @@ func (t *teller) Already(run *history.Run) { t.say("Submitted already: run %s", 
 
 func (t *teller) Left(_ context.Context, at train.Session, run *history.Run) error {
 	if t.json {
-		return t.at(at).printRun(run, nil)
+		return t.at(at).printRun(run)
 	}
 	t.say("aml-train watch %s shows its output", run.Info.RunID)
 	fmt.Fprintln(t.out, run.Info.RunID)

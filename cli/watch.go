@@ -18,7 +18,7 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 			if err := a.checkBaseline(cmd.Context()); err != nil {
 				return err
 			}
-			if err := a.readRules(cmd.Context(), nil); err != nil {
+			if err := checkPlaces(markdown, ""); err != nil {
 				return err
 			}
 			s, run, err := a.findRun(cmd.Context(), firstArg(args))
@@ -30,7 +30,6 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 		},
 	}
 	a.addBaseline(cmd)
-	a.addRules(cmd)
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	return cmd
 }

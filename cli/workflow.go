@@ -55,6 +55,8 @@ type workflow struct {
 	gate    *github.Gate
 	comment *github.Comment // nil where none is to be written
 
+	identity string // tells the jobs of one workflow apart: what was asked for
+
 	mu        sync.Mutex // of what follows, and of writing the comment
 	link      string     // of the comment
 	commented error      // why there is none
@@ -115,6 +117,11 @@ func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
 	f.step.Output("experiment", s.experimentName(ctx, run))
 	f.step.Output("snapshot", run.Tag(history.TagSnapshot))
 	f.step.Output("status", string(run.Status()))
+	f.prepareComment()
+}
+
+// prepareComment says where the comment is, or why there is none.
+func (f *workflow) prepareComment() {
 	if !f.flags.comment || f.PullRequest == 0 {
 		return
 	}
@@ -122,11 +129,29 @@ func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
 		f.commented = &github.NotAllowedError{Reason: "there is no token to comment on the pull request with; pass GITHUB_TOKEN: ${{ github.token }} in the step's env"}
 		return
 	}
-	identity := strings.Join([]string{run.Tag(history.TagJobFile), s.experimentName(ctx, run)}, "\x00")
-	if name := run.Tag(history.TagDisplayName); name != run.Info.RunID {
-		identity += "\x00" + name
+	f.comment, f.commented = github.NewComment(f.Workflow, f.flags.token, f.identity)
+}
+
+// refused tells the pull request why nothing was submitted, above the result that it shows:
+// that is of an earlier commit.
+func (f *workflow) refused(ctx context.Context, name string, err error) {
+	if err == nil || ctx.Err() != nil {
+		return
 	}
-	f.comment, f.commented = github.NewComment(f.Workflow, f.flags.token, identity)
+	r := report.Refused{Name: name, Commit: cmp.Or(f.Head, f.SHA), Problems: annotations(err)}
+	for i := range r.Problems {
+		r.Problems[i].Message = f.a.secrets.String(r.Problems[i].Message)
+	}
+	if f.prepareComment(); f.comment != nil {
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		if _, err := f.comment.Write(ctx, r.Markdown, false); err != nil {
+			f.a.say("aml-train: the pull request could not be told: %v", err)
+		}
+	}
+	if f.flags.summary {
+		f.step.Summarise(r.Markdown)
+	}
 }
 
 // httpsOnly is an address that can be opened from anywhere, else "".

@@ -21,99 +21,115 @@ func modelAnswer(m *LoggedModel, err error) (any, error) {
 }
 
 func (v *Server) modelCalls() {
-	s := v.store
-	call(v, "POST logged-models", func(ctx context.Context, q *struct {
-		experimentRef
-		Name        string          `json:"name"`
-		ModelType   string          `json:"model_type"`
-		SourceRunID string          `json:"source_run_id"`
-		Tags        batch[KeyValue] `json:"tags"`
-		Params      batch[KeyValue] `json:"params"`
-	}) (any, error) {
-		maker, err := v.maker(ctx, q.SourceRunID)
-		if err != nil {
-			return nil, err
-		}
-		if err := v.reservedTags(q.Tags...); err != nil {
-			return nil, err
-		}
-		return modelAnswer(s.createModel(ctx, LoggedModel{
-			Info: LoggedModelInfo{ExperimentID: q.ExperimentID, Name: q.Name, ModelType: q.ModelType,
-				SourceRunID: maker, Tags: q.Tags},
-			Data: LoggedModelData{Params: q.Params}}))
-	})
-	call(v, "POST logged-models/search", func(ctx context.Context, q *struct {
-		Filter        string        `json:"filter"`
-		MaxResults    Int           `json:"max_results"`
-		PageToken     string        `json:"page_token"`
-		ExperimentIDs batch[string] `json:"experiment_ids"`
-	}) (any, error) {
-		list, token, err := s.searchModels(ctx, Query{ExperimentIDs: q.ExperimentIDs, Filter: q.Filter,
-			MaxResults: int(q.MaxResults), PageToken: q.PageToken})
-		for _, m := range list {
-			m.Info.ArtifactURI = modelFolder(m).uri()
-		}
-		return page("models", list, token, err)
-	})
-	call(v, "GET logged-models/{model_id}", func(ctx context.Context, q *modelRef) (any,
-		error) {
-		return modelAnswer(s.model(ctx, q.ModelID))
-	})
-	call(v, "PATCH logged-models/{model_id}", func(ctx context.Context, q *struct {
-		modelRef
-		Status enum `json:"status" required:"true"`
-	}) (any, error) {
-		if err := v.mayWriteModel(ctx, q.ModelID); err != nil {
-			return nil, err
-		}
-		return modelAnswer(s.finalizeModel(ctx, q.ModelID, string(q.Status)))
-	})
-	call(v, "DELETE logged-models/{model_id}", func(ctx context.Context, q *modelRef) (any, error) {
-		if err := v.mayWriteModel(ctx, q.ModelID); err != nil {
-			return nil, err
-		}
-		return nil, s.deleteModel(ctx, q.ModelID)
-	})
-	call(v, "GET logged-models/{model_id}/artifacts/directories", func(ctx context.Context, q *struct {
-		modelRef
-		Path string `json:"artifact_directory_path"`
-	}) (any, error) {
-		m, err := s.model(ctx, q.ModelID)
-		if err != nil {
-			return nil, err
-		}
-		return filesAnswer(modelFolder(m))(s.list(modelFolder(m), q.Path))
-	})
-	call(v, "PATCH logged-models/{model_id}/tags", func(ctx context.Context, q *struct {
-		modelRef
-		Tags batch[KeyValue] `json:"tags"`
-	}) (any, error) {
-		if err := v.mayTagModel(ctx, q.ModelID, q.Tags...); err != nil {
-			return nil, err
-		}
-		if err := s.setModel(ctx, q.ModelID, modelTags, q.Tags); err != nil {
-			return nil, err
-		}
-		return modelAnswer(s.model(ctx, q.ModelID))
-	})
-	call(v, "DELETE logged-models/{model_id}/tags/{tag_key...}", func(ctx context.Context, q *struct {
-		modelRef
-		Key string `json:"tag_key"`
-	}) (any, error) {
-		if err := v.mayTagModel(ctx, q.ModelID, KeyValue{Key: q.Key}); err != nil {
-			return nil, err
-		}
-		return nil, s.deleteModelTag(ctx, q.ModelID, q.Key)
-	})
-	call(v, "POST logged-models/{model_id}/params", func(ctx context.Context, q *struct {
-		modelRef
-		Params batch[KeyValue] `json:"params"`
-	}) (any, error) {
-		if err := v.mayWriteModel(ctx, q.ModelID); err != nil {
-			return nil, err
-		}
-		return nil, s.setModel(ctx, q.ModelID, modelParams, q.Params)
-	})
+	call(v, "POST logged-models", v.createModel)
+	call(v, "POST logged-models/search", v.searchModels)
+	call(v, "GET logged-models/{model_id}", v.getModel)
+	call(v, "PATCH logged-models/{model_id}", v.finalizeModel)
+	call(v, "DELETE logged-models/{model_id}", v.deleteModel)
+	call(v, "GET logged-models/{model_id}/artifacts/directories", v.listModelArtifacts)
+	call(v, "PATCH logged-models/{model_id}/tags", v.setModelTags)
+	call(v, "DELETE logged-models/{model_id}/tags/{tag_key...}", v.deleteModelTag)
+	call(v, "POST logged-models/{model_id}/params", v.logModelParams)
+}
+
+func (v *Server) createModel(ctx context.Context, q *struct {
+	experimentRef
+	Name        string          `json:"name"`
+	ModelType   string          `json:"model_type"`
+	SourceRunID string          `json:"source_run_id"`
+	Tags        batch[KeyValue] `json:"tags"`
+	Params      batch[KeyValue] `json:"params"`
+}) (any, error) {
+	maker, err := v.maker(ctx, q.SourceRunID)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.reservedTags(q.Tags...); err != nil {
+		return nil, err
+	}
+	return modelAnswer(v.store.createModel(ctx, LoggedModel{
+		Info: LoggedModelInfo{ExperimentID: q.ExperimentID, Name: q.Name, ModelType: q.ModelType,
+			SourceRunID: maker, Tags: q.Tags},
+		Data: LoggedModelData{Params: q.Params}}))
+}
+
+func (v *Server) searchModels(ctx context.Context, q *struct {
+	Filter        string        `json:"filter"`
+	MaxResults    Int           `json:"max_results"`
+	PageToken     string        `json:"page_token"`
+	ExperimentIDs batch[string] `json:"experiment_ids"`
+}) (any, error) {
+	list, token, err := v.store.searchModels(ctx, Query{ExperimentIDs: q.ExperimentIDs, Filter: q.Filter,
+		MaxResults: int(q.MaxResults), PageToken: q.PageToken})
+	for _, m := range list {
+		m.Info.ArtifactURI = modelFolder(m).uri()
+	}
+	return page("models", list, token, err)
+}
+
+func (v *Server) getModel(ctx context.Context, q *modelRef) (any, error) {
+	return modelAnswer(v.store.model(ctx, q.ModelID))
+}
+
+func (v *Server) finalizeModel(ctx context.Context, q *struct {
+	modelRef
+	Status enum `json:"status" required:"true"`
+}) (any, error) {
+	if err := v.mayWriteModel(ctx, q.ModelID); err != nil {
+		return nil, err
+	}
+	return modelAnswer(v.store.finalizeModel(ctx, q.ModelID, string(q.Status)))
+}
+
+func (v *Server) deleteModel(ctx context.Context, q *modelRef) (any, error) {
+	if err := v.mayWriteModel(ctx, q.ModelID); err != nil {
+		return nil, err
+	}
+	return nil, v.store.deleteModel(ctx, q.ModelID)
+}
+
+func (v *Server) listModelArtifacts(ctx context.Context, q *struct {
+	modelRef
+	Path string `json:"artifact_directory_path"`
+}) (any, error) {
+	m, err := v.store.model(ctx, q.ModelID)
+	if err != nil {
+		return nil, err
+	}
+	return filesAnswer(modelFolder(m))(v.store.list(modelFolder(m), q.Path))
+}
+
+func (v *Server) setModelTags(ctx context.Context, q *struct {
+	modelRef
+	Tags batch[KeyValue] `json:"tags"`
+}) (any, error) {
+	if err := v.mayTagModel(ctx, q.ModelID, q.Tags...); err != nil {
+		return nil, err
+	}
+	if err := v.store.setModel(ctx, q.ModelID, modelTags, q.Tags); err != nil {
+		return nil, err
+	}
+	return modelAnswer(v.store.model(ctx, q.ModelID))
+}
+
+func (v *Server) deleteModelTag(ctx context.Context, q *struct {
+	modelRef
+	Key string `json:"tag_key"`
+}) (any, error) {
+	if err := v.mayTagModel(ctx, q.ModelID, KeyValue{Key: q.Key}); err != nil {
+		return nil, err
+	}
+	return nil, v.store.deleteModelTag(ctx, q.ModelID, q.Key)
+}
+
+func (v *Server) logModelParams(ctx context.Context, q *struct {
+	modelRef
+	Params batch[KeyValue] `json:"params"`
+}) (any, error) {
+	if err := v.mayWriteModel(ctx, q.ModelID); err != nil {
+		return nil, err
+	}
+	return nil, v.store.setModel(ctx, q.ModelID, modelParams, q.Params)
 }
 
 func (v *Server) mayTagModel(ctx context.Context, id string, tags ...KeyValue) error {
@@ -127,18 +143,7 @@ func (v *Server) mayTagModel(ctx context.Context, id string, tags ...KeyValue) e
 // GET and DELETE of one file, and the listing of a folder.
 func (v *Server) artifactCalls() {
 	for _, prefix := range []string{"/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/"} {
-		v.calls.HandleFunc("GET "+prefix+"artifacts", v.artifact(func(w http.ResponseWriter, r *http.Request) (any,
-			error) {
-			f, within, err := v.store.findFolder(r.Context(), r.URL.Query().Get("path"))
-			if err != nil {
-				return nil, err
-			}
-			files, err := v.store.list(f, within)
-			for i := range files { // relative to the folder that was asked for
-				files[i].Path = path.Base(files[i].Path)
-			}
-			return map[string]any{"files": files}, err
-		}))
+		v.calls.HandleFunc("GET "+prefix+"artifacts", v.artifact(v.listFolder))
 		v.calls.HandleFunc("GET "+prefix+"artifacts/{path...}", v.artifact(v.getArtifact))
 		v.calls.HandleFunc("PUT "+prefix+"artifacts/{path...}", v.artifact(v.putArtifact))
 		v.calls.HandleFunc("DELETE "+prefix+"artifacts/{path...}", v.artifact(v.deleteArtifact))
@@ -158,6 +163,18 @@ func (v *Server) artifact(f func(http.ResponseWriter, *http.Request) (any, error
 			respond(w, answer, err)
 		}
 	}
+}
+
+func (v *Server) listFolder(_ http.ResponseWriter, r *http.Request) (any, error) {
+	f, within, err := v.store.findFolder(r.Context(), r.URL.Query().Get("path"))
+	if err != nil {
+		return nil, err
+	}
+	files, err := v.store.list(f, within)
+	for i := range files { // relative to the folder that was asked for
+		files[i].Path = path.Base(files[i].Path)
+	}
+	return map[string]any{"files": files}, err
 }
 
 func (v *Server) getArtifact(w http.ResponseWriter, r *http.Request) (any, error) {

@@ -268,6 +268,21 @@ func (s Status) Terminal() bool {
 	return false
 }
 
+// WaitsFor says what a run in this state waits for and why that can take long, "" where it
+// waits for nothing (learn.microsoft.com, "Troubleshooting environment issues", Image build;
+// "Azure Container Registry service tiers").
+func (s Status) WaitsFor() string {
+	switch s {
+	case Queued, Provisioning:
+		return "a node of the compute target: all are busy, or one is started for it"
+	case Preparing, Starting:
+		return "the image of its environment, which is built, pushed to the workspace's registry and fetched by the " +
+			"node. The first build of an environment takes longest, and a large image and a registry of the Basic " +
+			"tier make it longer; the next run finds the image there"
+	}
+	return ""
+}
+
 // mlflow is the nearest of MLflow's five statuses.
 func (s Status) mlflow() string {
 	switch s {
@@ -298,9 +313,11 @@ const (
 	TagJob         = "aml-train.job"          // the digest of the resolved job
 	TagSeries      = "aml-train.series"       // which job it is, whatever its inputs and code are: such runs are compared
 	TagBaseBranch  = "aml-train.base_branch"  // the branch that its code is meant for
+	TagReport      = "aml-train.report"       // the names of the metrics that the report begins with, one a line
 	TagJobFile     = "aml-train.job_file"     // the job file
 	TagCommand     = "aml-train.command"      // what ran, with its inputs
 	TagSource      = "aml-train.source"       // the source directory, relative to the repository's root
+	TagPython      = "aml-train.python"       // what python stands for in the command
 	TagScript      = "aml-train.script"       // the script, relative to the source directory
 	TagTarget      = "aml-train.target"       // the compute target
 	TagEnvironment = "aml-train.environment"  // what it ran in, for people

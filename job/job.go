@@ -46,6 +46,9 @@ type Job struct {
 	// besides ./outputs and ./logs that a run keeps. Azure ML's own schema has none.
 	Keep []string `json:"keep,omitempty"`
 
+	// Report says how the run is reported. Azure ML's own schema has none.
+	Report *Report `json:"report,omitempty"`
+
 	File string `json:"-"` // the job file, as it was named; "" for a job from flags
 	Dir  string `json:"-"` // absolute; the relative paths above start here
 
@@ -54,6 +57,11 @@ type Job struct {
 	codeNamed bool           // Code comes from the command line
 
 	environmentNamed bool // so do the environment's files
+}
+
+// Report says how a run is reported.
+type Report struct {
+	Metrics []string `json:"metrics,omitempty"` // the names of those that come first
 }
 
 // Local is the compute target that is this machine, as in Azure ML.
@@ -240,10 +248,10 @@ func (j *Job) Line(key string) int { return j.lines[key] }
 
 // Digest identifies what runs: the SHA-256 of the resolved job, in hex. Two jobs
 // with the same digest differ at most in their source files, which the
-// snapshot's id identifies, in their name and in what they keep.
+// snapshot's id identifies, in their name, in what they keep and in how they are reported.
 func (j *Job) Digest() string {
 	same := *j
-	same.Name, same.DisplayName, same.Keep = "", "", nil
+	same.Name, same.DisplayName, same.Keep, same.Report = "", "", nil, nil
 	text, err := json.Marshal(&same)
 	if err != nil {
 		panic(err) // maps, slices and scalars only

@@ -77,8 +77,12 @@ func (d *document) job(root *value, j *Job) {
 				"priority": d.oneOf("queue_settings.priority", &j.QueueSettings.Priority, "low", "medium", "high"),
 			})
 		},
-		"parent_job_name":  d.str("parent_job_name", &j.ParentJobName),
-		"keep":             d.patterns("keep", &j.Keep),
+		"parent_job_name": d.str("parent_job_name", &j.ParentJobName),
+		"keep":            d.patterns("keep", &j.Keep),
+		"report": func(v *value) {
+			j.Report = &Report{}
+			d.object(v, "report", map[string]field{"metrics": d.patterns("report.metrics", &j.Report.Metrics)})
+		},
 		"is_deterministic": nil, // of components; az writes it into exported jobs
 		"creation_context": nil, // these four az prints with a job and ignores when it reads one
 		"id":               nil,

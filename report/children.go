@@ -57,7 +57,7 @@ func (r *Report) table() (t children) {
 	t.params, t.metrics = t.params[:min(len(t.params), maxColumns)], t.metrics[:min(len(t.metrics), maxColumns)]
 	if len(t.metrics) > 0 {
 		sign := -1.0
-		if lowerIsBetter(t.metrics[0]) {
+		if direction(t.metrics[0]) < 0 {
 			sign = 1
 		}
 		slices.SortStableFunc(t.runs, func(a, b *history.Run) int {
@@ -80,17 +80,6 @@ func first(a, b bool) int {
 		return -1
 	}
 	return 1
-}
-
-// lowerIsBetter tells by a metric's name whether people want it small.
-func lowerIsBetter(name string) bool {
-	name = strings.ToLower(name)
-	for _, word := range []string{"loss", "error", "mae", "mse", "rmse", "perplexity"} {
-		if strings.Contains(name, word) {
-			return true
-		}
-	}
-	return false
 }
 
 func paramOf(r *history.Run, key string) string {

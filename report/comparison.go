@@ -39,7 +39,7 @@ func (r *Report) comparison() string {
 	case r.BaseNote == "":
 	case r.Base != nil:
 		b.WriteString("\nOf the comparison: " + Escape(r.BaseNote) + ".\n")
-	case len(r.Run.Data.Metrics) > 0:
+	case r.firstOfItsKind():
 		b.WriteString("\nNothing to compare with: " + Escape(r.BaseNote) + ".\n")
 	}
 	return b.String()
@@ -58,7 +58,7 @@ func (r *Report) comparisonText(width int) string {
 			fmt.Fprintf(&b, "    and %d more parameters differ\n", more)
 		}
 	}
-	if r.BaseNote != "" {
+	if r.BaseNote != "" && (r.Base != nil || r.firstOfItsKind()) {
 		before := "of the comparison: "
 		if r.Base == nil {
 			before = "nothing to compare with: "
@@ -66,6 +66,11 @@ func (r *Report) comparisonText(width int) string {
 		b.WriteString(wrap(before+Line(r.BaseNote), width, "  ") + "\n")
 	}
 	return b.String()
+}
+
+// firstOfItsKind tells whether there is a result, and nothing to compare it with.
+func (r *Report) firstOfItsKind() bool {
+	return r.Base == nil && len(r.Run.Data.Metrics) > 0 && r.Run.Status() == history.Completed
 }
 
 func orNone(value string) string {

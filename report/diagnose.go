@@ -2,9 +2,7 @@ package report
 
 import (
 	"fmt"
-	"path"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/org/aml-train/history"
@@ -51,90 +49,10 @@ type Context struct {
 }
 
 var (
-	frame     = regexp.MustCompile(`^\s*File "([^"]+)", line (\d+)(?:, in (.*))?$`)
 	exception = regexp.MustCompile(`^((?:[A-Za-z_][\w]*\.)*[A-Z_]\w*(?:Error|Exception|Warning|Interrupt|Exit|Iteration|NotFound|Group|Timeout|Abort)?)(?:: (.*))?$`)
 	noModule  = regexp.MustCompile(`No module named '?([\w.]+)'?`)
 	noFile    = regexp.MustCompile(`\[Errno 2\] No such file or directory: '([^']+)'`)
 )
-
-// traceback is the last Python traceback of a log.
-type traceback struct {
-	frames []Diagnosis // outermost first; File, Line and Code are set
-	kind   string      // ModuleNotFoundError
-	text   string
-}
-
-func parseTraceback(log []string) *traceback {
-	start := -1
-	for i, line := range log {
-		if strings.HasPrefix(strings.TrimSpace(line), "Traceback (most recent call last):") {
-			start = i
-		}
-	}
-	t := &traceback{}
-	if start < 0 { // a SyntaxError of the script itself has no such line
-		for i, line := range log {
-			if m := frame.FindStringSubmatch(line); m != nil && m[3] == "" {
-				start = i - 1
-			}
-		}
-	}
-	for i, line := range log[start+1:] {
-		if m := frame.FindStringSubmatch(line); m != nil {
-			n, _ := strconv.Atoi(m[2])
-			t.frames = append(t.frames, Diagnosis{File: m[1], Line: n})
-			continue
-		}
-		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
-			if n := len(t.frames); n > 0 && t.frames[n-1].Code == "" {
-				t.frames[n-1].Code = strings.TrimSpace(line)
-			}
-			continue
-		}
-		if m := exception.FindStringSubmatch(line); m != nil && len(t.frames) > 0 {
-			t.kind, t.text = m[1], m[2]
-			t.ofCell(log[start+i+2:])
-			return t
-		}
-	}
-	return nil
-}
-
-// ofCell takes the error of a notebook's cell out of what papermill and nbclient print
-// after their own.
-func (t *traceback) ofCell(after []string) {
-	if !strings.HasSuffix(t.kind, ".PapermillExecutionError") && !strings.HasSuffix(t.kind, ".CellExecutionError") {
-		return
-	}
-	for _, line := range after {
-		if m := exception.FindStringSubmatch(line); m != nil && m[2] != "" {
-			t.kind, t.text = m[1], m[2]
-		}
-	}
-}
-
-// userFrame returns the innermost frame that lies in the user's own files.
-func (t *traceback) userFrame(c Context) (Diagnosis, bool) {
-	for i := len(t.frames) - 1; i >= 0; i-- {
-		f := t.frames[i]
-		name := strings.ReplaceAll(f.File, "\\", "/")
-		if c.Work != "" {
-			if rest, ok := strings.CutPrefix(name, strings.TrimSuffix(c.Work, "/")+"/"); ok {
-				name = rest
-			}
-		}
-		// A run's own folder may be gone by now, or have been on another machine.
-		if before, rest, ok := strings.Cut(name, "/wd/"); ok && (strings.Contains(before, "/runs/") || strings.Contains(before, "/azureml/")) {
-			name = strings.TrimPrefix(rest, strings.TrimSuffix(c.Source, "/")+"/")
-		}
-		if path.IsAbs(name) || strings.HasPrefix(name, "<") || strings.Contains(name, "site-packages/") || strings.Contains(name, ":/") {
-			continue
-		}
-		f.File = path.Clean(name)
-		return f, true
-	}
-	return Diagnosis{}, false
-}
 
 // Diagnose finds out why a run failed, from its log and the reason that it ended
 // with. It returns nil for a run that did not fail.
@@ -155,19 +73,18 @@ func Diagnose(run *history.Run, log []string, c Context) *Diagnosis {
 		return d
 	}
 	d := &Diagnosis{Title: reason}
-	t := parseTraceback(log)
+	t, cause := telling(tracebacks(log), c)
 	if t == nil {
 		d.fromLog(log, reason, c)
 		return d
 	}
-	d.Title = t.kind
-	if t.text != "" {
-		d.Title += ": " + t.text
-	}
-	if f, ok := t.userFrame(c); ok {
+	d.Title = t.title()
+	if f, ok := cause.userFrame(c); ok {
 		d.File, d.Line, d.Code = f.File, f.Line, f.Code
 	}
-	d.advise(t, c)
+	if d.advise(cause, c); cause.title() != d.Title && d.Advice != "" {
+		d.Advice = "The cause is `" + strings.ReplaceAll(shorten(cause.title(), 300), "`", "'") + "`: " + d.Advice
+	}
 	return d
 }
 
@@ -180,8 +97,10 @@ func (d *Diagnosis) place() string {
 }
 
 func (d *Diagnosis) advise(t *traceback, c Context) {
-	kind := t.kind[strings.LastIndexByte(t.kind, '.')+1:]
+	kind := t.name()
 	switch {
+	case known(t.title()+"\n"+t.rest) != "":
+		d.Advice = known(t.title() + "\n" + t.rest)
 	case noModule.MatchString(t.text):
 		d.missingModule(noModule.FindStringSubmatch(t.text)[1], c)
 	case noFile.MatchString(t.text):
@@ -224,6 +143,12 @@ func (d *Diagnosis) fromLog(log []string, reason string, c Context) {
 			return
 		}
 	}
+	for _, line := range log[max(0, len(log)-20):] {
+		if mend := known(line); mend != "" {
+			d.Title, d.Advice = strings.TrimSpace(line), mend
+			return
+		}
+	}
 	switch {
 	case strings.Contains(reason, "out of memory"):
 		d.Title = "killed, probably out of memory"
@@ -240,6 +165,25 @@ func (d *Diagnosis) fromLog(log []string, reason string, c Context) {
 	case last != "":
 		d.Advice = "The last line it printed: `" + strings.ReplaceAll(strings.ToValidUTF8(last[:min(len(last), 300)], ""), "`", "'") + "`"
 	}
+}
+
+// known is the mend of an error of Azure ML's own libraries whose text does not tell it
+// (learn.microsoft.com, "Known issues and troubleshooting in Azure Machine Learning";
+// azure-sdk-for-python#16035; MachineLearningNotebooks#1013), "" of other errors.
+func known(text string) string {
+	has := func(part string) bool { return strings.Contains(text, part) }
+	switch {
+	case has("RoundTripLoader") && has("comment_handling"):
+		return "This version of ruamel.yaml does not go with `azureml-core`: put " +
+			"`ruamel.yaml>=0.15.35,<0.17.5` into the environment, or a newer `azureml-core`."
+	case has("DecodeError") && has("algorithms") && has("decode"):
+		return "`PyJWT` 2 does not go with this `azureml-core`: put `PyJWT<2` into the environment, or a newer " +
+			"`azureml-core`."
+	case has("Metric Document is too large"):
+		return "Azure ML takes a metric in small parts: log a list or table in pieces of at most 250 values, or " +
+			"each value by itself with its step, as `mlflow.log_metric(name, value, step=i)` does."
+	}
+	return ""
 }
 
 var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[@-Z\\\\-_]")

@@ -176,7 +176,10 @@ var (
 // absent looks for what the code that failed names and the run did not have: what it
 // reads that did not travel, or a variable. Code is read as it lies there now.
 func (t *traceback) absent(c Context) string {
-	kind := t.kind[strings.LastIndexByte(t.kind, '.')+1:]
+	kind := t.name()
+	if name := t.variable(); name != "" {
+		return c.noVariable(name)
+	}
 	if c.Repo == nil || slices.Contains(unrelated, kind) {
 		return ""
 	}
@@ -188,9 +191,6 @@ func (t *traceback) absent(c Context) string {
 			continue
 		}
 		seen[f.File] = true
-		if m := variable.FindStringSubmatch(t.text); kind == "KeyError" && m != nil && strings.Contains(f.Code+t.frames[len(t.frames)-1].Code, "environ") {
-			return c.noVariable(m[1])
-		}
 		text, err := limited.ReadFS(c.Repo.FS, c.at(f.File), limited.Config)
 		if err != nil {
 			continue
@@ -202,8 +202,25 @@ func (t *traceback) absent(c Context) string {
 	return ""
 }
 
+// variable is the environment variable that os.environ does not have, "" of other errors.
+func (t *traceback) variable() string {
+	m := variable.FindStringSubmatch(t.text)
+	if m == nil || t.name() != "KeyError" || len(t.frames) == 0 {
+		return ""
+	}
+	last := t.frames[len(t.frames)-1]
+	ofOS := last.File == "<frozen os>" || path.Base(strings.ReplaceAll(last.File, "\\", "/")) == "os.py"
+	if ofOS || strings.Contains(last.Code, "environ") {
+		return m[1]
+	}
+	return ""
+}
+
 func (c *Context) noVariable(name string) string {
 	hint := fmt.Sprintf("The run has no environment variable `%s`: pass it on with `--env %s`", name, name)
+	if c.Repo == nil {
+		return hint + "."
+	}
 	text, err := limited.ReadFS(c.Repo.FS, c.at(".env"), limited.Config)
 	if err == nil && regexp.MustCompile(`(?m)^\s*(export\s+)?`+name+`\s*=`).Match(text) && c.why(".env") != "" {
 		hint += ". It stands in `.env`, which did not travel, because of " + c.why(".env")

@@ -56,11 +56,12 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 	}
 	b.WriteString("### " + r.icon() + " " + Escape(r.Name) + " · " + Escape(r.Title()))
 	if m, ok := r.Headline(); ok && r.Run.Status() == history.Completed {
-		if before, ok := r.before(m.Key); ok && before != float64(m.Value) {
-			b.WriteString(" " + strings.SplitN(Change(float64(m.Value), before), " (", 2)[0])
+		now := float64(m.Value)
+		if before, ok := r.before(m.Key); ok && before != now && Change(now, before) != "" {
+			arrow, _, _ := strings.Cut(Change(now, before), " (")
+			b.WriteString(strings.TrimRight(" "+arrow+" "+verdict(m.Key, now, before), " "))
 		}
 	}
-	b.WriteString(r.brokenText())
 	b.WriteString("\n\n" + r.statusLine() + "\n")
 	if d := r.Diagnosis; d != nil && d.Advice != "" {
 		b.WriteString("\n" + d.markdown() + "\n")
@@ -68,11 +69,11 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 		b.WriteString("\n" + Escape(reason) + "\n")
 	}
 	metrics := r.metrics()
-	if shown := metrics[:min(len(metrics), e.metrics)]; len(shown) > 0 {
-		b.WriteString("\n" + r.metricTable(shown))
+	if what := r.waitsFor(); what != "" {
+		b.WriteString("\nIt waits for " + Escape(what) + ".\n")
 	}
+	r.metricTables(&b, metrics[:min(len(metrics), e.metrics)])
 	drop(len(metrics)-e.metrics, "metrics")
-	b.WriteString(r.judgement())
 	b.WriteString(r.comparison())
 	r.charts(&b, metrics, e.charts, drop)
 	if e.files > 0 { // where there is room for lists
@@ -146,50 +147,6 @@ func (r *Report) statusLine() string {
 	return line
 }
 
-func (r *Report) metricTable(metrics []history.Metric) string {
-	var b strings.Builder
-	curves := false
-	for _, m := range metrics {
-		curves = curves || len(r.Curves[m.Key].Points) > 1
-	}
-	if r.Base != nil {
-		fmt.Fprintf(&b, "| metric | this run | %s | change |", label(r.BaseName))
-	} else {
-		b.WriteString("| metric | value |")
-	}
-	if curves {
-		b.WriteString(" |")
-	}
-	b.WriteString("\n|---|--:|")
-	if r.Base != nil {
-		b.WriteString("--:|--:|")
-	}
-	if curves {
-		b.WriteString("---|")
-	}
-	b.WriteString("\n")
-	for _, m := range metrics {
-		fmt.Fprintf(&b, "| %s | **%s** |", Escape(m.Key), Number(float64(m.Value)))
-		if r.Base != nil {
-			before, ok := r.before(m.Key)
-			if ok {
-				fmt.Fprintf(&b, " %s | %s |", Number(before), Change(float64(m.Value), before))
-			} else {
-				b.WriteString(" | |")
-			}
-		}
-		if curves {
-			if s := Sparkline(r.Curves[m.Key].Points, 12); s != "" {
-				b.WriteString(" `" + s + "` |")
-			} else {
-				b.WriteString(" |")
-			}
-		}
-		b.WriteString("\n")
-	}
-	return b.String()
-}
-
 func (r *Report) link(f history.File) string {
 	if r.FileURL != nil {
 		if url := r.FileURL(f.Path); url != "" {
@@ -221,6 +178,12 @@ func (r *Report) whatRan() string {
 		}
 		parts = append(parts, s)
 	}
+	if d := t("mlflow.note.content"); d != "" {
+		parts = append(parts, "described as “"+Escape(shorten(strings.Join(strings.Fields(d), " "), 300))+"”")
+	}
+	if tags := r.tags(); len(tags) > 0 {
+		parts = append(parts, "tags "+Code(strings.Join(tags, " ")))
+	}
 	if b := t(gitmeta.PropBranch); b != "" {
 		parts = append(parts, "branch "+Code(b))
 	}
@@ -240,6 +203,21 @@ func (r *Report) whatRan() string {
 		parts = append(parts, "started by "+Escape(a))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// tags are those that the job or its script gave the run, by name.
+func (r *Report) tags() (out []string) {
+	for _, t := range r.Run.Data.Tags {
+		ours := false
+		for _, prefix := range []string{"aml-train.", "mlflow.", "azureml."} {
+			ours = ours || strings.HasPrefix(strings.ToLower(t.Key), prefix)
+		}
+		if !ours && len(out) < 12 {
+			out = append(out, shorten(t.Key+"="+t.Value, 100))
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // special is what Markdown, HTML and GitHub's own references are made of.

@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -31,14 +31,14 @@ type Source interface {
 // Report is what there is to tell of a run.
 type Report struct {
 	Run       *history.Run
-	Name      string // of the job, for the heading
-	URL       string // of the run; "" where it has none
+	Name      string   // of the job, for the heading
+	Key       []string // the names of the metrics that tell most
+	URL       string   // of the run; "" where it has none
 	Curves    map[string]history.Curve
 	Base      *history.Run // what the metrics are compared with; nil where there is none
 	BaseName  string
 	BaseNote  string // why there is none, or what a reader has to know of it
 	BaseCurve map[string]history.Curve
-	Judgement *Judgement // nil where nothing is judged
 	Files     []history.File
 	FileURL   func(path string) string // the link of an output; nil where there are none
 	Log       []string                 // the last lines of the console output
@@ -151,32 +151,7 @@ func (l *lastBytes) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Headline is the metric that stands in the heading: the first of those that
-// people usually judge a model by, else the first of all.
-func (r *Report) Headline() (history.Metric, bool) {
-	metrics := r.metrics()
-	for _, name := range []string{"accuracy", "acc", "f1", "f1_score", "auc", "roc_auc", "r2", "r2_score", "map", "bleu", "score", "mae", "rmse", "mse", "error", "loss"} {
-		for _, prefix := range []string{"test_", "test/", "val_", "val/", "eval_", "eval/", "", "training_", "train_", "train/"} {
-			for _, m := range metrics {
-				if strings.EqualFold(m.Key, prefix+name) {
-					return m, true
-				}
-			}
-		}
-	}
-	if len(metrics) > 0 {
-		return metrics[0], true
-	}
-	return history.Metric{}, false
-}
-
-func (r *Report) metrics() []history.Metric {
-	out := append([]history.Metric(nil), r.Run.Data.Metrics...)
-	sort.Slice(out, func(i, j int) bool { return out[i].Key < out[j].Key })
-	return out
-}
-
-// outputs are the files that people look for: the console output is the log.
+// outputs are the files that people look for, images first: the console output is the log.
 func (r *Report) outputs() (files []history.File, bytes int64) {
 	for _, f := range r.Files {
 		if strings.HasPrefix(f.Path, "user_logs/") {
@@ -185,7 +160,16 @@ func (r *Report) outputs() (files []history.File, bytes int64) {
 		files = append(files, f)
 		bytes += int64(f.Size)
 	}
+	slices.SortStableFunc(files, func(a, b history.File) int { return first(isImage(a.Path), isImage(b.Path)) })
 	return files, bytes
+}
+
+func isImage(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp":
+		return true
+	}
+	return false
 }
 
 // Title says in one line what happened, without any markup.
@@ -193,6 +177,9 @@ func (r *Report) Title() string {
 	s := r.Run.Status()
 	switch {
 	case s == history.Completed:
+		if m, ok := r.broken(); ok {
+			return m.Key + " is " + Number(float64(m.Value))
+		}
 		if m, ok := r.Headline(); ok {
 			return m.Key + " " + Number(float64(m.Value))
 		}
@@ -211,7 +198,15 @@ func (r *Report) Title() string {
 	return strings.ToLower(string(s)) + " for " + Duration(r.took())
 }
 
-// Icon stands before a title.
+// icon stands before the title: a result that is no number is no success.
+func (r *Report) icon() string {
+	if _, broken := r.broken(); broken && r.Run.Status() == history.Completed {
+		return "⚠️"
+	}
+	return Icon(r.Run.Status())
+}
+
+// Icon stands for a status.
 func Icon(s history.Status) string {
 	switch s {
 	case history.Completed:
@@ -313,6 +308,14 @@ func (r *Report) took() time.Duration {
 		return r.Run.Ended().Sub(r.Run.Started())
 	}
 	return r.At.Sub(r.Run.Started())
+}
+
+// waitsFor says what a run waits for that has waited for long.
+func (r *Report) waitsFor() string {
+	if r.took() < 5*time.Minute {
+		return ""
+	}
+	return r.Run.Status().WaitsFor()
 }
 
 var bars = []rune("▁▂▃▄▅▆▇█")

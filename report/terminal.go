@@ -28,15 +28,23 @@ func (r *Report) Terminal(width int, color bool) string {
 	case history.Canceled:
 		mark, tone = "-", "33"
 	}
-	if len(r.broken()) > 0 {
-		mark, tone = "✗", "31"
+	broken, isBroken := r.broken()
+	if isBroken && status == history.Completed {
+		mark, tone = "!", "33"
+	}
+	name := Line(r.Run.Info.RunID)
+	if n := Line(r.Run.Info.RunName); n != "" && n != name {
+		name += " (" + shorten(n, 60) + ")"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+Line(r.Run.Info.RunID)), strings.ToLower(string(status)), r.sinceWord(), Duration(r.took()))
+	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+name), strings.ToLower(string(status)), r.sinceWord(), Duration(r.took()))
+	if isBroken {
+		fmt.Fprintf(&b, "\n  %s\n", paint("1", Line(broken.Key)+" is "+Number(float64(broken.Value))))
+	}
 	if d := r.Diagnosis; d != nil {
 		fmt.Fprintf(&b, "\n  %s\n", paint("1", Line(d.Title)))
 		if d.Advice != "" {
-			b.WriteString(wrap(Plain(strings.ReplaceAll(d.Advice, "`", "")), max(width, 40), "  ") + "\n")
+			b.WriteString(wrapAdvice(Plain(d.Advice), max(width, 40), "  ") + "\n")
 		}
 	}
 	metrics := r.metrics()
@@ -51,7 +59,7 @@ func (r *Report) Terminal(width int, color bool) string {
 		for _, m := range metrics[:n] {
 			line := fmt.Sprintf("  %s  %s", pad(Line(m.Key), name), paint("1", padLeft(Number(float64(m.Value)), value)))
 			if before, ok := r.before(m.Key); ok {
-				line += "  " + pad(Change(float64(m.Value), before), 18)
+				line += "  " + pad(change(m.Key, float64(m.Value), before), 25)
 			}
 			if s := Sparkline(r.Curves[m.Key].Points, 12); s != "" {
 				line += "  " + paint("34", s)
@@ -63,7 +71,6 @@ func (r *Report) Terminal(width int, color bool) string {
 		}
 		b.WriteString(r.comparisonText(max(width, 40)))
 	}
-	b.WriteString(r.judgementText(max(width, 40)))
 	b.WriteString(r.childrenText())
 	if files, bytes := r.outputs(); len(files) > 0 {
 		fmt.Fprintf(&b, "\n  %s, %s:\n", count(len(files), "output"), size.Format(bytes))
@@ -110,4 +117,17 @@ func wrap(s string, width int, indent string) string {
 		column += n
 	}
 	return b.String()
+}
+
+// wrapAdvice wraps an advice without the marks of its code, of which each piece stays whole:
+// a command is there to be copied.
+func wrapAdvice(s string, width int, indent string) string {
+	const space = "\x01"
+	parts := strings.Split(s, "`")
+	for i := 1; i < len(parts); i += 2 {
+		if n := utf8.RuneCountInString(parts[i]); n < width-len(indent)-2 {
+			parts[i] = strings.ReplaceAll(parts[i], " ", space)
+		}
+	}
+	return strings.ReplaceAll(wrap(strings.Join(parts, ""), width, indent), space, " ")
 }

@@ -252,8 +252,9 @@ func (s *Snapshot) Sizes(ctx context.Context) error { return s.sizes(ctx) }
 
 // Size is what one file or folder adds to a snapshot.
 type Size struct {
-	Path  string // a folder ends in "/"
-	Bytes int64
+	Path    string // a folder ends in "/"
+	Bytes   int64
+	Tracked bool // git tracks some of it, so that no .gitignore leaves that out
 }
 
 // TooLargeError says that a snapshot exceeds the limit, and which files and
@@ -269,6 +270,9 @@ func (e *TooLargeError) Error() string {
 	fmt.Fprintf(&b, "the snapshot is %s, over the limit of %s (--max-snapshot-size moves it); largest:", size.Format(e.Bytes), size.Format(e.Limit))
 	for _, l := range e.Largest {
 		fmt.Fprintf(&b, "\n  %10s  %s  (to leave it out, add this line to %s: /%s)", size.Format(l.Bytes), l.Path, e.IgnoreFile, escapePattern(l.Path))
+		if l.Tracked && e.IgnoreFile == ".gitignore" {
+			fmt.Fprintf(&b, "\n              git tracks it; after that: git rm -r --cached -- '%s'", strings.ReplaceAll(l.Path, "'", `'\''`))
+		}
 	}
 	return b.String()
 }
@@ -286,19 +290,21 @@ func escapePattern(path string) string {
 // largest returns the five heaviest folders and top-level files. A folder whose
 // weight lies almost wholly in one folder below it is named by that one.
 func largest(files []File) []Size {
-	total := map[string]int64{}
+	total, tracked := map[string]int64{}, map[string]bool{}
 	for _, f := range files {
-		total[f.Path] = f.Size
+		ofGit := f.entry >= 0 || f.objects != nil
+		total[f.Path], tracked[f.Path] = f.Size, ofGit
 		for i, c := range f.Path {
 			if c == '/' {
 				total[f.Path[:i+1]] += f.Size
+				tracked[f.Path[:i+1]] = tracked[f.Path[:i+1]] || ofGit
 			}
 		}
 	}
 	var top []Size
 	for path, bytes := range total {
 		if i := strings.IndexByte(path, '/'); i < 0 || i == len(path)-1 {
-			top = append(top, Size{path, bytes})
+			top = append(top, Size{path, bytes, tracked[path]})
 		}
 	}
 	sort.Slice(top, func(i, j int) bool {
@@ -314,7 +320,7 @@ func largest(files []File) []Size {
 				below, ok := strings.CutPrefix(path, top[i].Path)
 				if ok && strings.HasSuffix(top[i].Path, "/") && below != "" && bytes*10 >= top[i].Bytes*9 &&
 					strings.IndexByte(strings.TrimSuffix(below, "/"), '/') < 0 {
-					top[i], deeper = Size{path, bytes}, true
+					top[i], deeper = Size{path, bytes, tracked[path]}, true
 					break
 				}
 			}

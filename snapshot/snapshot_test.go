@@ -4,7 +4,9 @@ import (
 	"context"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -284,6 +286,30 @@ func TestLinks(t *testing.T) {
 	require.ErrorContains(t, err, "leads out of the source directory")
 }
 
+// Of what git tracks an ignore file leaves nothing out: what is said to do besides does.
+func TestTooLargeTracked(t *testing.T) {
+	isolate(t)
+	dir := t.TempDir()
+	write(t, dir, "a.py", "1", "it's big/model.bin", strings.Repeat("x", 5000), "new.bin", strings.Repeat("x", 3000))
+	runGit(t, dir, "init", "-q")
+	runGit(t, dir, "add", "a.py", "it's big")
+	_, err := Take(context.Background(), dir, Options{MaxBytes: 1000})
+	var large *TooLargeError
+	require.ErrorAs(t, err, &large)
+	require.Equal(t, []bool{true, false, true}, []bool{large.Largest[0].Tracked, large.Largest[1].Tracked, large.Largest[2].Tracked})
+	lines := regexp.MustCompile(`line to \.gitignore: (.*)\)`).FindAllStringSubmatch(err.Error(), -1)
+	write(t, dir, ".gitignore", lines[0][1]+"\n"+lines[1][1]+"\n")
+	_, err = Take(context.Background(), dir, Options{MaxBytes: 1000})
+	require.ErrorAs(t, err, &large)
+	command := regexp.MustCompile(`after that: (git rm .*)`).FindStringSubmatch(err.Error())[1]
+	cmd := exec.Command("sh", "-ec", command)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	_, err = Take(context.Background(), dir, Options{MaxBytes: 1000})
+	require.NoError(t, err)
+}
+
 func TestTooLarge(t *testing.T) {
 	isolate(t)
 	dir := t.TempDir()
@@ -293,6 +319,7 @@ func TestTooLarge(t *testing.T) {
 	require.ErrorAs(t, err, &large)
 	require.Equal(t, "big/deep/model [1].bin", large.Largest[0].Path)
 	require.Contains(t, err.Error(), `add this line to .gitignore: /big/deep/model \[1].bin`)
+	require.NotContains(t, err.Error(), "git rm")
 	// The line does what it says.
 	write(t, dir, ".gitignore", `/big/deep/model \[1].bin`+"\n")
 	_, err = Take(context.Background(), dir, Options{MaxBytes: 1000})

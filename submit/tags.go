@@ -71,6 +71,9 @@ func (s Submission) Tags() (tags, properties map[string]string) {
 	properties = s.Git.Properties()
 	properties[history.TagJobFile] = s.Job.File
 	properties[history.TagScript] = s.Job.Script()
+	if s.Job.Report != nil {
+		properties[history.TagReport] = strings.Join(s.Job.Report.Metrics, "\n")
+	}
 	properties[history.TagSource] = s.Source()
 	properties[history.TagBaseBranch] = s.Git.BaseBranch
 	if s.Snapshot != nil {

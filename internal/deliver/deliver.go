@@ -55,31 +55,57 @@ func File(name string, content io.Reader) error {
 	return err
 }
 
-// Check tells whether File, or Open, would refuse a path because of a link, before there
-// is anything to write.
-func Check(name string) error {
+// Check tells whether File would refuse a path, or Open where it is to be a folder, before
+// there is anything to write.
+func Check(name string, folder bool) error {
 	abs, err := filepath.Abs(name)
 	if err != nil {
 		return err
 	}
-	base, ok := checkout(abs)
-	if !ok {
+	if base, ok := checkout(abs); ok {
+		root, err := os.OpenRoot(base)
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		rel, err := filepath.Rel(base, abs)
+		if err != nil {
+			return err
+		}
+		var link *LinkError
+		if err := plainWay(root, rel, false); errors.As(err, &link) {
+			return err
+		}
+	}
+	if folder {
+		return checkFolder(abs)
+	}
+	info, err := os.Stat(abs)
+	switch {
+	case err == nil && info.IsDir():
+		return fmt.Errorf("%s is a folder; name a file in it", name)
+	case err == nil:
 		return nil
 	}
-	root, err := os.OpenRoot(base)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	rel, err := filepath.Rel(base, abs)
-	if err != nil {
-		return err
-	}
-	var link *LinkError
-	if err := plainWay(root, rel, false); errors.As(err, &link) {
-		return err
+	if info, err := os.Stat(filepath.Dir(abs)); err != nil || !info.IsDir() {
+		return fmt.Errorf("there is no folder %s to write %s to; make it, or name another", filepath.Dir(name), filepath.Base(name))
 	}
 	return nil
+}
+
+// checkFolder tells whether a folder is there, or can be made.
+func checkFolder(abs string) error {
+	for dir := abs; ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		switch {
+		case err == nil && info.IsDir():
+			return nil
+		case err == nil:
+			return fmt.Errorf("%s is no folder", dir)
+		case dir == filepath.Dir(dir):
+			return err
+		}
+	}
 }
 
 // Folder is a folder that a person named.
@@ -88,8 +114,41 @@ type Folder struct {
 	checked map[string]bool // folders in it that are no links
 }
 
-// Open opens the folder, and makes it where it is not there.
+// Open opens the folder, and makes it where it is not there. One that it makes in a checkout
+// ignores itself: what a run made is no part of the code that makes the next one.
 func Open(dir string) (*Folder, error) {
+	_, missing := os.Lstat(dir)
+	f, err := open(dir)
+	if err != nil || !errors.Is(missing, fs.ErrNotExist) {
+		return f, err
+	}
+	if abs, err := filepath.Abs(dir); err == nil {
+		if base, ok := checkout(abs); ok {
+			f.ignoreItself(base, abs)
+		}
+	}
+	return f, nil
+}
+
+// ignoreItself writes the ignore files that leave a new folder out of what git, and of what
+// a snapshot, takes from around it. Where that fails, it travels, and is seen.
+func (f *Folder) ignoreItself(base, abs string) {
+	names := []string{".gitignore"}
+	for dir := filepath.Dir(abs); ; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(filepath.Join(dir, ".amlignore")); err == nil { // then no .gitignore counts
+			names = append(names, ".amlignore")
+			break
+		}
+		if dir == base || dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	for _, name := range names {
+		put(f.root, name, strings.NewReader("*\n"))
+	}
+}
+
+func open(dir string) (*Folder, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err

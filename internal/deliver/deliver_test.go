@@ -63,7 +63,7 @@ func TestRandomLinks(t *testing.T) {
 			require.NoError(t, f.Close())
 		}
 		for _, name := range []string{"r.md", "to/r.md", "a/b/r.md", "missing/r.md", "../repo/to/r.md"} {
-			err := Check(name)
+			err := Check(name, false)
 			if err == nil {
 				File(name, strings.NewReader("changed"))
 			} else {

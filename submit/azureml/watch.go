@@ -29,6 +29,7 @@ func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.
 	w := &watching{c: c, out: out, logs: map[string]*tailed{}}
 	reached, said := time.Now(), false
 	queue, wait := "", t.poll()/8 // a run that has just been submitted changes soon
+	state := waiting{}
 	for {
 		most := 2 * t.poll()
 		d, moved, err := w.look(ctx, r, id)
@@ -39,6 +40,9 @@ func (t *Target) Watch(ctx context.Context, id string, out io.Writer) (*history.
 					w.end()
 					return run, nil
 				}
+			}
+			if what := state.long(d.Status); what != "" {
+				t.say("%s for %d minutes now. It waits for %s.", d.Status, longWait/time.Minute, what)
 			}
 			if waits(d.Status) {
 				most = 15 * t.poll()
@@ -79,6 +83,28 @@ func (w *watching) look(ctx context.Context, r *records, id string) (*details, b
 	}
 	moved, err := w.follow(ctx, d)
 	return d, moved, err
+}
+
+// longWait is how long a run may be in one state before it is said what it waits for.
+const longWait = 5 * time.Minute
+
+// waiting is a state that a run is in.
+type waiting struct {
+	status history.Status
+	since  time.Time
+	said   bool
+}
+
+// long says once what a run waits for that has been in a state for long.
+func (w *waiting) long(s history.Status) string {
+	if s != w.status {
+		*w = waiting{status: s, since: time.Now()}
+	}
+	if w.said || time.Since(w.since) < longWait {
+		return ""
+	}
+	w.said = true
+	return s.WaitsFor()
 }
 
 func waits(s history.Status) bool {

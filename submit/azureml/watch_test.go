@@ -142,3 +142,35 @@ func TestDetailsNotYet(t *testing.T) {
 		require.Equal(t, history.Completed, run.Status())
 	})
 }
+
+// A run that waits for long says what for, once in each state.
+func TestWatchSaysWhatFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		c := offline(t, token{}, func(w http.ResponseWriter, r *http.Request) {
+			switch at := time.Since(start); {
+			case strings.Contains(r.URL.Path, "/jobs/"):
+				io.WriteString(w, `{"name": "run", "properties": {"jobType": "Command"}}`)
+			case !strings.HasSuffix(r.URL.Path, "/details"):
+				w.WriteHeader(http.StatusNotFound)
+			case at < 8*time.Minute:
+				io.WriteString(w, `{"status": "Queued"}`)
+			case at < 30*time.Minute:
+				io.WriteString(w, `{"status": "Preparing"}`)
+			case at < 40*time.Minute:
+				io.WriteString(w, `{"status": "Running"}`)
+			default:
+				io.WriteString(w, `{"status": "Completed"}`)
+			}
+		})
+		var said []string
+		target := &Target{Say: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}
+		target.once.Do(func() { target.conn = c })
+		_, err := target.Watch(t.Context(), "run", io.Discard)
+		require.NoError(t, err)
+		require.Len(t, said, 2)
+		require.Contains(t, said[0], "Queued for 5 minutes now. It waits for a node of the compute target")
+		require.Contains(t, said[1], "Preparing for 5 minutes now. It waits for the image of its environment")
+		require.Contains(t, said[1], "Basic tier")
+	})
+}

@@ -41,7 +41,7 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		return nil, &submit.Refusal{Reason: err.Error()}
 	}
 	defer t.unstage(staged)
-	run, err := t.create(ctx, s)
+	run, err := t.create(ctx, s, python)
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +217,7 @@ const staging = ".new-"
 
 // create makes the run in the history. Its id says what ran: the experiment, the
 // commit and a number. MLflow's schema gives it 32 characters.
-func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run, error) {
+func (t *Target) create(ctx context.Context, s submit.Submission, python string) (*history.Run, error) {
 	j := s.Job
 	experiment, err := t.experiment(ctx, j.ExperimentName)
 	if err != nil {
@@ -246,6 +246,9 @@ func (t *Target) create(ctx context.Context, s submit.Submission) (*history.Run,
 		for name, value := range m {
 			add(name, value)
 		}
+	}
+	if image(j) == "" {
+		add(history.TagPython, python)
 	}
 	add("mlflow.source.name", j.Script())
 	add("mlflow.note.content", j.Description)

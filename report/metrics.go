@@ -1,0 +1,197 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/org/aml-train/history"
+)
+
+// unfolded is how many metrics are shown before the rest is folded away.
+const unfolded = 8
+
+// judged are the metrics by which people usually judge a model, and parts what it is
+// usually measured on, the most telling first.
+var (
+	judged = []string{"accuracy", "acc", "f1", "f1_score", "auc", "roc_auc", "r2", "r2_score", "map", "bleu",
+		"score", "mae", "rmse", "mse", "error", "loss"}
+	parts = []string{"test_", "test/", "val_", "val/", "eval_", "eval/", "", "training_", "train_", "train/"}
+)
+
+// metrics are those of the run, the key ones first: those that the job or the settings
+// name, in their order, then those by which a model is usually judged, then by name.
+func (r *Report) metrics() []history.Metric {
+	out := slices.Clone(r.Run.Data.Metrics)
+	rank := map[string]int{}
+	for _, m := range out {
+		rank[m.Key] = r.rank(m.Key)
+	}
+	slices.SortFunc(out, func(a, b history.Metric) int {
+		return cmp.Or(cmp.Compare(rank[a.Key], rank[b.Key]), strings.Compare(a.Key, b.Key))
+	})
+	return out
+}
+
+func (r *Report) rank(key string) int {
+	if i := slices.Index(r.Key, key); i >= 0 {
+		return i
+	}
+	rank := len(r.Key)
+	for _, name := range judged {
+		for _, part := range parts {
+			if strings.EqualFold(key, part+name) {
+				return rank
+			}
+			rank++
+		}
+	}
+	return rank
+}
+
+// Headline is the metric that stands in the heading, the first of them.
+func (r *Report) Headline() (history.Metric, bool) {
+	if metrics := r.metrics(); len(metrics) > 0 {
+		return metrics[0], true
+	}
+	return history.Metric{}, false
+}
+
+// broken is the metric that makes a result none: a key metric, or one that people want
+// small, whose last value is no finite number.
+func (r *Report) broken() (history.Metric, bool) {
+	headline, _ := r.Headline()
+	for _, m := range r.metrics() {
+		telling := m.Key == headline.Key || slices.Contains(r.Key, m.Key) || direction(m.Key) < 0
+		if v := float64(m.Value); telling && (math.IsNaN(v) || math.IsInf(v, 0)) {
+			return m, true
+		}
+	}
+	return history.Metric{}, false
+}
+
+// Words of the names of metrics that people want small, and large.
+var (
+	wantSmall = words("loss losses error errors err mae mse rmse mape smape msle rmsle nll perplexity ppl wer cer " +
+		"fid kid brier crossentropy divergence regret logloss")
+	wantLarge = words("accuracy acc f1 fbeta auc auroc auprc roc ap map r2 bleu rouge meteor score precision recall iou miou " +
+		"dice jaccard ndcg dcg mrr hit reward psnr ssim kappa mcc sensitivity specificity top1 top5 correlation gain")
+	word  = regexp.MustCompile(`[A-Za-z0-9]+`)                    // val_box_loss
+	camel = regexp.MustCompile(`[A-Z]?[a-z]+[0-9]*|[A-Z]+[0-9]*`) // boxLoss
+)
+
+func words(text string) map[string]bool {
+	set := map[string]bool{}
+	for w := range strings.FieldsSeq(text) {
+		set[w] = true
+	}
+	return set
+}
+
+// direction tells by a metric's name where it gets better: -1 down, 1 up, 0 is not known.
+// scikit-learn's neg_ turns a name around.
+func direction(name string) int {
+	d, sign := 0, 1
+	for _, w := range append(word.FindAllString(name, -1), camel.FindAllString(name, -1)...) {
+		w = strings.ToLower(w)
+		bare := strings.TrimRight(w, "0123456789")
+		switch {
+		case w == "neg" || w == "negative":
+			sign = -1
+		case wantSmall[w], wantSmall[bare], strings.HasSuffix(w, "loss"):
+			d = -1
+		case (wantLarge[w] || wantLarge[bare]) && d == 0:
+			d = 1
+		}
+	}
+	return d * sign
+}
+
+// verdict is what a change of a metric means, "" where that is not known.
+func verdict(name string, now, before float64) string {
+	d := direction(name)
+	switch up := float64(d) * (now - before); {
+	case up > 0:
+		return "better"
+	case up < 0:
+		return "worse"
+	}
+	return ""
+}
+
+// change is Change with what it means.
+func change(name string, now, before float64) string {
+	return strings.TrimSpace(Change(now, before) + " " + verdict(name, now, before))
+}
+
+// metricTables shows the key metrics, and folds the rest where there are many.
+func (r *Report) metricTables(b *strings.Builder, metrics []history.Metric) {
+	if len(metrics) == 0 {
+		return
+	}
+	shown, rest := metrics, metrics[:0]
+	if len(metrics) > unfolded {
+		n := unfolded
+		if len(r.Key) > 0 { // those are what is wanted
+			n = 0
+			for n < unfolded && slices.Contains(r.Key, metrics[n].Key) {
+				n++
+			}
+			n = cmp.Or(n, unfolded)
+		}
+		shown, rest = metrics[:n], metrics[n:]
+	}
+	b.WriteString("\n" + r.metricTable(shown))
+	if len(rest) > 0 {
+		fmt.Fprintf(b, "\n<details><summary>%s more</summary>\n\n%s\n</details>\n", count(len(rest), "metric"), r.metricTable(rest))
+	}
+}
+
+// metricTable is a table of metrics. What no row has is no column.
+func (r *Report) metricTable(metrics []history.Metric) string {
+	columns := []struct{ head, align string }{{"metric", "---"}, {"value", "--:"}}
+	if r.Base != nil {
+		columns[1].head = "this run"
+		columns = append(columns, []struct{ head, align string }{{label(r.BaseName), "--:"}, {"change", "--:"}, {"", "---"}}...)
+	}
+	columns = append(columns, struct{ head, align string }{"", "---"})
+	used := make([]bool, len(columns))
+	var rows [][]string
+	for _, m := range metrics {
+		now := float64(m.Value)
+		row := []string{Escape(m.Key), "**" + Number(now) + "**"}
+		if before, ok := r.before(m.Key); ok {
+			row = append(row, Number(before), Change(now, before), verdict(m.Key, now, before))
+		} else if r.Base != nil {
+			row = append(row, "", "", "")
+		}
+		curve := Sparkline(r.Curves[m.Key].Points, 12)
+		if curve != "" {
+			curve = "`" + curve + "`"
+		}
+		for i, cell := range append(row, curve) {
+			used[i] = used[i] || cell != ""
+		}
+		rows = append(rows, append(row, curve))
+	}
+	var b strings.Builder
+	line := func(cell func(i int) string) {
+		b.WriteString("|")
+		for i := range columns {
+			if used[i] {
+				b.WriteString(cell(i) + "|")
+			}
+		}
+		b.WriteString("\n")
+	}
+	spaced := func(s string) string { return strings.TrimRight(" "+s, " ") + " " }
+	line(func(i int) string { return spaced(columns[i].head) })
+	line(func(i int) string { return columns[i].align })
+	for _, row := range rows {
+		line(func(i int) string { return spaced(row[i]) })
+	}
+	return b.String()
+}

@@ -1,0 +1,5 @@
+# want: ValueError: bad
+def f():
+    raise ValueError("bad")  # here
+
+f()

@@ -1,0 +1,5 @@
+# want: RecursionError: maximum recursion depth exceeded
+def f():
+    f()  # here
+
+f()

@@ -1,0 +1,2 @@
+# want: SyntaxError: '(' was never closed
+print("x"  # here

@@ -79,10 +79,7 @@ func newRules(repo *git.Repository) (*scope, error) {
 			s.rules = s.rules.Push(ignore.Parse(text, name, "", s.ignoreCase))
 		}
 	}
-	for _, name := range []string{"/etc/gitattributes", s.userFile("attributesfile", "attributes")} {
-		if name == "/etc/gitattributes" && os.Getenv("GIT_ATTR_NOSYSTEM") != "" {
-			continue
-		}
+	for _, name := range []string{git.SystemAttributes(), s.userFile("attributesfile", "attributes")} {
 		if text, err := limited.Read(name, limited.Config); err == nil {
 			s.filters = s.filters.Push(attributes.Parse(text, "", true, s.ignoreCase))
 		}

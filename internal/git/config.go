@@ -160,6 +160,21 @@ func UserFile(name string) string {
 	return ""
 }
 
+// SystemAttributes returns the file of attributes that are for everybody on this machine, ""
+// for none (gitattributes(5), "FILES"; git(1), GIT_ATTR_NOSYSTEM).
+func SystemAttributes() string {
+	if truth("GIT_ATTR_NOSYSTEM") {
+		return ""
+	}
+	return "/etc/gitattributes"
+}
+
+// truth reads a variable of the environment as git reads a boolean, false where it is unset.
+func truth(variable string) bool {
+	value, _ := (Entry{Value: os.Getenv(variable), HasValue: true}).boolean()
+	return value
+}
+
 // source is a file of the configuration. What cannot be read of a person's own or of
 // the machine's is passed over, as git does; a repository's has to be readable.
 type source struct {
@@ -171,7 +186,7 @@ type source struct {
 // precedence (git-config(1), "FILES").
 func machineSources() []source {
 	var list []source
-	if none, _ := (Entry{Value: os.Getenv("GIT_CONFIG_NOSYSTEM"), HasValue: true}).boolean(); !none {
+	if !truth("GIT_CONFIG_NOSYSTEM") {
 		list = append(list, source{cmp.Or(os.Getenv("GIT_CONFIG_SYSTEM"), "/etc/gitconfig"), true})
 	}
 	if global, ok := os.LookupEnv("GIT_CONFIG_GLOBAL"); ok {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 
+	"github.com/org/aml-train/internal/git/object"
 	"github.com/org/aml-train/internal/limited"
 )
 
@@ -407,9 +408,6 @@ func (r *Repository) environment(here string) {
 	}
 	r.IndexFile = name("GIT_INDEX_FILE", filepath.Join(r.GitDir, "index"))
 	r.ObjectDir = name("GIT_OBJECT_DIRECTORY", filepath.Join(r.CommonDir, "objects"))
-	for _, dir := range filepath.SplitList(os.Getenv("GIT_ALTERNATE_OBJECT_DIRECTORIES")) {
-		if dir != "" {
-			r.borrowed = append(r.borrowed, against(base, dir))
-		}
-	}
+	list := os.Getenv("GIT_ALTERNATE_OBJECT_DIRECTORIES")
+	r.borrowed = object.Alternates(list, string(filepath.ListSeparator), base)
 }

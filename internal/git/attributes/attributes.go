@@ -10,10 +10,10 @@ package attributes
 import (
 	"bytes"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/org/aml-train/internal/git/ignore"
+	"github.com/org/aml-train/internal/git/quoted"
 )
 
 // What a file has for an attribute, where it is not a value of its own.
@@ -88,7 +88,7 @@ func (l *List) parse(s string, top, fold bool) {
 		pattern, rest = s[:i], s[i:]
 	}
 	if s[0] == '"' {
-		if text, after, ok := unquote(s); ok {
+		if text, after, ok := quoted.Cut(s); ok {
 			pattern, rest = text, after
 		}
 	}
@@ -113,20 +113,6 @@ func (l *List) parse(s string, top, fold bool) {
 	if ok && !p.Negated {
 		l.lines = append(l.lines, line{p, states})
 	}
-}
-
-// unquote reads the C-style string at the start of s.
-func unquote(s string) (text, rest string, ok bool) {
-	for i := 1; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			i++
-		case '"':
-			text, err := strconv.Unquote(s[:i+1])
-			return text, s[i+1:], err == nil
-		}
-	}
-	return "", "", false
 }
 
 func parseStates(s string) (states []state, ok bool) {

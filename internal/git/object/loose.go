@@ -16,7 +16,7 @@ import (
 // loose opens an object that has a file of its own, after its header.
 func (s *Store) loose(id plumbing.Hash) (io.ReadCloser, plumbing.ObjectType, int64, error) {
 	hex := id.String()
-	for _, dir := range s.dirs() {
+	for _, dir := range s.Folders() {
 		f, err := limited.Open(filepath.Join(dir, hex[:2], hex[2:]))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

@@ -9,6 +9,7 @@ package object
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha1"
 	"errors"
 	"fmt"
@@ -18,14 +19,15 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
-	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"unsafe"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 
+	"github.com/org/aml-train/internal/git/quoted"
 	"github.com/org/aml-train/internal/limited"
 )
 
@@ -38,7 +40,7 @@ var ErrDamaged = errors.New("the repository is damaged; git fsck tells more")
 
 // Store is the objects of a repository. It can be used by several goroutines.
 type Store struct {
-	dirs func() []string // the objects folder and its alternates
+	folders func() ([]string, error) // the objects folder and its alternates, and which list of them cannot be read
 
 	mu    sync.Mutex
 	packs []*pack
@@ -53,11 +55,15 @@ type Store struct {
 // New returns the store in an objects folder, and in those that it borrows from, more
 // among them. They are opened when the store is first asked.
 func New(dir string, more ...string) *Store {
-	return &Store{dirs: sync.OnceValue(func() []string { return alternates(append([]string{dir}, more...)) }), known: map[string]bool{}}
+	folders := sync.OnceValues(func() ([]string, error) { return alternates(append([]string{dir}, more...)) })
+	return &Store{folders: folders, known: map[string]bool{}}
 }
 
 // Folders returns the objects folder and those that it borrows from.
-func (s *Store) Folders() []string { return s.dirs() }
+func (s *Store) Folders() []string {
+	dirs, _ := s.folders()
+	return dirs
+}
 
 // Close lets go of the packs. No object may be in use.
 func (s *Store) Close() {
@@ -77,8 +83,9 @@ const maxFolders = 256
 
 // alternates returns the folders and those that they borrow from
 // (gitrepository-layout(5), "objects/info/alternates"), which nest five deep in
-// git.
-func alternates(found []string) []string {
+// git. One whose list cannot be read is passed over, as in git; the error is for what is
+// then not found.
+func alternates(found []string) (_ []string, unread error) {
 	seen := map[string]bool{}
 	for _, dir := range found {
 		seen[dir] = true
@@ -86,35 +93,43 @@ func alternates(found []string) []string {
 	for next, end, depth := 0, len(found), 0; depth <= 5 && next < end; depth++ {
 		for ; next < end; next++ {
 			text, err := limited.Read(filepath.Join(found[next], "info", "alternates"), limited.Config)
-			if err != nil {
-				continue
+			if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+				unread = fmt.Errorf("the folders from which the repository borrows objects are not known: %w", err)
 			}
-			for line := range strings.Lines(string(text)) {
-				line = alternate(found[next], strings.TrimRight(line, "\r\n"))
-				if line != "" && !seen[line] && len(found) <= maxFolders {
-					seen[line] = true
-					found = append(found, line)
+			for _, dir := range Alternates(string(text), "\n", found[next]) {
+				if !seen[dir] && len(found) <= maxFolders {
+					seen[dir] = true
+					found = append(found, dir)
 				}
 			}
 		}
 		end = len(found)
 	}
-	return found
+	return found, unread
 }
 
-// alternate returns the folder that a line in the alternates of dir names, "" where it
-// names none.
-func alternate(dir, line string) string {
-	if line == "" || strings.HasPrefix(line, "#") {
-		return ""
+// Alternates reads a list of folders, relative ones against base. Between quotation marks
+// one may hold the separator; one that begins with # is left out (git: parse_alt_odb_entry
+// in object-file.c).
+func Alternates(list, separator, base string) (dirs []string) {
+	for list != "" {
+		dir, rest, ok := quoted.Cut(list)
+		if ok {
+			list = rest[min(1, len(rest)):]
+		} else {
+			dir, list, _ = strings.Cut(list, separator)
+			if strings.HasPrefix(dir, "#") {
+				continue
+			}
+		}
+		if dir != "" && !filepath.IsAbs(dir) {
+			dir = filepath.Join(base, dir)
+		}
+		if dir != "" {
+			dirs = append(dirs, filepath.Clean(dir))
+		}
 	}
-	if quoted, err := strconv.Unquote(line); err == nil {
-		line = quoted
-	}
-	if !filepath.IsAbs(line) {
-		line = filepath.Join(dir, line)
-	}
-	return filepath.Clean(line)
+	return dirs
 }
 
 // load returns the packs, the youngest first. With again it looks for packs that
@@ -125,8 +140,10 @@ func (s *Store) load(again bool) (packs []*pack, more bool) {
 	if s.ready && !again {
 		return s.packs, false
 	}
+	dirs, unread := s.folders()
+	s.damage = cmp.Or(s.damage, unread)
 	var fresh []*pack
-	for _, dir := range s.dirs() {
+	for _, dir := range dirs {
 		entries, err := os.ReadDir(filepath.Join(dir, "pack"))
 		switch {
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
@@ -197,7 +214,7 @@ func (s *Store) where(id plumbing.Hash) string {
 		return p.path
 	}
 	hex := id.String()
-	for _, dir := range s.dirs() {
+	for _, dir := range s.Folders() {
 		if name := filepath.Join(dir, hex[:2], hex[2:]); isThere(name) {
 			return name
 		}

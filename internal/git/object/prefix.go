@@ -37,7 +37,7 @@ func (s *Store) Prefixed(digits string) ([]plumbing.Hash, error) {
 			found[plumbing.Hash(name(i))] = true
 		}
 	}
-	for _, dir := range s.dirs() {
+	for _, dir := range s.Folders() {
 		entries, err := os.ReadDir(filepath.Join(dir, digits[:2]))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err

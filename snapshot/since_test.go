@@ -20,13 +20,14 @@ import (
 func TestSince(t *testing.T) {
 	isolate(t)
 	r := rand.New(rand.NewPCG(uint64(testenv.Seed()), 1))
-	pointer := "version https://git-lfs.github.com/spec/v1\noid sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae\nsize 3\n"
+	const sum = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae" // SHA-256 of foo
+	pointer := "version https://git-lfs.github.com/spec/v1\noid sha256:" + sum + "\nsize 3\n"
 	texts := []string{"1", "2", "3\n", "a\r\nb\r\n", pointer}
 	rules := []string{"* text=auto\n", "*.x filter=lfs\n", "[attr]large filter=lfs\n*.x large\n", "*.x -text\n", "f0\n"}
 	for range testenv.Cases(60) {
 		dir := t.TempDir()
 		runGit(t, dir, "init", "-q")
-		object := filepath.Join(dir, ".git/lfs/objects/2c/26/2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae")
+		object := filepath.Join(dir, ".git/lfs/objects", sum[:2], sum[2:4], sum)
 		require.NoError(t, os.MkdirAll(filepath.Dir(object), 0o755))
 		require.NoError(t, os.WriteFile(object, []byte("foo"), 0o644))
 		ruled := r.IntN(2) == 0

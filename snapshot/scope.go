@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
@@ -103,10 +104,15 @@ func (s *scope) userFile(key, usual string) string {
 }
 
 // unchanged tells whether the file is as it was when the index was written: same
-// kind, same stat data, and not written in the same instant.
+// kind, same stat data, and not written in the same instant. Where the change time is not
+// trusted, a program can set a file's times back, and the instant is a second, as for git.
 func (s *scope) unchanged(entry int, f *File) bool {
 	x := s.index
-	return x.Mode(entry) == f.Mode && x.Mtime(entry) < x.Time.UnixNano() &&
+	written := x.Time.UnixNano()
+	if !s.trustCtime {
+		written = x.Time.Unix() * int64(time.Second)
+	}
+	return x.Mode(entry) == f.Mode && x.Mtime(entry) < written &&
 		f.stat.MatchesIndex(x.Size(entry), x.Mtime(entry), x.Ctime(entry), x.Inode(entry), s.trustCtime) &&
 		x.Stage(entry) == 0 && !x.IntentToAdd(entry)
 }

@@ -118,7 +118,7 @@ var writes = map[string][][3]string{
 		{"POST", "mlflow/runs/delete-tag", `{"run_id": "ID", "key": "t"}`},
 		{"POST", "mlflow/runs/log-inputs", `{"run_id": "ID", "datasets": [{"dataset": {"name": "d", "digest": "1", "source_type": "local", "source": "x"}}]}`},
 		{"POST", "mlflow/runs/outputs", `{"run_id": "ID", "models": []}`},
-		{"POST", "mlflow/runs/log-model", `{"run_id": "ID", "model_json": "{}"}`},
+		{"POST", "mlflow/runs/log-model", `{"run_id": "ID", "model_json": "{\"artifact_path\": \"m\", \"run_id\": \"ID\", \"utc_time_created\": \"x\", \"flavors\": {}}"}`},
 		{"POST", "mlflow/logged-models", `{"experiment_id": "0", "name": "x", "source_run_id": "ID"}`},
 		{"PUT", "mlflow-artifacts/artifacts/EXP/ID/artifacts/new.txt", "changed"},
 		{"DELETE", "mlflow-artifacts/artifacts/EXP/ID/artifacts/new.txt", ""},

@@ -236,6 +236,9 @@ func (s *Store) setAlias(ctx context.Context, name, alias, version string) error
 }
 
 func (s *Store) deleteAlias(ctx context.Context, name, alias string) error {
+	if err := checkAlias(alias); err != nil {
+		return err
+	}
 	return s.changeRegistered(ctx, name, func(tx *sql.Tx) error {
 		_, err := tx.Exec(`DELETE FROM registered_model_aliases WHERE name = ? AND alias = ?`, name, alias)
 		return err

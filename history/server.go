@@ -266,6 +266,9 @@ func decodeQuery(query url.Values, fields []reflect.StructField, q any) error {
 }
 
 func decodeBody(w http.ResponseWriter, r *http.Request, q any) error {
+	if r.Method == http.MethodDelete && r.ContentLength == 0 {
+		return nil
+	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		// The one kind that no form of a page can send.
 		return invalid("Bad Request. Content-Type must be one of ['application/json'].")

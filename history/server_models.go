@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"path"
+	"strings"
 	"time"
 )
 
@@ -106,10 +107,7 @@ func (v *Server) setModelTags(ctx context.Context, q *struct {
 	if err := v.mayTagModel(ctx, q.ModelID, q.Tags...); err != nil {
 		return nil, err
 	}
-	if err := v.store.setModel(ctx, q.ModelID, modelTags, q.Tags); err != nil {
-		return nil, err
-	}
-	return modelAnswer(v.store.model(ctx, q.ModelID))
+	return nil, v.store.setModel(ctx, q.ModelID, modelTags, q.Tags)
 }
 
 func (v *Server) deleteModelTag(ctx context.Context, q *struct {
@@ -201,8 +199,8 @@ func (v *Server) getArtifact(w http.ResponseWriter, r *http.Request) (any, error
 
 func (v *Server) putArtifact(w http.ResponseWriter, r *http.Request) (any, error) {
 	f, name, err := v.store.findFolder(r.Context(), r.PathValue("path"))
-	if err == nil && name == "" {
-		err = invalid("The request names no artifact")
+	if err == nil && (name == "" || strings.HasSuffix(r.PathValue("path"), "/")) {
+		err = invalid("Artifact path must include a filename (cannot end with '/').")
 	}
 	if err == nil {
 		err = v.mayWriteArtifact(r.Context(), f, name)

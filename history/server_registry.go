@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"path"
 	"slices"
 	"strconv"
@@ -157,7 +158,7 @@ func (v *Server) setRegisteredTag(ctx context.Context, q *struct {
 	Value string `json:"value"`
 }) (any, error) {
 	tag := KeyValue{q.Key, q.Value}
-	if err := v.reservedTags(tag); err != nil {
+	if err := errors.Join(v.reservedTags(tag), checkModelTags([]KeyValue{tag})); err != nil {
 		return nil, err
 	}
 	m, err := v.store.registeredModel(ctx, q.Name)
@@ -199,13 +200,17 @@ func (v *Server) getLatestVersions(ctx context.Context, q *struct {
 	Stages batch[string] `json:"stages"`
 }) (any, error) {
 	m, err := v.store.registeredModel(ctx, q.Name)
+	for i := range q.Stages {
+		if err == nil {
+			q.Stages[i], err = stageNamed(q.Stages[i])
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	var list []*ModelVersion
 	for _, version := range m.Latest {
-		if len(q.Stages) == 0 || slices.ContainsFunc(q.Stages,
-			func(stage string) bool { s, _ := stageNamed(stage); return s == version.Stage }) {
+		if len(q.Stages) == 0 || slices.Contains(q.Stages, version.Stage) {
 			for _, a := range m.Aliases {
 				if a.Version == version.Version {
 					version.Aliases = append(version.Aliases, a.Alias)

@@ -417,8 +417,14 @@ func (v *Server) logBatch(ctx context.Context, run string, metrics []Metric, par
 // does: in a tag.
 func (s *Store) recordModel(ctx context.Context, run, model string) error {
 	const tag = "mlflow.log-model.history"
-	if !json.Valid([]byte(model)) {
-		return invalid("Malformed model info: model_json is no valid JSON")
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(model), &fields); err != nil {
+		return invalid("Malformed model info. \n %s \n is no object of JSON: %v", clip(model, maxKey), err)
+	}
+	for _, name := range []string{"artifact_path", "flavors", "utc_time_created", "run_id"} {
+		if fields[name] == nil {
+			return invalid("Model json is missing mandatory fields: {'%s'}", name)
+		}
 	}
 	var list []json.RawMessage
 	text, err := s.tag(ctx, run, tag)

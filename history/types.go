@@ -35,10 +35,18 @@ func (i *Int) UnmarshalJSON(text []byte) error {
 }
 
 // Float is a double of the REST API, where NaN and the infinities are the
-// strings "NaN", "Infinity" and "-Infinity".
+// strings "NaN", "Infinity" and "-Infinity", and a truth value is 1 or 0.
 type Float float64
 
 func (f *Float) UnmarshalJSON(text []byte) error {
+	switch string(text) {
+	case "true":
+		*f = 1
+		return nil
+	case "false":
+		*f = 0
+		return nil
+	}
 	s := unquote(text)
 	v, err := strconv.ParseFloat(s, 64)
 	if err != nil && !math.IsInf(v, 0) {

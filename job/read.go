@@ -53,14 +53,14 @@ func (d *document) job(root *value, j *Job) {
 		"display_name":          d.str("display_name", &j.DisplayName),
 		"experiment_name":       d.str("experiment_name", &j.ExperimentName),
 		"description":           d.str("description", &j.Description),
-		"tags":                  d.strings("tags", &j.Tags),
-		"properties":            d.strings("properties", &j.Properties),
+		"tags":                  d.texts("tags", &j.Tags, d.text),
+		"properties":            d.texts("properties", &j.Properties, d.text),
 		"command":               d.str("command", &j.Command),
 		"code":                  d.code(&j.Code),
 		"inputs":                d.inputs(j),
 		"outputs":               d.outputs(j),
 		"environment":           d.environment(j),
-		"environment_variables": d.strings("environment_variables", &j.EnvironmentVariables),
+		"environment_variables": d.texts("environment_variables", &j.EnvironmentVariables, d.literal),
 		"compute":               d.compute(&j.Compute),
 		"distribution":          d.distribution(j),
 		"resources":             d.resources(j),
@@ -191,7 +191,8 @@ func (d *document) inputs(j *Job) field {
 			case mapping:
 				if k.value.get("value") != nil {
 					in.Literal = true
-					d.object(k.value, what, map[string]field{"value": d.str(what+".value", &in.Value), "type": nil})
+					d.object(k.value, what, map[string]field{
+						"value": func(v *value) { d.input(v, what+".value", &in.Value) }, "type": nil})
 					break
 				}
 				in.Type = URIFolder
@@ -209,7 +210,7 @@ func (d *document) inputs(j *Job) field {
 				d.report(k.value.line, k.value.column, "%s is a list; an input is a value, or a mapping with a path", what)
 			default:
 				in.Literal = true
-				in.Value = k.value.literal()
+				d.input(k.value, what, &in.Value)
 			}
 			j.Inputs[k.name] = in
 		}
@@ -261,7 +262,7 @@ func (d *document) environment(j *Job) field {
 			"name":        d.str("environment.name", &e.Name),
 			"version":     nil, // az ignores it too: what is described here has no name of its own
 			"description": d.str("environment.description", &e.Descriptor),
-			"tags":        d.strings("environment.tags", &e.Tags),
+			"tags":        d.texts("environment.tags", &e.Tags, d.text),
 			"image":       d.str("environment.image", &e.Image),
 			"os_type":     d.oneOf("environment.os_type", &e.OSType, "linux", "windows"),
 			"build": func(v *value) {

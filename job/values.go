@@ -2,6 +2,7 @@ package job
 
 import (
 	"math"
+	"math/big"
 	"slices"
 	"sort"
 	"strconv"
@@ -58,13 +59,39 @@ func hint(name string, known []string) string {
 func (d *document) text(v *value, what string, to *string) {
 	d.at[what] = v
 	switch v.kind {
-	case str, number, boolean:
-		*to = v.literal()
+	case str:
+		*to = v.text
+	case number, boolean, date:
+		// Azure ML's client takes text alone here; what is the same as text stays it.
+		if v.kind != boolean && v.literal() == v.text && (v.kind != date || sameDate.MatchString(v.text)) {
+			*to = v.text
+			return
+		}
+		d.report(v.line, v.column, "%s is %s, %s in YAML as Azure ML reads it; put it in quotes", what, v.text, v.kind)
 	case null:
 		d.report(v.line, v.column, "%s has no value", what)
 	default:
 		d.report(v.line, v.column, "%s is %s; it has to be a string", what, v.kind)
 	}
+}
+
+// literal reads text, or a number or truth value that Azure ML's client makes text of.
+func (d *document) literal(v *value, what string, to *string) {
+	if v.kind == number || v.kind == boolean {
+		d.at[what] = v
+		*to = v.literal()
+		return
+	}
+	d.text(v, what, to)
+}
+
+// input reads the value of an input: text, a truth value or a finite number.
+func (d *document) input(v *value, what string, to *string) {
+	if f, ok := v.scalar.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
+		d.report(v.line, v.column, "%s is %s, which is no number that Azure ML takes; put it in quotes", what, v.text)
+		return
+	}
+	d.literal(v, what, to)
 }
 
 func (d *document) str(what string, to *string) field {
@@ -73,13 +100,9 @@ func (d *document) str(what string, to *string) field {
 
 func (d *document) integer(what string, least int, to *int) field {
 	return func(v *value) {
-		n, ok := 0, false
-		switch i := v.scalar.(type) {
-		case uint64:
-			n, ok = int(i), i <= math.MaxInt32
-		case int64:
-			n, ok = int(i), i >= math.MinInt32 && i <= math.MaxInt32
-		}
+		long, ok := v.whole()
+		ok = ok && long >= math.MinInt32 && long <= math.MaxInt32
+		n := int(long)
 		switch {
 		case !ok:
 			d.report(v.line, v.column, "%s is %s; it has to be a whole number", what, shown(v))
@@ -93,7 +116,7 @@ func (d *document) integer(what string, least int, to *int) field {
 
 func (d *document) flag(what string, to *bool) field {
 	return func(v *value) {
-		b, ok := v.scalar.(bool)
+		b, ok := v.truth()
 		if !ok {
 			d.report(v.line, v.column, "%s is %s; it has to be true or false", what, shown(v))
 		}
@@ -120,7 +143,8 @@ func (d *document) oneOf(what string, to *string, words ...string) field {
 	}
 }
 
-func (d *document) strings(what string, to *map[string]string) field {
+// texts reads text by names; read is text or literal.
+func (d *document) texts(what string, to *map[string]string, read func(*value, string, *string)) field {
 	return func(v *value) {
 		if v.kind == null {
 			return
@@ -133,7 +157,7 @@ func (d *document) strings(what string, to *map[string]string) field {
 		for _, k := range v.keys {
 			s := ""
 			if k.value.kind != null {
-				d.text(k.value, what+" "+k.name, &s)
+				read(k.value, what+" "+k.name, &s)
 			}
 			(*to)[k.name] = s
 		}
@@ -178,6 +202,8 @@ func (v *value) literal() string {
 		return strconv.FormatInt(s, 10)
 	case uint64:
 		return strconv.FormatUint(s, 10)
+	case *big.Int:
+		return s.String()
 	case float64:
 		return pythonFloat(s)
 	}

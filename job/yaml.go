@@ -10,6 +10,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/limited"
@@ -25,7 +26,7 @@ const (
 // value is one node of a YAML document, with aliases and merge keys resolved.
 type value struct {
 	line, column int
-	scalar       any // nil, bool, int64, uint64, float64 or string
+	scalar       any // nil, bool, int64, uint64, *big.Int, float64 or string
 	text         string
 	keys         []key // of a mapping, in the file's order
 	items        []*value
@@ -41,6 +42,7 @@ const (
 	str     kind = "a string"
 	mapping kind = "a mapping"
 	list    kind = "a list"
+	date    kind = "a date"
 )
 
 type key struct {
@@ -201,20 +203,13 @@ func (d *document) resolve(n ast.Node, depth int) *value {
 		d.nodes += to.count()
 		return to
 	case *ast.TagNode:
-		return d.resolve(n.Value, depth+1)
-	case *ast.NullNode:
-	case *ast.BoolNode:
-		v.kind, v.scalar, v.text = boolean, n.Value, n.GetToken().Value
-	case *ast.IntegerNode:
-		v.kind, v.scalar, v.text = number, n.Value, n.GetToken().Value
-	case *ast.FloatNode:
-		v.kind, v.scalar, v.text = number, n.Value, n.GetToken().Value
-	case *ast.InfinityNode:
-		v.kind, v.scalar, v.text = number, n.Value, n.GetToken().Value
-	case *ast.NanNode:
-		v.kind, v.scalar, v.text = number, n.GetValue(), n.GetToken().Value
-	case *ast.StringNode:
-		v.kind, v.scalar, v.text = str, n.Value, n.Value
+		return d.tag(n, depth)
+	case *ast.StringNode, *ast.NullNode, *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		if text, plain := scalarText(n); !plain {
+			v.kind, v.scalar, v.text = str, text, text
+		} else if !v.plainScalar(text) {
+			d.report(v.line, v.column, "%q is not a value that YAML 1.1 knows, as Azure ML reads it; put it in quotes", text)
+		}
 	case *ast.LiteralNode:
 		v.kind, v.scalar, v.text = str, n.Value.Value, n.Value.Value
 	case *ast.MappingNode:
@@ -233,6 +228,31 @@ func (d *document) resolve(n ast.Node, depth int) *value {
 		}
 	default:
 		d.report(v.line, v.column, "YAML's %s has no meaning here", n.Type())
+	}
+	return v
+}
+
+// scalarText is the text of a scalar, and whether it stands there without quotes.
+func scalarText(n ast.Node) (text string, plain bool) {
+	t := n.GetToken()
+	if s, ok := n.(*ast.StringNode); ok {
+		return s.Value, t.Type != token.SingleQuoteType && t.Type != token.DoubleQuoteType
+	}
+	if t.Type == token.ImplicitNullType {
+		return "", true
+	}
+	return t.Value, true
+}
+
+// tag resolves what stands behind a tag such as !!float.
+func (d *document) tag(n *ast.TagNode, depth int) *value {
+	v := d.resolve(n.Value, depth+1)
+	name := n.GetToken().Value
+	switch {
+	case v.kind == mapping && name == "!!map", v.kind == list && name == "!!seq":
+		return v
+	case v.kind == mapping || v.kind == list || !v.tagged(name, v.text):
+		d.report(v.line, v.column, "the tag %s does not fit what stands behind it, or Azure ML's client does not know it", name)
 	}
 	return v
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -70,10 +72,12 @@ func (s *Store) ArtifactDir(r *Run) string {
 // at its end.
 func cleanArtifact(p string) (string, error) {
 	p = strings.ReplaceAll(p, "\\", "/")
-	for part := range strings.SplitSeq(p, "/") {
-		if part == ".." {
+	for decoded, more := p, true; more; { // MLflow looks behind every layer of percent encoding
+		if slices.Contains(strings.Split(decoded, "/"), "..") {
 			return "", invalid("Invalid path: '%s'", clip(p, maxKey))
 		}
+		next, err := url.PathUnescape(decoded)
+		decoded, more = next, err == nil && next != decoded
 	}
 	clean := path.Clean(p)
 	if clean = strings.TrimSuffix(clean, "/"); clean == "." {

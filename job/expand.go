@@ -63,3 +63,18 @@ func unresolved(j *Job) []reference {
 	}
 	return out
 }
+
+// reference in a text that is not the command. Azure ML fills in ${{name}} and others of
+// its own in the paths of outputs.
+var fieldReference = regexp.MustCompile(`\$\{\{\s*(?:inputs|outputs|search_space|parent)\.[^{}]*\}\}`)
+
+// unexpanded reports an expression where Azure ML leaves it as it is: its commands know
+// no $[[ ]] outside a component, and its other fields no inputs and outputs.
+func (d *document) unexpanded(v *value, what string) {
+	if strings.Contains(v.text, "$[[") {
+		d.report(v.line, v.column, "%s: $[[ ]] is for components of a pipeline; a job's command leaves it as it is", what)
+	}
+	if m := fieldReference.FindString(v.text); m != "" && what != "command" && what != "description" {
+		d.report(v.line, v.column, "%s: %s is put into the command alone, and stays as it is here", what, m)
+	}
+}

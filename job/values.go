@@ -61,6 +61,7 @@ func (d *document) text(v *value, what string, to *string) {
 	switch v.kind {
 	case str:
 		*to = v.text
+		d.unexpanded(v, what)
 	case number, boolean, date:
 		// Azure ML's client takes text alone here; what is the same as text stays it.
 		if v.kind != boolean && v.literal() == v.text && (v.kind != date || sameDate.MatchString(v.text)) {

@@ -357,12 +357,12 @@ func (s *Store) logOutputs(ctx context.Context, run string, models []ModelRef) e
 	})
 }
 
-// link joins two things and tells whether they were not joined before.
+// link joins two things and tells whether they were not joined before; the first step stays.
 func link(tx *sql.Tx, sourceType, source, destinationType, destination string, step Int) (id string,
 	first bool, err error) {
 	fresh := newID()
 	err = tx.QueryRow(`INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id, step) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (source_type, source_id, destination_type, destination_id) DO UPDATE SET step = excluded.step RETURNING input_uuid`,
+		ON CONFLICT (source_type, source_id, destination_type, destination_id) DO UPDATE SET step = inputs.step RETURNING input_uuid`,
 		fresh, sourceType, source, destinationType, destination, int64(step)).Scan(&id)
 	return id, id == fresh, err
 }

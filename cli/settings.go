@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 
@@ -22,7 +23,10 @@ const settingsFile = ".aml-train.yaml"
 type settings struct {
 	Job  string         `yaml:"job"` // the job file that is run when none is named, relative to the root
 	Hook hooks.Settings `yaml:"hook"`
-	Keep []string       `yaml:"keep"` // patterns of files that every run keeps, see job.Job
+	// Python is the interpreter that python stands for on this machine: the name of a
+	// program, or a path that starts at the root.
+	Python string   `yaml:"python"`
+	Keep   []string `yaml:"keep"` // patterns of files that every run keeps, see job.Job
 
 	Report struct {
 		Metrics []string `yaml:"metrics"` // the names of those that a report begins with, where the job names none
@@ -63,6 +67,9 @@ func (a *app) readSettings(dir string, commit *snapshot.Snapshot) (settings, err
 			return s, usage("%s: job is %q; it has to be a path below the repository's root", relative(name), s.Job)
 		}
 		s.Job = relative(filepath.Join(root, filepath.FromSlash(s.Job)))
+	}
+	if strings.ContainsRune(s.Python, '/') && !filepath.IsAbs(s.Python) {
+		s.Python = filepath.Join(root, filepath.FromSlash(s.Python))
 	}
 	if w := s.Hook.Wait; w != "" && w != "submitted" {
 		return s, usage("%s: hook.wait is %q; it can be submitted", relative(name), w)

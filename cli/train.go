@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,15 +20,17 @@ import (
 
 // trainer leads jobs on their way; flow is nil outside a workflow.
 func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Trainer {
+	machine := &here{a, python}
 	return &train.Trainer{
 		Git: &a.git, Code: a.codeOf, Secrets: &a.secrets, Tell: tell,
 		Settings: func(commit *snapshot.Snapshot) ([]string, func() (string, error), error) {
 			s, err := a.readSettings(".", commit)
+			machine.python = cmp.Or(python, s.Python)
 			return s.Keep, func() (string, error) { return defaultJob(s, commit) }, err
 		},
 		Admit:     func(ctx context.Context, commit *snapshot.Snapshot) error { return flow.admitHere(ctx, commit) },
 		AdmitJob:  func(ctx context.Context, j *job.Job) error { return flow.admitJob(ctx, j) },
-		Here:      here{a, python},
+		Here:      machine,
 		Elsewhere: &elsewhere{a: a},
 	}
 }
@@ -50,9 +53,9 @@ type here struct {
 	python string
 }
 
-func (p here) Target() (submit.Target, error) { return p.a.local(p.python), p.a.trusted() }
+func (p *here) Target() (submit.Target, error) { return p.a.local(p.python), p.a.trusted() }
 
-func (p here) Open(ctx context.Context) (train.Session, error) {
+func (p *here) Open(ctx context.Context) (train.Session, error) {
 	if _, err := p.a.openStore(ctx, true); err != nil {
 		return train.Session{}, usageError{err}
 	}
@@ -60,7 +63,7 @@ func (p here) Open(ctx context.Context) (train.Session, error) {
 	return s.Session, err
 }
 
-func (p here) Existing(ctx context.Context) (train.Session, bool) {
+func (p *here) Existing(ctx context.Context) (train.Session, bool) {
 	store, err := p.a.openStore(ctx, false)
 	if err != nil || store == nil {
 		return train.Session{}, false
@@ -117,6 +120,7 @@ func (t *teller) Submitted(ctx context.Context, at train.Session, what train.Sub
 		t.say("%s", url)
 	}
 	if what.Here {
+		t.unusedEnvironment(run, what.Job)
 		t.untold(t.local(""), run.Info.RunID)
 	} else {
 		if len(what.Job.Keep) > 0 {

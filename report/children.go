@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/judge"
 )
 
 // maxChildren is how many runs of a script are shown, and maxColumns how many of what
@@ -57,7 +58,7 @@ func (r *Report) table() (t children) {
 	t.params, t.metrics = t.params[:min(len(t.params), maxColumns)], t.metrics[:min(len(t.metrics), maxColumns)]
 	if len(t.metrics) > 0 {
 		sign := -1.0
-		if direction(t.metrics[0]) < 0 {
+		if judge.DirectionOf(t.metrics[0]) == judge.LowerIsBetter {
 			sign = 1
 		}
 		slices.SortStableFunc(t.runs, func(a, b *history.Run) int {

@@ -75,6 +75,9 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 	r.metricTables(&b, metrics[:min(len(metrics), e.metrics)])
 	drop(len(metrics)-e.metrics, "metrics")
 	b.WriteString(r.comparison())
+	if r.silent() {
+		b.WriteString("\n" + Escape(noMetrics) + "\n")
+	}
 	r.charts(&b, metrics, e.charts, drop)
 	if e.files > 0 { // where there is room for lists
 		b.WriteString(r.childrenMarkdown())

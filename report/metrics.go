@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/judge"
 )
 
 // unfolded is how many metrics are shown before the rest is folded away.
@@ -65,7 +65,7 @@ func (r *Report) Headline() (history.Metric, bool) {
 func (r *Report) broken() (history.Metric, bool) {
 	headline, _ := r.Headline()
 	for _, m := range r.metrics() {
-		telling := m.Key == headline.Key || slices.Contains(r.Key, m.Key) || direction(m.Key) < 0
+		telling := m.Key == headline.Key || slices.Contains(r.Key, m.Key) || judge.DirectionOf(m.Key) == judge.LowerIsBetter
 		if v := float64(m.Value); telling && (math.IsNaN(v) || math.IsInf(v, 0)) {
 			return m, true
 		}
@@ -73,50 +73,27 @@ func (r *Report) broken() (history.Metric, bool) {
 	return history.Metric{}, false
 }
 
-// Words of the names of metrics that people want small, and large.
-var (
-	wantSmall = words("loss losses error errors err mae mse rmse mape smape msle rmsle nll perplexity ppl wer cer " +
-		"fid kid brier crossentropy divergence regret logloss")
-	wantLarge = words("accuracy acc f1 fbeta auc auroc auprc roc ap map r2 bleu rouge meteor score precision recall iou miou " +
-		"dice jaccard ndcg dcg mrr hit reward psnr ssim kappa mcc sensitivity specificity top1 top5 correlation gain")
-	word  = regexp.MustCompile(`[A-Za-z0-9]+`)                    // val_box_loss
-	camel = regexp.MustCompile(`[A-Z]?[a-z]+[0-9]*|[A-Z]+[0-9]*`) // boxLoss
-)
+// noMetrics says how a run gets some.
+const noMetrics = "No metrics: a script reports them by writing outputs/metrics.json, such as " +
+	`{"accuracy": 0.9}, or with MLflow's log_metric, which finds the run by itself.`
 
-func words(text string) map[string]bool {
-	set := map[string]bool{}
-	for w := range strings.FieldsSeq(text) {
-		set[w] = true
-	}
-	return set
-}
-
-// direction tells by a metric's name where it gets better: -1 down, 1 up, 0 is not known.
-// scikit-learn's neg_ turns a name around.
-func direction(name string) int {
-	d, sign := 0, 1
-	for _, w := range append(word.FindAllString(name, -1), camel.FindAllString(name, -1)...) {
-		w = strings.ToLower(w)
-		bare := strings.TrimRight(w, "0123456789")
-		switch {
-		case w == "neg" || w == "negative":
-			sign = -1
-		case wantSmall[w], wantSmall[bare], strings.HasSuffix(w, "loss"):
-			d = -1
-		case (wantLarge[w] || wantLarge[bare]) && d == 0:
-			d = 1
-		}
-	}
-	return d * sign
+// silent tells whether a run came to its end and measured nothing.
+func (r *Report) silent() bool {
+	return len(r.Run.Data.Metrics)+len(r.Children) == 0 && r.Run.Status() == history.Completed
 }
 
 // verdict is what a change of a metric means, "" where that is not known.
 func verdict(name string, now, before float64) string {
-	d := direction(name)
-	switch up := float64(d) * (now - before); {
-	case up > 0:
+	direction, change := judge.DirectionOf(name), now-before
+	if direction == judge.LowerIsBetter {
+		change = -change
+	}
+	switch {
+	case direction == judge.NoDirection:
+		return ""
+	case change > 0:
 		return "better"
-	case up < 0:
+	case change < 0:
 		return "worse"
 	}
 	return ""

@@ -71,6 +71,9 @@ func (r *Report) Terminal(width int, color bool) string {
 		}
 		b.WriteString(r.comparisonText(max(width, 40)))
 	}
+	if r.silent() {
+		b.WriteString("\n" + wrap(noMetrics, max(width, 40), "  ") + "\n")
+	}
 	b.WriteString(r.childrenText())
 	if files, bytes := r.outputs(); len(files) > 0 {
 		fmt.Fprintf(&b, "\n  %s, %s:\n", count(len(files), "output"), size.Format(bytes))

@@ -215,7 +215,8 @@ func (t *Target) python() (string, error) {
 	if t.Python != "" {
 		p, err := exec.LookPath(t.Python)
 		if err != nil {
-			return "", fmt.Errorf("--python %s: %w", t.Python, errors.Unwrap(err))
+			return "", fmt.Errorf("there is no interpreter %s (--python, or python in .aml-train.yaml): %w",
+				t.Python, errors.Unwrap(err))
 		}
 		return filepath.Abs(p)
 	}

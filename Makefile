@@ -3,6 +3,7 @@
 # make race    every test with the race detector, which takes half an hour
 # make test-fast    the tests that need nothing but Go, git and Python, in a minute
 # make bench   the figures of docs/performance.md
+# make picture  the report in the README, docs/report.png
 # make lint    gofmt, go vet, staticcheck, unparam
 # make image   the action's container image
 # make fuzz    every fuzz target, FUZZTIME each
@@ -17,10 +18,13 @@ PLUGIN := $(CACHE)/azureml-mlflow
 RACE  := $(shell command -v cc >/dev/null 2>&1 && echo -race)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build demo test test-fast race bench lint image docker fuzz differential
+.PHONY: build demo test test-fast race bench lint image docker fuzz differential picture
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/aml-train .
+
+picture: build
+	docs/picture.sh
 
 demo: build
 	cd examples/iris && ../../bin/aml-train run job.yml --markdown ../../bin/report.md

@@ -61,45 +61,69 @@ func branchHere(repo *git.Repository, name string) bool {
 const mostAncestors = 20_000
 
 // base is the run that a run is compared with.
-func (s session) base(ctx context.Context, run *history.Run) (history.Baseline, error) {
+func (s session) base(ctx context.Context, run *history.Run) (base history.Baseline, err error) {
 	if s.baseline == noBaseline {
-		return history.Baseline{}, nil
-	}
-	runs, err := history.FindBaselines(ctx, s.History, run, s.baseline != "")
-	if err != nil {
-		return history.Baseline{}, err
+		return base, nil
 	}
 	repo, err := s.git.Find(".")
 	if err != nil {
 		repo = nil // what is wrong with it is said where it matters
 	}
-	var base history.Baseline
 	if s.baseline == "" {
-		var away map[string]int
-		if repo != nil {
-			away = ancestors(repo, run.Tag(gitmeta.PropCommit))
-		}
-		base = runs.Nearest(away)
-	} else if _, named, err := s.findRun(ctx, s.baseline); err == nil {
-		base.Run = named
-		if of := named.Tag(history.TagSeries); of != run.Tag(history.TagSeries) {
-			base.Note = "the run that it is compared with is of another job"
-		} else if status := named.Status(); status != history.Completed {
-			base.Note = fmt.Sprintf("the run that it is compared with is %s", status)
-		}
-		return base, nil
+		base, err = s.usualBase(ctx, run, repo)
 	} else {
-		base = runs.OnBranch(s.baseline)
-		if repo != nil && base.Run == nil && !branchHere(repo, s.baseline) {
-			if id, err := repo.Revision(s.baseline + "^{commit}"); err == nil {
-				base = runs.OfCommit(id.String())
-			}
-		}
+		base, err = s.namedBase(ctx, run, repo)
 	}
-	if base.Run != nil { // a search tells less of a run than there is to know
+	if err == nil && base.Run != nil { // a search tells less of a run than there is to know
 		base.Run, err = s.History.Run(ctx, base.Run.Info.RunID)
 	}
 	return base, err
+}
+
+func (s session) usualBase(ctx context.Context, run *history.Run, repo *git.Repository) (base history.Baseline, err error) {
+	runs, ok := s.candidates.Load(run.Info.RunID)
+	if !ok { // they do not change while the run goes on
+		if runs, err = history.FindBaselines(ctx, s.History, run); err != nil {
+			return base, err
+		}
+		s.candidates.Store(run.Info.RunID, runs)
+	}
+	var away map[string]int
+	if repo != nil {
+		away = ancestors(repo, run.Tag(gitmeta.PropCommit))
+	}
+	return runs.(history.Baselines).Of(run).Nearest(away), nil
+}
+
+// namedBase is the run, the newest one on the branch, or that of the commit that --baseline
+// names. The beginning of a run's id is one where nothing else is called so.
+func (s session) namedBase(ctx context.Context, run *history.Run, repo *git.Repository) (base history.Baseline, err error) {
+	_, named, missing := s.findRun(ctx, s.baseline)
+	if missing != nil || named.Info.RunID != s.baseline {
+		runs, err := history.FindBaselinesWith(ctx, s.History, run, history.TagBranch, s.baseline)
+		if base = runs.OnBranch(s.baseline); err != nil || base.Run != nil || repo == nil && missing != nil {
+			return base, err
+		}
+		if repo != nil && branchHere(repo, s.baseline) {
+			return base, nil
+		}
+		if repo != nil {
+			if id, err := repo.Revision(s.baseline + "^{commit}"); err == nil {
+				runs, err = history.FindBaselinesWith(ctx, s.History, run, history.TagCommit, id.String())
+				return runs.OfCommit(id.String()), err
+			}
+		}
+	}
+	if missing != nil {
+		return base, nil
+	}
+	base = history.Baseline{Run: named}
+	if named.Tag(history.TagSeries) != run.Tag(history.TagSeries) {
+		base.Note = "the run that it is compared with is of another job"
+	} else if status := named.Status(); status != history.Completed {
+		base.Note = fmt.Sprintf("the run that it is compared with is %s", status)
+	}
+	return base, nil
 }
 
 // ancestors are those of a commit, with how far they are away; nil where the repository

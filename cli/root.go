@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,17 +60,18 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 
 // app is what every command needs.
 type app struct {
-	out, err io.Writer
-	getenv   func(string) string
-	json     bool
-	git      git.Finder     // of the repositories that the command is about
-	stop     func()         // gives Ctrl-C its usual meaning back
-	store    *history.Store // of the runs on this machine
-	azure    azureFlags
-	baseline string // what a reported run is compared with
-	secrets  secret.Redactor
-	commands *github.Log // nil outside a workflow
-	brief    bool        // what is wrong is said in one line as well, the last: a hook looks for it there
+	out, err   io.Writer
+	getenv     func(string) string
+	json       bool
+	git        git.Finder     // of the repositories that the command is about
+	stop       func()         // gives Ctrl-C its usual meaning back
+	store      *history.Store // of the runs on this machine
+	azure      azureFlags
+	baseline   string   // what a reported run is compared with
+	candidates sync.Map // by the id of a run, the history.Baselines for it
+	secrets    secret.Redactor
+	commands   *github.Log // nil outside a workflow
+	brief      bool        // what is wrong is said in one line as well, the last: a hook looks for it there
 }
 
 // Main runs one command line and returns the exit code. stop ends the handling of

@@ -247,6 +247,9 @@ func (w *Workflow) Apply(info *gitmeta.Info) {
 	if w.PullRequest > 0 {
 		info.PullRequest = strconv.Itoa(w.PullRequest)
 	}
+	if w.Foreign() && (info.Commit == w.Head || w.Event == "pull_request") {
+		info.Fork = cmp.Or(w.HeadRepository, "unknown")
+	}
 	switch {
 	case w.Head != "" && info.Commit == w.Head:
 		info.Branch = cmp.Or(w.HeadRef, info.Branch)

@@ -27,6 +27,7 @@ type Info struct {
 	Build       string // the workflow run's id
 	BuildURL    string
 	PullRequest string // its number
+	Fork        string // the repository whose code it is, where that is not the workflow's own
 	Actor       string // the GitHub user that started the workflow
 }
 

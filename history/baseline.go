@@ -3,6 +3,7 @@ package history
 import (
 	"cmp"
 	"context"
+	"maps"
 	"math"
 	"slices"
 )
@@ -20,35 +21,52 @@ type Baselines struct {
 	list []*Run
 }
 
-// mostBaselines is how many runs of a job are looked at, the newest.
-const mostBaselines = 2000
-
-// FindBaselines looks for them in a run history: for those that started before the run, or
-// at any time where later is set.
-func FindBaselines(ctx context.Context, runs interface {
+// Runs is where runs are looked for.
+type Runs interface {
 	SearchRuns(context.Context, Query) ([]*Run, string, error)
-}, run *Run, later bool) (Baselines, error) {
+}
+
+// mostBaselines is how many runs are looked at, the newest of the job and the newest of it
+// on the branch that the code is meant for.
+const mostBaselines = 50
+
+// FindBaselines looks for the runs that a run may be compared with among those that started
+// before it.
+func FindBaselines(ctx context.Context, runs Runs, run *Run) (Baselines, error) {
 	b := Baselines{run: run}
-	series := run.Tag(TagSeries)
-	if series == "" || run.Info.ExperimentID == "" { // somebody else's, or a job that waits
-		return b, nil
+	err := b.find(ctx, runs, Query{Before: run.Info.StartTime}, nil)
+	if base := run.Tag(TagBaseBranch); err == nil && base != "" && len(b.list) > 0 {
+		err = b.find(ctx, runs, Query{Before: run.Info.StartTime}, map[string]string{TagBranch: base})
 	}
-	q := Query{
-		ExperimentIDs: []string{run.Info.ExperimentID}, Tags: map[string]string{TagSeries: series},
-		Completed: true, Submitted: true, MaxResults: 1000,
+	return b, err
+}
+
+// FindBaselinesWith looks for those that have a tag with a value, whenever they started.
+func FindBaselinesWith(ctx context.Context, runs Runs, run *Run, tag, value string) (Baselines, error) {
+	b := Baselines{run: run}
+	return b, b.find(ctx, runs, Query{}, map[string]string{tag: value})
+}
+
+func (b *Baselines) find(ctx context.Context, runs Runs, q Query, tags map[string]string) error {
+	series := b.run.Tag(TagSeries)
+	if series == "" || b.run.Info.ExperimentID == "" { // somebody else's, or a job that waits
+		return nil
 	}
-	if !later {
-		q.Before = run.Info.StartTime
+	known := map[string]bool{b.run.Info.RunID: true}
+	for _, r := range b.list {
+		known[r.Info.RunID] = true
 	}
+	q.ExperimentIDs, q.Completed, q.Submitted, q.MaxResults = []string{b.run.Info.ExperimentID}, true, true, mostBaselines
+	q.Tags = map[string]string{TagSeries: series}
+	maps.Copy(q.Tags, tags)
 	for seen := 0; seen < mostBaselines; {
 		page, next, err := runs.SearchRuns(ctx, q)
 		if err != nil {
-			return b, err
+			return err
 		}
 		seen += max(len(page), 1)
 		for _, r := range page {
-			pr := r.Tag(TagPullRequest)
-			if r.Info.RunID != run.Info.RunID && (pr == "" || pr == run.Tag(TagPullRequest)) {
+			if !known[r.Info.RunID] && b.may(r) {
 				b.list = append(b.list, r)
 			}
 		}
@@ -57,7 +75,21 @@ func FindBaselines(ctx context.Context, runs interface {
 		}
 		q.PageToken = next
 	}
-	return b, nil
+	slices.SortStableFunc(b.list, func(x, y *Run) int { return cmp.Compare(y.Info.StartTime, x.Info.StartTime) })
+	return nil
+}
+
+// may tells whether a run is of nobody else's change: of no pull request and of no fork, or
+// of the run's own pull request.
+func (b *Baselines) may(r *Run) bool {
+	pr := r.Tag(TagPullRequest)
+	return pr == "" && r.Tag(TagFork) == "" || pr != "" && pr == b.run.Tag(TagPullRequest)
+}
+
+// Of returns the same runs, for another state of the run.
+func (b Baselines) Of(run *Run) Baselines {
+	b.run = run
+	return b
 }
 
 // Nearest returns the one on the branch that the run's code is meant for which is nearest
@@ -104,7 +136,7 @@ func (b Baselines) Nearest(away map[string]int) Baseline {
 // onBranch tells whether a run trained what lies on a branch, and not what a pull request
 // would have brought there: a fork's branch may be called the same.
 func onBranch(r *Run, branch string) bool {
-	return r.Tag(TagBranch) == branch && r.Tag(TagPullRequest) == ""
+	return r.Tag(TagBranch) == branch && r.Tag(TagPullRequest) == "" && r.Tag(TagFork) == ""
 }
 
 func (b Baselines) those(are func(*Run) bool) (list []*Run) {

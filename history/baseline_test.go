@@ -20,7 +20,8 @@ func (s someRuns) SearchRuns(_ context.Context, q Query) ([]*Run, string, error)
 	var fit []*Run
 	for _, r := range s {
 		if r.Tag(TagSeries) == q.Tags[TagSeries] && r.Info.ExperimentID == q.ExperimentIDs[0] &&
-			(r.Status() == Completed || !q.Completed) && (q.Before == 0 || r.Info.StartTime < q.Before) {
+			(r.Status() == Completed || !q.Completed) && (q.Tags[TagBranch] == "" || r.Tag(TagBranch) == q.Tags[TagBranch]) &&
+			(q.Before == 0 || r.Info.StartTime < q.Before) {
 			fit = append(fit, r)
 		}
 	}
@@ -46,6 +47,7 @@ func TestBaseline(t *testing.T) {
 				TagSeries: pick("job", "job", "other"), TagStatus: string([]Status{Completed, Completed, Failed, Running}[r.IntN(4)]),
 				TagBranch: pick("main", "topic", "side", ""), TagBaseBranch: pick("main", "main", ""),
 				TagCommit: pick("a", "b", "c", "d", "e"), TagPullRequest: pick("", "", "7", "8"),
+				TagFork: pick("", "", "", "ada/x"),
 			} {
 				if value != "" {
 					run.Data.Tags = append(run.Data.Tags, KeyValue{key, value})
@@ -64,16 +66,16 @@ func TestBaseline(t *testing.T) {
 		if len(away) > 0 {
 			away[run.Tag(TagCommit)] = 0
 		}
-		list, err := FindBaselines(t.Context(), runs, run, false)
+		list, err := FindBaselines(t.Context(), runs, run)
 		require.NoError(t, err)
 		got := list.Nearest(away)
 
 		// What stands where in the order of preference, the lowest first.
 		base := run.Tag(TagBaseBranch)
-		isBase := run.Tag(TagBranch) == base && run.Tag(TagPullRequest) == ""
+		isBase := run.Tag(TagBranch) == base && run.Tag(TagPullRequest) == "" && run.Tag(TagFork) == ""
 		rank := func(c *Run) (rank [4]int, fits bool) {
 			pr := c.Tag(TagPullRequest)
-			onBase := base != "" && c.Tag(TagBranch) == base && pr == ""
+			onBase := base != "" && c.Tag(TagBranch) == base && pr == "" && c.Tag(TagFork) == ""
 			n, known := away[c.Tag(TagCommit)]
 			known = known || c.Tag(TagCommit) == run.Tag(TagCommit)
 			if !known {
@@ -81,7 +83,7 @@ func TestBaseline(t *testing.T) {
 			}
 			fits = c != run && c.Status() == Completed && c.Tag(TagSeries) == run.Tag(TagSeries) &&
 				c.Info.ExperimentID == run.Info.ExperimentID && c.Info.StartTime < run.Info.StartTime &&
-				(pr == "" || pr == run.Tag(TagPullRequest)) && (onBase || known)
+				(pr == "" && c.Tag(TagFork) == "" || pr != "" && pr == run.Tag(TagPullRequest)) && (onBase || known)
 			switch {
 			case isBase && !known, !isBase && !onBase:
 				rank[0] = 1

@@ -322,6 +322,7 @@ const (
 	TagSeries      = "aml-train.series"       // which job it is, whatever its inputs and code are: such runs are compared
 	TagBaseBranch  = "aml-train.base_branch"  // the branch that its code is meant for
 	TagReport      = "aml-train.report"       // the names of the metrics that the report begins with, one a line
+	TagFork        = "aml-train.fork"         // its code is another repository's, which this is: OWNER/NAME, or unknown
 	TagJobFile     = "aml-train.job_file"     // the job file
 	TagCommand     = "aml-train.command"      // what ran, with its inputs
 	TagSource      = "aml-train.source"       // the source directory, relative to the repository's root

@@ -65,6 +65,7 @@ func (s Submission) Tags() (tags, properties map[string]string) {
 		history.TagJob:         s.Job.Digest(),
 		history.TagSeries:      s.series(),
 		history.TagPullRequest: s.Git.PullRequest,
+		history.TagFork:        s.Git.Fork,
 		history.TagActor:       s.Git.Actor,
 		history.TagBuild:       s.Git.BuildURL,
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/azureml"
@@ -138,10 +139,7 @@ func (f *workflow) refused(ctx context.Context, name string, err error) {
 	if err == nil || ctx.Err() != nil {
 		return
 	}
-	r := report.Refused{Name: name, Commit: cmp.Or(f.Head, f.SHA), Problems: annotations(err)}
-	for i := range r.Problems {
-		r.Problems[i].Message = f.a.secrets.String(r.Problems[i].Message)
-	}
+	r := secret.Of(&f.a.secrets, report.Refused{Name: name, Commit: cmp.Or(f.Head, f.SHA), Problems: annotations(err)})
 	if f.prepareComment(); f.comment != nil {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()

@@ -72,8 +72,8 @@ func Chart(name string, c, base history.Curve, baseName string) string {
 		low, high = low-1, high+1
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "```mermaid\n%s\nxychart-beta\n    title \"%s\"\n    x-axis \"step\" %d --> %d\n    y-axis %s --> %s\n",
-		chartStyle, chartText(title), first, last, chartNumber(low), chartNumber(high))
+	fmt.Fprintf(&b, "```mermaid\n%s\nxychart-beta\n    title \"%s\"\n", chartStyle, chartText(title))
+	fmt.Fprintf(&b, "    x-axis \"step\" %d --> %d\n    y-axis %s --> %s\n", first, last, chartNumber(low), chartNumber(high))
 	for _, values := range lines {
 		text := make([]string, n)
 		for i := range text {
@@ -122,8 +122,10 @@ var chartEnd = strings.Repeat("9", 310)
 // chartStyle sets the colours, because the usual ones cannot be seen on white.
 const chartStyle = `%%{init: {"xyChart": {"height": 240, "width": 640}, "themeVariables": {"xyChart": {` +
 	`"plotColorPalette": "#2f81f7, #8b949e", "backgroundColor": "transparent", "titleColor": "#8b949e", ` +
-	`"xAxisLabelColor": "#8b949e", "xAxisTitleColor": "#8b949e", "xAxisTickColor": "#8b949e", "xAxisLineColor": "#8b949e", ` +
-	`"yAxisLabelColor": "#8b949e", "yAxisTitleColor": "#8b949e", "yAxisTickColor": "#8b949e", "yAxisLineColor": "#8b949e"}}}}%%`
+	`"xAxisLabelColor": "#8b949e", "xAxisTitleColor": "#8b949e", ` +
+	`"xAxisTickColor": "#8b949e", "xAxisLineColor": "#8b949e", ` +
+	`"yAxisLabelColor": "#8b949e", "yAxisTitleColor": "#8b949e", ` +
+	`"yAxisTickColor": "#8b949e", "yAxisLineColor": "#8b949e"}}}}%%`
 
 // shorten cuts the middle out of a text that is too long.
 func shorten(s string, most int) string {

@@ -123,18 +123,20 @@ func (r *Report) metricTables(b *strings.Builder, metrics []history.Metric) {
 	}
 	b.WriteString("\n" + r.metricTable(shown))
 	if len(rest) > 0 {
-		fmt.Fprintf(b, "\n<details><summary>%s more</summary>\n\n%s\n</details>\n", count(len(rest), "metric"), r.metricTable(rest))
+		fmt.Fprintf(b, "\n<details><summary>%s more</summary>\n\n%s\n</details>\n",
+			count(len(rest), "metric"), r.metricTable(rest))
 	}
 }
 
 // metricTable is a table of metrics. What no row has is no column.
 func (r *Report) metricTable(metrics []history.Metric) string {
-	columns := []struct{ head, align string }{{"metric", "---"}, {"value", "--:"}}
+	type column struct{ head, align string }
+	columns := []column{{"metric", "---"}, {"value", "--:"}}
 	if r.Base != nil {
 		columns[1].head = "this run"
-		columns = append(columns, []struct{ head, align string }{{label(r.BaseName), "--:"}, {"change", "--:"}, {"", "---"}}...)
+		columns = append(columns, column{label(r.BaseName), "--:"}, column{"change", "--:"}, column{"", "---"})
 	}
-	columns = append(columns, struct{ head, align string }{"", "---"})
+	columns = append(columns, column{"", "---"})
 	used := make([]bool, len(columns))
 	var rows [][]string
 	for _, m := range metrics {

@@ -33,21 +33,7 @@ func TestOwnNames(t *testing.T) {
 	for i := range testenv.Cases(5000) {
 		r := rand.New(rand.NewPCG(uint64(testenv.Seed()), uint64(i)))
 		pick := func(from []string) string { return from[r.IntN(len(from))] }
-		files := fstest.MapFS{"app/train.py": {}, "train.py": {}}
-		for range 1 + r.IntN(4) {
-			at := path.Join(pick(folders), pick(tops))
-			switch r.IntN(4) {
-			case 0:
-				files[at+".py"] = &fstest.MapFile{}
-			case 1:
-				files[path.Join(at, "__init__.py")] = &fstest.MapFile{}
-				files[path.Join(at, pick(subs)+".py")] = &fstest.MapFile{}
-			case 2: // a namespace
-				files[path.Join(at, pick(subs), "__init__.py")] = &fstest.MapFile{}
-			case 3:
-				files[at+".cpython-311-x86_64-linux-gnu.so"] = &fstest.MapFile{}
-			}
-		}
+		files := randomModules(r, folders, tops, subs)
 		top := pick(tops)
 		name := top
 		switch r.IntN(4) {
@@ -66,15 +52,17 @@ func TestOwnNames(t *testing.T) {
 				here = here || stem == top
 			}
 		}
-		log := []string{"Traceback (most recent call last):", `  File "/x/runs/r/wd/train.py", line 1, in <module>`, "    import " + name}
+		log := []string{"Traceback (most recent call last):", `  File "/x/runs/r/wd/train.py", line 1, in <module>`,
+			"    import " + name}
 		line := fmt.Sprintf(pick(kinds), name, top)
 		line, _, _ = strings.Cut(line, "%!(EXTRA")
 		if strings.HasPrefix(line, "/usr") {
 			log = nil
 		}
 		source := pick([]string{".", "app", "app/jobs"})
-		d := Diagnose(run(history.Failed, 1, map[string]string{history.TagError: "the command exited with status 1"}), append(log, line),
-			Context{Repo: &imports.Repository{FS: files, Source: source, Script: "."}, Install: func(pkg string) string { return "pip install " + pkg }})
+		d := Diagnose(run(history.Failed, 1, nil), append(log, line), Context{
+			Repo:    &imports.Repository{FS: files, Source: source, Script: "."},
+			Install: func(pkg string) string { return "pip install " + pkg }})
 		what := fmt.Sprintf("case %d, source %s, %v\n%s\n%s", i, source, files, line, d.Advice)
 		switch {
 		case here:
@@ -91,6 +79,27 @@ func TestOwnNames(t *testing.T) {
 		}
 	}
 	require.Greater(t, min(owned, foreign), testenv.Cases(5000)/20)
+}
+
+// randomModules are the files of a repository with some modules and packages.
+func randomModules(r *rand.Rand, folders, tops, subs []string) fstest.MapFS {
+	pick := func(from []string) string { return from[r.IntN(len(from))] }
+	files := fstest.MapFS{"app/train.py": {}, "train.py": {}}
+	for range 1 + r.IntN(4) {
+		at := path.Join(pick(folders), pick(tops))
+		switch r.IntN(4) {
+		case 0:
+			files[at+".py"] = &fstest.MapFile{}
+		case 1:
+			files[path.Join(at, "__init__.py")] = &fstest.MapFile{}
+			files[path.Join(at, pick(subs)+".py")] = &fstest.MapFile{}
+		case 2: // a namespace
+			files[path.Join(at, pick(subs), "__init__.py")] = &fstest.MapFile{}
+		case 3:
+			files[at+".cpython-311-x86_64-linux-gnu.so"] = &fstest.MapFile{}
+		}
+	}
+	return files
 }
 
 // misspelt is a word with two of its letters changed places.

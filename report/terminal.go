@@ -47,6 +47,32 @@ func (r *Report) Terminal(width int, color bool) string {
 			b.WriteString(wrapAdvice(Plain(d.Advice), max(width, 40), "  ") + "\n")
 		}
 	}
+	b.WriteString(r.metricsText(max(width, 40), paint))
+	if r.silent() {
+		b.WriteString("\n" + wrap(noMetrics, max(width, 40), "  ") + "\n")
+	}
+	b.WriteString(r.childrenText())
+	if files, bytes := r.outputs(); len(files) > 0 {
+		fmt.Fprintf(&b, "\n  %s, %s:\n", count(len(files), "output"), size.Format(bytes))
+		for _, f := range files[:min(len(files), 10)] {
+			fmt.Fprintf(&b, "    %s  %s\n", Line(f.Path), size.Format(int64(f.Size)))
+		}
+		if len(files) > 10 {
+			fmt.Fprintf(&b, "    and %d more\n", len(files)-10)
+		}
+	}
+	if w := r.Run.Tag(history.TagWarnings); w != "" {
+		b.WriteString("\n")
+		for line := range strings.SplitSeq(w, "\n") {
+			b.WriteString("  warning: " + Plain(line) + "\n")
+		}
+	}
+	return b.String()
+}
+
+// metricsText is a line for each metric, and what they are compared with.
+func (r *Report) metricsText(width int, paint func(code, text string) string) string {
+	var b strings.Builder
 	metrics := r.metrics()
 	most := 30
 	if n := min(len(metrics), most); n > 0 {
@@ -69,26 +95,7 @@ func (r *Report) Terminal(width int, color bool) string {
 		if len(metrics) > n {
 			fmt.Fprintf(&b, "  and %d more\n", len(metrics)-n)
 		}
-		b.WriteString(r.comparisonText(max(width, 40)))
-	}
-	if r.silent() {
-		b.WriteString("\n" + wrap(noMetrics, max(width, 40), "  ") + "\n")
-	}
-	b.WriteString(r.childrenText())
-	if files, bytes := r.outputs(); len(files) > 0 {
-		fmt.Fprintf(&b, "\n  %s, %s:\n", count(len(files), "output"), size.Format(bytes))
-		for _, f := range files[:min(len(files), 10)] {
-			fmt.Fprintf(&b, "    %s  %s\n", Line(f.Path), size.Format(int64(f.Size)))
-		}
-		if len(files) > 10 {
-			fmt.Fprintf(&b, "    and %d more\n", len(files)-10)
-		}
-	}
-	if w := r.Run.Tag(history.TagWarnings); w != "" {
-		b.WriteString("\n")
-		for line := range strings.SplitSeq(w, "\n") {
-			b.WriteString("  warning: " + Plain(line) + "\n")
-		}
+		b.WriteString(r.comparisonText(width))
 	}
 	return b.String()
 }

@@ -30,7 +30,8 @@ var (
 	frame = regexp.MustCompile(`^\s*File "([^"]+)", line (\d+)(?:, in (.*))?$`)
 	begin = regexp.MustCompile(`^(?:Original |Exception Group )?Traceback \(most recent call last\):`)
 	// process is what launchers put before each line of a process: torchrun, Open MPI and Ray.
-	process = regexp.MustCompile(`^(?:\[(?:rank|default)?\d+\]:|\[\d+,\d+\]<std(?:err|out)>:|\([\w.]+ pid=\d+(?:, ip=[\d.]+)?\)) ?`)
+	process = regexp.MustCompile(`^(?:\[(?:rank|default)?\d+\]:|\[\d+,\d+\]<std(?:err|out)>:|` +
+		`\([\w.]+ pid=\d+(?:, ip=[\d.]+)?\)) ?`)
 	// margin is what Python draws beside a group of exceptions.
 	margin = regexp.MustCompile(`^((?:  )+)(?:\| |\|$|\+ |\+[-+]+[ \d.]*-*$)`)
 )
@@ -82,7 +83,9 @@ func ofProcess(log []string) (all []*traceback) {
 	after := ""
 	for i, line := range log {
 		depth := 0
-		if m := margin.FindStringSubmatch(line); m != nil && (open != nil && open.depth > 0 || strings.Contains(line, "+ Exception Group") || after != "" || len(all) > 0 && all[len(all)-1].depth > 0) {
+		inGroup := open != nil && open.depth > 0 || open == nil && len(all) > 0 && all[len(all)-1].depth > 0
+		m := margin.FindStringSubmatch(line)
+		if m != nil && (inGroup || after != "" || strings.Contains(line, "+ Exception Group")) {
 			depth, line = len(m[1])/2, line[len(m[0]):]
 		}
 		switch text := strings.TrimSpace(line); {
@@ -208,10 +211,12 @@ func (t *traceback) userFrame(c Context) (Diagnosis, bool) {
 			}
 		}
 		// A run's own folder may be gone by now, or have been on another machine.
-		if before, rest, ok := strings.Cut(name, "/wd/"); ok && (strings.Contains(before, "/runs/") || strings.Contains(before, "/azureml/")) {
+		before, rest, ok := strings.Cut(name, "/wd/")
+		if ok && (strings.Contains(before, "/runs/") || strings.Contains(before, "/azureml/")) {
 			name = strings.TrimPrefix(rest, strings.TrimSuffix(c.Source, "/")+"/")
 		}
-		if path.IsAbs(name) || strings.HasPrefix(name, "<") || strings.Contains(name, "site-packages/") || strings.Contains(name, ":/") {
+		if path.IsAbs(name) || strings.HasPrefix(name, "<") || strings.Contains(name, "site-packages/") ||
+			strings.Contains(name, ":/") {
 			continue
 		}
 		f.File = path.Clean(name)

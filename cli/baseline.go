@@ -20,7 +20,8 @@ const noBaseline = "none"
 // addBaseline adds what says which run the reported one is compared with.
 func (a *app) addBaseline(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&a.baseline, "baseline", "",
-		"what the run is compared with: a run, a commit, a branch, or none (default: the same job on the base branch, else of the nearest ancestor)")
+		"what the run is compared with: a run, a commit, a branch, or none (default: the same job on the base branch, "+
+			"else of the nearest ancestor)")
 }
 
 // checkBaseline finds a baseline that is a mistake, before hours of training. A shallow
@@ -45,7 +46,8 @@ func (a *app) checkBaseline(ctx context.Context) error {
 			return nil
 		}
 	}
-	return usage("--baseline %s: there is no run, commit or branch of that name here (none turns the comparison off)", a.baseline)
+	return usage("--baseline %s: there is no run, commit or branch of that name here (none turns the comparison off)",
+		a.baseline)
 }
 
 func branchHere(repo *git.Repository, name string) bool {
@@ -80,7 +82,9 @@ func (s session) base(ctx context.Context, run *history.Run) (base history.Basel
 	return base, err
 }
 
-func (s session) usualBase(ctx context.Context, run *history.Run, repo *git.Repository) (base history.Baseline, err error) {
+func (s session) usualBase(
+	ctx context.Context, run *history.Run, repo *git.Repository,
+) (base history.Baseline, err error) {
 	runs, ok := s.candidates.Load(run.Info.RunID)
 	if !ok { // they do not change while the run goes on
 		if runs, err = history.FindBaselines(ctx, s.History, run); err != nil {
@@ -97,7 +101,9 @@ func (s session) usualBase(ctx context.Context, run *history.Run, repo *git.Repo
 
 // namedBase is the run, the newest one on the branch, or that of the commit that --baseline
 // names. The beginning of a run's id is one where nothing else is called so.
-func (s session) namedBase(ctx context.Context, run *history.Run, repo *git.Repository) (base history.Baseline, err error) {
+func (s session) namedBase(
+	ctx context.Context, run *history.Run, repo *git.Repository,
+) (base history.Baseline, err error) {
 	_, named, missing := s.findRun(ctx, s.baseline)
 	if missing != nil || named.Info.RunID != s.baseline {
 		runs, err := history.FindBaselinesWith(ctx, s.History, run, history.TagBranch, s.baseline)

@@ -73,7 +73,8 @@ func Chart(name string, c, base history.Curve, baseName string) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "```mermaid\n%s\nxychart-beta\n    title \"%s\"\n", chartStyle, chartText(title))
-	fmt.Fprintf(&b, "    x-axis \"step\" %d --> %d\n    y-axis %s --> %s\n", first, last, chartNumber(low), chartNumber(high))
+	fmt.Fprintf(&b, "    x-axis \"step\" %d --> %d\n", first, last)
+	fmt.Fprintf(&b, "    y-axis %s --> %s\n", chartNumber(low), chartNumber(high))
 	for _, values := range lines {
 		text := make([]string, n)
 		for i := range text {

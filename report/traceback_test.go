@@ -52,7 +52,7 @@ func TestTracebacks(t *testing.T) {
 			}
 			require.Positive(t, line)
 			log := strings.Split(Plain(string(out)), "\n")
-			d := Diagnose(run(history.Failed, 1, map[string]string{history.TagError: "the command exited with status 1"}), log, Context{Work: dir})
+			d := Diagnose(run(history.Failed, 1, nil), log, Context{Work: dir})
 			require.Equal(t, want["want"], d.Title, string(out))
 			require.Equal(t, want["file"]+":"+strconv.Itoa(line), d.File+":"+strconv.Itoa(d.Line), string(out))
 			require.NotEmpty(t, d.Advice)

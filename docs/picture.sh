@@ -1,6 +1,7 @@
 #!/bin/sh
 # Draws docs/report.png: the report of a change to the Iris example, as GitHub shows it, with
-# its curves unfolded. Needs what make test installs below .cache/node, and chromium.
+# its curves unfolded. Needs what make test installs below .cache/node, chromium and an emoji
+# font (fonts-noto-color-emoji).
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD work=$(mktemp -d)

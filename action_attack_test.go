@@ -95,8 +95,10 @@ func TestActionHostileJob(t *testing.T) {
 	for i := range len(reversed) / 2 {
 		reversed[i], reversed[len(reversed)-1-i] = reversed[len(reversed)-1-i], reversed[i]
 	}
-	cmd, out, _ := action(t, image, dir, api, 80, map[string]string{"SCRIPT": "hostile.py", "ENVIRONMENT": "docker:" + testenv.Image,
-		"ARGUMENTS": string(reversed) + " " + api[strings.LastIndexByte(api, ':')+1:], "DOWNLOAD-OUTPUTS": "got", "EXPERIMENT-NAME": "hostile"})
+	cmd, out, _ := action(t, image, dir, api, 80, map[string]string{"SCRIPT": "hostile.py", "ENVIRONMENT": "docker:" +
+		testenv.Image,
+		"ARGUMENTS": string(reversed) + " " + api[strings.LastIndexByte(api, ':')+1:], "DOWNLOAD-OUTPUTS": "got",
+		"EXPERIMENT-NAME": "hostile"})
 	require.NoError(t, cmd.Run(), out.String())
 	require.Contains(t, out.String(), "looked everywhere")
 	require.NotContains(t, out.String(), "FOUND")
@@ -138,26 +140,36 @@ func TestActionHostileCheckout(t *testing.T) {
 		want    string
 	}{
 		"a history that came with it": {link("/github/file_commands", ".aml-train"), nil, ".aml-train"},
-		"a link in the history":       {link("/github/file_commands/history", ".aml-train/history.db"), nil, ".aml-train"},
-		"the folder of outputs":       {link("/github/file_commands", "got"), map[string]string{"DOWNLOAD-OUTPUTS": "got"}, "got"},
-		"below that folder":           {link("/github/file_commands", "got/outputs"), map[string]string{"DOWNLOAD-OUTPUTS": "got/outputs/x"}, "got"},
-		"the job file":                {link("/proc/self/environ", "job.yml"), map[string]string{"JOB": "job.yml", "COMMAND": ""}, "job.yml"},
-		"the settings":                {link("/proc/self/environ", ".aml-train.yaml"), nil, ".aml-train.yaml"},
-		"the event":                   {link("/github/workflow/event.json", ".aml-train.yaml"), nil, ".aml-train.yaml"},
-		"the source directory":        {link("/github", "code"), map[string]string{"SOURCE-DIRECTORY": "code"}, "code"},
-		"a source directory outside":  {func(*testing.T, string) {}, map[string]string{"SOURCE-DIRECTORY": "/github"}, "the source directory .. leads out"},
-		"data outside":                {func(*testing.T, string) {}, map[string]string{"COMMAND": "cat ${{inputs.data}}", "INPUTS": "data=/proc/self/environ"}, "proc/self/environ"},
-		"data behind a link":          {link("/proc/self", "data"), map[string]string{"COMMAND": "cat ${{inputs.data}}", "INPUTS": "data=./data/environ"}, "data"},
+		"a link in the history": {link("/github/file_commands/history", ".aml-train/history.db"), nil,
+			".aml-train"},
+		"the folder of outputs": {link("/github/file_commands", "got"),
+			map[string]string{"DOWNLOAD-OUTPUTS": "got"}, "got"},
+		"below that folder": {link("/github/file_commands", "got/outputs"),
+			map[string]string{"DOWNLOAD-OUTPUTS": "got/outputs/x"}, "got"},
+		"the job file": {link("/proc/self/environ", "job.yml"),
+			map[string]string{"JOB": "job.yml", "COMMAND": ""}, "job.yml"},
+		"the settings":         {link("/proc/self/environ", ".aml-train.yaml"), nil, ".aml-train.yaml"},
+		"the event":            {link("/github/workflow/event.json", ".aml-train.yaml"), nil, ".aml-train.yaml"},
+		"the source directory": {link("/github", "code"), map[string]string{"SOURCE-DIRECTORY": "code"}, "code"},
+		"a source directory outside": {func(*testing.T, string) {}, map[string]string{"SOURCE-DIRECTORY": "/github"},
+			"the source directory .. leads out"},
+		"data outside": {func(*testing.T, string) {},
+			map[string]string{"COMMAND": "cat ${{inputs.data}}", "INPUTS": "data=/proc/self/environ"},
+			"proc/self/environ"},
+		"data behind a link": {link("/proc/self", "data"),
+			map[string]string{"COMMAND": "cat ${{inputs.data}}", "INPUTS": "data=./data/environ"}, "data"},
 		"a repository elsewhere": {func(t *testing.T, dir string) {
 			require.NoError(t, os.MkdirAll(filepath.Join(dir, "sub"), 0o755))
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "sub", ".git"), []byte("gitdir: /github/workflow\n"), 0o644))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "sub", ".git"), []byte("gitdir: /github/workflow\n"),
+				0o644))
 		}, map[string]string{"SOURCE-DIRECTORY": "sub"}, "sub"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := waiting(t)
 			c.prepare(t, dir)
 			must(t, dir, "git", "add", "-A", "-f", "--", ".", ":!sub")
-			must(t, dir, "git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "hostile")
+			must(t, dir, "git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m",
+				"hostile")
 			_, api := serveGitHub(t, must(t, dir, "git", "rev-parse", "HEAD"))
 			inputs := map[string]string{"COMMAND": "true", "ENVIRONMENT": "docker:" + testenv.Image}
 			for name, value := range c.inputs {

@@ -30,7 +30,8 @@ func must(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*") // it may be another user's
+	// it may be another user's
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s %v\n%s", name, args, out)
 	return strings.TrimSpace(string(out))
@@ -41,7 +42,8 @@ func must(t *testing.T, dir, name string, args ...string) string {
 // anything in it has changed, which is all of a repository that is committed to.
 func checkout(t *testing.T, workflow string) string {
 	dir := t.TempDir()
-	for file := range strings.SplitSeq(must(t, ".", "git", "ls-files", "--cached", "--others", "--exclude-standard"), "\n") {
+	for file := range strings.SplitSeq(must(t, ".", "git", "ls-files", "--cached", "--others", "--exclude-standard"),
+		"\n") {
 		if strings.HasPrefix(file, ".github/") { // act would run these workflows too
 			continue
 		}
@@ -84,8 +86,10 @@ func act(t *testing.T, dir, api string, run int, args ...string) (string, error)
 	home := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(home, ".config/act"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(home, ".config/act/actrc"), nil, 0o644))
-	cmd := exec.Command(testenv.Program(t, "act"), append(args, "--bind", "--pull=false", "--rm", "-P", "ubuntu-latest="+testenv.Image,
-		"-s", "GITHUB_TOKEN="+githubtest.Workflow, "--env", "GITHUB_API_URL="+api, "--env", fmt.Sprint("GITHUB_RUN_ID=", run))...)
+	cmd := exec.Command(testenv.Program(t, "act"), append(args, "--bind", "--pull=false", "--rm", "-P",
+		"ubuntu-latest="+testenv.Image,
+		"-s", "GITHUB_TOKEN="+githubtest.Workflow, "--env", "GITHUB_API_URL="+api, "--env",
+		fmt.Sprint("GITHUB_RUN_ID=", run))...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_CONFIG_HOME=", "XDG_CACHE_HOME=")
 	out, err := cmd.CombinedOutput()
@@ -131,14 +135,19 @@ func TestActionInAct(t *testing.T) {
 
 	log, err := act(t, dir, api, 41, "pull_request", "-e", pullRequest(t, head))
 	require.NoError(t, err, log)
-	require.Regexp(t, `::notice file=examples/iris/job.yml,line=1,title=iris%3A accuracy 0.\d+::Completed in .* on local, run iris-`+head[:7]+`-1`, log)
+	require.Regexp(t,
+		`::notice file=examples/iris/job.yml,line=1,title=iris%3A accuracy 0.\d+::Completed in .* on local, run iris-`+
+			head[:7]+`-1`, log)
 	require.Regexp(t, `::notice file=examples/iris/train.py,line=\d+,title=accuracy 0.\d+::`, log)
 	require.Regexp(t, `outputs: iris-`+head[:7]+`-1 Completed [0-9a-f]{40}`, log)
 	require.Contains(t, log, "results/outputs/model.json")
 	require.Regexp(t, `Summary - ### ✅ iris · accuracy`, log)
 	bodies := gh.Bodies(7, githubtest.Bot)
 	require.Len(t, bodies, 1)
-	require.Regexp(t, `^<!-- aml-train [0-9a-f]{16} 41\.1 ended -->\n### ✅ iris · accuracy 0\.\d+\n\n\*\*Completed\*\* in .* on .local. · run \[.iris-`+head[:7]+`-1.\]\(https://github.com/org/x/actions/runs/41\) · commit `+head[:7]+`\n`, bodies[0])
+	require.Regexp(t,
+		`^<!-- aml-train [0-9a-f]{16} 41\.1 ended -->\n### ✅ iris · accuracy 0\.\d+\n\n\*\*Completed\*\* in .* on .local. · run \[.iris-`+
+
+			head[:7]+`-1.\]\(https://github.com/org/x/actions/runs/41\) · commit `+head[:7]+`\n`, bodies[0])
 	require.Contains(t, bodies[0], "environment `aml-train-test/python (")
 	require.Empty(t, trainingContainers(t))
 
@@ -152,7 +161,9 @@ func TestActionInAct(t *testing.T) {
 	gh.Push(7, head)
 	log, err = act(t, dir, api, 42, "pull_request", "-e", pullRequest(t, head))
 	require.Error(t, err)
-	require.Regexp(t, `::error file=examples/iris/train.py,line=1,title=iris%3A ModuleNotFoundError%3A No module named 'seaborn'::train.py:1 imports seaborn, which the environment does not have. Add it to the image aml-train-test/python: RUN python -m pip install seaborn`, log)
+	require.Regexp(t,
+		`::error file=examples/iris/train.py,line=1,title=iris%3A ModuleNotFoundError%3A No module named 'seaborn'::train.py:1 imports seaborn, which the environment does not have. Add it to the image aml-train-test/python: RUN python -m pip install seaborn`,
+		log)
 	require.Contains(t, log, "exit with `FAILURE`: 1")
 	bodies = gh.Bodies(7, githubtest.Bot)
 	require.Len(t, bodies, 1)
@@ -179,17 +190,23 @@ func actionImage(t *testing.T) string {
 }
 
 // action starts the image as the runner does: docker run, its signals passed on.
-func action(t *testing.T, image, dir, api string, run int, inputs map[string]string) (*exec.Cmd, *bytes.Buffer, string) {
+func action(t *testing.T, image, dir, api string, run int, inputs map[string]string) (*exec.Cmd, *bytes.Buffer,
+	string) {
 	head := must(t, dir, "git", "rev-parse", "HEAD")
 	name := fmt.Sprintf("aml-train-test-%d-%d", os.Getpid(), run)
 	files := t.TempDir()
 	args := []string{"run", "--name", name, "--rm", "--workdir", "/github/workspace", "--network", "host",
-		"-v", "/var/run/docker.sock:/var/run/docker.sock", "-v", dir + ":/github/workspace", "-v", files + ":/github/file_commands",
+		"-v", "/var/run/docker.sock:/var/run/docker.sock", "-v", dir + ":/github/workspace", "-v",
+		files + ":/github/file_commands",
 		"-v", filepath.Dir(pullRequest(t, head)) + ":/github/workflow"}
-	env := map[string]string{"GITHUB_ACTIONS": "true", "CI": "true", "HOME": "/github/home", "GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": "/github/workflow/event.json",
-		"GITHUB_REPOSITORY": "org/x", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_API_URL": api, "GITHUB_WORKFLOW": "train", "GITHUB_JOB": "train",
-		"GITHUB_RUN_ID": fmt.Sprint(run), "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "ada", "GITHUB_SHA": head, "GITHUB_REF": "refs/pull/7/merge", "GITHUB_WORKSPACE": "/github/workspace",
-		"GITHUB_OUTPUT": "/github/file_commands/output", "GITHUB_STEP_SUMMARY": "/github/file_commands/summary", "INPUT_GITHUB-TOKEN": githubtest.Workflow}
+	env := map[string]string{"GITHUB_ACTIONS": "true", "CI": "true", "HOME": "/github/home",
+		"GITHUB_EVENT_NAME": "pull_request", "GITHUB_EVENT_PATH": "/github/workflow/event.json",
+		"GITHUB_REPOSITORY": "org/x", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_API_URL": api,
+		"GITHUB_WORKFLOW": "train", "GITHUB_JOB": "train",
+		"GITHUB_RUN_ID": fmt.Sprint(run), "GITHUB_RUN_ATTEMPT": "1", "GITHUB_ACTOR": "ada", "GITHUB_SHA": head,
+		"GITHUB_REF": "refs/pull/7/merge", "GITHUB_WORKSPACE": "/github/workspace",
+		"GITHUB_OUTPUT": "/github/file_commands/output", "GITHUB_STEP_SUMMARY": "/github/file_commands/summary",
+		"INPUT_GITHUB-TOKEN": githubtest.Workflow}
 	for name, value := range inputs {
 		env["INPUT_"+name] = value
 	}
@@ -234,7 +251,8 @@ func TestActionCancel(t *testing.T) {
 	for _, signal := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		dir := waiting(t)
 		gh, api := serveGitHub(t, must(t, dir, "git", "rev-parse", "HEAD"))
-		cmd, out, _ := action(t, image, dir, api, 50, map[string]string{"SCRIPT": "wait.py", "ENVIRONMENT": "docker:" + testenv.Image, "EXPERIMENT-NAME": "wait"})
+		cmd, out, _ := action(t, image, dir, api, 50, map[string]string{"SCRIPT": "wait.py", "ENVIRONMENT": "docker:" +
+			testenv.Image, "EXPERIMENT-NAME": "wait"})
 		require.NoError(t, cmd.Start())
 		until(t, "a comment on a running script", func() bool {
 			log, _ := exec.Command("docker", "ps", "-q", "--filter", "label=aml-train.run").Output()
@@ -243,7 +261,8 @@ func TestActionCancel(t *testing.T) {
 			}
 			text, _ := exec.Command("docker", "logs", strings.TrimSpace(string(log))).Output()
 			bodies := gh.Bodies(7, githubtest.Bot)
-			return strings.Contains(string(text), "working") && len(bodies) == 1 && strings.Contains(bodies[0], " running -->\n### ⏳ wait · ")
+			return strings.Contains(string(text), "working") && len(bodies) == 1 &&
+				strings.Contains(bodies[0], " running -->\n### ⏳ wait · ")
 		})
 		start := time.Now()
 		require.NoError(t, cmd.Process.Signal(signal))
@@ -253,7 +272,8 @@ func TestActionCancel(t *testing.T) {
 		require.ErrorAs(t, err, &exit, out.String())
 		require.Equal(t, 1, exit.ExitCode(), out.String())
 		require.Less(t, took, 7*time.Second, "the runner's next signal") // 5 s, and Docker's own time
-		require.Regexp(t, `<!-- aml-train [0-9a-f]{16} 50\.1 ended -->\n### ⚪ wait · canceled`, gh.Bodies(7, githubtest.Bot)[0])
+		require.Regexp(t, `<!-- aml-train [0-9a-f]{16} 50\.1 ended -->\n### ⚪ wait · canceled`,
+			gh.Bodies(7, githubtest.Bot)[0])
 		require.Contains(t, gh.Bodies(7, githubtest.Bot)[0], "outputs/half.txt")
 		require.Contains(t, out.String(), "::warning file=wait.py,line=1,title=wait%3A canceled::")
 		require.Empty(t, trainingContainers(t))
@@ -268,7 +288,8 @@ func TestActionKilled(t *testing.T) {
 	for _, keep := range []bool{true, false} {
 		dir := waiting(t)
 		_, api := serveGitHub(t, must(t, dir, "git", "rev-parse", "HEAD"))
-		inputs := map[string]string{"SCRIPT": "wait.py", "ENVIRONMENT": "docker:" + testenv.Image, "EXPERIMENT-NAME": "wait"}
+		inputs := map[string]string{"SCRIPT": "wait.py", "ENVIRONMENT": "docker:" + testenv.Image,
+			"EXPERIMENT-NAME": "wait"}
 		cmd, _, name := action(t, image, dir, api, 60, inputs)
 		require.NoError(t, cmd.Start())
 		until(t, "a run", func() bool {
@@ -287,7 +308,8 @@ func TestActionKilled(t *testing.T) {
 		require.NoError(t, cmd.Run(), out.String())
 		require.Empty(t, trainingContainers(t))
 		if keep {
-			found, err := filepath.Glob(filepath.Join(dir, ".aml-train/artifacts/*/wait-*-1/artifacts/outputs/half.txt"))
+			found, err :=
+				filepath.Glob(filepath.Join(dir, ".aml-train/artifacts/*/wait-*-1/artifacts/outputs/half.txt"))
 			require.NoError(t, err)
 			require.Len(t, found, 1, "what the run had written is kept")
 		}
@@ -318,12 +340,14 @@ func TestActionItself(t *testing.T) {
 		require.Contains(t, out.String(), way)
 	}
 	for _, input := range []string{"WAIT", "CANCEL-WITH-WORKFLOW"} {
-		cmd, out, _ = action(t, image, dir, api, 71, map[string]string{"COMMAND": "true", "ENVIRONMENT": "docker:" + testenv.Image, input: "false"})
+		cmd, out, _ = action(t, image, dir, api, 71, map[string]string{"COMMAND": "true", "ENVIRONMENT": "docker:" +
+			testenv.Image, input: "false"})
 		require.ErrorAs(t, cmd.Run(), &exit)
 		require.Equal(t, 2, exit.ExitCode())
 		require.Contains(t, out.String(), "this container ends with this command")
 	}
-	cmd, out, _ = action(t, image, dir, api, 72, map[string]string{"COMMAND": "mkdir outputs && echo x > outputs/x", "ENVIRONMENT": "docker:" + testenv.UserImage, "DOWNLOAD-OUTPUTS": "got/it"})
+	cmd, out, _ = action(t, image, dir, api, 72, map[string]string{"COMMAND": "mkdir outputs && echo x > outputs/x",
+		"ENVIRONMENT": "docker:" + testenv.UserImage, "DOWNLOAD-OUTPUTS": "got/it"})
 	require.NoError(t, cmd.Run(), out.String())
 	for _, path := range []string{".aml-train/history.db", "got", "got/it/outputs/x"} {
 		info, err := os.Stat(filepath.Join(dir, path))
@@ -351,7 +375,8 @@ func TestActionAzure(t *testing.T) {
 	must(t, dir, "git", "init", "-q", "-b", "main")
 	head := commit(t, dir)
 	gh, api := serveGitHub(t, head)
-	inputs := map[string]string{"JOB": "job.yml", "COMPUTE-TARGET": "cpu-cluster", "SUBSCRIPTION-ID": azuremltest.Subscription, "RESOURCE-GROUP": azuremltest.Group,
+	inputs := map[string]string{"JOB": "job.yml", "COMPUTE-TARGET": "cpu-cluster",
+		"SUBSCRIPTION-ID": azuremltest.Subscription, "RESOURCE-GROUP": azuremltest.Group,
 		"WORKSPACE-NAME": azuremltest.Name, "CREDS": w.Creds(), "DOWNLOAD-OUTPUTS": "results"}
 	for run := 80; run < 82; run++ {
 		if run == 81 {
@@ -363,13 +388,15 @@ func TestActionAzure(t *testing.T) {
 		require.NoError(t, cmd.Run(), out.String())
 		require.Contains(t, out.String(), "::add-mask::"+azuremltest.Secret)
 		for line := range strings.SplitSeq(out.String(), "\n") {
-			require.False(t, strings.Contains(line, azuremltest.Secret) && !strings.HasPrefix(line, "::add-mask::"), line)
+			require.False(t, strings.Contains(line, azuremltest.Secret) && !strings.HasPrefix(line, "::add-mask::"),
+				line)
 		}
 		require.Contains(t, out.String(), "test accuracy 0.9")
 		require.Regexp(t, `::notice file=train.py,line=\d+,title=accuracy 0\.\d+::`, out.String())
 		bodies := gh.Bodies(7, githubtest.Bot)
 		require.Len(t, bodies, 1)
-		require.Regexp(t, fmt.Sprintf(`^<!-- aml-train [0-9a-f]{16} %d\.1 ended -->\n### ✅ iris · accuracy 0\.\d+`, run), bodies[0])
+		require.Regexp(t, fmt.Sprintf(`^<!-- aml-train [0-9a-f]{16} %d\.1 ended -->\n### ✅ iris · accuracy 0\.\d+`,
+			run), bodies[0])
 		require.Contains(t, bodies[0], "on `cpu-cluster` · run [`iris-"+head[:7])
 		require.Contains(t, bodies[0], "](https://ml.azure.com/runs/iris-")
 		_, err = os.Stat(filepath.Join(dir, "results/outputs/model.json"))
@@ -402,7 +429,8 @@ func TestSetup(t *testing.T) {
 	require.NoError(t, err)
 	temp := t.TempDir()
 	cmd := exec.Command("bash", "-c", setup.Runs.Steps[0].Run)
-	cmd.Env = append(os.Environ(), "ACTION="+filepath.Join(root, "setup", ".."), "RUNNER_TEMP="+temp, "GITHUB_PATH="+filepath.Join(temp, "path"))
+	cmd.Env = append(os.Environ(), "ACTION="+filepath.Join(root, "setup", ".."), "RUNNER_TEMP="+temp, "GITHUB_PATH="+
+		filepath.Join(temp, "path"))
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
 	path, err := os.ReadFile(filepath.Join(temp, "path"))

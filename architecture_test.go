@@ -26,7 +26,8 @@ func TestArchitecture(t *testing.T) {
 	}
 	rows := map[string]row{}
 	code := regexp.MustCompile("`([a-z/]+)`")
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z/]+)` \\| ([^|]*\\?) \\| ([^|]*) \\|$").FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z/]+)` \\| ([^|]*\\?) \\| ([^|]*) \\|$").FindAllStringSubmatch(
+		string(text), -1) {
 		r := row{question: m[2]}
 		for _, name := range code.FindAllStringSubmatch(m[3], -1) {
 			r.knows = append(r.knows, name[1])
@@ -59,7 +60,8 @@ func TestArchitecture(t *testing.T) {
 		case strings.HasPrefix(name, "internal/testing/"):
 		case strings.HasPrefix(name, "internal/"):
 			require.Empty(t, knows, "%s is plumbing", name)
-		case p.ImportPath+"/" != module && !strings.HasPrefix(name, "examples") && p.ImportPath != strings.TrimSuffix(module, "/"):
+		case p.ImportPath+"/" != module && !strings.HasPrefix(name, "examples") &&
+			p.ImportPath != strings.TrimSuffix(module, "/"):
 			found++
 			r, ok := rows[name]
 			require.True(t, ok, "docs/architecture.md has no row for %s", name)
@@ -80,7 +82,8 @@ func TestStart(t *testing.T) {
 	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
-	found := regexp.MustCompile(`(?m)^init (github\.com/org/aml-train/\S+) @.* (\d+) bytes,`).FindAllStringSubmatch(string(out), -1)
+	found := regexp.MustCompile(`(?m)^init (github\.com/org/aml-train/\S+) @.* (\d+) bytes,`).FindAllStringSubmatch(
+		string(out), -1)
 	require.NotEmpty(t, found, string(out))
 	for _, m := range found {
 		bytes, err := strconv.Atoi(m[2])

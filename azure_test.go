@@ -33,8 +33,10 @@ func newClientPair(t *testing.T) *clientPair {
 	require.NoError(t, err)
 	t.Cleanup(p.w.Close)
 	certificate := p.write("azure.pem", string(p.w.Certificate()))
-	p.env = append(os.Environ(), "SSL_CERT_FILE="+certificate, "REQUESTS_CA_BUNDLE="+certificate, "AZURE_CREDENTIALS="+p.w.Creds(), "HOME="+p.dir,
-		"AZUREML_ARM_SUBSCRIPTION="+azuremltest.Subscription, "AZUREML_ARM_RESOURCEGROUP="+azuremltest.Group, "AZUREML_ARM_WORKSPACE_NAME="+azuremltest.Name)
+	p.env = append(os.Environ(), "SSL_CERT_FILE="+certificate, "REQUESTS_CA_BUNDLE="+certificate, "AZURE_CREDENTIALS="+
+		p.w.Creds(), "HOME="+p.dir,
+		"AZUREML_ARM_SUBSCRIPTION="+azuremltest.Subscription, "AZUREML_ARM_RESOURCEGROUP="+azuremltest.Group,
+		"AZUREML_ARM_WORKSPACE_NAME="+azuremltest.Name)
 	return p
 }
 
@@ -66,7 +68,8 @@ var names = regexp.MustCompile(`/(jobs|runs|experiments)/[^/?]+`)
 func dataPlane(requests []azuremltest.Request) map[string]bool {
 	out := map[string]bool{}
 	for _, r := range requests {
-		if !strings.HasPrefix(r.Path, "/subscriptions/") && !strings.Contains(r.Path, "/mlflow/") && strings.Contains(r.Path, "/subscriptions/") {
+		if !strings.HasPrefix(r.Path, "/subscriptions/") && !strings.Contains(r.Path, "/mlflow/") &&
+			strings.Contains(r.Path, "/subscriptions/") {
 			out[r.Method+" "+names.ReplaceAllString(r.Path, "/$1/NAME")+"?"+r.Query] = true
 		}
 	}
@@ -79,8 +82,11 @@ func dataPlane(requests []azuremltest.Request) map[string]bool {
 func TestMicrosoftsClient(t *testing.T) {
 	python := testenv.Python(t)
 	p := newClientPair(t)
-	p.write("repo/src/train.sh", "mkdir outputs; printf model > outputs/model.txt; printf weights > $1/w.txt; echo done\n")
-	job := p.write("repo/job.yml", "command: sh train.sh ${{outputs.weights}}\ncode: src\ncompute: azureml:cpu-cluster\nenvironment: azureml:ours:3\nexperiment_name: both\ndisplay_name: of both\noutputs: {weights: {type: uri_folder}}\nidentity: {type: user_identity}\n")
+	p.write("repo/src/train.sh", "mkdir outputs; printf model > outputs/model.txt; printf weights > $1/w.txt; "+
+		"echo done\n")
+	job := p.write("repo/job.yml", "command: sh train.sh ${{outputs.weights}}\ncode: src\n"+
+		"compute: azureml:cpu-cluster\nenvironment: azureml:ours:3\nexperiment_name: both\ndisplay_name: of both\n"+
+		"outputs: {weights: {type: uri_folder}}\nidentity: {type: user_identity}\n")
 	theirs := p.run(python, "testdata/azure/verbs.py", job, filepath.Join(p.dir, "got"))
 
 	ours := p.run(p.program, "run", "job.yml")
@@ -90,7 +96,8 @@ func TestMicrosoftsClient(t *testing.T) {
 			id = name
 		}
 	}
-	for _, args := range [][]string{{"archive", id}, {"archive", "--restore", id}, {"show", id}, {"download", id, "--to", filepath.Join(p.dir, "ours")}} {
+	for _, args := range [][]string{{"archive", id}, {"archive", "--restore", id}, {"show", id},
+		{"download", id, "--to", filepath.Join(p.dir, "ours")}} {
 		ours = append(ours, p.run(p.program, args...)...)
 	}
 	for _, file := range []string{"outputs/model.txt", "named_outputs/weights/w.txt"} {
@@ -144,8 +151,10 @@ func submitted(t *testing.T, requests []azuremltest.Request) map[string]any {
 		require.NoError(t, json.Unmarshal(r.Body, &body))
 		query, err := url.ParseQuery(r.Query)
 		require.NoError(t, err)
-		out := map[string]any{"content": strings.Split(r.Header.Get("Content-Type"), ";")[0], "accept": r.Header.Get("Accept"), "versioned": len(query) == 1 && query.Has("api-version"),
-			"user's token": strings.Count(r.Header.Get("x-azureml-token"), ".") == 2, "bearer": strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ey")}
+		out := map[string]any{"content": strings.Split(r.Header.Get("Content-Type"), ";")[0],
+			"accept": r.Header.Get("Accept"), "versioned": len(query) == 1 && query.Has("api-version"),
+			"user's token": strings.Count(r.Header.Get("x-azureml-token"), ".") == 2,
+			"bearer":       strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ey")}
 		for key, value := range body.Properties {
 			// Ours are named by the snapshot, and have tags; theirs have the properties of their
 			// working directory.

@@ -35,8 +35,10 @@ func TestDocs(t *testing.T) {
 		sh := func(script string) {
 			cmd := exec.Command("bash", "-euc", script)
 			cmd.Dir = dir
-			cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"), "HOME="+t.TempDir(), "GITHUB_ACTIONS=",
-				"GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b")
+			cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"), "HOME="+t.TempDir(),
+				"GITHUB_ACTIONS=",
+				"GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a",
+				"GIT_COMMITTER_EMAIL=a@b")
 			out, err := cmd.CombinedOutput()
 			require.NoError(t, err, "%s:\n%s\n%s", page, script, out)
 		}

@@ -30,10 +30,13 @@ func TestPlantedLinks(t *testing.T) {
 			planted := p.plant(t, rand.New(rand.NewPCG(seed, 0)))
 			before := p.outside(t)
 			for _, args := range [][]string{
-				{"runs"}, {"runs", "--json"}, {"show"}, {"show", "--json"}, {"show", "made"}, {"show", "--log", "running-1"}, {"watch", "made"}, {"watch", "running-1"},
-				{"compare", "made", "running-1"}, {"__complete", "show", ""}, {"__complete", "download", "made", ""}, {"hook", "status"},
+				{"runs"}, {"runs", "--json"}, {"show"}, {"show", "--json"}, {"show", "made"},
+				{"show", "--log", "running-1"}, {"watch", "made"}, {"watch", "running-1"},
+				{"compare", "made", "running-1"}, {"__complete", "show", ""}, {"__complete", "download", "made", ""},
+				{"hook", "status"},
 				{"download", "made", "--to", filepath.Join(p.dir, "got")}, {"archive", "made"}, {"cancel", "running-1"},
-				{"run", "--command", "mkdir outputs logs; echo 1 > outputs/a; echo 2 > logs/b", "--experiment-name", "made"},
+				{"run", "--command", "mkdir outputs logs; echo 1 > outputs/a; echo 2 > logs/b", "--experiment-name",
+					"made"},
 				{"submit", "--command", "true", "--experiment-name", "running"}, {"watch"}, {"runs"},
 			} {
 				out, _ := p.command(args...).CombinedOutput()
@@ -63,25 +66,31 @@ func plantation(t *testing.T) *planted {
 		require.NoError(t, os.WriteFile(p.program, text, 0o755))
 	}
 	for name, text := range map[string]string{
-		"repo/train.py": "print(1)\n", "outside/bashrc": "mine", "outside/folder/file": "precious", "outside/folder/outputs/model": "precious",
-		"outside/folder/wd/outputs/model": "precious", "outside/folder/logs/x": "precious", "outside/folder/lock": "", "home/.cache/x": "",
+		"repo/train.py": "print(1)\n", "outside/bashrc": "mine", "outside/folder/file": "precious",
+		"outside/folder/outputs/model":    "precious",
+		"outside/folder/wd/outputs/model": "precious", "outside/folder/logs/x": "precious", "outside/folder/lock": "",
+		"home/.cache/x": "",
 	} {
 		p.write(t, name, text)
 	}
-	for _, name := range []string{"bashrc", "folder", "folder/file", "folder/outputs", "folder/wd", "missing", "missing/deeper", "."} {
+	for _, name := range []string{"bashrc", "folder", "folder/file", "folder/outputs", "folder/wd", "missing",
+		"missing/deeper", "."} {
 		p.targets = append(p.targets, filepath.Join(dir, "outside", name))
 	}
-	p.targets = append(p.targets, filepath.Join(p.repo, ".git"), filepath.Join(p.repo, ".git/hooks"), filepath.Join(p.repo, "train.py"))
-	git := exec.Command("sh", "-c", "git init -q -b main && git add -A && git -c user.name=a -c user.email=b commit -qm x")
+	p.targets = append(p.targets, filepath.Join(p.repo, ".git"), filepath.Join(p.repo, ".git/hooks"),
+		filepath.Join(p.repo, "train.py"))
+	git := exec.Command("sh", "-c", "git init -q -b main && git add -A && git -c user.name=a -c user.email=b "+
+		"commit -qm x")
 	git.Dir = p.repo
 	require.NoError(t, git.Run())
 	p.reset(t)
 	for _, root := range planting {
-		require.NoError(t, filepath.WalkDir(filepath.Join(p.dir, root), func(name string, _ fs.DirEntry, err error) error {
-			rel, _ := filepath.Rel(p.dir, name)
-			p.paths = append(p.paths, rel)
-			return err
-		}))
+		require.NoError(t,
+			filepath.WalkDir(filepath.Join(p.dir, root), func(name string, _ fs.DirEntry, err error) error {
+				rel, _ := filepath.Rel(p.dir, name)
+				p.paths = append(p.paths, rel)
+				return err
+			}))
 	}
 	// What commands make that is gone when they have ended.
 	copies, err := filepath.Glob(filepath.Join(p.dir, planting[1], "*", "runs"))
@@ -92,8 +101,10 @@ func plantation(t *testing.T) *planted {
 	for _, name := range []string{"running-1/spare", "made-2", ".new-x", ".spare/wd/.git"} {
 		p.paths = append(p.paths, filepath.Join(rel, name))
 	}
-	for _, name := range []string{"history.db-wal", "history.db-shm", "history.db-journal", "runs/running-1/cancel", "runs/made-2",
-		"artifacts/1/running-1/artifacts/outputs", "artifacts/1/running-1/artifacts/logs", "artifacts/2", "artifacts/3", "pending", "commit", "hook/20260102-000000.000 abc x.log"} {
+	for _, name := range []string{"history.db-wal", "history.db-shm", "history.db-journal", "runs/running-1/cancel",
+		"runs/made-2",
+		"artifacts/1/running-1/artifacts/outputs", "artifacts/1/running-1/artifacts/logs", "artifacts/2",
+		"artifacts/3", "pending", "commit", "hook/20260102-000000.000 abc x.log"} {
 		p.paths = append(p.paths, filepath.Join(planting[0], filepath.FromSlash(name)))
 	}
 	slices.Sort(p.paths)
@@ -113,7 +124,8 @@ func (p *planted) write(t *testing.T, name, text string) {
 func (p *planted) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(p.program, args...)
 	cmd.Dir = p.repo
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(p.dir, "home"), "GIT_CONFIG_NOSYSTEM=1", "TMPDIR=" + filepath.Join(p.dir, "tmp")}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + filepath.Join(p.dir, "home"), "GIT_CONFIG_NOSYSTEM=1",
+		"TMPDIR=" + filepath.Join(p.dir, "tmp")}
 	return cmd
 }
 
@@ -208,32 +220,33 @@ func (p *planted) plant(t *testing.T, r *rand.Rand) (done []string) {
 func (p *planted) outside(t *testing.T) string {
 	var b strings.Builder
 	for _, top := range []string{"outside", "repo", "home"} {
-		require.NoError(t, filepath.WalkDir(filepath.Join(p.dir, top), func(name string, e fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			if rel, _ := filepath.Rel(p.dir, name); slices.Contains(planting, rel) {
-				if e.IsDir() {
-					return fs.SkipDir
-				}
-				return nil
-			}
-			info, err := e.Info()
-			if err != nil {
-				return err
-			}
-			text := ""
-			if info.Mode().IsRegular() {
-				content, err := os.ReadFile(name)
+		require.NoError(t,
+			filepath.WalkDir(filepath.Join(p.dir, top), func(name string, e fs.DirEntry, err error) error {
 				if err != nil {
 					return err
 				}
-				text = fmt.Sprintf("%x", sha256.Sum256(content))
-			}
-			rel, _ := filepath.Rel(p.dir, name)
-			fmt.Fprintln(&b, rel, info.Mode(), text)
-			return nil
-		}))
+				if rel, _ := filepath.Rel(p.dir, name); slices.Contains(planting, rel) {
+					if e.IsDir() {
+						return fs.SkipDir
+					}
+					return nil
+				}
+				info, err := e.Info()
+				if err != nil {
+					return err
+				}
+				text := ""
+				if info.Mode().IsRegular() {
+					content, err := os.ReadFile(name)
+					if err != nil {
+						return err
+					}
+					text = fmt.Sprintf("%x", sha256.Sum256(content))
+				}
+				rel, _ := filepath.Rel(p.dir, name)
+				fmt.Fprintln(&b, rel, info.Mode(), text)
+				return nil
+			}))
 	}
 	return b.String()
 }

@@ -73,7 +73,9 @@ func gitCommands(ts *testscript.TestScript, neg bool, args []string) {
 		func() string { return "git commit -q --allow-empty " + pick("", "-a ", "--amend ") + "-m " + name() },
 		func() string { return "git stash " + pick("push -u", "push", "pop", "drop", "clear", "list", "apply") },
 		func() string {
-			return "git config " + pick("", "--local ") + pick("core.bare true", "user.name "+name(), "core.worktree /tmp", "remote.origin.url x", "--unset user.name", "core.bare false", "--unset core.worktree")
+			return "git config " + pick("", "--local ") + pick("core.bare true", "user.name "+name(),
+				"core.worktree /tmp", "remote.origin.url x", "--unset user.name", "core.bare false",
+				"--unset core.worktree")
 		},
 		func() string {
 			return "git gc -q " + pick("", "--prune=now ", "--auto ") + "; git reflog expire --expire=now --all"
@@ -84,7 +86,8 @@ func gitCommands(ts *testscript.TestScript, neg bool, args []string) {
 		func() string { return "git clean -q -" + pick("fd", "fdx", "ffdx") },
 		func() string { return "git worktree " + pick("add -f ../"+name(), "prune", "add inside/"+name()) },
 		func() string {
-			return "git update-ref " + pick("-d ", "") + pick("refs/heads/main", "refs/tags/v1", "refs/heads/"+name(), "HEAD") + " " + rev()
+			return "git update-ref " + pick("-d ", "") + pick("refs/heads/main", "refs/tags/v1", "refs/heads/"+name(),
+				"HEAD") + " " + rev()
 		},
 		func() string { return "git symbolic-ref HEAD refs/heads/" + pick("main", "side", name()) },
 		func() string {
@@ -99,18 +102,21 @@ func gitCommands(ts *testscript.TestScript, neg bool, args []string) {
 		},
 		func() string { return "git notes add -f -m " + name() },
 		func() string {
-			return "git " + pick("pack-refs --all", "update-server-info", "commit-graph write --reachable", "multi-pack-index write", "maintenance run", "fsck --lost-found")
+			return "git " + pick("pack-refs --all", "update-server-info", "commit-graph write --reachable",
+				"multi-pack-index write", "maintenance run", "fsck --lost-found")
 		},
 		func() string { return "git remote " + pick("remove origin", "add "+name()+" ../x", "rename origin up") },
 		func() string {
 			return "git " + pick("fetch -q", "push -q --force origin", "push -q --mirror", "pull -q")
 		},
 		func() string {
-			return "git update-index " + pick("--assume-unchanged", "--skip-worktree", "--chmod=+x", "--force-remove") + " a.txt"
+			return "git update-index " + pick("--assume-unchanged", "--skip-worktree", "--chmod=+x",
+				"--force-remove") + " a.txt"
 		},
 		func() string { return "git sparse-checkout " + pick("set sub", "disable") },
 		func() string {
-			return "git init -q; git " + pick("replace -f HEAD HEAD~1", "bisect start HEAD HEAD~1", "bisect reset", "rerere", "apply /dev/null")
+			return "git init -q; git " + pick("replace -f HEAD HEAD~1", "bisect start HEAD HEAD~1", "bisect reset",
+				"rerere", "apply /dev/null")
 		},
 	}
 	var b strings.Builder

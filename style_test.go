@@ -1,13 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 )
@@ -42,10 +45,49 @@ func TestGoroutines(t *testing.T) {
 		ending := endingFunctions(files)
 		for _, file := range files {
 			for _, at := range elsewhere(file, ending) {
-				t.Errorf("%s: this ends a test in another goroutine: use assert, or t.Error and return", set.Position(at))
+				t.Errorf("%s: this ends a test in another goroutine: use assert, or t.Error and return",
+					set.Position(at))
 			}
 		}
 	}
+}
+
+// mostLong is how many lines may be longer than 120 columns, a tab counted as four: those
+// that wait to be broken. The number only falls.
+const mostLong = 400
+
+// TestLines counts lines that are too long, raw strings aside.
+func TestLines(t *testing.T) {
+	set, folders := sources(t)
+	var long []string
+	for _, files := range folders {
+		for _, file := range files {
+			long = append(long, longLines(t, set, file)...)
+		}
+	}
+	require.LessOrEqual(t, len(long), mostLong, strings.Join(long, "\n"))
+}
+
+func longLines(t *testing.T, set *token.FileSet, file *ast.File) (list []string) {
+	raw := map[int]bool{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if s, ok := n.(*ast.BasicLit); ok && s.Value[0] == '`' {
+			for line := set.Position(s.Pos()).Line; line <= set.Position(s.End()).Line; line++ {
+				raw[line] = true
+			}
+		}
+		return true
+	})
+	name := set.Position(file.Pos()).Filename
+	text, err := os.ReadFile(name)
+	require.NoError(t, err)
+	for i, line := range strings.Split(string(text), "\n") {
+		width := utf8.RuneCountInString(line) + 3*strings.Count(line, "\t")
+		if width > 120 && !raw[i+1] {
+			list = append(list, fmt.Sprintf("%s:%d: %d columns", name, i+1, width))
+		}
+	}
+	return list
 }
 
 // The check finds each way to do it.
@@ -75,7 +117,8 @@ func Test(t *testing.T) {
 }
 
 // ends are the methods that end the goroutine of a test, or of a test script.
-var ends = map[string]bool{"Fatal": true, "Fatalf": true, "FailNow": true, "Skip": true, "Skipf": true, "SkipNow": true, "Check": true}
+var ends = map[string]bool{"Fatal": true, "Fatalf": true, "FailNow": true, "Skip": true, "Skipf": true,
+	"SkipNow": true, "Check": true}
 
 // ending tells whether a call ends a test; functions are those that do.
 func ending(call *ast.CallExpr, functions map[string]bool) bool {
@@ -85,7 +128,8 @@ func ending(call *ast.CallExpr, functions map[string]bool) bool {
 	case *ast.SelectorExpr:
 		switch x := f.X.(type) {
 		case *ast.Ident:
-			return x.Name == "require" || ends[f.Sel.Name] && (x.Name == "t" || x.Name == "b" || x.Name == "ts" || x.Name == "tb")
+			return x.Name == "require" || ends[f.Sel.Name] && (x.Name == "t" || x.Name == "b" || x.Name == "ts" ||
+				x.Name == "tb")
 		case *ast.SelectorExpr:
 			return ends[f.Sel.Name] && x.Sel.Name == "t"
 		}

@@ -43,7 +43,8 @@ inputs:
 		about, value := f.Usage, f.DefValue
 		if f.Value.Type() == "stringArray" {
 			value = ""
-			about = strings.NewReplacer("(repeatable; --env for short)", "a line", "(repeatable; --input for short)", "a line", "(repeatable; --tag for short)", "a line").Replace(about)
+			about = strings.NewReplacer("(repeatable; --env for short)", "a line", "(repeatable; --input for short)",
+				"a line", "(repeatable; --tag for short)", "a line").Replace(about)
 		}
 		if f.Name == "github-token" {
 			about, value = "the token that comments on the pull request", "${{ github.token }}"
@@ -97,7 +98,8 @@ func TestActionIsRun(t *testing.T) {
 		require.True(t, run.Flags().Changed(name))
 	}
 	// The issue's list, so that none goes missing.
-	for _, name := range strings.Fields(`job script arguments command source-directory compute-target environment environment-variables inputs
+	for _, name := range strings.Fields(
+		`job script arguments command source-directory compute-target environment environment-variables inputs
 		experiment-name display-name tags max-run-duration-seconds distribution process-count node-count
 		subscription-id resource-group workspace-name tenant-id client-id creds cloud
 		wait cancel-with-workflow cancel-superseded allow-fork github-token comment annotations summary download-outputs`) {
@@ -107,7 +109,9 @@ func TestActionIsRun(t *testing.T) {
 
 // Each line of an input is one value of a flag that may be given several times.
 func TestActionLines(t *testing.T) {
-	inputs := map[string]string{"INPUT_ENVIRONMENT-VARIABLES": "A=1\n\n  B=two words\n", "INPUT_ARGUMENTS": "--a 1\n--b 2", "INPUT_WAIT": "false"}
+	inputs := map[string]string{"INPUT_ENVIRONMENT-VARIABLES": "A=1\n\n  B=two words\n",
+		"INPUT_ARGUMENTS": "--a 1\n--b 2", "INPUT_WAIT": "false"}
 	args := actionArguments((&app{}).run(), func(key string) string { return inputs[key] })
-	require.ElementsMatch(t, []string{"run", "--environment-variables=A=1", "--environment-variables=B=two words", "--arguments=--a 1\n--b 2", "--wait=false"}, args)
+	require.ElementsMatch(t, []string{"run", "--environment-variables=A=1", "--environment-variables=B=two words",
+		"--arguments=--a 1\n--b 2", "--wait=false"}, args)
 }

@@ -15,9 +15,10 @@ import (
 
 func (a *app) compare() *cobra.Command {
 	return &cobra.Command{
-		Use:               "compare RUN BASE",
-		Short:             "The metrics of two runs side by side",
-		Long:              "Compare the metrics of a run with those of another, and show the parameters in\nwhich they differ.",
+		Use:   "compare RUN BASE",
+		Short: "The metrics of two runs side by side",
+		Long: "Compare the metrics of a run with those of another, and show the parameters in\n" +
+			"which they differ.",
 		Example:           "  aml-train compare iris-3f2a91c-1 iris-9d0c1e2-1",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeRuns,

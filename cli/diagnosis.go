@@ -72,7 +72,8 @@ func install(run *history.Run, repo *imports.Repository, pkg string) string {
 		}
 	}
 	python, place := interpreter(run)
-	return fmt.Sprintf("Install it for the `%s` that ran the script%s: `%[1]s -m pip install %[3]s`.", python, place, pkg)
+	return fmt.Sprintf("Install it for the `%s` that ran the script%s: `%[1]s -m pip install %[3]s`.", python, place,
+		pkg)
 }
 
 // programs is a Python interpreter as a command names it, with the folder that it lies in.

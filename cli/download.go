@@ -131,7 +131,8 @@ func (s session) save(ctx context.Context, run *history.Run, files []history.Fil
 	if n := len(failed) - 10; n > 0 {
 		failed, more = failed[:10], fmt.Sprintf("\nand %d more", n)
 	}
-	return bytes, fmt.Errorf("not everything of run %s is in %s:\n%s%s", run.Info.RunID, to, strings.Join(failed, "\n"), more)
+	return bytes, fmt.Errorf("not everything of run %s is in %s:\n%s%s", run.Info.RunID, to,
+		strings.Join(failed, "\n"), more)
 }
 
 // downloadAll puts everything that a run made into a folder.

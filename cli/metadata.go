@@ -15,9 +15,10 @@ import (
 
 func (a *app) metadata() *cobra.Command {
 	return &cobra.Command{
-		Use:     "metadata [DIR]",
-		Short:   "The git metadata that would be attached to a run",
-		Long:    "Show the git metadata that a run of the source directory would carry, under the\nnames that Azure ML's own clients use. Outside a repository there is none.",
+		Use:   "metadata [DIR]",
+		Short: "The git metadata that would be attached to a run",
+		Long: "Show the git metadata that a run of the source directory would carry, under the\nnames that Azure " +
+			"ML's own clients use. Outside a repository there is none.",
 		Example: "  aml-train metadata --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

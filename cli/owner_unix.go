@@ -38,13 +38,14 @@ func giveToOwner(path, root string) error {
 	for dir := filepath.Dir(rel); dir != "."; dir = filepath.Dir(dir) {
 		err = errors.Join(err, give(dir))
 	}
-	return errors.Join(err, fs.WalkDir(within.FS(), filepath.ToSlash(rel), func(name string, _ fs.DirEntry, err error) error {
-		if err == nil {
-			err = give(filepath.FromSlash(name))
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // nothing was made, or another process has removed it
-		}
-		return err
-	}))
+	return errors.Join(err, fs.WalkDir(within.FS(), filepath.ToSlash(rel),
+		func(name string, _ fs.DirEntry, err error) error {
+			if err == nil {
+				err = give(filepath.FromSlash(name))
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // nothing was made, or another process has removed it
+			}
+			return err
+		}))
 }

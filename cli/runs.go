@@ -67,9 +67,10 @@ func (a *app) runs() *cobra.Command {
 	cmd.Flags().IntVar(&f.limit, "limit", 30, "how many")
 	cmd.Flags().BoolVar(&f.archived, "archived", false, "those that were archived")
 	cmd.Flags().BoolVar(&f.children, "children", false, "below each, the runs that its script made")
-	cmd.RegisterFlagCompletionFunc("status", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return statusNames(), cobra.ShellCompDirectiveNoFileComp
-	})
+	cmd.RegisterFlagCompletionFunc("status",
+		func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return statusNames(), cobra.ShellCompDirectiveNoFileComp
+		})
 	return cmd
 }
 
@@ -178,7 +179,8 @@ func (s session) listRuns(ctx context.Context, f runFilter) ([]*history.Run, err
 			}
 		}
 		if want == "" {
-			return nil, usage("--status %q: it can be %s%s", f.status, strings.Join(statusNames(), ", "), didYouMean(f.status, statusNames()))
+			return nil, usage("--status %q: it can be %s%s", f.status, strings.Join(statusNames(), ", "),
+				didYouMean(f.status, statusNames()))
 		}
 	}
 	var out []*history.Run
@@ -238,7 +240,8 @@ func (a *app) table(runs []listed) error {
 		if commit != "" && r.Tag(gitmeta.PropDirty) == "True" {
 			commit += "+"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", name, r.Status(), r.Started().Format(time.DateTime), took, report.Line(result), commit)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", name, r.Status(), r.Started().Format(time.DateTime), took,
+			report.Line(result), commit)
 	}
 	for _, l := range runs {
 		r := secret.Of(&a.secrets, l.Run)

@@ -25,8 +25,9 @@ make the same. An .amlignore in the directory replaces its .gitignore files.
 
 With --commit, the files are those of a commit, whatever the working tree holds.
 With --diff, what changed since a commit is listed, as git diff --name-status does.`,
-		Example: "  aml-train snapshot src\n  aml-train snapshot --why data/train.csv\n  aml-train snapshot --commit main\n  aml-train snapshot --diff HEAD~1",
-		Args:    cobra.MaximumNArgs(1),
+		Example: "  aml-train snapshot src\n  aml-train snapshot --why data/train.csv\n  aml-train snapshot --commit " +
+			"main\n  aml-train snapshot --diff HEAD~1",
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := cmp.Or(firstArg(args), ".")
 			if why != "" {

@@ -56,7 +56,8 @@ func NewComment(w *Workflow, token, identity string) (*Comment, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{w.Name, w.Job, identity}, "\x00")))
-	c := &Comment{client: api, number: w.PullRequest, key: fmt.Sprintf("%x", sum[:8]), run: w.RunID, attempt: w.Attempt, head: w.Head}
+	c := &Comment{client: api, number: w.PullRequest, key: fmt.Sprintf("%x", sum[:8]), run: w.RunID,
+		attempt: w.Attempt, head: w.Head}
 	c.owner, c.repo, _ = strings.Cut(w.Repository, "/")
 	return c, nil
 }
@@ -260,7 +261,8 @@ func (c *Comment) whoAmI(ctx context.Context) error {
 		return err
 	}
 	c.login = actions
-	req, err := c.client.NewRequest(ctx, http.MethodPost, graphQL(c.client.BaseURL()), map[string]string{"query": "query { viewer { login } }"})
+	req, err := c.client.NewRequest(ctx, http.MethodPost, graphQL(c.client.BaseURL()),
+		map[string]string{"query": "query { viewer { login } }"})
 	if err != nil {
 		return nil
 	}
@@ -309,7 +311,8 @@ func again(err error, try int) (time.Duration, bool) {
 		if s, err := strconv.Atoi(answer.Response.Header.Get("Retry-After")); err == nil && s >= 0 {
 			return time.Duration(s) * time.Second, true
 		}
-		return backoff, answer.Response.StatusCode >= 500 && try < 5 || answer.Response.StatusCode == http.StatusTooManyRequests
+		return backoff, answer.Response.StatusCode >= 500 && try < 5 ||
+			answer.Response.StatusCode == http.StatusTooManyRequests
 	case errors.As(err, &network):
 		return backoff, try < 5 && !errors.Is(err, context.Canceled)
 	}
@@ -324,9 +327,12 @@ func refused(err error) error {
 	}
 	switch answer.Response.StatusCode {
 	case http.StatusUnauthorized:
-		return &NotAllowedError{"GitHub does not take the token (401); pass github-token, or leave it out for the workflow's own"}
+		return &NotAllowedError{"GitHub does not take the token (401); pass github-token, or leave it out for the " +
+			"workflow's own"}
 	case http.StatusForbidden, http.StatusNotFound:
-		return &NotAllowedError{fmt.Sprintf("the token may not comment on the pull request (%d: %s); give the job the permission \"pull-requests: write\". On a pull request of a fork or of Dependabot it is read-only whatever the job says", answer.Response.StatusCode, answer.Message)}
+		return &NotAllowedError{fmt.Sprintf("the token may not comment on the pull request (%d: %s); give the job "+
+			"the permission \"pull-requests: write\". On a pull request of a fork or of Dependabot it is read-only "+
+			"whatever the job says", answer.Response.StatusCode, answer.Message)}
 	}
 	return err
 }

@@ -17,7 +17,8 @@ func sh(t *testing.T, dir, script string) string {
 	t.Helper()
 	cmd := exec.Command("sh", "-e", "-c", script)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b",
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a",
+		"GIT_AUTHOR_EMAIL=a@b",
 		"GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
@@ -30,7 +31,8 @@ func TestWorkflow(t *testing.T) {
 	head := sh(t, root, "git rev-parse HEAD")
 	pushed := strings.Repeat("1", 40)
 	env := func(pairs ...string) func(string) string {
-		m := map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_SHA": head, "GITHUB_RUN_ID": "42", "GITHUB_SERVER_URL": "https://github.com",
+		m := map[string]string{"GITHUB_ACTIONS": "true", "GITHUB_SHA": head, "GITHUB_RUN_ID": "42",
+			"GITHUB_SERVER_URL": "https://github.com",
 			"GITHUB_REPOSITORY": "org/x", "GITHUB_ACTOR": "ada", "GITHUB_REF": "refs/heads/main"}
 		for i := 0; i < len(pairs); i += 2 {
 			m[pairs[i]] = pairs[i+1]
@@ -40,7 +42,8 @@ func TestWorkflow(t *testing.T) {
 	sh(t, root, "git checkout -q --detach")
 	elsewhere := strings.Repeat("2", 40)
 	from := func(repository string) string {
-		return `{"number": 7, "pull_request": {"number": 7, "head": {"sha": "` + pushed + `", "ref": "deeper", "repo": ` + repository + `}}}`
+		return `{"number": 7, "pull_request": {"number": 7, "head": {"sha": "` + pushed +
+			`", "ref": "deeper", "repo": ` + repository + `}}}`
 	}
 	ours, fork, gone := `{"full_name": "org/x"}`, `{"full_name": "eve/x"}`, `null`
 	for _, c := range []struct {
@@ -51,25 +54,39 @@ func TestWorkflow(t *testing.T) {
 		{"push", "push", `{}`, head, "refs/heads/main", head, "main", "", true, false},
 		{"tag", "push", `{}`, head, "refs/tags/v1", head, "", "", true, false},
 		{"by hand", "workflow_dispatch", `{"inputs": {}}`, head, "refs/heads/try", head, "try", "", true, false},
-		{"every night", "schedule", `{"schedule": "0 3 * * *"}`, head, "refs/heads/main", head, "main", "", true, false},
+		{"every night", "schedule", `{"schedule": "0 3 * * *"}`, head, "refs/heads/main", head, "main", "", true,
+			false},
 		// The merge commit is checked out, which nobody wrote.
 		{"pull request", "pull_request", from(ours), head, "refs/pull/7/merge", pushed, "deeper", "7", false, false},
 		{"of a fork", "pull_request", from(fork), head, "refs/pull/7/merge", pushed, "deeper", "7", false, true},
-		{"another repository is checked out", "pull_request", from(ours), elsewhere, "refs/pull/7/merge", head, "", "7", false, false},
+		{"another repository is checked out", "pull_request", from(ours), elsewhere, "refs/pull/7/merge", head, "",
+			"7", false, false},
 		// The base is checked out, unless the workflow asks for something else.
 		{"target", "pull_request_target", from(ours), head, "refs/heads/main", head, "main", "7", true, false},
 		{"target of a fork", "pull_request_target", from(fork), head, "refs/heads/main", head, "main", "7", true, true},
-		{"target of a deleted fork", "pull_request_target", from(gone), head, "refs/heads/main", head, "main", "7", true, true},
-		{"comment", "issue_comment", `{"issue": {"number": 8, "pull_request": {"url": "x"}}, "comment": {"body": "/train"}}`, head, "refs/heads/main", head, "main", "8", true, true},
-		{"comment of an issue", "issue_comment", `{"issue": {"number": 8}}`, head, "refs/heads/main", head, "main", "", true, false},
-		{"after a workflow", "workflow_run", `{"workflow_run": {"head_sha": "` + head + `", "head_branch": "deeper", "head_repository": ` + ours + `, "pull_requests": [{"number": 9}]}}`, elsewhere, "refs/heads/main", head, "deeper", "9", true, false},
-		{"after a fork's workflow", "workflow_run", `{"workflow_run": {"head_sha": "` + pushed + `", "head_branch": "main", "head_repository": ` + fork + `, "pull_requests": []}}`, head, "refs/heads/main", head, "main", "", true, true},
-		{"merge queue", "merge_group", `{"merge_group": {"head_sha": "` + head + `", "head_ref": "refs/heads/gh-readonly-queue/main/pr-104-` + pushed + `"}}`, head, "refs/heads/gh-readonly-queue/main/pr-104-" + pushed, head, "gh-readonly-queue/main/pr-104-" + pushed, "104", true, false},
+		{"target of a deleted fork", "pull_request_target", from(gone), head, "refs/heads/main", head, "main", "7",
+			true, true},
+		{"comment", "issue_comment",
+			`{"issue": {"number": 8, "pull_request": {"url": "x"}}, "comment": {"body": "/train"}}`, head,
+			"refs/heads/main", head, "main", "8", true, true},
+		{"comment of an issue", "issue_comment", `{"issue": {"number": 8}}`, head, "refs/heads/main", head, "main", "",
+			true, false},
+		{"after a workflow", "workflow_run", `{"workflow_run": {"head_sha": "` + head +
+			`", "head_branch": "deeper", "head_repository": ` + ours + `, "pull_requests": [{"number": 9}]}}`,
+			elsewhere, "refs/heads/main", head, "deeper", "9", true, false},
+		{"after a fork's workflow", "workflow_run", `{"workflow_run": {"head_sha": "` + pushed +
+			`", "head_branch": "main", "head_repository": ` + fork + `, "pull_requests": []}}`, head,
+			"refs/heads/main", head, "main", "", true, true},
+		{"merge queue", "merge_group", `{"merge_group": {"head_sha": "` + head +
+			`", "head_ref": "refs/heads/gh-readonly-queue/main/pr-104-` + pushed + `"}}`, head,
+			"refs/heads/gh-readonly-queue/main/pr-104-" + pushed, head, "gh-readonly-queue/main/pr-104-" + pushed,
+			"104", true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "event.json")
 			require.NoError(t, os.WriteFile(file, []byte(c.payload), 0o644))
-			env := env("GITHUB_EVENT_NAME", c.event, "GITHUB_EVENT_PATH", file, "GITHUB_SHA", c.sha, "GITHUB_REF", c.ref, "GITHUB_RUN_ATTEMPT", "2", "GITHUB_TRIGGERING_ACTOR", "bob")
+			env := env("GITHUB_EVENT_NAME", c.event, "GITHUB_EVENT_PATH", file, "GITHUB_SHA", c.sha, "GITHUB_REF",
+				c.ref, "GITHUB_RUN_ATTEMPT", "2", "GITHUB_TRIGGERING_ACTOR", "bob")
 			repo, err := git.Find(root)
 			require.NoError(t, err)
 			w, err := ReadWorkflow(env)
@@ -115,7 +132,8 @@ func TestEventFile(t *testing.T) {
 // or GitHub says that the pull request is the repository's own.
 func TestStarted(t *testing.T) {
 	a, b := strings.Repeat("a", 40), strings.Repeat("b", 40)
-	request := Workflow{Event: "pull_request_target", Repository: "org/x", SHA: a, Ref: "refs/pull/7/merge", Head: b, HeadRepository: "Org/X", PullRequest: 7}
+	request := Workflow{Event: "pull_request_target", Repository: "org/x", SHA: a, Ref: "refs/pull/7/merge", Head: b,
+		HeadRepository: "Org/X", PullRequest: 7}
 	for _, c := range []struct {
 		name   string
 		w      Workflow

@@ -81,7 +81,8 @@ func (g *Gate) Commit(ctx context.Context, commit string) error {
 			"\"contents: read\"), and its author", commit, err)
 	}
 	if !own {
-		return g.refuse("the commit %s is neither the tip of a branch of %s nor on its default branch, so whoever wrote it",
+		return g.refuse("the commit %s is neither the tip of a branch of %s nor on its default branch, so "+
+			"whoever wrote it",
 			commit, g.Workflow.Repository)
 	}
 	g.admitted = append(g.admitted, commit)
@@ -90,7 +91,8 @@ func (g *Gate) Commit(ctx context.Context, commit string) error {
 
 // refuse says why nothing trains: format ends with who could take the secrets along.
 func (g *Gate) refuse(format string, args ...any) error {
-	return &RefusedError{fmt.Sprintf("nothing was submitted: on %s the workflow has this repository's secrets and a token that may write, "+
+	return &RefusedError{fmt.Sprintf("nothing was submitted: on %s the workflow has this repository's secrets and a "+
+		"token that may write, "+
 		"and %s could take them along. Train on pull_request instead, which has neither, or say allow-fork: true, "+
 		"on the command line --allow-fork, if somebody who may read every secret of this repository has read the code",
 		cmp.Or(g.Workflow.Event, "an event without a name"), fmt.Sprintf(format, args...))}

@@ -28,7 +28,8 @@ func obeyed(output string) bool {
 // TestNoCommands writes what looks like commands in pieces of every size: the runner
 // obeys none, and a person reads what was written.
 func TestNoCommands(t *testing.T) {
-	parts := []string{"::", ":", "##[", "#", "[", "error]x", "set-output name=a::b", "\n", "\r", "\r\n", " ", "\t", "\u3000", "\u2028", "\v", "\xe3\x80", "\xff", "x", "a::b", "\ufeff", "::stop-commands::"}
+	parts := []string{"::", ":", "##[", "#", "[", "error]x", "set-output name=a::b", "\n", "\r", "\r\n", " ", "\t",
+		"\u3000", "\u2028", "\v", "\xe3\x80", "\xff", "x", "a::b", "\ufeff", "::stop-commands::"}
 	for seed := range testenv.Cases(20000) {
 		r := rand.New(rand.NewPCG(uint64(seed), 3))
 		var text strings.Builder

@@ -36,7 +36,8 @@ func (s *Step) Annotate(list []report.Annotation) {
 				fields["file"], fields["line"] = n.File, strconv.Itoa(max(n.Line, 1))
 			}
 			c = c.WithFieldsMap(fields)
-			say := map[string]func(string, ...any){"notice": c.Noticef, "warning": c.Warningf, "error": c.Errorf}[n.Level]
+			say := map[string]func(string, ...any){"notice": c.Noticef, "warning": c.Warningf,
+				"error": c.Errorf}[n.Level]
 			say("%s", report.Plain(s.Secrets.String(n.Message)))
 		}
 	})
@@ -85,5 +86,6 @@ func (s *Step) fileCommand(name, file, text string) {
 		}
 	}()
 	getenv := func(string) string { return file }
-	githubactions.New(githubactions.WithGetenv(getenv)).IssueFileCommand(&githubactions.Command{Name: name, Message: text})
+	githubactions.New(githubactions.WithGetenv(getenv)).IssueFileCommand(&githubactions.Command{Name: name,
+		Message: text})
 }

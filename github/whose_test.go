@@ -26,7 +26,8 @@ func TestOnBranch(t *testing.T) {
 		}
 		fork := commits[11]
 		side := r.IntN(10)
-		g.Branches = map[string][]string{"main": commits[2:8], "side": append([]string{commits[0], commits[8]}, commits[2+side%6:8]...)}
+		g.Branches = map[string][]string{"main": commits[2:8], "side": append([]string{commits[0], commits[8]},
+			commits[2+side%6:8]...)}
 		g.Forks = []string{fork}
 		w := pushed(api, 1, "")
 		w.DefaultBranch = []string{"main", ""}[r.IntN(2)]

@@ -27,7 +27,8 @@ func StripCredentials(raw string) string {
 	raw = strings.TrimSpace(raw)
 	if transport := helper.FindString(raw); transport != "" {
 		rest := raw[len(transport):]
-		if strings.EqualFold(transport, "ext::") && (!scheme.MatchString(rest) || strings.ContainsAny(rest, " \t\r\n")) {
+		if strings.EqualFold(transport, "ext::") &&
+			(!scheme.MatchString(rest) || strings.ContainsAny(rest, " \t\r\n")) {
 			return transport
 		}
 		return transport + StripCredentials(rest)

@@ -18,7 +18,8 @@ func sh(t *testing.T, dir, script string) string {
 	t.Helper()
 	cmd := exec.Command("sh", "-ec", script)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b",
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "GIT_CONFIG_NOSYSTEM=1", "GIT_AUTHOR_NAME=a",
+		"GIT_AUTHOR_EMAIL=a@b",
 		"GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b", "GIT_ALLOW_PROTOCOL=file")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
@@ -51,17 +52,32 @@ func TestRead(t *testing.T) {
 		"detached":         {setup: commit + "git checkout -q --detach"},
 		"no commit yet":    {setup: "git init -q -b main .", branch: "main", noCommit: true},
 		"packed refs":      {setup: commit + "git pack-refs --all", branch: "main"},
-		"shallow clone":    {setup: "mkdir origin && cd origin && " + commit + "echo 2 > f && git commit -q -am 2 && cd .. && git clone -q --depth 1 file://$PWD/origin clone", dir: "clone", branch: "main", repository: "file://DIR/origin"},
-		"partial clone":    {setup: "mkdir origin && cd origin && " + commit + "git config uploadpack.allowFilter true && cd .. && git clone -q --filter=blob:none file://$PWD/origin clone", dir: "clone", branch: "main", repository: "file://DIR/origin"},
-		"sparse checkout":  {setup: commit + "git sparse-checkout init --cone", branch: "main"},
-		"linked worktree":  {setup: "mkdir main && cd main && " + commit + "git remote add origin https://example.com/x.git && git worktree add -q -b other ../linked", dir: "linked", branch: "other", repository: "https://example.com/x.git"},
-		"submodule":        {setup: "mkdir sub && cd sub && " + commit + "cd .. && mkdir top && cd top && " + commit + "git -c protocol.file.allow=always submodule --quiet add ../sub inner", dir: "top/inner", branch: "main", repository: "DIR/sub"},
-		"one remote":       {setup: commit + "git remote add upstream git@github.com:org/x.git", branch: "main", repository: "git@github.com:org/x.git"},
-		"several remotes":  {setup: commit + "git remote add fork https://example.com/fork && git remote add origin https://example.com/origin", branch: "main", repository: "https://example.com/origin"},
-		"branch's remote":  {setup: commit + "git remote add fork https://example.com/fork && git remote add origin https://example.com/origin && git config branch.main.remote fork", branch: "main", repository: "https://example.com/fork"},
-		"none is origin":   {setup: commit + "git remote add a https://example.com/a && git remote add b https://example.com/b", branch: "main"},
-		"credentials":      {setup: commit + "git remote add origin https://user:secret@example.com/x.git", branch: "main", repository: "https://example.com/x.git"},
-		"insteadOf":        {setup: commit + "git remote add origin gh:org/x && git config url.https://github.com/.insteadOf gh:", branch: "main", repository: "https://github.com/org/x"},
+		"shallow clone": {setup: "mkdir origin && cd origin && " + commit + "echo 2 > f && git commit -q -am 2 && " +
+			"cd .. && git clone -q --depth 1 file://$PWD/origin clone", dir: "clone", branch: "main",
+			repository: "file://DIR/origin"},
+		"partial clone": {setup: "mkdir origin && cd origin && " + commit + "git config uploadpack.allowFilter " +
+			"true && cd .. && git clone -q --filter=blob:none file://$PWD/origin clone", dir: "clone", branch: "main",
+			repository: "file://DIR/origin"},
+		"sparse checkout": {setup: commit + "git sparse-checkout init --cone", branch: "main"},
+		"linked worktree": {setup: "mkdir main && cd main && " + commit +
+			"git remote add origin https://example.com/x.git && git worktree add -q -b other ../linked", dir: "linked",
+			branch: "other", repository: "https://example.com/x.git"},
+		"submodule": {setup: "mkdir sub && cd sub && " + commit + "cd .. && mkdir top && cd top && " + commit +
+			"git -c protocol.file.allow=always submodule --quiet add ../sub inner", dir: "top/inner", branch: "main",
+			repository: "DIR/sub"},
+		"one remote": {setup: commit + "git remote add upstream git@github.com:org/x.git", branch: "main",
+			repository: "git@github.com:org/x.git"},
+		"several remotes": {setup: commit + "git remote add fork https://example.com/fork && git remote add origin " +
+			"https://example.com/origin", branch: "main", repository: "https://example.com/origin"},
+		"branch's remote": {setup: commit + "git remote add fork https://example.com/fork && git remote add origin " +
+			"https://example.com/origin && git config branch.main.remote fork", branch: "main",
+			repository: "https://example.com/fork"},
+		"none is origin": {setup: commit + "git remote add a https://example.com/a && git remote add b " +
+			"https://example.com/b", branch: "main"},
+		"credentials": {setup: commit + "git remote add origin https://user:secret@example.com/x.git",
+			branch: "main", repository: "https://example.com/x.git"},
+		"insteadOf": {setup: commit + "git remote add origin gh:org/x && git config " +
+			"url.https://github.com/.insteadOf gh:", branch: "main", repository: "https://github.com/org/x"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -27,9 +27,11 @@ func BenchmarkLogBatch(b *testing.B) {
 		for i := range 100 {
 			for j := range batch {
 				n := i*len(batch) + j
-				batch[j] = Metric{Key: "loss", Value: Float(1 / float64(n+1)), Step: Int(n), Timestamp: Int(time.Now().UnixMilli())}
+				batch[j] = Metric{Key: "loss", Value: Float(1 / float64(n+1)), Step: Int(n),
+					Timestamp: Int(time.Now().UnixMilli())}
 			}
-			if err := c.call(b.Context(), "POST", "runs/log-batch", nil, map[string]any{"run_id": id, "metrics": batch}, nil); err != nil {
+			if err := c.call(b.Context(), "POST", "runs/log-batch", nil,
+				map[string]any{"run_id": id, "metrics": batch}, nil); err != nil {
 				b.Fatal(err)
 			}
 			logged += len(batch)

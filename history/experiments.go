@@ -89,7 +89,8 @@ func (s *Store) CreateExperiment(ctx context.Context, n NewExperiment) (string, 
 			return err
 		}
 		now := time.Now().UnixMilli()
-		res, err := tx.Exec(`INSERT INTO experiments (name, lifecycle_stage, creation_time, last_update_time) VALUES (?, 'active', ?, ?)`, n.Name, now, now)
+		res, err := tx.Exec(`INSERT INTO experiments (name, lifecycle_stage, creation_time, last_update_time) VALUES
+			(?, 'active', ?, ?)`, n.Name, now, now)
 		if err != nil {
 			return err
 		}
@@ -145,7 +146,8 @@ func (s *Store) experiments(ctx context.Context, where string, args ...any) ([]*
 		byID[e.ID] = e
 	}
 	return list, eachOf(ctx, s.db, byID,
-		`SELECT experiment_id, key, coalesce(value, '') FROM experiment_tags WHERE key != '`+tagOwner+`' AND experiment_id IN %s ORDER BY key`,
+		`SELECT experiment_id, key, coalesce(value, '') FROM experiment_tags WHERE key != '`+tagOwner+
+			`' AND experiment_id IN %s ORDER BY key`,
 		func(row scanner) (id string, add func(*Experiment), err error) {
 			var kv KeyValue
 			err = row.Scan(&id, &kv.Key, &kv.Value)
@@ -242,7 +244,8 @@ func (s *Store) ArchiveExperiment(ctx context.Context, id string, archived bool)
 			return notFound("No Experiment with id=%s exists that is %s", id, from)
 		}
 		now := time.Now().UnixMilli()
-		if _, err := tx.Exec(`UPDATE experiments SET lifecycle_stage = ?, last_update_time = ? WHERE experiment_id = ?`, to, now, n); err != nil {
+		if _, err := tx.Exec(`UPDATE experiments SET lifecycle_stage = ?, last_update_time = ? WHERE
+			experiment_id = ?`, to, now, n); err != nil {
 			return err
 		}
 		_, err := tx.Exec(`UPDATE runs SET lifecycle_stage = ?, deleted_time = CASE ? WHEN 'deleted' THEN ? END
@@ -282,8 +285,10 @@ func (s *Store) experimentOwner(ctx context.Context, id string) (owner string, s
 	if err != nil {
 		return "", false, err
 	}
-	err = s.db.QueryRowContext(ctx, `SELECT coalesce(o.value, ''), EXISTS (SELECT 1 FROM runs r WHERE r.experiment_id = e.experiment_id AND r.source_name IS NOT o.value)
-		FROM experiments e LEFT JOIN experiment_tags o ON o.experiment_id = e.experiment_id AND o.key = ? WHERE e.experiment_id = ?`, tagOwner, n).Scan(&owner, &shared)
+	err = s.db.QueryRowContext(ctx, `SELECT coalesce(o.value, ''), EXISTS (SELECT 1 FROM runs r WHERE r.experiment_id
+		= e.experiment_id AND r.source_name IS NOT o.value)
+		FROM experiments e LEFT JOIN experiment_tags o ON o.experiment_id = e.experiment_id AND o.key = ? WHERE
+			e.experiment_id = ?`, tagOwner, n).Scan(&owner, &shared)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = notFound("No Experiment with id=%s exists", id)
 	}

@@ -69,7 +69,8 @@ type filterParser struct {
 }
 
 func (p *filterParser) bad(what string) error {
-	return invalid("Invalid filter %q: %s. Write comparisons such as metrics.loss < 0.1 or tags.\"my tag\" = 'x', joined by AND", p.filter, what)
+	return invalid("Invalid filter %q: %s. Write comparisons such as metrics.loss < 0.1 or tags.\"my tag\" = 'x', "+
+		"joined by AND", p.filter, what)
 }
 
 func (p *filterParser) next() (word, bool) {
@@ -126,7 +127,8 @@ func (p *filterParser) condition() (c condition, err error) {
 	if entity, key, found := strings.Cut(name, "."); found && w.quote == 0 {
 		c.entity, c.key = entityName(entity), key
 		if c.entity == "" {
-			return c, invalid("Invalid entity type '%s'. Valid values are ['metric', 'parameter', 'tag', 'attribute', 'dataset']", entity)
+			return c, invalid("Invalid entity type '%s'. Valid values are ['metric', 'parameter', 'tag', "+
+				"'attribute', 'dataset']", entity)
 		}
 	}
 	if c.op, err = p.operator(name); err != nil {

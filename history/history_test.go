@@ -28,7 +28,8 @@ func open(t testing.TB) *Store {
 
 func newRun(t testing.TB, s *Store, id string) *Run {
 	t.Helper()
-	r, err := s.CreateRun(ctx, NewRun{ID: id, ExperimentID: "0", Start: time.Now(), Tags: []KeyValue{{TagTarget, "local"}}})
+	r, err := s.CreateRun(ctx, NewRun{ID: id, ExperimentID: "0", Start: time.Now(),
+		Tags: []KeyValue{{TagTarget, "local"}}})
 	require.NoError(t, err)
 	return r
 }
@@ -55,7 +56,8 @@ func TestOpen(t *testing.T) {
 
 func TestOpenWhatIsNoHistory(t *testing.T) {
 	home := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(home, "history.db"), []byte(strings.Repeat("no database\n", 1000)), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(home, "history.db"), []byte(strings.Repeat("no database\n", 1000)),
+		0o644))
 	_, err := Open(home)
 	require.ErrorContains(t, err, "move it away, and a new one is started")
 }
@@ -77,7 +79,8 @@ func TestTogether(t *testing.T) {
 					return
 				}
 				for step := range 5 {
-					errorFree(t, s.LogBatch(ctx, r.Info.RunID, []Metric{{Key: "loss", Value: 1, Step: Int(step)}}, nil, nil))
+					errorFree(t, s.LogBatch(ctx, r.Info.RunID, []Metric{{Key: "loss", Value: 1, Step: Int(step)}}, nil,
+						nil))
 				}
 			})
 		}
@@ -154,7 +157,8 @@ func TestLimits(t *testing.T) {
 	require.NoError(t, s.LogBatch(ctx, "a", []Metric{{Key: strings.Repeat("ü", 250)}, {Key: "ünï/code 1:x"}}, nil, nil))
 
 	// As in MLflow, what is too long of a value is cut off, by characters.
-	require.NoError(t, s.LogBatch(ctx, "a", nil, []KeyValue{{"k", strings.Repeat("ü", 6001)}}, []KeyValue{{"k", strings.Repeat("ü", 8001)}}))
+	require.NoError(t, s.LogBatch(ctx, "a", nil, []KeyValue{{"k", strings.Repeat("ü", 6001)}},
+		[]KeyValue{{"k", strings.Repeat("ü", 8001)}}))
 	r, err := s.Run(ctx, "a")
 	require.NoError(t, err)
 	require.Equal(t, strings.Repeat("ü", 6000), r.Data.Params[0].Value)
@@ -239,7 +243,8 @@ func FuzzMetricName(f *testing.F) {
 }
 
 func FuzzFilter(f *testing.F) {
-	for _, s := range []string{"metrics.loss < 0.1 AND params.`a b` = 'x'", "run_id IN ('a', \"b\")", "tags.x IS NOT NULL", "a.b.c LIKE '%'"} {
+	for _, s := range []string{"metrics.loss < 0.1 AND params.`a b` = 'x'", "run_id IN ('a', \"b\")",
+		"tags.x IS NOT NULL", "a.b.c LIKE '%'"} {
 		f.Add(s)
 	}
 	s, err := Open(f.TempDir())
@@ -299,7 +304,8 @@ func TestServerAdmits(t *testing.T) {
 	require.Equal(t, 403, code, "a name of somebody's own that points to loopback")
 
 	_, base = serve(t, "")
-	code, _ = get(t, "POST", base+"/api/2.0/mlflow/experiments/create", `{"name": "x"}`, "Origin", "https://evil.example.com")
+	code, _ = get(t, "POST", base+"/api/2.0/mlflow/experiments/create", `{"name": "x"}`, "Origin",
+		"https://evil.example.com")
 	require.Equal(t, 403, code, "a page in a browser")
 	code, _ = get(t, "POST", base+"/api/2.0/mlflow/experiments/create", `{"name": "x"}`)
 	require.Equal(t, 200, code)
@@ -318,7 +324,8 @@ func TestServerAnswers(t *testing.T) {
 		{"GET", "runs/get?run_id=b", "", 404, codeNotFound},
 		{"GET", "no/such", "", 404, codeNoEndpoint},
 		{"POST", "runs/log-metric", `{"run_id": "a", "key": "m", "value": "x"}`, 400, codeInvalid},
-		{"POST", "runs/log-metric", `{"run_id": "a", "key": "m", "value": "NaN", "timestamp": "5", "step": 1.0}`, 200, "{}"},
+		{"POST", "runs/log-metric", `{"run_id": "a", "key": "m", "value": "NaN", "timestamp": "5", "step": 1.0}`, 200,
+			"{}"},
 		{"POST", "runs/log-metric", `{"run_id": "a", "key": "m", "value": 1, "step": 1.5}`, 400, codeInvalid},
 		{"POST", "runs/log-metric", `{"run_id": "a"`, 400, codeInvalid},
 		{"POST", "runs/log-metric", `[]`, 400, codeInvalid},
@@ -333,7 +340,8 @@ func TestServerAnswers(t *testing.T) {
 		{"GET", "metrics/get-history?run_id=a&metric_key=m", "", 200, `"value":"NaN"`},
 		{"GET", "logged-models/m-0", "", 404, codeNotFound},
 		{"POST", "runs/set-tag", `{"run_id": "a", "key": "aml-train.status", "value": "Completed"}`, 400, codeInvalid},
-		{"POST", "runs/log-batch", `{"run_id": "a", "tags": [{"key": "aml-train.error", "value": "x"}]}`, 400, codeInvalid},
+		{"POST", "runs/log-batch", `{"run_id": "a", "tags": [{"key": "aml-train.error", "value": "x"}]}`, 400,
+			codeInvalid},
 		{"POST", "runs/delete-tag", `{"run_id": "a", "key": "aml-train.target"}`, 400, codeInvalid},
 		{"POST", "logged-models", `{"experiment_id": "0", "name": "a/b"}`, 400, codeInvalid},
 	} {
@@ -351,7 +359,8 @@ func TestServerKeepsToTheArtifacts(t *testing.T) {
 	require.NoError(t, os.MkdirAll(filepath.Join(s.Home, "artifacts/0/a/artifacts"), 0o755))
 	require.NoError(t, os.Symlink(s.Home, filepath.Join(s.Home, "artifacts/0/a/artifacts/link")))
 	api := base + "/api/2.0/mlflow-artifacts/artifacts/"
-	for _, name := range []string{"../outside.txt", "0/..%2f..%2foutside.txt", "%2e%2e/outside.txt", "0/a/artifacts/link/outside.txt", "..%5coutside.txt", "/etc/passwd"} {
+	for _, name := range []string{"../outside.txt", "0/..%2f..%2foutside.txt", "%2e%2e/outside.txt",
+		"0/a/artifacts/link/outside.txt", "..%5coutside.txt", "/etc/passwd"} {
 		_, text := get(t, "GET", api+name, "")
 		require.NotContains(t, text, "secret", name)
 		require.NotContains(t, text, "root:", name)
@@ -425,7 +434,8 @@ func exercise(t *testing.T, c *Client, run string) {
 	require.Equal(t, int64(0), curve.Points[0].Step)
 	e, err := c.ExperimentByName(ctx, "Default")
 	require.NoError(t, err)
-	found, _, err := c.SearchRuns(ctx, Query{ExperimentIDs: []string{e.ID}, Filter: "tags.team = 'blue'", MaxResults: 5})
+	found, _, err := c.SearchRuns(ctx, Query{ExperimentIDs: []string{e.ID}, Filter: "tags.team = 'blue'",
+		MaxResults: 5})
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	_, err = c.Run(ctx, "nosuchrun")
@@ -464,16 +474,21 @@ func TestQueryFields(t *testing.T) {
 	s := open(t)
 	for i, id := range []string{"a", "b", "c", "d"} {
 		newRun(t, s, id)
-		require.NoError(t, s.SetTags(ctx, id, KeyValue{TagCommit, strings.Repeat(id, 40)}, KeyValue{"my tag", fmt.Sprint(i % 2)}))
-		_, err := s.db.Exec(`UPDATE runs SET start_time = ?, status = ? WHERE run_uuid = ?`, 1000+i, []string{mlflowFinished, mlflowFailed}[i/2], id)
+		require.NoError(t, s.SetTags(ctx, id, KeyValue{TagCommit, strings.Repeat(id, 40)},
+			KeyValue{"my tag", fmt.Sprint(i % 2)}))
+		_, err := s.db.Exec(`UPDATE runs SET start_time = ?, status = ? WHERE run_uuid = ?`, 1000+i,
+			[]string{mlflowFinished, mlflowFailed}[i/2], id)
 		require.NoError(t, err)
 	}
 	for _, test := range []struct {
 		q    Query
 		want string
 	}{
-		{Query{Commit: "bb"}, "b"}, {Query{Commit: "x"}, ""}, {Query{Completed: true}, "ba"}, {Query{Before: 1002}, "ba"}, {Query{Before: 1000}, ""},
-		{Query{Tags: map[string]string{"my tag": "1"}}, "db"}, {Query{Tags: map[string]string{"my tag": "1", TagCommit: strings.Repeat("b", 40)}, Completed: true, Before: 2000}, "b"},
+		{Query{Commit: "bb"}, "b"}, {Query{Commit: "x"}, ""}, {Query{Completed: true}, "ba"},
+		{Query{Before: 1002}, "ba"}, {Query{Before: 1000}, ""},
+		{Query{Tags: map[string]string{"my tag": "1"}}, "db"},
+		{Query{Tags: map[string]string{"my tag": "1", TagCommit: strings.Repeat("b", 40)}, Completed: true,
+			Before: 2000}, "b"},
 		{Query{Filter: "run_id != 'b'", Tags: map[string]string{"my tag": "1"}}, "d"},
 	} {
 		runs, _, err := s.SearchRuns(ctx, test.q)

@@ -31,7 +31,8 @@ func TestClientWithMLflow(t *testing.T) {
 	l.Close()
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
-	cmd := exec.Command(python, "-m", "mlflow", "server", "--backend-store-uri", "sqlite:///"+filepath.Join(s.Home, "history.db"),
+	cmd := exec.Command(python, "-m", "mlflow", "server", "--backend-store-uri", "sqlite:///"+
+		filepath.Join(s.Home, "history.db"),
 		"--artifacts-destination", t.TempDir(), "--host", "127.0.0.1", "--port", port, "--workers", "1")
 	cmd.Env = append(os.Environ(), "MLFLOW_DISABLE_TELEMETRY=true")
 	cmd.Dir = t.TempDir()

@@ -19,7 +19,8 @@ var (
 		tags: "registered_model_tags x WHERE x.name = registered_models.name", order: "name"}
 	versionSearch = registrySearch{
 		columns: map[string]string{"name": "name", "version_number": "version", "run_id": "run_id",
-			"source_path": "source", "creation_timestamp": "creation_time", "last_updated_timestamp": "last_updated_time"},
+			"source_path": "source", "creation_timestamp": "creation_time",
+			"last_updated_timestamp": "last_updated_time"},
 		tags: "model_version_tags x WHERE x.name = model_versions.name AND x.version = " +
 			"model_versions.version", order: "last_updated_time DESC, name, version DESC"}
 )

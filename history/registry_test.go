@@ -20,7 +20,8 @@ var registryWrites = [][3]string{
 	{"PATCH", "mlflow/model-versions/update", `{"name": "NAME", "version": "1", "description": "changed"}`},
 	{"POST", "mlflow/model-versions/set-tag", `{"name": "NAME", "version": 1, "key": "t", "value": "1"}`},
 	{"DELETE", "mlflow/model-versions/delete-tag", `{"name": "NAME", "version": "1", "key": "t"}`},
-	{"POST", "mlflow/model-versions/transition-stage", `{"name": "NAME", "version": "1", "stage": "Production", "archive_existing_versions": true}`},
+	{"POST", "mlflow/model-versions/transition-stage",
+		`{"name": "NAME", "version": "1", "stage": "Production", "archive_existing_versions": true}`},
 	{"POST", "mlflow/registered-models/alias", `{"name": "NAME", "alias": "champion", "version": "1"}`},
 	{"DELETE", "mlflow/registered-models/alias", `{"name": "NAME", "alias": "champion"}`},
 	{"DELETE", "mlflow/model-versions/delete", `{"name": "NAME", "version": "1"}`},
@@ -36,8 +37,10 @@ func TestTokenWritesRegistry(t *testing.T) {
 	for _, run := range []string{"own", "other"} {
 		w.as(run)
 		w.must(t, "POST", "mlflow/registered-models/create", fmt.Sprintf(`{"name": "of %s"}`, run))
-		w.must(t, "POST", "mlflow/model-versions/create", fmt.Sprintf(`{"name": "of %s", "source": "models:/%s"}`, run, w.ids[run+" model"]))
-		w.must(t, "POST", "mlflow/registered-models/alias", fmt.Sprintf(`{"name": "of %s", "alias": "champion", "version": "1"}`, run))
+		w.must(t, "POST", "mlflow/model-versions/create", fmt.Sprintf(`{"name": "of %s", "source": "models:/%s"}`, run,
+			w.ids[run+" model"]))
+		w.must(t, "POST", "mlflow/registered-models/alias",
+			fmt.Sprintf(`{"name": "of %s", "alias": "champion", "version": "1"}`, run))
 	}
 	w.as("own")
 	for _, c := range registryWrites {
@@ -48,10 +51,12 @@ func TestTokenWritesRegistry(t *testing.T) {
 		require.Equal(t, before, w.state(t), c)
 	}
 	// A version of one's own under another run's name, and the alias on it, are one's own.
-	w.must(t, "POST", "mlflow/model-versions/create", fmt.Sprintf(`{"name": "of other", "source": "models:/%s"}`, w.ids["own model"]))
+	w.must(t, "POST", "mlflow/model-versions/create", fmt.Sprintf(`{"name": "of other", "source": "models:/%s"}`,
+		w.ids["own model"]))
 	w.must(t, "POST", "mlflow/model-versions/set-tag", `{"name": "of other", "version": "2", "key": "t", "value": "1"}`)
 	w.must(t, "POST", "mlflow/registered-models/alias", `{"name": "of other", "alias": "champion", "version": "2"}`)
-	code, _ := w.send(t, "POST", "mlflow/model-versions/transition-stage", `{"name": "of other", "version": "2", "stage": "Production", "archive_existing_versions": true}`)
+	code, _ := w.send(t, "POST", "mlflow/model-versions/transition-stage",
+		`{"name": "of other", "version": "2", "stage": "Production", "archive_existing_versions": true}`)
 	require.Equal(t, 403, code)
 	// The same again is no change.
 	w.must(t, "PATCH", "mlflow/registered-models/update", `{"name": "of other", "description": ""}`)
@@ -63,14 +68,17 @@ func TestTokenWritesRegistry(t *testing.T) {
 
 // Every call of the API that changes something is in one of the tables of these tests.
 func TestTokenTablesAreWhole(t *testing.T) {
-	known := map[string]bool{"POST mlflow/experiments/create": true, "POST mlflow/runs/create": true, "POST mlflow/logged-models": true,
-		"POST mlflow/logged-models/search": true, "POST mlflow/experiments/search": true, "POST mlflow/runs/search": true, "POST mlflow/registered-models/get-latest-versions": true}
+	known := map[string]bool{"POST mlflow/experiments/create": true, "POST mlflow/runs/create": true,
+		"POST mlflow/logged-models":        true,
+		"POST mlflow/logged-models/search": true, "POST mlflow/experiments/search": true,
+		"POST mlflow/runs/search": true, "POST mlflow/registered-models/get-latest-versions": true}
 	for _, c := range registryCreates {
 		known[c] = true
 	}
 	for _, calls := range writes {
 		for _, c := range calls {
-			known[c[0]+" "+strings.NewReplacer("logged-models/ID", "logged-models/{model_id}", "/tags/t", "/tags/{tag_key...}").Replace(c[1])] = true
+			known[c[0]+" "+strings.NewReplacer("logged-models/ID", "logged-models/{model_id}", "/tags/t",
+				"/tags/{tag_key...}").Replace(c[1])] = true
 		}
 	}
 	for _, c := range registryWrites {
@@ -84,7 +92,8 @@ func TestTokenTablesAreWhole(t *testing.T) {
 		require.NoError(t, err)
 		for _, m := range regexp.MustCompile(`call\(v, "([A-Z]+) ([^"]+)"`).FindAllStringSubmatch(string(text), -1) {
 			n++
-			require.True(t, m[1] == "GET" || known[m[1]+" mlflow/"+m[2]], "%s %s changes something, and no test tries it with another run's token", m[1], m[2])
+			require.True(t, m[1] == "GET" || known[m[1]+" mlflow/"+m[2]],
+				"%s %s changes something, and no test tries it with another run's token", m[1], m[2])
 		}
 	}
 	require.Greater(t, n, 50)
@@ -113,9 +122,12 @@ func TestServerAndStoreAreApart(t *testing.T) {
 func TestVersionSource(t *testing.T) {
 	w := newWorld(t)
 	w.must(t, "POST", "mlflow/registered-models/create", `{"name": "m"}`)
-	for _, source := range []string{"file:///etc", "/etc", "s3://bucket/x", "http://127.0.0.1/x", "models:/m-0", "models:/m/7", "models://x/m", "runs:/none/x", "runs:/own/../../x", "runs:/own/%2e%2e/x",
-		"mlflow-artifacts:/../..", "mlflow-artifacts://host/0/own/artifacts", "mlflow-artifacts:/0/own/artifacts/../../../..", "dbfs:/x", "x", "models:/"} {
-		code, answer := w.send(t, "POST", "mlflow/model-versions/create", fmt.Sprintf(`{"name": "m", "source": %q}`, source))
+	for _, source := range []string{"file:///etc", "/etc", "s3://bucket/x", "http://127.0.0.1/x", "models:/m-0",
+		"models:/m/7", "models://x/m", "runs:/none/x", "runs:/own/../../x", "runs:/own/%2e%2e/x",
+		"mlflow-artifacts:/../..", "mlflow-artifacts://host/0/own/artifacts",
+		"mlflow-artifacts:/0/own/artifacts/../../../..", "dbfs:/x", "x", "models:/"} {
+		code, answer := w.send(t, "POST", "mlflow/model-versions/create",
+			fmt.Sprintf(`{"name": "m", "source": %q}`, source))
 		require.Contains(t, []int{400, 404}, code, "%s: %v", source, answer)
 	}
 	for source, uri := range map[string]string{
@@ -123,10 +135,12 @@ func TestVersionSource(t *testing.T) {
 		"models:/" + w.ids["own model"]:           "mlflow-artifacts:/0/models/" + w.ids["own model"] + "/artifacts",
 		"mlflow-artifacts:/0/other/artifacts/any": "mlflow-artifacts:/0/other/artifacts/any",
 	} {
-		v := w.must(t, "POST", "mlflow/model-versions/create", fmt.Sprintf(`{"name": "m", "source": %q}`, source))["model_version"].(map[string]any)
+		v := w.must(t, "POST", "mlflow/model-versions/create",
+			fmt.Sprintf(`{"name": "m", "source": %q}`, source))["model_version"].(map[string]any)
 		got := w.must(t, "GET", "mlflow/model-versions/get-download-uri?name=m&version="+v["version"].(string), "")
 		require.Equal(t, uri, got["artifact_uri"])
-		again := w.must(t, "POST", "mlflow/model-versions/create", fmt.Sprintf(`{"name": "m", "source": "models:/m/%s"}`, v["version"]))["model_version"].(map[string]any)
+		again := w.must(t, "POST", "mlflow/model-versions/create",
+			fmt.Sprintf(`{"name": "m", "source": "models:/m/%s"}`, v["version"]))["model_version"].(map[string]any)
 		got = w.must(t, "GET", "mlflow/model-versions/get-download-uri?name=m&version="+again["version"].(string), "")
 		require.Equal(t, uri, got["artifact_uri"], "a copy")
 	}

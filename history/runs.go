@@ -87,8 +87,10 @@ func (s *Store) CreateRun(ctx context.Context, n NewRun) (*Run, error) {
 			return err
 		}
 		uri := s.location(fmt.Sprint(experiment)) + "/" + path.Join(id, "artifacts")
-		_, err = tx.Exec(`INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time, source_version, lifecycle_stage, artifact_uri, experiment_id)
-			VALUES (?, ?, 'UNKNOWN', ?, '', ?, ?, ?, '', 'active', ?, ?)`, id, name, n.owner(), n.User, n.Status, n.Start.UnixMilli(), uri, experiment)
+		_, err = tx.Exec(`INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id,
+			status, start_time, source_version, lifecycle_stage, artifact_uri, experiment_id)
+			VALUES (?, ?, 'UNKNOWN', ?, '', ?, ?, ?, '', 'active', ?, ?)`, id, name, n.owner(), n.User, n.Status,
+			n.Start.UnixMilli(), uri, experiment)
 		var taken *sqlite.Error
 		if errors.As(err, &taken) && taken.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY {
 			return ErrRunExists
@@ -156,7 +158,8 @@ func (s *Store) runs(ctx context.Context, where string, args ...any) ([]*Run, er
 		}
 	}
 	return list, errors.Join(
-		eachOf(ctx, s.db, byID, `SELECT run_uuid, key, value, timestamp, step, is_nan FROM latest_metrics WHERE run_uuid IN %s ORDER BY key`,
+		eachOf(ctx, s.db, byID, `SELECT run_uuid, key, value, timestamp, step, is_nan FROM latest_metrics WHERE
+			run_uuid IN %s ORDER BY key`,
 			func(row scanner) (id string, add func(*Run), err error) {
 				m, err := scanMetric(row, &id)
 				return id, func(r *Run) { r.Data.Metrics = append(r.Data.Metrics, m) }, err
@@ -238,7 +241,8 @@ func (s *Store) SetStatus(ctx context.Context, id string, status Status, reason 
 		var end any
 		if status.Terminal() {
 			end = time.Now().UnixMilli()
-			if _, err := tx.Exec(`UPDATE runs SET status = ?, end_time = ? WHERE source_name = ? AND status IN ('RUNNING', 'SCHEDULED')`, status.mlflow(), end, id); err != nil {
+			if _, err := tx.Exec(`UPDATE runs SET status = ?, end_time = ? WHERE source_name = ? AND status IN
+				('RUNNING', 'SCHEDULED')`, status.mlflow(), end, id); err != nil {
 				return err
 			}
 		}
@@ -280,8 +284,10 @@ func (s *Store) SearchRuns(ctx context.Context, q Query) ([]*Run, string, error)
 
 // Unfinished returns the ids of the runs on a target that have not ended.
 func (s *Store) Unfinished(ctx context.Context, target string) ([]string, error) {
-	return query(ctx, s.db, scanID, `SELECT s.run_uuid FROM tags s JOIN tags t ON t.run_uuid = s.run_uuid AND t.key = ? AND t.value = ?
-		WHERE s.key = ? AND s.value NOT IN (?, ?, ?, ?, ?)`, TagTarget, target, TagStatus, Completed, Failed, Canceled, NotResponding, Paused)
+	return query(ctx, s.db, scanID, `SELECT s.run_uuid FROM tags s JOIN tags t ON t.run_uuid = s.run_uuid AND t.key =
+		? AND t.value = ?
+		WHERE s.key = ? AND s.value NOT IN (?, ?, ?, ?, ?)`, TagTarget, target, TagStatus, Completed, Failed, Canceled,
+		NotResponding, Paused)
 }
 
 func scanID(row scanner) (id string, err error) {

@@ -125,7 +125,8 @@ func explain(err error) error {
 // them. source_name, which MLflow no longer uses, holds the run whose script made a run.
 const indexes = `
 CREATE INDEX IF NOT EXISTS aml_train_newest ON runs (lifecycle_stage, source_name, start_time DESC, run_uuid);
-CREATE INDEX IF NOT EXISTS aml_train_experiment ON runs (experiment_id, lifecycle_stage, source_name, start_time DESC, run_uuid);
+CREATE INDEX IF NOT EXISTS aml_train_experiment ON runs (experiment_id, lifecycle_stage, source_name, start_time DESC,
+	run_uuid);
 CREATE INDEX IF NOT EXISTS aml_train_owner ON runs (source_name, start_time DESC, run_uuid);
 UPDATE runs SET source_name = '' WHERE source_name IS NULL;
 `
@@ -144,7 +145,8 @@ func (s *Store) migrate() error {
 	}
 	return s.write(context.Background(), func(tx *sql.Tx) error {
 		var n int
-		if err := tx.QueryRow(`SELECT count(*) FROM sqlite_master WHERE name IN ('experiments', 'runs', 'alembic_version')`).Scan(&n); err != nil {
+		if err := tx.QueryRow(`SELECT count(*) FROM sqlite_master WHERE name IN ('experiments', 'runs',
+			'alembic_version')`).Scan(&n); err != nil {
 			return err
 		}
 		switch n {
@@ -162,7 +164,8 @@ func (s *Store) migrate() error {
 			return err
 		}
 		now := time.Now().UnixMilli()
-		_, err := tx.Exec(`INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time)
+		_, err := tx.Exec(`INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage,
+			creation_time, last_update_time)
 			VALUES (0, 'Default', ?, 'active', ?, ?)`, s.location("0"), now, now)
 		return err
 	})

@@ -41,7 +41,8 @@ func checkSchema(tx *sql.Tx) error {
 	for _, m := range tableName.FindAllStringSubmatch(schema, -1) {
 		ours[m[1]] = true
 	}
-	rows, err := tx.Query(`SELECT type, lower(name), lower(tbl_name), upper(coalesce(sql, '')) FROM sqlite_master WHERE type <> 'index'`)
+	rows, err := tx.Query(`SELECT type, lower(name), lower(tbl_name), upper(coalesce(sql, '')) FROM sqlite_master
+		WHERE type <> 'index'`)
 	if err != nil {
 		return err
 	}

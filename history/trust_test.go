@@ -46,10 +46,12 @@ func TestPlantedJournal(t *testing.T) {
 
 // An id becomes the name of a folder, on every system.
 func TestValidID(t *testing.T) {
-	for _, good := range []string{"iris-3f2a91c-1", "0123456789abcdef0123456789abcdef", "m-0123456789abcdef0123456789abcdef", "a", "A_b.c-D", "1"} {
+	for _, good := range []string{"iris-3f2a91c-1", "0123456789abcdef0123456789abcdef",
+		"m-0123456789abcdef0123456789abcdef", "a", "A_b.c-D", "1"} {
 		require.True(t, ValidID(good), good)
 	}
-	for _, bad := range []string{"", ".", "..", "../../victim", "/etc", "a/b", `a\b`, "a:b", ".new-x", ".spare", "-rf", "a b", "a\n", "é", "a\x00", "ends.", string(make([]byte, 300))} {
+	for _, bad := range []string{"", ".", "..", "../../victim", "/etc", "a/b", `a\b`, "a:b", ".new-x", ".spare", "-rf",
+		"a b", "a\n", "é", "a\x00", "ends.", string(make([]byte, 300))} {
 		require.False(t, ValidID(bad), "%q", bad)
 	}
 	for _, bad := range []string{"../..", "", "1 ", "+1", "01", "0x1", "1/2", "9223372036854775808"} {
@@ -63,13 +65,17 @@ func TestStrangeRows(t *testing.T) {
 	s := open(t)
 	newRun(t, s, "good")
 	for i, id := range []string{"../../victim", "/etc", "..", "a/b", ""} {
-		_, err := s.db.Exec(`INSERT INTO runs (run_uuid, name, status, lifecycle_stage, experiment_id) VALUES (?, 'x', 'RUNNING', 'active', 0)`, id)
+		_, err := s.db.Exec(`INSERT INTO runs (run_uuid, name, status, lifecycle_stage, experiment_id) VALUES (?, 'x',
+			'RUNNING', 'active', 0)`, id)
 		require.NoError(t, err)
-		_, err = s.db.Exec(`INSERT INTO tags (key, value, run_uuid) VALUES (?, 'local', ?), (?, 'Running', ?)`, TagTarget, id, TagStatus, id)
+		_, err = s.db.Exec(`INSERT INTO tags (key, value, run_uuid) VALUES (?, 'local', ?), (?, 'Running', ?)`,
+			TagTarget, id, TagStatus, id)
 		require.NoError(t, err)
 		_, err = s.Run(ctx, id)
 		require.Error(t, err)
-		_, err = s.db.Exec(`INSERT INTO logged_models (model_id, experiment_id, name, artifact_location, creation_timestamp_ms, last_updated_timestamp_ms, status, lifecycle_stage) VALUES (?, 0, ?, 'file:///etc', 0, 0, 1, 'active')`, id, i)
+		_, err = s.db.Exec(`INSERT INTO logged_models (model_id, experiment_id, name, artifact_location,
+			creation_timestamp_ms, last_updated_timestamp_ms, status, lifecycle_stage) VALUES (?, 0, ?, 'file:///etc',
+				0, 0, 1, 'active')`, id, i)
 		require.NoError(t, err)
 		_, err = s.model(ctx, id)
 		require.Error(t, err)

@@ -43,7 +43,9 @@ func stageNamed(stage string) (string, error) {
 // latest adds the last version of each stage.
 func (s *Store) latest(ctx context.Context, models map[string]*RegisteredModel) error {
 	for name, m := range models {
-		list, err := s.versions(ctx, `name = ? AND version IN (SELECT max(version) FROM model_versions WHERE name = ? AND current_stage != '`+stageDeleted+`' GROUP BY current_stage) ORDER BY version`, name, name)
+		list, err := s.versions(ctx,
+			`name = ? AND version IN (SELECT max(version) FROM model_versions WHERE name = ? AND current_stage != '`+
+				stageDeleted+`' GROUP BY current_stage) ORDER BY version`, name, name)
 		if err != nil {
 			return err
 		}
@@ -73,8 +75,10 @@ func scanVersion(row scanner) (*ModelVersion, error) {
 
 // versions runs a query of versions that are not deleted and adds what belongs to them.
 func (s *Store) versions(ctx context.Context, where string, args ...any) ([]*ModelVersion, error) {
-	list, err := query(ctx, s.db, scanVersion, `SELECT name, version, coalesce(creation_time, 0), coalesce(last_updated_time, 0), coalesce(current_stage, 'None'), coalesce(description, ''),
-		coalesce(source, ''), coalesce(run_id, ''), coalesce(status, 'READY'), coalesce(run_link, '') FROM model_versions WHERE current_stage != '`+stageDeleted+`' AND `+where, args...)
+	list, err := query(ctx, s.db, scanVersion, `SELECT name, version, coalesce(creation_time, 0),
+		coalesce(last_updated_time, 0), coalesce(current_stage, 'None'), coalesce(description, ''),
+		coalesce(source, ''), coalesce(run_id, ''), coalesce(status, 'READY'), coalesce(run_link, '') FROM
+			model_versions WHERE current_stage != '`+stageDeleted+`' AND `+where, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -83,13 +87,15 @@ func (s *Store) versions(ctx context.Context, where string, args ...any) ([]*Mod
 		byID[v.Name+"/"+v.Version] = v
 	}
 	return list, errors.Join(
-		eachOf(ctx, s.db, byID, `SELECT name || '/' || version, key, coalesce(value, '') FROM model_version_tags WHERE name || '/' || version IN %s ORDER BY key`,
+		eachOf(ctx, s.db, byID, `SELECT name || '/' || version, key, coalesce(value, '') FROM model_version_tags WHERE
+			name || '/' || version IN %s ORDER BY key`,
 			func(row scanner) (id string, add func(*ModelVersion), err error) {
 				var kv KeyValue
 				err = row.Scan(&id, &kv.Key, &kv.Value)
 				return id, func(v *ModelVersion) { keep(kv, &v.Tags, &v.owner) }, err
 			}),
-		eachOf(ctx, s.db, byID, `SELECT name || '/' || version, alias FROM registered_model_aliases WHERE name || '/' || version IN %s ORDER BY alias`,
+		eachOf(ctx, s.db, byID, `SELECT name || '/' || version, alias FROM registered_model_aliases WHERE name || '/'
+			|| version IN %s ORDER BY alias`,
 			func(row scanner) (id string, add func(*ModelVersion), err error) {
 				var alias string
 				err = row.Scan(&id, &alias)
@@ -206,8 +212,10 @@ func (s *Store) createVersion(ctx context.Context, v ModelVersion) (*ModelVersio
 		now := time.Now().UnixMilli()
 		// The place is for MLflow's own server; ours follows from the source.
 		at := s.location(path.Join(append(f.parts()[1:], within)...))
-		if _, err := tx.Exec(`INSERT INTO model_versions (name, version, creation_time, last_updated_time, description, current_stage, source, run_id, status, run_link, storage_location)
-			VALUES (?, ?, ?, ?, ?, 'None', ?, nullif(?, ''), 'READY', ?, ?)`, v.Name, number, now, now, v.Description, v.Source, v.RunID, v.RunLink, at); err != nil {
+		if _, err := tx.Exec(`INSERT INTO model_versions (name, version, creation_time, last_updated_time,
+			description, current_stage, source, run_id, status, run_link, storage_location)
+			VALUES (?, ?, ?, ?, ?, 'None', ?, nullif(?, ''), 'READY', ?, ?)`, v.Name, number, now, now, v.Description,
+			v.Source, v.RunID, v.RunLink, at); err != nil {
 			return err
 		}
 		return setVersionTags(tx, v.Name, number, owned(v.Tags, v.owner))
@@ -226,7 +234,8 @@ func (s *Store) changeVersion(ctx context.Context, name, version string, f func(
 	}
 	n, _ := strconv.Atoi(v.Version)
 	return s.changeRegistered(ctx, name, func(tx *sql.Tx) error {
-		res, err := tx.Exec(`UPDATE model_versions SET last_updated_time = ? WHERE name = ? AND version = ? AND current_stage != '`+stageDeleted+`'`, time.Now().UnixMilli(), name, n)
+		res, err := tx.Exec(`UPDATE model_versions SET last_updated_time = ? WHERE name = ? AND version = ? AND
+			current_stage != '`+stageDeleted+`'`, time.Now().UnixMilli(), name, n)
 		if err := changed(res, err, notFound("Model Version (name=%s, version=%d) not found", name, n)); err != nil {
 			return err
 		}
@@ -255,7 +264,8 @@ func (s *Store) stageVersion(ctx context.Context, name, version, stage string, a
 	}
 	return s.changeVersion(ctx, name, version, func(tx *sql.Tx, n int) error {
 		if archive {
-			if _, err := tx.Exec(`UPDATE model_versions SET current_stage = 'Archived', last_updated_time = ? WHERE name = ? AND version != ? AND current_stage = ?`, time.Now().UnixMilli(), name, n, to); err != nil {
+			if _, err := tx.Exec(`UPDATE model_versions SET current_stage = 'Archived', last_updated_time = ? WHERE
+				name = ? AND version != ? AND current_stage = ?`, time.Now().UnixMilli(), name, n, to); err != nil {
 				return err
 			}
 		}
@@ -271,8 +281,10 @@ func (s *Store) deleteVersion(ctx context.Context, name, version string) error {
 			n); err != nil {
 			return err
 		}
-		_, err := tx.Exec(`UPDATE model_versions SET current_stage = '`+stageDeleted+`', description = NULL, user_id = NULL, source = 'REDACTED-SOURCE-PATH',
-			run_id = 'REDACTED-RUN-ID', run_link = 'REDACTED-RUN-LINK', status_message = NULL WHERE name = ? AND version = ?`, name, n)
+		_, err := tx.Exec(`UPDATE model_versions SET current_stage = '`+stageDeleted+
+			`', description = NULL, user_id = NULL, source = 'REDACTED-SOURCE-PATH',
+			run_id = 'REDACTED-RUN-ID', run_link = 'REDACTED-RUN-LINK', status_message = NULL WHERE name = ? AND version = ?`,
+			name, n)
 		return err
 	})
 }

@@ -206,7 +206,8 @@ func (p place) uninstall() error {
 	}
 	for _, name := range free {
 		if len(kept) == 0 {
-			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) &&
+				!errors.Is(err, syscall.ENOTDIR) {
 				return err
 			}
 			continue

@@ -345,7 +345,8 @@ func (p *pushes) push(t *testing.T, c pushCase) (printed string, refused bool) {
 	if c.layout == "link" { // the same folder by its other name
 		text = strings.ReplaceAll(text, p.root+"/shared/", p.root+"/.git/hooks/")
 	}
-	text = regexp.MustCompile(`(?m)(^hint:|error: .*pre-push died of signal|Terminated$).*\n`).ReplaceAllString(text, "")
+	text = regexp.MustCompile(`(?m)(^hint:|error: .*pre-push died of signal|Terminated$).*\n`).ReplaceAllString(text,
+		"")
 	return text, err != nil
 }
 

@@ -104,7 +104,8 @@ func TestLogs(t *testing.T) {
 	logs, err := os.OpenRoot(t.TempDir())
 	require.NoError(t, err)
 	defer logs.Close()
-	names := []string{"main", "main", "a/b", "a-b", `"$(x)"`, "a b", strings.Repeat("é", 120), strings.Repeat("long/", 50)}
+	names := []string{"main", "main", "a/b", "a-b", `"$(x)"`, "a b", strings.Repeat("é", 120),
+		strings.Repeat("long/", 50)}
 	for i, branch := range names {
 		log, err := newLog(logs, Training{Commit: a40, Branch: branch})
 		require.NoError(t, err, branch)

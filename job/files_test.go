@@ -19,7 +19,8 @@ import (
 func TestCommit(t *testing.T) {
 	dir := t.TempDir()
 	git := func(args ...string) {
-		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=x", "-c", "user.email=x@example.com"}, args...)...)
+		cmd := exec.Command("git", append([]string{"-C", dir, "-c", "user.name=x", "-c", "user.email=x@example.com"},
+			args...)...)
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, string(out))
 	}
@@ -31,7 +32,8 @@ func TestCommit(t *testing.T) {
 	write("data/a.csv", "committed")
 	write("data/in/deep.csv", "deep")
 	write("data2/b.csv", "of another folder")
-	for name, text := range map[string]string{"data/link": "a.csv", "data/folder": "in", "current": "data", "data2/out": "../data/a.csv", "git": ".git/config"} {
+	for name, text := range map[string]string{"data/link": "a.csv", "data/folder": "in", "current": "data",
+		"data2/out": "../data/a.csv", "git": ".git/config"} {
 		require.NoError(t, os.Symlink(text, filepath.Join(dir, name)))
 	}
 	git("add", "-A")
@@ -58,7 +60,8 @@ func TestCommit(t *testing.T) {
 			got[f.Path] = string(text)
 			require.EqualValues(t, len(text), f.Info.Size(), "sizes are known without asking for all of them")
 		}
-		require.Equal(t, map[string]string{"a.csv": "committed", "link": "committed", "in/deep.csv": "deep", "folder/deep.csv": "deep"}, got)
+		require.Equal(t, map[string]string{"a.csv": "committed", "link": "committed", "in/deep.csv": "deep",
+			"folder/deep.csv": "deep"}, got)
 		to := t.TempDir()
 		at, err := tree.Copy(t.Context(), to)
 		require.NoError(t, err)
@@ -102,9 +105,11 @@ func TestOutside(t *testing.T) {
 	outside := filepath.Join(top, "data.csv")
 	for _, path := range []string{"../../data.csv", outside, "file://" + outside, "../link"} {
 		require.ErrorContains(t, load(path, Options{}), "--input data="+outside, path)
-		require.ErrorContains(t, load(path, Options{Workflow: true}), "in a workflow a job reads only files of its repository", path)
+		require.ErrorContains(t, load(path, Options{Workflow: true}), "in a workflow a job reads only files of "+
+			"its repository", path)
 		require.NoError(t, load(path, Options{Inputs: []string{"data=" + outside}}))
-		require.ErrorContains(t, load(path, Options{Inputs: []string{"data=" + outside}, Workflow: true}), "in a workflow")
+		require.ErrorContains(t, load(path, Options{Inputs: []string{"data=" + outside}, Workflow: true}),
+			"in a workflow")
 		require.ErrorContains(t, load(path, Options{Inputs: []string{"data=./link"}}), "link is a link to ../data.csv")
 	}
 	for _, code := range []string{"../..", top} {

@@ -52,29 +52,40 @@ func TestOptions(t *testing.T) {
 		command string
 		problem string
 	}{
-		"script":            {o: Options{Script: "train.py"}, command: "python train.py"},
-		"arguments":         {o: Options{Script: "train.py", Arguments: `--rate 0.1 --title "a b" --x '$HOME;id'`}, command: `python train.py --rate 0.1 --title 'a b' --x '$HOME;id'`},
-		"lines":             {o: Options{Script: "train.py", Arguments: "--a 1\n--b 2"}, command: "python train.py --a 1 --b 2"},
-		"source directory":  {o: Options{Script: "train.py", SourceDirectory: "../src"}, command: "python train.py"},
-		"script by its way": {o: Options{Script: "src/train.py", SourceDirectory: "../src"}, problem: "did you mean train.py?"},
-		"no script":         {o: Options{Arguments: "--a"}, problem: "--arguments needs --script"},
-		"nothing":           {o: Options{}, problem: "nothing to run"},
-		"both":              {o: Options{Script: "train.py", Command: "x"}, problem: "exclude each other"},
-		"bad words":         {o: Options{Script: "train.py", Arguments: `"open`}, problem: "--arguments"},
-		"outside":           {o: Options{Script: "../../job.go"}, problem: "does not lie in the source directory"},
-		"no such folder":    {o: Options{Script: "train.py", SourceDirectory: "../scr"}, problem: "does not exist; did you mean src?"},
-		"env":               {o: Options{Command: "x", Env: []string{"A"}}, problem: `--env "A": write NAME=VALUE`},
-		"limit":             {o: Options{Command: "x", MaxRunSeconds: -1}, problem: "it has to be positive"},
-		"distribution":      {o: Options{Command: "x", Distribution: "pytroch"}, problem: "did you mean pytorch?"},
-		"processes":         {o: Options{Command: "x", ProcessCount: 2}, problem: "--process-count needs --distribution"},
-		"experiment":        {o: Options{Command: "x", ExperimentName: "a b"}, problem: "--experiment-name is"},
-		"databricks":        {o: Options{Command: "x", ComputeTarget: "azure databricks"}, problem: "Azure Databricks cannot run a training job"},
-		"input":             {o: Options{Command: "x ${{inputs.a}}", Inputs: []string{"a=main"}}, command: "x ${{inputs.a}}"},
-		"input in script":   {o: Options{Script: "train.py", Arguments: "${{inputs.a}}", Inputs: []string{"a=1"}}, command: "python train.py '${{inputs.a}}'"},
-		"branch name":       {o: Options{Command: "x ${{inputs.a}}", Inputs: []string{"a=feature/x_1.2@éa"}}, command: "x ${{inputs.a}}"},
-		"hostile branch":    {o: Options{Command: "x ${{inputs.a}}", Inputs: []string{"a=$(curl${IFS}evil)"}}, problem: "a shell would interpret"},
-		"newline":           {o: Options{Command: "x ${{inputs.a}}", Inputs: []string{"a=1\nid"}}, problem: "a shell would interpret"},
-		"unknown input":     {o: Options{Command: "x", Inputs: []string{"a=1"}}, problem: "no input of that name"},
+		"script": {o: Options{Script: "train.py"}, command: "python train.py"},
+		"arguments": {o: Options{Script: "train.py", Arguments: `--rate 0.1 --title "a b" --x '$HOME;id'`},
+			command: `python train.py --rate 0.1 --title 'a b' --x '$HOME;id'`},
+		"lines": {o: Options{Script: "train.py", Arguments: "--a 1\n--b 2"},
+			command: "python train.py --a 1 --b 2"},
+		"source directory": {o: Options{Script: "train.py", SourceDirectory: "../src"}, command: "python train.py"},
+		"script by its way": {o: Options{Script: "src/train.py", SourceDirectory: "../src"},
+			problem: "did you mean train.py?"},
+		"no script": {o: Options{Arguments: "--a"}, problem: "--arguments needs --script"},
+		"nothing":   {o: Options{}, problem: "nothing to run"},
+		"both":      {o: Options{Script: "train.py", Command: "x"}, problem: "exclude each other"},
+		"bad words": {o: Options{Script: "train.py", Arguments: `"open`}, problem: "--arguments"},
+		"outside":   {o: Options{Script: "../../job.go"}, problem: "does not lie in the source directory"},
+		"no such folder": {o: Options{Script: "train.py", SourceDirectory: "../scr"},
+			problem: "does not exist; did you mean src?"},
+		"env":          {o: Options{Command: "x", Env: []string{"A"}}, problem: `--env "A": write NAME=VALUE`},
+		"limit":        {o: Options{Command: "x", MaxRunSeconds: -1}, problem: "it has to be positive"},
+		"distribution": {o: Options{Command: "x", Distribution: "pytroch"}, problem: "did you mean pytorch?"},
+		"processes": {o: Options{Command: "x", ProcessCount: 2},
+			problem: "--process-count needs --distribution"},
+		"experiment": {o: Options{Command: "x", ExperimentName: "a b"}, problem: "--experiment-name is"},
+		"databricks": {o: Options{Command: "x", ComputeTarget: "azure databricks"},
+			problem: "Azure Databricks cannot run a training job"},
+		"input": {o: Options{Command: "x ${{inputs.a}}", Inputs: []string{"a=main"}},
+			command: "x ${{inputs.a}}"},
+		"input in script": {o: Options{Script: "train.py", Arguments: "${{inputs.a}}", Inputs: []string{"a=1"}},
+			command: "python train.py '${{inputs.a}}'"},
+		"branch name": {o: Options{Command: "x ${{inputs.a}}", Inputs: []string{"a=feature/x_1.2@éa"}},
+			command: "x ${{inputs.a}}"},
+		"hostile branch": {o: Options{Command: "x ${{inputs.a}}", Inputs: []string{"a=$(curl${IFS}evil)"}},
+			problem: "a shell would interpret"},
+		"newline": {o: Options{Command: "x ${{inputs.a}}", Inputs: []string{"a=1\nid"}},
+			problem: "a shell would interpret"},
+		"unknown input": {o: Options{Command: "x", Inputs: []string{"a=1"}}, problem: "no input of that name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j, err := Load("", test.o)
@@ -91,8 +102,10 @@ func TestOptions(t *testing.T) {
 }
 
 func TestOptionsOverFile(t *testing.T) {
-	j, err := Load("testdata/full.yml", Options{ComputeTarget: "local", Environment: "user-managed", MaxRunSeconds: 5, Env: []string{"SEED=8"},
-		Inputs: []string{"rate=0.5", "data=testdata/data"}, Distribution: "tensorflow", ProcessCount: 3, NodeCount: 4, Tags: []string{"team=red"}})
+	j, err := Load("testdata/full.yml", Options{ComputeTarget: "local", Environment: "user-managed", MaxRunSeconds: 5,
+		Env:    []string{"SEED=8"},
+		Inputs: []string{"rate=0.5", "data=testdata/data"}, Distribution: "tensorflow", ProcessCount: 3, NodeCount: 4,
+		Tags: []string{"team=red"}})
 	require.NoError(t, err)
 	require.Equal(t, "local", j.Compute)
 	require.True(t, j.Environment.UserManaged)
@@ -107,12 +120,15 @@ func TestOptionsOverFile(t *testing.T) {
 
 func TestExpand(t *testing.T) {
 	j := &Job{Command: "a ${{inputs.x}} ${{ inputs.x.path }} ${{outputs.y}} ${{search_space.z}} ${{inputs.none}} ${X}"}
-	require.Equal(t, "a 1; 1; /out 3 ${{inputs.none}} ${X}", j.Expand(map[string]string{"inputs.x": "1;", "outputs.y": "/out", "search_space.z": "3"}))
+	require.Equal(t, "a 1; 1; /out 3 ${{inputs.none}} ${X}",
+		j.Expand(map[string]string{"inputs.x": "1;", "outputs.y": "/out", "search_space.z": "3"}))
 }
 
 // Azure ML's client writes numbers with Python's str().
 func TestPythonFloat(t *testing.T) {
-	for f, want := range map[float64]string{0.1: "0.1", 1: "1.0", 1e-5: "1e-05", 1e16: "1e+16", 1e15: "1000000000000000.0", -0.0001: "-0.0001", 123456.789: "123456.789", math.Inf(1): "inf", math.Inf(-1): "-inf"} {
+	for f, want := range map[float64]string{0.1: "0.1", 1: "1.0", 1e-5: "1e-05", 1e16: "1e+16",
+		1e15: "1000000000000000.0", -0.0001: "-0.0001", 123456.789: "123456.789", math.Inf(1): "inf",
+		math.Inf(-1): "-inf"} {
 		require.Equal(t, want, pythonFloat(f))
 	}
 	require.Equal(t, "nan", pythonFloat(math.NaN()))
@@ -130,8 +146,10 @@ func TestDigest(t *testing.T) {
 
 func TestScript(t *testing.T) {
 	for command, want := range map[string]string{
-		"python train.py": "train.py", "python3 src/train.py --x 1": "src/train.py", " python -u a.py": "a.py", "python3.11 a.py": "a.py",
-		"python -m mod": "", "python -c 1": "", "cd x && python a.py": "", "python /abs.py": "", "python $X.py": "", "pip install x; python a.py": "", "python 'a b.py'": "",
+		"python train.py": "train.py", "python3 src/train.py --x 1": "src/train.py", " python -u a.py": "a.py",
+		"python3.11 a.py": "a.py",
+		"python -m mod":   "", "python -c 1": "", "cd x && python a.py": "", "python /abs.py": "", "python $X.py": "",
+		"pip install x; python a.py": "", "python 'a b.py'": "",
 	} {
 		require.Equal(t, want, scriptOf(command), command)
 	}
@@ -139,9 +157,12 @@ func TestScript(t *testing.T) {
 
 func TestNoScript(t *testing.T) {
 	for command, want := range map[string]string{
-		"python train.ipynb": "command mkdir -p outputs && papermill train.ipynb outputs/train.ipynb ", "python3 -u 'a/b c.ipynb' --x": "papermill 'a/b c.ipynb' 'outputs/b c.ipynb' ",
-		"python run.sh": "a command: sh run.sh", "python3.12 fit.R": "a command: Rscript fit.R", "python a.ipynb && echo": "nbconvert --to script a.ipynb",
-		"python a.py b.ipynb": "", "papermill a.ipynb b.ipynb": "", "python": "", "python 'a.ipynb": "", "pythonic a.ipynb": "", "python -m a.ipynb": "",
+		"python train.ipynb":           "command mkdir -p outputs && papermill train.ipynb outputs/train.ipynb ",
+		"python3 -u 'a/b c.ipynb' --x": "papermill 'a/b c.ipynb' 'outputs/b c.ipynb' ",
+		"python run.sh":                "a command: sh run.sh", "python3.12 fit.R": "a command: Rscript fit.R",
+		"python a.ipynb && echo": "nbconvert --to script a.ipynb",
+		"python a.py b.ipynb":    "", "papermill a.ipynb b.ipynb": "", "python": "", "python 'a.ipynb": "",
+		"pythonic a.ipynb": "", "python -m a.ipynb": "",
 	} {
 		got := noScript(command)
 		require.Contains(t, got, want, command)

@@ -74,7 +74,8 @@ const maxRequirements = 100
 // Within are those that name it.
 func (r *requirements) file(name string, within []string) ([]string, error) {
 	if r.files++; slices.Contains(within, name) || r.files > maxRequirements {
-		return nil, fmt.Errorf("%s names itself, or more than %d files", strings.Join(append(within, name), ", which names "), maxRequirements)
+		return nil, fmt.Errorf("%s names itself, or more than %d files",
+			strings.Join(append(within, name), ", which names "), maxRequirements)
 	}
 	text, err := r.job.read(name)
 	if err != nil {
@@ -123,7 +124,8 @@ func (r *requirements) lines(name, text string, within []string) (all []string, 
 
 func (r *requirements) include(name, option, other string, within []string) ([]string, error) {
 	if remote.MatchString(other) {
-		return nil, fmt.Errorf("%s: %s %s is elsewhere, where it can change; put the file into the repository", name, option, other)
+		return nil, fmt.Errorf("%s: %s %s is elsewhere, where it can change; put the file into the repository", name,
+			option, other)
 	}
 	other = path.Join(path.Dir(filepath.ToSlash(name)), filepath.ToSlash(other))
 	lines, err := r.file(other, append(slices.Clone(within), name))
@@ -140,7 +142,8 @@ func (r *requirements) include(name, option, other string, within []string) ([]s
 // local says why a line cannot be kept by its content, "" where it can: what it installs
 // lies on this machine, and may be another thing tomorrow.
 func local(line string) string {
-	const instead = "; leave the project itself out, and let the job find it by environment_variables: {PYTHONPATH: src}, or install it in the command"
+	const instead = "; leave the project itself out, and let the job find it by environment_variables: {PYTHONPATH: " +
+		"src}, or install it in the command"
 	at := line
 	if m := source.FindStringSubmatch(line); m != nil {
 		if !remote.MatchString(m[1]) {
@@ -192,7 +195,8 @@ func (r *requirements) conda(name string, conda any) (*Packages, error) {
 			}
 		}
 		if len(r.constraints) > 0 {
-			return nil, errors.New(prefix(name) + "constraints (-c) of pip have no place in a conda file; pin the versions in it")
+			return nil, errors.New(prefix(name) + "constraints (-c) of pip have no place in a conda file; pin the " +
+				"versions in it")
 		}
 		list = slices.Clone(list)
 		list[i] = map[string]any{"pip": all}

@@ -32,7 +32,8 @@ func TestRequirements(t *testing.T) {
 	p, err := packages(t, files, "pip:r.txt")
 	require.NoError(t, err)
 	require.Equal(t, &Packages{
-		Pip: "numpy==2.0\nscipy --hash=sha256:00\npandas[sql]~=2.1\ntorch    >=2 ; python_version > '3.8'\nx @ https://example.com/x.whl\n" +
+		Pip: "numpy==2.0\nscipy --hash=sha256:00\npandas[sql]~=2.1\ntorch    >=2 ; python_version > '3.8'\n" +
+			"x @ https://example.com/x.whl\n" +
 			"git+https://example.com/y.git@v1#egg=y\n--extra-index-url https://example.com/simple\n--pre\n",
 		Constraints: "urllib3<2\n",
 	}, p)
@@ -58,10 +59,12 @@ func TestRequirementsRefused(t *testing.T) {
 // TestConda puts the requirements that a conda file names into it.
 func TestConda(t *testing.T) {
 	p, err := packages(t, map[string]string{
-		"c.yml": "name: mine\nchannels: [conda-forge]\ndependencies:\n- python=3.11\n- pip:\n  - -r r.txt\n  - requests\n", "r.txt": "numpy\npandas\n",
+		"c.yml": "name: mine\nchannels: [conda-forge]\ndependencies:\n- python=3.11\n- pip:\n  - -r r.txt\n" +
+			"  - requests\n", "r.txt": "numpy\npandas\n",
 	}, "conda:c.yml")
 	require.NoError(t, err)
-	require.YAMLEq(t, "channels: [conda-forge]\ndependencies: ['python=3.11', {pip: [numpy, pandas, requests]}]", p.Conda)
+	require.YAMLEq(t, "channels: [conda-forge]\ndependencies: ['python=3.11', {pip: [numpy, pandas, requests]}]",
+		p.Conda)
 	_, err = packages(t, map[string]string{"c.yml": "[a]"}, "conda:c.yml")
 	require.ErrorContains(t, err, "a mapping with dependencies")
 }

@@ -135,7 +135,8 @@ func (p *parser) value(r *Rule) error {
 	if open := strings.IndexByte(p.rest, '('); open >= 0 && !strings.ContainsAny(p.rest[:open], `<>="`) {
 		name := strings.TrimSpace(p.rest[:open])
 		if !slices.Contains(points, name) {
-			return p.fail("there is no %s(), only %s%s", name, strings.Join(points, ", "), suggest.DidYouMean(name, points))
+			return p.fail("there is no %s(), only %s%s", name, strings.Join(points, ", "),
+				suggest.DidYouMean(name, points))
 		}
 		r.Point.Of, p.rest = name, p.rest[open+1:]
 		if err := p.metric(r, ",)<>="); err != nil {

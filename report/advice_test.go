@@ -22,8 +22,11 @@ import (
 // so.
 func TestAdviceIsTrue(t *testing.T) {
 	folders := []string{"data", "data/raw", "src", "models", "configs/a", "."}
-	kinds := []string{"IndexError: list index out of range", "ValueError: empty", "NameError: x", "ZeroDivisionError: division by zero", "KeyError: 'a'", "StopIteration", "ModuleNotFoundError: No module named 'data'"}
-	readers := []string{"open(%q)", "glob.glob(%q)", "pd.read_csv(%q)", "Path(%q).iterdir()", "open(%q, \"w\")", "df.to_csv(%q)", "print(%q)", "# open(%q)"}
+	kinds := []string{"IndexError: list index out of range", "ValueError: empty", "NameError: x",
+		"ZeroDivisionError: division by zero", "KeyError: 'a'", "StopIteration",
+		"ModuleNotFoundError: No module named 'data'"}
+	readers := []string{"open(%q)", "glob.glob(%q)", "pd.read_csv(%q)", "Path(%q).iterdir()", "open(%q, \"w\")",
+		"df.to_csv(%q)", "print(%q)", "# open(%q)"}
 	said := 0
 	for i := range testenv.Cases(3000) {
 		r := rand.New(rand.NewPCG(uint64(testenv.Seed()), uint64(i)))
@@ -34,7 +37,8 @@ func TestAdviceIsTrue(t *testing.T) {
 		}
 		ignored := pick([]string{"data", "models", "data/raw", "configs", "nothing"})
 		why := func(p string) string {
-			if strings.HasPrefix(p+"/", ignored+"/") && (p != ignored || strings.HasSuffix(p, "/") || !isFile(files, p)) {
+			if strings.HasPrefix(p+"/", ignored+"/") && (p != ignored || strings.HasSuffix(p, "/") ||
+				!isFile(files, p)) {
 				return "`.gitignore:1` (`" + ignored + "/`)"
 			}
 			return ""
@@ -46,12 +50,14 @@ func TestAdviceIsTrue(t *testing.T) {
 			name := path.Join(pick(folders), pick([]string{"*.csv", "a.csv", "", "**/*.json", "b.*"}))
 			reader := pick(readers)
 			fmt.Fprintf(&code, reader+"\n", name)
-			if only = ""; lines == 1 && reader != readers[4] && reader != readers[5] && reader != readers[6] && reader != readers[7] {
+			if only = ""; lines == 1 && reader != readers[4] && reader != readers[5] && reader != readers[6] &&
+				reader != readers[7] {
 				only = name
 			}
 		}
 		files["train.py"].Data = []byte(code.String())
-		log := []string{"Traceback (most recent call last):", `  File "/x/runs/r/wd/train.py", line 1, in <module>`, "    code()", pick(kinds)}
+		log := []string{"Traceback (most recent call last):", `  File "/x/runs/r/wd/train.py", line 1, in <module>`,
+			"    code()", pick(kinds)}
 		failed := run(history.Failed, 1, map[string]string{history.TagError: "the command exited with status 1"})
 		d := Diagnose(failed, log, Context{Why: why, Repo: &imports.Repository{FS: files, Source: ".", Script: "."}})
 		m := names.FindStringSubmatch(d.Advice)
@@ -80,7 +86,8 @@ func TestAdviceIsTrue(t *testing.T) {
 		}
 		input := inputOf.FindStringSubmatch(d.Advice)
 		require.NotNil(t, input, what)
-		require.True(t, input[1] == ignored || strings.HasPrefix(input[1], ignored+"/") || strings.HasPrefix(ignored, input[1]+"/"), what)
+		require.True(t, input[1] == ignored || strings.HasPrefix(input[1], ignored+"/") ||
+			strings.HasPrefix(ignored, input[1]+"/"), what)
 	}
 	require.Greater(t, said, testenv.Cases(3000)/20)
 }

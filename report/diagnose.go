@@ -49,9 +49,10 @@ type Context struct {
 }
 
 var (
-	exception = regexp.MustCompile(`^((?:[A-Za-z_][\w]*\.)*[A-Z_]\w*(?:Error|Exception|Warning|Interrupt|Exit|Iteration|NotFound|Group|Timeout|Abort)?)(?:: (.*))?$`)
-	noModule  = regexp.MustCompile(`No module named '?([\w.]+)'?`)
-	noFile    = regexp.MustCompile(`\[Errno 2\] No such file or directory: '([^']+)'`)
+	exception = regexp.MustCompile(
+		`^((?:[A-Za-z_][\w]*\.)*[A-Z_]\w*(?:Error|Exception|Warning|Interrupt|Exit|Iteration|NotFound|Group|Timeout|Abort)?)(?:: (.*))?$`)
+	noModule = regexp.MustCompile(`No module named '?([\w.]+)'?`)
+	noFile   = regexp.MustCompile(`\[Errno 2\] No such file or directory: '([^']+)'`)
 )
 
 // Diagnose finds out why a run failed, from its log and the reason that it ended
@@ -66,7 +67,8 @@ func Diagnose(run *history.Run, log []string, c Context) *Diagnosis {
 		switch {
 		case strings.HasPrefix(reason, "the maximum duration"):
 			d.Title = "canceled: " + reason
-			d.Advice = "The run took longer than it was given. Raise `limits.timeout` in the job file (or `--max-run-duration-seconds`), or make the script do less. What it had written to `outputs` is kept."
+			d.Advice = "The run took longer than it was given. Raise `limits.timeout` in the job file (or " +
+				"`--max-run-duration-seconds`), or make the script do less. What it had written to `outputs` is kept."
 		case reason != "":
 			d.Title = reason
 		}
@@ -110,7 +112,8 @@ func (d *Diagnosis) advise(t *traceback, c Context) {
 		if strings.Contains(t.text, "CUDA") {
 			what = "the GPU's memory"
 		}
-		d.Advice = d.place() + "needed more than there was of " + what + ". Use smaller batches, load the data in parts, or name a larger compute target."
+		d.Advice = d.place() + "needed more than there was of " + what + ". Use smaller batches, load the data in " +
+			"parts, or name a larger compute target."
 	case kind == "KeyboardInterrupt":
 		d.Advice = "The script was interrupted."
 	case d.File != "":
@@ -152,18 +155,21 @@ func (d *Diagnosis) fromLog(log []string, reason string, c Context) {
 	switch {
 	case strings.Contains(reason, "out of memory"):
 		d.Title = "killed, probably out of memory"
-		d.Advice = "The command was killed with SIGKILL, which is what the kernel does when memory runs out. Use smaller batches, load the data in parts, or name a larger compute target."
+		d.Advice = "The command was killed with SIGKILL, which is what the kernel does when memory runs out. Use " +
+			"smaller batches, load the data in parts, or name a larger compute target."
 	case strings.HasSuffix(reason, "status 127"):
 		d.Title = last
 		d.Advice = "The shell did not find a command. Check its spelling, and that the environment has it on PATH."
 	case strings.Contains(last, "can't open file"):
 		d.Title = last
-		d.Advice = "Python did not find the script. Its path is relative to the source directory (`code:` in the job file)."
+		d.Advice = "Python did not find the script. Its path is relative to the source directory (`code:` in " +
+			"the job file)."
 	case strings.HasPrefix(reason, "interrupted"):
 		d.Title = "interrupted"
 		d.Advice = reason + ". What the run had logged and written to `outputs` is kept."
 	case last != "":
-		d.Advice = "The last line it printed: `" + strings.ReplaceAll(strings.ToValidUTF8(last[:min(len(last), 300)], ""), "`", "'") + "`"
+		d.Advice = "The last line it printed: `" +
+			strings.ReplaceAll(strings.ToValidUTF8(last[:min(len(last), 300)], ""), "`", "'") + "`"
 	}
 }
 

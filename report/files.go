@@ -167,8 +167,9 @@ var unrelated = []string{"NameError", "UnboundLocalError", "SyntaxError", "Inden
 	"SystemError", "UnicodeEncodeError", "OverflowError"}
 
 var (
-	literal  = regexp.MustCompile(`"([^"\\\n]{1,200})"|'([^'\\\n]{1,200})'`)
-	reading  = regexp.MustCompile(`\b(r?glob|i?glob|Path|open|join|listdir|scandir|walk|iterdir|exists|isfile|isdir|(read|load|from)_?\w*|\w*(Folder|Dataset|Loader)\w*)\s*\(`)
+	literal = regexp.MustCompile(`"([^"\\\n]{1,200})"|'([^'\\\n]{1,200})'`)
+	reading = regexp.MustCompile(
+		`\b(r?glob|i?glob|Path|open|join|listdir|scandir|walk|iterdir|exists|isfile|isdir|(read|load|from)_?\w*|\w*(Folder|Dataset|Loader)\w*)\s*\(`)
 	writing  = regexp.MustCompile(`["'][wax][bt+]*["']|\b(to_|save|dump|write|mkdir|makedirs|rmtree|remove)\w*\s*\(`)
 	variable = regexp.MustCompile(`^'(\w+)'$`)
 )
@@ -247,7 +248,8 @@ func (c *Context) named(file, text string) string {
 		for _, m := range literal.FindAllStringSubmatch(code, 20) {
 			name := path.Clean(m[1] + m[2])
 			first, _, _ := strings.Cut(name, "/")
-			if !fs.ValidPath(name) || strings.ContainsAny(name, "{}<>|\x00") || slices.Contains([]string{".", "outputs", "logs"}, first) {
+			if !fs.ValidPath(name) || strings.ContainsAny(name, "{}<>|\x00") ||
+				slices.Contains([]string{".", "outputs", "logs"}, first) {
 				continue
 			}
 			if hint := c.didNotTravel(name); hint != "" {

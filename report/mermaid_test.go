@@ -29,7 +29,8 @@ func TestMermaid(t *testing.T) {
 	var charts []string
 	reports := states(t)
 	reports["names"] = &Report{Name: "names", Run: run(history.Completed, 1, nil), Curves: map[string]history.Curve{}}
-	for _, name := range []string{strings.Repeat("long ", 50), "a\"b", "semi;colon", "x%%y", "{json}", "<script>alert(1)</script>", "日本語", "graph TD; A-->B", "`ticks`"} {
+	for _, name := range []string{strings.Repeat("long ", 50), "a\"b", "semi;colon", "x%%y", "{json}",
+		"<script>alert(1)</script>", "日本語", "graph TD; A-->B", "`ticks`"} {
 		reports["names"].Run.Data.Metrics = append(reports["names"].Run.Data.Metrics, metric(name, 1))
 		reports["names"].Curves[name] = curve(-1e-7, 3e11, 0, 5)
 	}
@@ -54,8 +55,10 @@ mermaid.initialize({startOnLoad: false});
 mermaid.run().then(() => document.title = "drawn", e => document.title = "error: " + e.str);</script>`, modules)
 	file := filepath.Join(dir, "charts.html")
 	require.NoError(t, os.WriteFile(file, []byte(page.String()), 0o644))
-	cmd := exec.Command(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
-		"--allow-file-access-from-files", "--user-data-dir="+t.TempDir(), "--virtual-time-budget=60000", "--dump-dom", "file://"+file)
+	cmd := exec.Command(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+		"--disable-component-update", "--disable-sync", "--no-first-run",
+		"--allow-file-access-from-files", "--user-data-dir="+t.TempDir(), "--virtual-time-budget=60000", "--dump-dom",
+		"file://"+file)
 	out, err := cmd.Output()
 	require.NoError(t, err)
 	dom := string(out)

@@ -53,7 +53,8 @@ func (c *committed) snapshot(ctx context.Context, dir, rev string, o Options) (*
 	if repo == nil {
 		return nil, fmt.Errorf("source directory %s: no git repository, so there is no commit %s", dir, rev)
 	}
-	c.repo, c.tasks, c.lfs, c.modules = repo, newTasks(ctx), map[string]pointer{}, map[plumbing.Hash]map[string][]string{}
+	c.repo, c.tasks, c.lfs, c.modules = repo, newTasks(ctx), map[string]pointer{},
+		map[plumbing.Hash]map[string][]string{}
 	return c.take(ctx, abs, in, dir, rev, o)
 }
 
@@ -217,7 +218,8 @@ func explainMissing(repo *git.Repository, what string, err error) error {
 	}
 	// git leaves a mark beside each pack that is not whole (gitrepository-layout(5)).
 	if promised, _ := filepath.Glob(filepath.Join(repo.ObjectDir, "pack", "*.promisor")); len(promised) > 0 {
-		return fmt.Errorf("snapshot: %s: %w, which is a partial clone; get it with: git fetch --refetch --no-filter", what, err)
+		return fmt.Errorf("snapshot: %s: %w, which is a partial clone; get it with: git fetch --refetch --no-filter",
+			what, err)
 	}
 	return fmt.Errorf("snapshot: %s: %w, and should be: %s is damaged; git fsck tells more, "+
 		"and git fetch --refetch gets again what the remote has", what, err, repo.ObjectDir)
@@ -457,9 +459,12 @@ func (c *committed) submodule(f *commitFolder) (bool, error) {
 		c.stores.add(objects)
 		tree, _, err := objects.CommitTree(f.tree)
 		if err != nil {
-			return false, fmt.Errorf("snapshot: the submodule %s at commit %s: %w; git fetch --recurse-submodules gets it", f.path, f.tree, err)
+			return false,
+				fmt.Errorf("snapshot: the submodule %s at commit %s: %w; git fetch --recurse-submodules gets it",
+					f.path, f.tree, err)
 		}
-		f.objects, f.root, f.tree, f.in, f.rules, f.filters, f.info = objects, tree, tree, "", nil, nil, &attributes.List{}
+		f.objects, f.root, f.tree, f.in, f.rules, f.filters, f.info = objects, tree, tree, "", nil, nil,
+			&attributes.List{}
 		return true, nil
 	}
 	return false, nil

@@ -53,7 +53,8 @@ func read(t *testing.T, s *Snapshot, path string) string {
 func TestCommit(t *testing.T) {
 	isolate(t)
 	dir := t.TempDir()
-	write(t, dir, "train.py", "1", "src/a.py", strings.Repeat("line\n", 500), "src/deep/b.py", "2", "é", "3", ".gitignore", "*.log\n", "kept.log", "4", "gone/c.py", "5")
+	write(t, dir, "train.py", "1", "src/a.py", strings.Repeat("line\n", 500), "src/deep/b.py", "2", "é", "3",
+		".gitignore", "*.log\n", "kept.log", "4", "gone/c.py", "5")
 	require.NoError(t, os.Chmod(filepath.Join(dir, "train.py"), 0o755))
 	require.NoError(t, os.Symlink("../train.py", filepath.Join(dir, "src", "link")))
 	commit(t, dir)
@@ -68,28 +69,33 @@ func TestCommit(t *testing.T) {
 		if packed {
 			runGit(t, dir, "gc", "-q")
 		}
-		for _, rev := range []string{"HEAD", "@", "main", "refs/heads/main", "HEAD~1", "v1", "tags/v1", first, first[:9], "HEAD^{tree}"} {
+		for _, rev := range []string{"HEAD", "@", "main", "refs/heads/main", "HEAD~1", "v1", "tags/v1", first,
+			first[:9], "HEAD^{tree}"} {
 			if rev == "HEAD^{tree}" {
 				rev = runGit(t, dir, "rev-parse", rev)
 			}
 			s := takeCommit(t, dir, rev)
 			require.Equal(t, runGit(t, dir, "rev-parse", rev+"^{tree}"), s.ID, rev)
-			require.Equal(t, runGit(t, dir, "-c", "core.quotePath=false", "ls-tree", "-r", "--name-only", rev), strings.Join(strings.Fields(paths(s)), "\n"), rev)
+			require.Equal(t, runGit(t, dir, "-c", "core.quotePath=false", "ls-tree", "-r", "--name-only", rev),
+				strings.Join(strings.Fields(paths(s)), "\n"), rev)
 			for i := range s.Files {
 				f := &s.Files[i]
 				h := plumbing.ComputeHash(plumbing.BlobObject, []byte(read(t, s, f.Path)))
 				require.Equal(t, f.OID, h, f.Path)
 			}
 			require.Equal(t, s.ID, s.tree().id.String(), "the tree that the files make is the commit's")
-			require.Equal(t, runGit(t, dir, "rev-parse", rev+":src/deep"), takeCommit(t, filepath.Join(dir, "src", "deep"), rev).ID)
+			require.Equal(t, runGit(t, dir, "rev-parse", rev+":src/deep"),
+				takeCommit(t, filepath.Join(dir, "src", "deep"), rev).ID)
 		}
 	}
-	require.Equal(t, runGit(t, dir, "rev-parse", "v1:gone"), takeCommit(t, filepath.Join(dir, "gone"), "v1").ID, "a folder that is no longer there")
+	require.Equal(t, runGit(t, dir, "rev-parse", "v1:gone"), takeCommit(t, filepath.Join(dir, "gone"), "v1").ID,
+		"a folder that is no longer there")
 	require.Equal(t, filemode.Executable, takeCommit(t, dir, "HEAD").Find("train.py").Mode)
 
 	for rev, want := range map[string]string{
 		"nowhere": "nowhere names no commit of " + dir,
-		"1234567890123456789012345678901234567890":   "the object is not in this repository; git fetch gets what the remote has",
+		"1234567890123456789012345678901234567890": "the object is not in this repository; git fetch gets what " +
+			"the remote has",
 		runGit(t, dir, "rev-parse", "HEAD:src/a.py"): "is a file, not a commit",
 	} {
 		_, err := TakeCommit(context.Background(), dir, rev, Options{})
@@ -118,7 +124,8 @@ func TestCommit(t *testing.T) {
 func TestCommitAmlignore(t *testing.T) {
 	isolate(t)
 	dir := t.TempDir()
-	write(t, dir, "src/.amlignore", "*.csv\n/tests/\n", "src/a.py", "1", "src/data/a.csv", "1", "src/data/.amlignore", "!keep.csv\n", "src/data/keep.csv", "1", "src/tests/t.py", "1", "top.csv", "1")
+	write(t, dir, "src/.amlignore", "*.csv\n/tests/\n", "src/a.py", "1", "src/data/a.csv", "1", "src/data/.amlignore",
+		"!keep.csv\n", "src/data/keep.csv", "1", "src/tests/t.py", "1", "top.csv", "1")
 	commit(t, dir)
 	want := take(t, filepath.Join(dir, "src"))
 	write(t, dir, "src/.amlignore", "*\n")
@@ -140,12 +147,14 @@ func TestCommitLFS(t *testing.T) {
 	pointer := func(sum string, size int) string {
 		return fmt.Sprintf("version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize %d\n", sum, size)
 	}
-	write(t, dir, ".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n", "model.bin", pointer(sum, len(content)), "plain.bin", "no pointer",
+	write(t, dir, ".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n", "model.bin",
+		pointer(sum, len(content)), "plain.bin", "no pointer",
 		"note.txt", pointer(sum, len(content)), "train.py", "1")
 	commit(t, dir)
 
 	_, err := TakeCommit(context.Background(), dir, "HEAD", Options{})
-	require.ErrorContains(t, err, "model.bin is kept by git-LFS, and its content (7000 bytes, sha256:"+sum+") is not on this machine; get it with: git lfs fetch origin "+runGit(t, dir, "rev-parse", "HEAD"))
+	require.ErrorContains(t, err, "model.bin is kept by git-LFS, and its content (7000 bytes, sha256:"+sum+
+		") is not on this machine; get it with: git lfs fetch origin "+runGit(t, dir, "rev-parse", "HEAD"))
 
 	at := filepath.Join("objects", sum[:2], sum[2:4], sum)
 	write(t, dir, ".git/lfs/"+at, content)
@@ -228,8 +237,10 @@ func TestCommitOfPartialClones(t *testing.T) {
 func TestCommitLinks(t *testing.T) {
 	isolate(t)
 	for link, want := range map[string]string{
-		"../outside": "leads out of the source directory, to ../outside", "/etc/passwd": "leads out of the source directory", "a/../../x": "leads out of the source directory",
-		".git/config": "leads into .git", "a/.aml-train": "leads into .aml-train", "loop": "", "a/b.py": "", "nowhere": "", "a/up/b.py": "", "a/up/../..": "leads out of the source directory", "a/abs/x": "leads out",
+		"../outside":  "leads out of the source directory, to ../outside",
+		"/etc/passwd": "leads out of the source directory", "a/../../x": "leads out of the source directory",
+		".git/config": "leads into .git", "a/.aml-train": "leads into .aml-train", "loop": "", "a/b.py": "",
+		"nowhere": "", "a/up/b.py": "", "a/up/../..": "leads out of the source directory", "a/abs/x": "leads out",
 	} {
 		dir := t.TempDir()
 		write(t, dir, "a/b.py", "1")
@@ -255,7 +266,9 @@ func TestCommitNames(t *testing.T) {
 	write(t, dir, "a.py", "1")
 	commit(t, dir)
 	blob := plumbing.NewHash(runGit(t, dir, "rev-parse", "HEAD:a.py"))
-	for name, want := range map[string]string{"../x": "cannot stand in a repository", "..": "cannot stand in a repository", ".git": "cannot stand in a repository", "a\nb": "cannot be stored", "\xff": "cannot be stored"} {
+	for name, want := range map[string]string{"../x": "cannot stand in a repository",
+		"..": "cannot stand in a repository", ".git": "cannot stand in a repository", "a\nb": "cannot be stored",
+		"\xff": "cannot be stored"} {
 		body := appendEntry(nil, filemode.Regular, name, blob)
 		tree := runGitIn(t, dir, string(body), "hash-object", "-t", "tree", "-w", "--literally", "--stdin")
 		_, err := TakeCommit(context.Background(), dir, tree, Options{})
@@ -303,7 +316,8 @@ func TestDiff(t *testing.T) {
 		for _, c := range Diff(a, b) {
 			got = append(got, c.Status()+"\t"+c.Path())
 		}
-		require.ElementsMatch(t, strings.Fields(runGit(t, dir, "diff", "--name-status", "--no-renames", old, new)), strings.Fields(strings.Join(got, "\n")))
+		require.ElementsMatch(t, strings.Fields(runGit(t, dir, "diff", "--name-status", "--no-renames", old, new)),
+			strings.Fields(strings.Join(got, "\n")))
 		require.IsNonDecreasing(t, mapped(Diff(a, b)))
 	}
 	s := takeCommit(t, dir, "HEAD")
@@ -331,7 +345,8 @@ func FuzzTree(f *testing.F) {
 		files := map[string]File{}
 		folders := map[string]bool{}
 		for i, p := range strings.Split(list, "\n") {
-			if p == "" || strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/") || strings.Contains(p, "//") || strings.Contains(p, "\x00") {
+			if p == "" || strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/") || strings.Contains(p, "//") ||
+				strings.Contains(p, "\x00") {
 				continue
 			}
 			f := File{Path: p, Mode: []filemode.FileMode{filemode.Regular, filemode.Executable, filemode.Symlink}[i%3]}

@@ -27,7 +27,8 @@ func (s *Snapshot) Copy(f *File, dir string) error {
 		}
 		target := filepath.FromSlash(string(text))
 		if filepath.IsAbs(target) { // inside the source directory, or it would have been refused
-			if target, err = filepath.Rel(filepath.Join(s.Dir, filepath.Dir(filepath.FromSlash(f.Path))), target); err != nil {
+			if target, err = filepath.Rel(filepath.Join(s.Dir, filepath.Dir(filepath.FromSlash(f.Path))),
+				target); err != nil {
 				return err
 			}
 		}

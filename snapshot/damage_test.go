@@ -42,7 +42,8 @@ func TestDamage(t *testing.T) {
 			runtime.ReadMemStats(&after)
 			require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20), c)
 			switch {
-			case err != nil && strings.Contains(err.Error(), "names no commit of "+c.root): // a branch that is not there
+			// a branch that is not there
+			case err != nil && strings.Contains(err.Error(), "names no commit of "+c.root):
 				_, gitErr := ask.git(c.root)
 				require.Error(t, gitErr, "%s: %s: %v", c, ask.name, err)
 			case err != nil:
@@ -102,7 +103,8 @@ var questions = []struct {
 		dirty, err := Dirty(context.Background(), nil, root)
 		return fmt.Sprint(dirty), err
 	}, func(root string) (string, error) {
-		return output(root, `out=$(git --no-optional-locks status --porcelain) && if [ -n "$out" ]; then echo true; else echo false; fi`)
+		return output(root,
+			`out=$(git --no-optional-locks status --porcelain) && if [ -n "$out" ]; then echo true; else echo false; fi`)
 	}},
 }
 
@@ -124,13 +126,19 @@ type damageTemplate struct {
 
 // damageTemplates are repositories whose objects and references are kept in every way.
 func damageTemplates(t *testing.T) (list []damageTemplate) {
-	for _, how := range []string{"true", "git gc -q", "git gc -q && echo 3 > f && git commit -qam 3 && git checkout -q -b topic",
-		"git repack -q -a -d -f --depth=50 && git update-index --index-version 4", "git update-index --split-index && echo 4 > d/e && git add d/e",
-		"git gc -q && mkdir .git/borrowed && mv .git/objects/pack .git/borrowed/ && echo ../borrowed > .git/objects/info/alternates"} {
+	for _, how := range []string{"true", "git gc -q", "git gc -q && echo 3 > f && git commit -qam 3 && git checkout " +
+		"-q -b topic",
+		"git repack -q -a -d -f --depth=50 && git update-index --index-version 4",
+		"git update-index --split-index && echo 4 > d/e && git add d/e",
+		"git gc -q && mkdir .git/borrowed && mv .git/objects/pack .git/borrowed/ && echo ../borrowed > " +
+			".git/objects/info/alternates"} {
 		root := filepath.Join(t.TempDir(), "r")
 		require.NoError(t, os.Mkdir(root, 0o755))
-		_, err := output(root, `git init -q -b main --template= && mkdir -p d .git/info .git/objects/info && seq 2000 > large && echo 1 > f && echo 1 > d/e && printf 'ignored\n' > .gitignore &&
-			git config user.name a && git config user.email a@b && git add -A && git commit -q -m 1 && echo more >> large && echo 2 > f && git commit -q -a -m 2 && git tag -a -m v v1 && touch ignored && `+how)
+		_, err := output(root,
+			`git init -q -b main --template= && mkdir -p d .git/info .git/objects/info && seq 2000 > large && echo 1 > f && echo 1 > d/e && printf 'ignored\n' > .gitignore &&
+			git config user.name a && git config user.email a@b && git add -A && git commit -q -m 1 && echo more >> large && echo 2 > f && git commit -q -a -m 2 && git tag -a -m v v1 && touch ignored && `+
+
+				how)
 		require.NoError(t, err)
 		of := damageTemplate{root, map[string]string{}}
 		for _, ask := range questions {
@@ -160,12 +168,13 @@ func (c *damageCase) String() string { return fmt.Sprintf("seed %d: %v", c.seed,
 // damage does something to one file of the repository, or to two.
 func (c *damageCase) damage() {
 	var files []string
-	require.NoError(c.t, filepath.WalkDir(filepath.Join(c.root, ".git"), func(name string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
-			files = append(files, name)
-		}
-		return err
-	}))
+	require.NoError(c.t, filepath.WalkDir(filepath.Join(c.root, ".git"),
+		func(name string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				files = append(files, name)
+			}
+			return err
+		}))
 	for range 1 + c.r.IntN(2) {
 		name := pick(c.r, files...)
 		text, err := os.ReadFile(name)

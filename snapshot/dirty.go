@@ -148,7 +148,9 @@ func (w *walker) moved(entry int) (bool, error) {
 	}
 	if found == nil {
 		if dotGit := filepath.Join(dir, ".git"); exists(dotGit) && !ignored.Dirty {
-			return false, fmt.Errorf("the submodule %s: %s is neither a git directory nor names one; git status says more", name, dotGit)
+			return false,
+				fmt.Errorf("the submodule %s: %s is neither a git directory nor names one; git status says more", name,
+					dotGit)
 		}
 		return false, nil
 	}
@@ -259,7 +261,8 @@ func (w *walker) sameContent(f *File) (bool, error) {
 	})
 	switch {
 	case filter.Driver == "lfs":
-		cleaned = fmt.Appendf(nil, "version %s\noid sha256:%x\nsize %d\n", lfsVersion, sha256.Sum256(content), len(content))
+		cleaned = fmt.Appendf(nil, "version %s\noid sha256:%x\nsize %d\n", lfsVersion, sha256.Sum256(content),
+			len(content))
 	case !ok:
 		return raw.OID == want, nil
 	}

@@ -37,7 +37,8 @@ func runGitIn(t testing.TB, dir, stdin string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("git", args...)
 	cmd.Dir, cmd.Stdin = dir, strings.NewReader(stdin)
-	cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b")
+	cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a",
+		"GIT_COMMITTER_EMAIL=a@b")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	require.NoError(t, cmd.Run(), "git %v: %s", args, errs.String())
@@ -91,11 +92,16 @@ func oracle(t testing.TB, root, source string, bits bool) (id, files string, dir
 }
 
 var (
-	names = []string{"a", "b", "c", "ab", "abc", "a.py", "b.py", "data", "Data", "x y", "[x]", "é", "a-b", ".env", "build", "lib", "foo"}
+	names = []string{"a", "b", "c", "ab", "abc", "a.py", "b.py", "data", "Data", "x y", "[x]", "é", "a-b", ".env",
+		"build", "lib", "foo"}
 	globs = []string{
-		"*", "*.py", "a*", "?", "[a-c]", "[!a]", "[^b]*", "a[", "[]a]", "[[:alpha:]]", "[[:upper:]]*", "[[:nope:]]", "[a-", "[b-a]", `\a`, `a\`, `\[x\]`, `x\ y`, "x y ",
-		"**", "a/**", "**/a", "**/b.py", "a/**/b", "/a", "a/", "/a/", "a/b", "a/*", "*/b", "a*/b", "lib**/b", "**a", "a**", "foo/**/", "/*", "!*/", "!a", "!a/", "!/a/b", "!*.py", "!b.py", "!data", "!data/**",
-		"data/", "data", "Data", "#a", `\#a`, "!", "/", "", "  ", "a ", `a\ `, "\ta", "a\t", "*/", "*/*", "*/a/*", "**/", "/**", "/**/a", "b/../a", "./a", "é", "?é", "*b*", "[a-b]*[!c]", "a?c", "*a*b*", "[\\a]", "[a\\]]", "[!-b]", "[a-a]", "**/*b/a",
+		"*", "*.py", "a*", "?", "[a-c]", "[!a]", "[^b]*", "a[", "[]a]", "[[:alpha:]]", "[[:upper:]]*", "[[:nope:]]",
+		"[a-", "[b-a]", `\a`, `a\`, `\[x\]`, `x\ y`, "x y ",
+		"**", "a/**", "**/a", "**/b.py", "a/**/b", "/a", "a/", "/a/", "a/b", "a/*", "*/b", "a*/b", "lib**/b", "**a",
+		"a**", "foo/**/", "/*", "!*/", "!a", "!a/", "!/a/b", "!*.py", "!b.py", "!data", "!data/**",
+		"data/", "data", "Data", "#a", `\#a`, "!", "/", "", "  ", "a ", `a\ `, "\ta", "a\t", "*/", "*/*", "*/a/*",
+		"**/", "/**", "/**/a", "b/../a", "./a", "é", "?é", "*b*", "[a-b]*[!c]", "a?c", "*a*b*", "[\\a]", "[a\\]]",
+		"[!-b]", "[a-a]", "**/*b/a",
 	}
 )
 
@@ -148,8 +154,10 @@ func content(r *rand.Rand) []byte {
 }
 
 var states = []string{
-	"text", "-text", "text=auto", "!text", "eol=crlf", "eol=lf", "-eol", "crlf", "-crlf", "crlf=input", "binary", "-binary", "!binary", "ident", "-ident", "!ident",
-	"filter=none", "-filter", "mine", "-mine", "!mine", "text=auto eol=crlf", "bad=attr=x", "-bad=x", "b@d", "text=input",
+	"text", "-text", "text=auto", "!text", "eol=crlf", "eol=lf", "-eol", "crlf", "-crlf", "crlf=input", "binary",
+	"-binary", "!binary", "ident", "-ident", "!ident",
+	"filter=none", "-filter", "mine", "-mine", "!mine", "text=auto eol=crlf", "bad=attr=x", "-bad=x", "b@d",
+	"text=input",
 }
 
 // attributesFile is a random .gitattributes file, most often the one that stands
@@ -229,7 +237,8 @@ func TestAgainstGit(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d repositories with %d untracked files. Of these, go-git's matcher decides %d in another way than git does, "+
+	t.Logf("%d repositories with %d untracked files. Of these, go-git's matcher decides %d in another way "+
+		"than git does, "+
 		"go-gitignore %d, git-lfs's wildmatch %d", cases, decided.files.Load(), decided.goGit.Load(),
 		decided.goGitignore.Load(), decided.wildmatch.Load())
 	if cases >= 100 {
@@ -310,7 +319,8 @@ func againstGit(t *testing.T, template string, seed int, decided *verdicts) {
 		}
 	}
 	if tracked.Len() > 0 {
-		runGitIn(t, root, tracked.String(), "--literal-pathspecs", "add", "-f", "--pathspec-from-file=-", "--pathspec-file-nul")
+		runGitIn(t, root, tracked.String(), "--literal-pathspecs", "add", "-f", "--pathspec-from-file=-",
+			"--pathspec-file-nul")
 	}
 	if r.IntN(2) == 0 {
 		runGit(t, root, "commit", "-q", "--allow-empty", "-m", "x")
@@ -442,7 +452,9 @@ func (v *verdicts) measure(t *testing.T, root, list string, s *Snapshot) {
 		}
 		if e.IsDir() {
 			if text, err := os.ReadFile(filepath.Join(root, p, ".gitignore")); err == nil {
-				lists = append(lists, oneFile{strings.TrimPrefix(p+"/", "./"), sabhiram.CompileIgnoreLines(strings.Split(string(text), "\n")...), ofLFS(text)})
+				lists = append(lists,
+					oneFile{strings.TrimPrefix(p+"/", "./"),
+						sabhiram.CompileIgnoreLines(strings.Split(string(text), "\n")...), ofLFS(text)})
 			}
 			return nil
 		}

@@ -97,11 +97,13 @@ func (c *committed) large(ctx context.Context, s *Snapshot) error {
 		err := hashOnce(name, f, buf)
 		switch {
 		case os.IsNotExist(err):
-			return fmt.Errorf("snapshot: %s is kept by git-LFS, and its content (%d bytes, sha256:%s) is not on this machine; get it with: git lfs fetch origin %s", f.Path, p.size, p.oid, s.Commit)
+			return fmt.Errorf("snapshot: %s is kept by git-LFS, and its content (%d bytes, sha256:%s) is not on this "+
+				"machine; get it with: git lfs fetch origin %s", f.Path, p.size, p.oid, s.Commit)
 		case err != nil:
 			return fmt.Errorf("snapshot: %s: %w", f.Path, err)
 		case f.Size != p.size:
-			return fmt.Errorf("snapshot: %s has %d bytes, and its git-LFS pointer says %d; git lfs fsck tells more", name, f.Size, p.size)
+			return fmt.Errorf("snapshot: %s has %d bytes, and its git-LFS pointer says %d; git lfs fsck tells more",
+				name, f.Size, p.size)
 		}
 		f.Mode, f.objects = mode, nil
 		return nil

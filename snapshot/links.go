@@ -38,10 +38,13 @@ func (w *walker) checkLink(p string) error {
 func hidden(name string) bool { return strings.EqualFold(name, ".git") || name == homeDir }
 
 func leadsInto(p, text, part, ignoreFile string) error {
-	return fmt.Errorf("snapshot: the link %s leads into %s, which never travels; %s leave it out with a line in %s", p, part, instead(p, text, "remove the link or"), ignoreFile)
+	return fmt.Errorf("snapshot: the link %s leads into %s, which never travels; %s leave it out with a line in %s", p,
+		part, instead(p, text, "remove the link or"), ignoreFile)
 }
 
 func leadsOut(p, text, ignoreFile string) error {
-	return fmt.Errorf("snapshot: the link %s leads out of the source directory, to %s; %s leave it out with a line in %s",
-		p, text, instead(p, text, "copy the file there, make the source directory wider (--source-directory), or"), ignoreFile)
+	return fmt.Errorf("snapshot: the link %s leads out of the source directory, to %s; %s leave it out with "+
+		"a line in %s",
+		p, text, instead(p, text, "copy the file there, make the source directory wider (--source-directory), or"),
+		ignoreFile)
 }

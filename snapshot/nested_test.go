@@ -90,7 +90,8 @@ func (c *nestedCase) write(name, text string) {
 func (c *nestedCase) git(in string, args ...string) (string, error) {
 	cmd := exec.Command("git", args...)
 	cmd.Dir = filepath.Join(c.root, in)
-	cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b", "GIT_CEILING_DIRECTORIES="+filepath.Dir(c.root))
+	cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a",
+		"GIT_COMMITTER_EMAIL=a@b", "GIT_CEILING_DIRECTORIES="+filepath.Dir(c.root))
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -116,7 +117,8 @@ func (c *nestedCase) place(at string) {
 		require.NoError(c.t, os.MkdirAll(full, 0o755))
 		c.do(at, "init", "-q", "--template=", "-b", "main")
 	case 1:
-		c.write(at+"/.git", pick(r, "", "garbage", "gitdir: nowhere\n", "gitdir: "+c.root+"/nowhere", "gitdir:"+c.root+"/.git", "gitdir: ", "gitdir: "+c.root+"/.git\n"))
+		c.write(at+"/.git", pick(r, "", "garbage", "gitdir: nowhere\n", "gitdir: "+c.root+"/nowhere", "gitdir:"+c.root+
+			"/.git", "gitdir: ", "gitdir: "+c.root+"/.git\n"))
 	case 2:
 		c.write(at+"/.git/"+pick(r, "x", "HEAD", "config"), "")
 	default:
@@ -161,7 +163,8 @@ func (c *nestedCase) submodule(at string) {
 	}
 	if r.IntN(3) == 0 { // as git itself keeps them since long
 		moved := filepath.Join(c.root, ".git", "modules", at)
-		if os.MkdirAll(filepath.Dir(moved), 0o755) == nil && os.Rename(filepath.Join(c.root, at, ".git"), moved) == nil {
+		if os.MkdirAll(filepath.Dir(moved), 0o755) == nil && os.Rename(filepath.Join(c.root, at, ".git"),
+			moved) == nil {
 			c.write(at+"/.git", "gitdir: "+moved+"\n")
 			c.do(at, "config", "core.worktree", filepath.Join(c.root, at))
 		}

@@ -87,7 +87,8 @@ func TestUnreadable(t *testing.T) {
 	require.NoError(t, os.Chmod(filepath.Join(dir, "secret"), 0))
 	defer os.Chmod(filepath.Join(dir, "secret"), 0o755)
 	_, err := Take(context.Background(), dir, Options{})
-	require.ErrorContains(t, err, "secret: permission denied; make it readable or leave it out with a line in .gitignore")
+	require.ErrorContains(t, err, "secret: permission denied; make it readable or leave it out with a line "+
+		"in .gitignore")
 	write(t, dir, ".gitignore", "secret/\n")
 	require.Equal(t, ".gitignore a.py", paths(take(t, dir)), "a folder that is ignored is never entered")
 	require.NoError(t, os.Chmod(filepath.Join(dir, "a.py"), 0))
@@ -119,7 +120,8 @@ func TestLongPath(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
 	_, err = Take(context.Background(), dir, Options{})
-	require.ErrorContains(t, err, "file name too long: no program can open a path of that length; shorten it or leave it out with a line in .gitignore")
+	require.ErrorContains(t, err, "file name too long: no program can open a path of that length; shorten it or "+
+		"leave it out with a line in .gitignore")
 	write(t, dir, ".gitignore", "ddd*/\n")
 	require.Equal(t, ".gitignore a.py", paths(take(t, dir)))
 	require.NoError(t, root.RemoveAll(name))

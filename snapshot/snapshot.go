@@ -267,11 +267,14 @@ type TooLargeError struct {
 
 func (e *TooLargeError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "the snapshot is %s, over the limit of %s (--max-snapshot-size moves it); largest:", size.Format(e.Bytes), size.Format(e.Limit))
+	fmt.Fprintf(&b, "the snapshot is %s, over the limit of %s (--max-snapshot-size moves it); largest:",
+		size.Format(e.Bytes), size.Format(e.Limit))
 	for _, l := range e.Largest {
-		fmt.Fprintf(&b, "\n  %10s  %s  (to leave it out, add this line to %s: /%s)", size.Format(l.Bytes), l.Path, e.IgnoreFile, escapePattern(l.Path))
+		fmt.Fprintf(&b, "\n  %10s  %s  (to leave it out, add this line to %s: /%s)", size.Format(l.Bytes), l.Path,
+			e.IgnoreFile, escapePattern(l.Path))
 		if l.Tracked && e.IgnoreFile == ".gitignore" {
-			fmt.Fprintf(&b, "\n              git tracks it; after that: git rm -r --cached -- '%s'", strings.ReplaceAll(l.Path, "'", `'\''`))
+			fmt.Fprintf(&b, "\n              git tracks it; after that: git rm -r --cached -- '%s'",
+				strings.ReplaceAll(l.Path, "'", `'\''`))
 		}
 	}
 	return b.String()

@@ -83,7 +83,8 @@ func TestNestedRepositories(t *testing.T) {
 
 	write(t, top, "vendor/lib/x.log", "ignored there", "vendor/lib/x.tmp", "ignored by the outer repository only")
 	s = take(t, top)
-	require.Equal(t, ".gitignore .gitmodules train.py vendor/lib/.gitignore vendor/lib/lib.py vendor/lib/x.tmp", paths(s))
+	require.Equal(t, ".gitignore .gitmodules train.py vendor/lib/.gitignore vendor/lib/lib.py vendor/lib/x.tmp",
+		paths(s))
 	require.True(t, s.Dirty)
 	require.True(t, status())
 	require.NoError(t, os.Remove(filepath.Join(top, "vendor/lib/x.tmp")))
@@ -137,7 +138,8 @@ func TestContentFilter(t *testing.T) {
 	runGit(t, dir, "add", "-A")
 	runGit(t, dir, "commit", "-q", "-m", "x")
 	s := take(t, dir)
-	require.Equal(t, runGit(t, dir, "-c", "core.attributesFile=/dev/null", "hash-object", "--no-filters", "a.txt"), s.Find("a.txt").OID.String())
+	require.Equal(t, runGit(t, dir, "-c", "core.attributesFile=/dev/null", "hash-object", "--no-filters", "a.txt"),
+		s.Find("a.txt").OID.String())
 	require.False(t, s.Dirty)
 	write(t, dir, "a.txt", "1\r\n3\r\n")
 	require.True(t, take(t, dir).Dirty)
@@ -178,7 +180,8 @@ func TestChangedAfterTheSnapshot(t *testing.T) {
 	s := take(t, dir)
 	write(t, dir, "a.py", "22")
 	_, err := s.Open(s.Find("a.py"))
-	require.ErrorContains(t, err, "a.py: it changed while it was read after the snapshot was taken; run the command again")
+	require.ErrorContains(t, err, "a.py: it changed while it was read after the snapshot was taken; run the "+
+		"command again")
 }
 
 // An unchanged file is not read although its line ends could have been converted:
@@ -187,7 +190,8 @@ func TestTextAutoIsNotRead(t *testing.T) {
 	isolate(t)
 	dir := t.TempDir()
 	earlier := time.Now().Add(-time.Hour)
-	write(t, dir, ".gitattributes", "* text=auto\n*.id ident\n", "unix.py", "1\n2\n", "dos.py", "1\r\n2\r\n", "a.bin", "\x00\r\n", "a.id", "$Id$")
+	write(t, dir, ".gitattributes", "* text=auto\n*.id ident\n", "unix.py", "1\n2\n", "dos.py", "1\r\n2\r\n", "a.bin",
+		"\x00\r\n", "a.id", "$Id$")
 	for _, name := range []string{".gitattributes", "unix.py", "dos.py", "a.bin", "a.id"} {
 		require.NoError(t, os.Chtimes(filepath.Join(dir, name), earlier, earlier))
 	}
@@ -246,7 +250,8 @@ func TestNoSymlinks(t *testing.T) {
 func TestAmlignore(t *testing.T) {
 	isolate(t)
 	dir := t.TempDir()
-	write(t, dir, ".amlignore", "*.csv\n/tests/\n", ".gitignore", "*.py\n", "a.py", "1", "a.csv", "1", "tests/t.py", "1",
+	write(t, dir, ".amlignore", "*.csv\n/tests/\n", ".gitignore", "*.py\n", "a.py", "1", "a.csv", "1", "tests/t.py",
+		"1",
 		"data/.amlignore", "!keep.csv\n", "data/keep.csv", "1", "data/drop.csv", "1", "data/.gitignore", "*\n")
 	runGit(t, dir, "init", "-q")
 	runGit(t, dir, "add", "-A", "-f")
@@ -266,7 +271,8 @@ func TestLinks(t *testing.T) {
 	write(t, dir, "a/b.py", "1")
 	for target, bad := range map[string]string{
 		"a/b.py": "", "a": "", "../src/a/b.py": "", "nowhere": "", "loop": "",
-		"../outside.txt": "leads out of the source directory", "/etc/passwd": "leads out of the source directory", "../nowhere": "leads out of the source directory",
+		"../outside.txt": "leads out of the source directory", "/etc/passwd": "leads out of the source directory",
+		"../nowhere":  "leads out of the source directory",
 		".git/config": "leads into .git", "a/../.aml-train/x": "leads into .aml-train",
 	} {
 		link := filepath.Join(dir, "loop")
@@ -296,7 +302,8 @@ func TestTooLargeTracked(t *testing.T) {
 	_, err := Take(context.Background(), dir, Options{MaxBytes: 1000})
 	var large *TooLargeError
 	require.ErrorAs(t, err, &large)
-	require.Equal(t, []bool{true, false, true}, []bool{large.Largest[0].Tracked, large.Largest[1].Tracked, large.Largest[2].Tracked})
+	require.Equal(t, []bool{true, false, true}, []bool{large.Largest[0].Tracked, large.Largest[1].Tracked,
+		large.Largest[2].Tracked})
 	lines := regexp.MustCompile(`line to \.gitignore: (.*)\)`).FindAllStringSubmatch(err.Error(), -1)
 	write(t, dir, ".gitignore", lines[0][1]+"\n"+lines[1][1]+"\n")
 	_, err = Take(context.Background(), dir, Options{MaxBytes: 1000})

@@ -306,7 +306,8 @@ func storable(p, ignoreFile string) error {
 		return nil
 	}
 	if !utf8.ValidString(p) || strings.ContainsAny(p, "\n\r\x00") {
-		return fmt.Errorf("snapshot: the name %q cannot be stored: it is not UTF-8 or holds a line break; rename it or leave it out with a line in %s", p, ignoreFile)
+		return fmt.Errorf("snapshot: the name %q cannot be stored: it is not UTF-8 or holds a line break; rename it "+
+			"or leave it out with a line in %s", p, ignoreFile)
 	}
 	return nil
 }
@@ -406,7 +407,8 @@ func (w *walker) addSkipped(s *scope, in, at string) error {
 			return explainMissing(s.repo, p, err)
 		}
 		w.mu.Lock()
-		w.skipped = append(w.skipped, File{Path: p, Mode: x.Mode(i), Size: size, OID: x.ID(i), objects: s.objects, entry: -1})
+		w.skipped = append(w.skipped, File{Path: p, Mode: x.Mode(i), Size: size, OID: x.ID(i), objects: s.objects,
+			entry: -1})
 		w.mu.Unlock()
 	}
 	return nil

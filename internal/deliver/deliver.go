@@ -88,7 +88,8 @@ func Check(name string, folder bool) error {
 		return nil
 	}
 	if info, err := os.Stat(filepath.Dir(abs)); err != nil || !info.IsDir() {
-		return fmt.Errorf("there is no folder %s to write %s to; make it, or name another", filepath.Dir(name), filepath.Base(name))
+		return fmt.Errorf("there is no folder %s to write %s to; make it, or name another", filepath.Dir(name),
+			filepath.Base(name))
 	}
 	return nil
 }
@@ -278,7 +279,8 @@ func put(root *os.Root, name string, content io.Reader) (n int64, err error) {
 	case info.Mode()&fs.ModeSymlink != 0:
 		return 0, linkError(root, name)
 	case !info.Mode().IsRegular():
-		return 0, &fs.PathError{Op: "write", Path: filepath.Join(root.Name(), name), Err: errors.New("something that is no file lies there")}
+		return 0, &fs.PathError{Op: "write", Path: filepath.Join(root.Name(), name),
+			Err: errors.New("something that is no file lies there")}
 	default:
 		mode = info.Mode().Perm()
 	}
@@ -300,7 +302,8 @@ func put(root *os.Root, name string, content io.Reader) (n int64, err error) {
 // elsewhere writes to a path outside any checkout: links there are the person's own, and
 // so are devices and pipes, such as /dev/stdout.
 func elsewhere(name string, content io.Reader) error {
-	stream := strings.HasPrefix(name, "/dev/") || strings.HasPrefix(name, "/proc/") // behind it may be a file that somebody else writes to as well
+	// behind it may be a file that somebody else writes to as well
+	stream := strings.HasPrefix(name, "/dev/") || strings.HasPrefix(name, "/proc/")
 	if to, err := filepath.EvalSymlinks(name); err == nil && !stream {
 		name = to
 	}

@@ -14,7 +14,8 @@ import (
 )
 
 func TestReserved(t *testing.T) {
-	for _, name := range []string{".git", ".GIT", ".Git", "git~1", "GIT~1", ".git.", ".git ", ".git. .", ".git::$INDEX_ALLOCATION", ".g\u200cit", ".git\ufeff", ".aml-train", ".AML-train"} {
+	for _, name := range []string{".git", ".GIT", ".Git", "git~1", "GIT~1", ".git.", ".git ", ".git. .",
+		".git::$INDEX_ALLOCATION", ".g\u200cit", ".git\ufeff", ".aml-train", ".AML-train"} {
 		require.True(t, reserved(name), "%q", name)
 	}
 	for _, name := range []string{"git", ".gitignore", ".github", "x.git", "outputs", ".aml-train.yaml", "git~2"} {
@@ -43,10 +44,12 @@ func TestRandomLinks(t *testing.T) {
 		for _, dir := range []string{"outside/folder", "repo/.git/hooks", "repo/a/b", "repo/to/outputs"} {
 			require.NoError(t, os.MkdirAll(filepath.Join(top, dir), 0o755))
 		}
-		for _, name := range []string{"outside/file", "outside/folder/x", "repo/.git/config", "repo/a/x", "repo/to/outputs/x"} {
+		for _, name := range []string{"outside/file", "outside/folder/x", "repo/.git/config", "repo/a/x",
+			"repo/to/outputs/x"} {
 			require.NoError(t, os.WriteFile(filepath.Join(top, name), []byte("precious"), 0o644))
 		}
-		targets := []string{"../outside", "../../outside/folder", "../outside/file", ".git", "../.git/hooks", "a", "../a", "b", "..", ".", "missing", filepath.Join(top, "outside"), filepath.Join(repo, ".git/config")}
+		targets := []string{"../outside", "../../outside/folder", "../outside/file", ".git", "../.git/hooks", "a",
+			"../a", "b", "..", ".", "missing", filepath.Join(top, "outside"), filepath.Join(repo, ".git/config")}
 		places := []string{"to", "a", "to/outputs", "to/outputs/x", "to/new", "a/b", "r.md", "to/r.md"}
 		for range 1 + r.IntN(3) {
 			name := filepath.Join(repo, places[r.IntN(len(places))])
@@ -57,7 +60,8 @@ func TestRandomLinks(t *testing.T) {
 		t.Chdir(repo)
 		to := []string{"to", "to/outputs", "a/b", "new/deep", ".", "to/../a", repo + "/to"}[r.IntN(7)]
 		if f, err := Open(to); err == nil {
-			for _, name := range []string{"x", "outputs/x", "../x", "../../outside/file", "/etc/x", "new/x", ".git/config", "outputs/../../x", "b/x", "a//x", "", "."} {
+			for _, name := range []string{"x", "outputs/x", "../x", "../../outside/file", "/etc/x", "new/x",
+				".git/config", "outputs/../../x", "b/x", "a//x", "", "."} {
 				f.Write(name, strings.NewReader("changed"))
 			}
 			require.NoError(t, f.Close())

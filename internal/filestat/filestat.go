@@ -18,5 +18,6 @@ type Stat struct {
 // git keeps there as inode and change time cannot be had without another call a
 // file.
 func (s Stat) MatchesIndex(size uint32, mtime, ctime int64, inode uint32, trustCtime bool) bool {
-	return fromIndex && uint32(s.Size) == size && s.Mtime == mtime && uint32(s.Inode) == inode && (!trustCtime || s.Ctime == ctime)
+	return fromIndex && uint32(s.Size) == size && s.Mtime == mtime && uint32(s.Inode) == inode &&
+		(!trustCtime || s.Ctime == ctime)
 }

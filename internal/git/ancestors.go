@@ -53,7 +53,8 @@ func (r *Repository) Ancestors(from plumbing.Hash, most int) (map[plumbing.Hash]
 func parents(commit []byte) (ids []plumbing.Hash) {
 	head, _, _ := bytes.Cut(commit, []byte("\n\n"))
 	for line := range bytes.Lines(head) {
-		if to, ok := bytes.CutPrefix(bytes.TrimRight(line, "\n"), []byte("parent ")); ok && plumbing.IsHash(string(to)) {
+		if to, ok := bytes.CutPrefix(bytes.TrimRight(line, "\n"), []byte("parent ")); ok &&
+			plumbing.IsHash(string(to)) {
 			ids = append(ids, plumbing.NewHash(string(to)))
 		}
 	}

@@ -68,7 +68,8 @@ func FuzzConfig(f *testing.F) {
 func plainBlanks(s string) string { return strings.NewReplacer("\t", " ", "\r", " ").Replace(s) }
 
 func isolateConfig(t *testing.T) {
-	for _, name := range []string{"GIT_DIR", "GIT_WORK_TREE", "GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG", "GIT_CEILING_DIRECTORIES", "GIT_INDEX_FILE"} {
+	for _, name := range []string{"GIT_DIR", "GIT_WORK_TREE", "GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS",
+		"GIT_CONFIG", "GIT_CEILING_DIRECTORIES", "GIT_INDEX_FILE"} {
 		t.Setenv(name, "")
 		os.Unsetenv(name)
 	}
@@ -99,11 +100,14 @@ func newConfigCase(t *testing.T, seed int) *configCase {
 	for _, d := range []string{"objects", "refs/heads"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(gitDir, d), 0o755))
 	}
-	head := pick(c.r, "ref: refs/heads/main\n", "ref: refs/heads/feature/x\n", "ref:  refs/heads/main\n", "0123456789012345678901234567890123456789\n")
+	head := pick(c.r, "ref: refs/heads/main\n", "ref: refs/heads/feature/x\n", "ref:  refs/heads/main\n",
+		"0123456789012345678901234567890123456789\n")
 	require.NoError(t, os.WriteFile(filepath.Join(gitDir, "HEAD"), []byte(head), 0o644))
-	local := "[core]\n\trepositoryformatversion = 0\n" + pick(c.r, "", "", "[extensions]\nworktreeConfig\n", "[extensions]\n\tworktreeconfig = true\n")
+	local := "[core]\n\trepositoryformatversion = 0\n" + pick(c.r, "", "", "[extensions]\nworktreeConfig\n",
+		"[extensions]\n\tworktreeconfig = true\n")
 	c.write(filepath.Join(gitDir, "config"), local+c.text(false))
-	for _, name := range []string{"system", "home/.gitconfig", "home/.config/git/config", "xdg/git/config", "code/Repo/.git/config.worktree",
+	for _, name := range []string{"system", "home/.gitconfig", "home/.config/git/config", "xdg/git/config",
+		"code/Repo/.git/config.worktree",
 		"home/inc1", "home/inc2", "code/Repo/.git/inc1", "code/Repo/.git/inc2", "code/inc1", "inc1"} {
 		if c.r.IntN(3) > 0 {
 			c.write(filepath.Join(dir, name), c.text(strings.Contains(name, "inc")))
@@ -145,7 +149,8 @@ func (c *configCase) environment() {
 		var list []string
 		for range c.r.IntN(3) {
 			key, value := pick(c.r, keys...), pick(c.r, values...)
-			list = append(list, pick(c.r, quote(key)+"="+quote(value), quote(key+"="+value), quote(key), quote(key)+"="))
+			list = append(list, pick(c.r, quote(key)+"="+quote(value), quote(key+"="+value), quote(key),
+				quote(key)+"="))
 		}
 		if c.r.IntN(40) == 0 {
 			list = append(list, pick(c.r, "x", "'a.b", "'a.b'x", "'a.b'=x", "'a.b'='c'd", "''", "'=x'", "' a.b =x'"))
@@ -171,8 +176,10 @@ func (c *configCase) text(included bool) string {
 		}
 	}
 	if r.IntN(60) == 0 { // what git refuses, or looks as if
-		b.WriteString(pick(r, "x", "[", "[a", "[a \"b]", "[a \"b\"", "[a \"b\" ]", "[a_b]", "1 = 2", "a.b = c", "k = \"open", "k = a\\q", "k = \\", "[a]k:v",
-			"[a \"b\\", "[a\n\"b\"]", "[a \"b\nc\"]", "\xff = 1", "k = a\x00b\n", "[a]]", "[]", "[ \"x\"]", "[.]\nk=1", "[a..b]\nk=1", "]", "=", "-a = 1", "k==v\n", "a b = c\n", "k = v \\", "\v=1"))
+		b.WriteString(pick(r, "x", "[", "[a", "[a \"b]", "[a \"b\"", "[a \"b\" ]", "[a_b]", "1 = 2", "a.b = c",
+			"k = \"open", "k = a\\q", "k = \\", "[a]k:v",
+			"[a \"b\\", "[a\n\"b\"]", "[a \"b\nc\"]", "\xff = 1", "k = a\x00b\n", "[a]]", "[]", "[ \"x\"]", "[.]\nk=1",
+			"[a..b]\nk=1", "]", "=", "-a = 1", "k==v\n", "a b = c\n", "k = v \\", "\v=1"))
 	}
 	text := b.String()
 	if r.IntN(5) == 0 {
@@ -190,18 +197,23 @@ func (c *configCase) section(included bool) string {
 		return "[includeIf \"" + c.condition() + "\"]\n\tpath = " + c.included()
 	case 3:
 		if !included {
-			return pick(r, "[remote \"origin\"]\n\turl = ", "[Remote \"o.x\"] url=") + pick(r, "https://example.com/a/b", "git@example.com:org/repo", "/srv/x")
+			return pick(r, "[remote \"origin\"]\n\turl = ", "[Remote \"o.x\"] url=") +
+				pick(r, "https://example.com/a/b", "git@example.com:org/repo", "/srv/x")
 		}
 	case 4:
-		return pick(r, "[branch \"main\"]\n\trebase = merges\n\tmerge = nonsense:", "[branch \"x \\\" y\"]", "[Branch \"ü\"]")
+		return pick(r, "[branch \"main\"]\n\trebase = merges\n\tmerge = nonsense:", "[branch \"x \\\" y\"]",
+			"[Branch \"ü\"]")
 	}
-	return pick(r, "[core]", "[a]", "[a.b]", "[A.B]", "[a \"b\"]", "[a \"B c\"]", "[a \"\"]", "[a  \"x\\\\y\"]", "[a\t\"z\"]", "[x1-y]", "[1a]", pick(r, "[a.b.c]", "[a.b.c]", "[a.b.c]", "[a.b.c]", "[a.b.c]", "[a.\"b\"]"), "[a \"]\"]", "[user]")
+	return pick(r, "[core]", "[a]", "[a.b]", "[A.B]", "[a \"b\"]", "[a \"B c\"]", "[a \"\"]", "[a  \"x\\\\y\"]",
+		"[a\t\"z\"]", "[x1-y]", "[1a]", pick(r, "[a.b.c]", "[a.b.c]", "[a.b.c]", "[a.b.c]", "[a.b.c]", "[a.\"b\"]"),
+		"[a \"]\"]", "[user]")
 }
 
 func (c *configCase) line() string {
 	r := c.r
 	name := pick(r, "key", "Key", "k1", "a-b", "name", "autocrlf", "x")
-	value := pick(r, "v", "", "a b", "a  b", "a\tb", "\"quoted\"", "\" x \"", "a\"b c\"d", "a#b", "\"a#b\"", "a ; b", "x\\n", "x\\ty", "x\\\\y", "x\\\"y", "a \\\n  b", "a\\\nb", "a \\\r\nb",
+	value := pick(r, "v", "", "a b", "a  b", "a\tb", "\"quoted\"", "\" x \"", "a\"b c\"d", "a#b", "\"a#b\"", "a ; b",
+		"x\\n", "x\\ty", "x\\\\y", "x\\\"y", "a \\\n  b", "a\\\nb", "a \\\r\nb",
 		"# all", "ü", "x   ", "\"x   \"  ", "x \" \" ", "true", "0", "\\\"\"\\\"\"", "\"a\\\nb\"", "1\r", "\f", "a\fb")
 	if r.IntN(200) == 0 {
 		return name + " # c" // which git refuses
@@ -210,7 +222,8 @@ func (c *configCase) line() string {
 }
 
 func (c *configCase) included() string {
-	return pick(c.r, "inc1", "inc2", "./inc1", "../inc1", "~/inc1", "~/inc2", filepath.Join(c.dir, "inc1"), "none/x", "\"inc1\"", "inc1 # x", "~root/none", pick(c.r, "inc1", "inc2", "none", "~nobody-of-that-name/x"))
+	return pick(c.r, "inc1", "inc2", "./inc1", "../inc1", "~/inc1", "~/inc2", filepath.Join(c.dir, "inc1"), "none/x",
+		"\"inc1\"", "inc1 # x", "~root/none", pick(c.r, "inc1", "inc2", "none", "~nobody-of-that-name/x"))
 }
 
 func (c *configCase) condition() string {
@@ -220,9 +233,11 @@ func (c *configCase) condition() string {
 	case 0:
 		return "onbranch:" + pick(r, "main", "feature/", "feature/*", "*", "**", "m*", "main/", "")
 	case 1:
-		return "hasconfig:remote.*.url:" + pick(r, "https://example.com/**", "https://example.com/*", "git@*:org/**", "**", "/srv/", "*", "none")
+		return "hasconfig:remote.*.url:" + pick(r, "https://example.com/**", "https://example.com/*", "git@*:org/**",
+			"**", "/srv/", "*", "none")
 	case 2:
-		return pick(r, "gitdir:", "gitdir/i:") + pick(r, repo+"/.git", repo+"/", repo, filepath.Dir(repo)+"/", strings.ToLower(repo)+"/", "Repo/", "repo/", "Repo/.git", "**/Repo/.git",
+		return pick(r, "gitdir:", "gitdir/i:") + pick(r, repo+"/.git", repo+"/", repo, filepath.Dir(repo)+"/",
+			strings.ToLower(repo)+"/", "Repo/", "repo/", "Repo/.git", "**/Repo/.git",
 			"~/", "~/../code/", "./", "./../code/", "code/**", "*/Repo/", "/", "", "Rep?/", "[R]epo/.git", "/**/code/")
 	}
 	return pick(r, "nonsense:x", "gitdir", "onbranch", "hasconfig:x.y:z", "hasconfig:remote.x.url:**", "GITDIR:/", "")

@@ -32,7 +32,8 @@ func TestDiscoveryAgainstGit(t *testing.T) {
 		case gitErr != "":
 			none++
 			require.True(t, err != nil || got == "", "seed %d: git says %q, and we %s\n%s", seed, gitErr, got, c)
-			if strings.Contains(gitErr, "not a git repository (or any") && (err == nil || !strings.Contains(err.Error(), ".git is damaged")) {
+			if strings.Contains(gitErr, "not a git repository (or any") &&
+				(err == nil || !strings.Contains(err.Error(), ".git is damaged")) {
 				require.NoError(t, err, "seed %d\n%s", seed, c)
 			} else {
 				require.Error(t, err, "seed %d: git says %q\n%s", seed, gitErr, c)
@@ -121,7 +122,8 @@ func newDiscoveryCase(t *testing.T, seed int) *discoveryCase {
 			part := pick(r, "HEAD", "refs", "objects")
 			os.RemoveAll(filepath.Join(top, at, ".git", part))
 			if r.IntN(2) == 0 {
-				c.write(at+"/.git/HEAD", pick(r, "", "ref: x\n", "ref:refs/heads/x\n", "ref: \trefs/heads/\n", strings.Repeat("a", 40), strings.Repeat("a", 39)+"\n", strings.Repeat("A", 50), "x"))
+				c.write(at+"/.git/HEAD", pick(r, "", "ref: x\n", "ref:refs/heads/x\n", "ref: \trefs/heads/\n",
+					strings.Repeat("a", 40), strings.Repeat("a", 39)+"\n", strings.Repeat("A", 50), "x"))
 			}
 		case 7:
 			os.Symlink(filepath.Join(top, pick(r, "store.git", "x/.git", "a/b/.git")), filepath.Join(top, at, ".git"))
@@ -163,7 +165,8 @@ func (c *discoveryCase) repository(at string, bare bool) {
 
 func (c *discoveryCase) config(bare bool) string {
 	r := c.r
-	text := "[core]\n" + pick(r, "\trepositoryformatversion = 0\n", "\trepositoryformatversion = 0\n", "\trepositoryformatversion = 1\n", "")
+	text := "[core]\n" + pick(r, "\trepositoryformatversion = 0\n", "\trepositoryformatversion = 0\n",
+		"\trepositoryformatversion = 1\n", "")
 	if r.IntN(30) == 0 {
 		text += "\trepositoryformatversion = 2\n"
 	}
@@ -171,15 +174,18 @@ func (c *discoveryCase) config(bare bool) string {
 		text += fmt.Sprintf("\tbare = %t\n", bare)
 	}
 	if r.IntN(5) == 0 {
-		text += "\tworktree = " + pick(r, "..", ".", "../..", filepath.Join(c.top, "a"), filepath.Join(c.top, "x/y"), "../c", "nowhere") + "\n"
+		text += "\tworktree = " + pick(r, "..", ".", "../..", filepath.Join(c.top, "a"), filepath.Join(c.top, "x/y"),
+			"../c", "nowhere") + "\n"
 	}
-	return text + pick(r, "", "", "", "", "[extensions]\n\tworktreeConfig = true\n", "[extensions]\n\tnoop = x\n", pick(r, "", "", "[extensions]\n\tunheard = true\n"), "[include]\n\tpath = more\n")
+	return text + pick(r, "", "", "", "", "[extensions]\n\tworktreeConfig = true\n", "[extensions]\n\tnoop = x\n",
+		pick(r, "", "", "[extensions]\n\tunheard = true\n"), "[include]\n\tpath = more\n")
 }
 
 // gitFile writes a file called .git.
 func (c *discoveryCase) gitFile(at string) {
 	c.write(at+"/.git", pick(c.r, "gitdir: ", "gitdir: ", "gitdir: ", "gitdir:", "", "gitdir:  ", "GITDIR: ")+
-		pick(c.r, filepath.Join(c.top, "store.git"), filepath.Join(c.top, "store.git"), filepath.Join(c.top, "x/.git"), "../store.git", "nowhere", "", ".", filepath.Join(c.top, "home"))+
+		pick(c.r, filepath.Join(c.top, "store.git"), filepath.Join(c.top, "store.git"), filepath.Join(c.top, "x/.git"),
+			"../store.git", "nowhere", "", ".", filepath.Join(c.top, "home"))+
 		pick(c.r, "\n", "", "\r\n", "\n\n", " \n", "\nx\n"))
 }
 
@@ -193,13 +199,16 @@ func (c *discoveryCase) environment(at string) {
 	}
 	abs := func(list ...string) string { return filepath.Join(c.top, pick(r, list...)) }
 	if r.IntN(3) == 0 {
-		set("GIT_DIR", pick(r, ".git", ".", "../.git", abs("store.git"), abs("a/b/.git"), abs("store.git", "a/.git", "x/.git", "a/b/.git", "x", "link/.git", "nowhere")))
+		set("GIT_DIR", pick(r, ".git", ".", "../.git", abs("store.git"), abs("a/b/.git"),
+			abs("store.git", "a/.git", "x/.git", "a/b/.git", "x", "link/.git", "nowhere")))
 	}
 	if r.IntN(4) == 0 {
-		set("GIT_WORK_TREE", pick(r, ".", "..", "...", abs("a", "a/b", "x", "link", "nowhere", "nowhere/x"), abs("a", "a/b"), at))
+		set("GIT_WORK_TREE", pick(r, ".", "..", "...", abs("a", "a/b", "x", "link", "nowhere", "nowhere/x"),
+			abs("a", "a/b"), at))
 	}
 	if r.IntN(5) == 0 {
-		set("GIT_CEILING_DIRECTORIES", pick(r, "", ":")+abs("a", "a/b", "a/b/c", "link", "x", "a/b/")+pick(r, "", ":"+c.top, ":relative", "::"+abs("link", "a")))
+		set("GIT_CEILING_DIRECTORIES", pick(r, "", ":")+abs("a", "a/b", "a/b/c", "link", "x", "a/b/")+
+			pick(r, "", ":"+c.top, ":relative", "::"+abs("link", "a")))
 	}
 	if r.IntN(12) == 0 {
 		set("GIT_COMMON_DIR", abs("store.git", "a/.git", "x/.git"))
@@ -225,7 +234,8 @@ func (c *discoveryCase) ours() (string, error) {
 	if r.Bare {
 		tree = "bare"
 	}
-	return strings.Join([]string{tree, real(r.GitDir), real(r.CommonDir), real(r.IndexFile), real(r.ObjectDir)}, "\n"), nil
+	return strings.Join([]string{tree, real(r.GitDir), real(r.CommonDir), real(r.IndexFile), real(r.ObjectDir)}, "\n"),
+		nil
 }
 
 // real is a path without links, as far as it is there.
@@ -253,7 +263,8 @@ func (c *discoveryCase) git(options ...string) (answer, refusal string) {
 		}
 		return strings.TrimSuffix(string(out), "\n")
 	}
-	said := ask("--is-inside-work-tree", "--absolute-git-dir", "--path-format=absolute", "--git-common-dir", "--git-path", "index", "--git-path", "objects")
+	said := ask("--is-inside-work-tree", "--absolute-git-dir", "--path-format=absolute", "--git-common-dir",
+		"--git-path", "index", "--git-path", "objects")
 	if refusal != "" {
 		return "", refusal
 	}

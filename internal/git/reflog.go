@@ -43,7 +43,8 @@ func (r *Repository) reflog(ref string) (list []logEntry, there bool, err error)
 	}
 	for line := range strings.Lines(string(text)) {
 		head, message, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
-		if len(head) < 82 || head[40] != ' ' || head[81] != ' ' || !plumbing.IsHash(head[:40]) || !plumbing.IsHash(head[41:81]) {
+		if len(head) < 82 || head[40] != ' ' || head[81] != ' ' || !plumbing.IsHash(head[:40]) ||
+			!plumbing.IsHash(head[41:81]) {
 			continue
 		}
 		list = append(list, logEntry{plumbing.NewHash(head[:40]), plumbing.NewHash(head[41:81]), message})
@@ -210,8 +211,9 @@ func (r *Repository) nth(ref string, n int) (plumbing.Hash, error) {
 	case n == 0 && len(list) > 0:
 		return list[0].new, nil
 	case n > 0 && n < len(list) && list[n].new != list[n-1].old:
-		return plumbing.ZeroHash, fmt.Errorf("the reflog of %s has a gap there, of which versions of git say different "+
-			"commits; give the one that git rev-parse prints", ref)
+		return plumbing.ZeroHash,
+			fmt.Errorf("the reflog of %s has a gap there, of which versions of git say different "+
+				"commits; give the one that git rev-parse prints", ref)
 	case n > 0 && n <= len(list) && !list[n-1].old.IsZero():
 		return list[n-1].old, nil
 	}

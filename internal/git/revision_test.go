@@ -72,7 +72,8 @@ func newRevisionHistory(t *testing.T, seed int) *revisionHistory {
 	h.git("init", "-q", "-b", "main")
 	if h.r.IntN(3) == 0 { // whose objects lie in two folders
 		require.NoError(t, exec.Command("git", "init", "-q", "--bare", dir+"-objects").Run())
-		require.NoError(t, os.WriteFile(filepath.Join(dir, ".git", "objects", "info", "alternates"), []byte("../../../r-objects/objects\n"), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, ".git", "objects", "info", "alternates"),
+			[]byte("../../../r-objects/objects\n"), 0o644))
 		defer func() {
 			moved, err := filepath.Glob(filepath.Join(dir, ".git", "objects", "[0-8]*"))
 			require.NoError(t, err)
@@ -141,11 +142,14 @@ func (h *revisionHistory) upstreams() {
 	for range r.IntN(5) {
 		branch := "branch." + pick(r, "main", "side", "a/b", "origin/x")
 		h.git("config", branch+".remote", pick(r, "origin", "origin", "origin", ".", "up", "https://example.com/x"))
-		h.git("config", pick(r, "--add", "--replace-all"), branch+".merge", pick(r, "refs/heads/main", "refs/heads/side", "refs/heads/none", "main"))
+		h.git("config", pick(r, "--add", "--replace-all"), branch+".merge",
+			pick(r, "refs/heads/main", "refs/heads/side", "refs/heads/none", "main"))
 	}
 	for range r.IntN(4) {
-		h.git("config", "--add", "remote."+pick(r, "origin", "origin", "up")+".fetch", pick(r, "+refs/heads/*:refs/remotes/origin/*", "refs/heads/main:refs/remotes/origin/side",
-			"refs/heads/main", "^refs/heads/side", "refs/heads/s*e:refs/heads/s*e", "+refs/heads/*:refs/tags/*", "refs/heads/m*:refs/remotes/origin/m*"))
+		h.git("config", "--add", "remote."+pick(r, "origin", "origin", "up")+".fetch",
+			pick(r, "+refs/heads/*:refs/remotes/origin/*", "refs/heads/main:refs/remotes/origin/side",
+				"refs/heads/main", "^refs/heads/side", "refs/heads/s*e:refs/heads/s*e", "+refs/heads/*:refs/tags/*",
+				"refs/heads/m*:refs/remotes/origin/m*"))
 	}
 	for range r.IntN(6) {
 		h.git("checkout", "-q", pick(r, "main", "side", "a/b", "v2", "HEAD~1", "--detach", "abcd", "-"))
@@ -171,7 +175,8 @@ func (h *revisionHistory) upstreams() {
 func (h *revisionHistory) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("git", args...)
 	cmd.Dir = h.dir
-	cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b",
+	cmd.Env = append(os.Environ(), "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a",
+		"GIT_COMMITTER_EMAIL=a@b",
 		"GIT_AUTHOR_DATE=2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE=2026-01-02T03:04:05Z")
 	return cmd
 }
@@ -182,17 +187,25 @@ func (h *revisionHistory) git(args ...string) { h.command(args...).Run() }
 func (h *revisionHistory) revision() string {
 	r := h.r
 	id := pick(r, h.ids...)
-	name := pick(r, "HEAD", "@", "main", "side", "v1", "v2", "v3", "a/b", "deep", "deeper", "deepest", "tree", "abcd", "origin", "origin/main", "origin/side", "origin/x", "heads/main", "tags/v1",
-		"refs/heads/main", "refs/tags/v1", "remotes/origin/main", "none", "ORIG_HEAD", "config", "foo", "bare", "FETCH_1", "index", "refs", "", "master", "v1-3-g"+id[:7], "x-g"+id[:5], "v1-g", id, id[:4], id[:5], id[:7], id[:12], id[:39], strings.ToUpper(id[:8]),
-		"main@{yesterday}", "main@{push}", "main-worktree/HEAD", "main-worktree/ORIG_HEAD", "main-worktree/refs/heads/main",
+	name := pick(r, "HEAD", "@", "main", "side", "v1", "v2", "v3", "a/b", "deep", "deeper", "deepest", "tree", "abcd",
+		"origin", "origin/main", "origin/side", "origin/x", "heads/main", "tags/v1",
+		"refs/heads/main", "refs/tags/v1", "remotes/origin/main", "none", "ORIG_HEAD", "config", "foo", "bare",
+		"FETCH_1", "index", "refs", "", "master", "v1-3-g"+id[:7], "x-g"+id[:5], "v1-g", id, id[:4], id[:5], id[:7],
+		id[:12], id[:39], strings.ToUpper(id[:8]),
+		"main@{yesterday}", "main@{push}", "main-worktree/HEAD", "main-worktree/ORIG_HEAD",
+		"main-worktree/refs/heads/main",
 		fmt.Sprintf("worktrees/%s/HEAD", filepath.Base(h.dir)), "worktrees/none/HEAD",
-		":/step", "HEAD^{/step}", "..", "HEAD..main", "0000000", "zzzz", "main.lock", "../main", "heads//main", "-q", "--all")
+		":/step", "HEAD^{/step}", "..", "HEAD..main", "0000000", "zzzz", "main.lock", "../main", "heads//main", "-q",
+		"--all")
 	if r.IntN(3) == 0 { // what it was, was before, or follows
-		name = pick(r, "", "", "HEAD", "@", "main", "side", "a/b", "v1", "none", "refs/heads/main", "heads/main", "origin/main", "@{-1}", "main@{u}") +
-			pick(r, "@{0}", "@{1}", "@{2}", "@{5}", "@{40}", "@{-1}", "@{-2}", "@{-3}", "@{-0}", "@{u}", "@{U}", "@{upstream}", "@{u}", "@{-1}@{u}", "@{u}@{1}", "@{01}", "@{", "@{}", "@{-x}", "@{1}@{1}", "@{u}@{u}")
+		name = pick(r, "", "", "HEAD", "@", "main", "side", "a/b", "v1", "none", "refs/heads/main", "heads/main",
+			"origin/main", "@{-1}", "main@{u}") +
+			pick(r, "@{0}", "@{1}", "@{2}", "@{5}", "@{40}", "@{-1}", "@{-2}", "@{-3}", "@{-0}", "@{u}", "@{U}",
+				"@{upstream}", "@{u}", "@{-1}@{u}", "@{u}@{1}", "@{01}", "@{", "@{}", "@{-x}", "@{1}@{1}", "@{u}@{u}")
 	}
 	for range r.IntN(3) {
-		name += pick(r, "^", "~", "^0", "^1", "^2", "^3", "~0", "~2", "~3", "~20", "^{}", "^{commit}", "^{tree}", "^{tag}", "^{object}", "^{blob}", "^{x}", "^^", "~1^2", "^-", "^!", "^@", "~x", "^{", "^{/step 3}")
+		name += pick(r, "^", "~", "^0", "^1", "^2", "^3", "~0", "~2", "~3", "~20", "^{}", "^{commit}", "^{tree}",
+			"^{tag}", "^{object}", "^{blob}", "^{x}", "^^", "~1^2", "^-", "^!", "^@", "~x", "^{", "^{/step 3}")
 	}
 	return name
 }
@@ -217,7 +230,8 @@ func TestRevisionRewritten(t *testing.T) {
 		"loose":  func(h *revisionHistory) { h.git("replace", "HEAD", "HEAD~1") },
 		"packed": func(h *revisionHistory) { h.git("replace", "HEAD", "HEAD~1"); h.git("pack-refs", "--all") },
 		"grafts": func(h *revisionHistory) {
-			require.NoError(t, os.WriteFile(filepath.Join(h.dir, ".git", "info", "grafts"), []byte(h.ids[0]+"\n"), 0o644))
+			require.NoError(t, os.WriteFile(filepath.Join(h.dir, ".git", "info", "grafts"), []byte(h.ids[0]+"\n"),
+				0o644))
 		},
 	} {
 		h := newRevisionHistory(t, 1)

@@ -52,8 +52,10 @@ func Open(dir string) (*Home, error) {
 	}
 	for _, r := range repositories {
 		if name := tracked(r, h); name != "" {
-			return nil, errors.Join(&UntrustedError{dir, fmt.Sprintf("the repository tracks %s, so it came with the checkout; "+
-				"git rm -r --cached and a commit leave the folder to this machine, or AML_TRAIN_HOME names another", name)}, h.Close())
+			return nil, errors.Join(
+				&UntrustedError{dir, fmt.Sprintf("the repository tracks %s, so it came with the checkout; "+
+					"git rm -r --cached and a commit leave the folder to this machine, or AML_TRAIN_HOME names another",
+					name)}, h.Close())
 		}
 	}
 	return h, nil
@@ -173,7 +175,9 @@ func (h *Home) plain() error {
 	}
 	for _, e := range entries {
 		if !e.IsDir() && !e.Type().IsRegular() {
-			return &UntrustedError{h.Dir, fmt.Sprintf("%s in it is a link or another special file, and this program makes none there; remove it", e.Name())}
+			return &UntrustedError{h.Dir,
+				fmt.Sprintf("%s in it is a link or another special file, and this program makes none there; remove it",
+					e.Name())}
 		}
 	}
 	return nil

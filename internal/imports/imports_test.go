@@ -35,25 +35,41 @@ func TestFind(t *testing.T) {
 		module         string
 		path, root     string // "" where it is not the repository's
 	}{
-		"beside the code":             {[]string{"common/__init__.py", "app/go.py"}, "app", ".", "common", "common", "."},
-		"of a monorepo":               {[]string{"packages/common/pyproject.toml", "packages/common/src/common/__init__.py", "packages/app/go.py"}, "packages/app", ".", "common", "packages/common/src/common", "packages/common/src"},
-		"deep, of no project":         {[]string{"a/b/c/common/__init__.py", "app/go.py"}, "app", ".", "common", "a/b/c/common", "a/b/c"},
-		"a namespace":                 {[]string{"libs/ns/part/x.py", "app/go.py"}, "app", ".", "ns", "libs/ns", "libs"},
-		"compiled":                    {[]string{"native/fast.cpython-311-x86_64-linux-gnu.so", "app/go.py"}, "app", ".", "fast", "native/fast.cpython-311-x86_64-linux-gnu.so", "native"},
-		"compiled for Windows":        {[]string{"src/fast.pyd", "go.py"}, ".", ".", "fast", "src/fast.pyd", "src"},
-		"src layout":                  {[]string{"src/pkg/__init__.py", "train.py"}, ".", ".", "pkg", "src/pkg", "src"},
-		"script in a folder":          {[]string{"pkg/__init__.py", "jobs/train.py"}, ".", "jobs", "pkg", "pkg", "."},
-		"a script called so":          {[]string{"scripts/yaml.py", "train.py"}, ".", ".", "yaml", "", ""},
-		"a folder called so":          {[]string{"deploy/docker/build.py", "train.py"}, ".", ".", "docker", "", ""},
-		"no Python in it":             {[]string{"configs/common/a.yaml", "train.py"}, ".", ".", "common", "", ""},
-		"a file of the root":          {[]string{"yaml.py", "app/go.py"}, "app", ".", "yaml", "yaml.py", "."},
-		"needed by the project":       {[]string{"tools/fancy.py", "requirements.txt=fancy>=1\n", "train.py"}, ".", ".", "fancy", "", ""},
-		"a helper":                    {[]string{"tools/helpers.py", "app/go.py"}, "app", ".", "helpers", "tools/helpers.py", "tools"},
-		"in an environment":           {[]string{".venv/lib/python3.11/site-packages/six.py", "env/pyvenv.cfg", "env/lib/own/__init__.py", "train.py"}, ".", ".", "own", "", ""},
-		"tests come last":             {[]string{"a/tests/own/__init__.py", "z/y/own/__init__.py"}, ".", ".", "own", "z/y/own", "z/y"},
-		"a part of a package":         {[]string{"pkg/__init__.py", "pkg/utils.py", "train.py"}, ".", ".", "utils", "pkg/utils.py", "."},
-		"a member of a uv workspace":  {[]string{"uv.lock=[[package]]\nname = \"common\"\nversion = \"0.1\"\nsource = { editable = \"packages/common\" }\n", "packages/common/pyproject.toml", "packages/common/src/common/a.py", "packages/app/go.py"}, "packages/app", ".", "common", "packages/common/src/common", "packages/common/src"},
-		"a package of a uv lock file": {[]string{"uv.lock=[[package]]\nname = \"common\"\nversion = \"0.1\"\nsource = { registry = \"https://pypi.org/simple\" }\n", "packages/common/a.py", "app/go.py"}, "app", ".", "common", "", ""},
+		"beside the code": {[]string{"common/__init__.py", "app/go.py"}, "app", ".", "common", "common",
+			"."},
+		"of a monorepo": {[]string{"packages/common/pyproject.toml",
+			"packages/common/src/common/__init__.py", "packages/app/go.py"}, "packages/app", ".", "common",
+			"packages/common/src/common", "packages/common/src"},
+		"deep, of no project": {[]string{"a/b/c/common/__init__.py", "app/go.py"}, "app", ".", "common",
+			"a/b/c/common", "a/b/c"},
+		"a namespace": {[]string{"libs/ns/part/x.py", "app/go.py"}, "app", ".", "ns", "libs/ns",
+			"libs"},
+		"compiled": {[]string{"native/fast.cpython-311-x86_64-linux-gnu.so", "app/go.py"}, "app",
+			".", "fast", "native/fast.cpython-311-x86_64-linux-gnu.so", "native"},
+		"compiled for Windows": {[]string{"src/fast.pyd", "go.py"}, ".", ".", "fast", "src/fast.pyd", "src"},
+		"src layout":           {[]string{"src/pkg/__init__.py", "train.py"}, ".", ".", "pkg", "src/pkg", "src"},
+		"script in a folder":   {[]string{"pkg/__init__.py", "jobs/train.py"}, ".", "jobs", "pkg", "pkg", "."},
+		"a script called so":   {[]string{"scripts/yaml.py", "train.py"}, ".", ".", "yaml", "", ""},
+		"a folder called so":   {[]string{"deploy/docker/build.py", "train.py"}, ".", ".", "docker", "", ""},
+		"no Python in it":      {[]string{"configs/common/a.yaml", "train.py"}, ".", ".", "common", "", ""},
+		"a file of the root":   {[]string{"yaml.py", "app/go.py"}, "app", ".", "yaml", "yaml.py", "."},
+		"needed by the project": {[]string{"tools/fancy.py", "requirements.txt=fancy>=1\n", "train.py"}, ".",
+			".", "fancy", "", ""},
+		"a helper": {[]string{"tools/helpers.py", "app/go.py"}, "app", ".", "helpers",
+			"tools/helpers.py", "tools"},
+		"in an environment": {[]string{".venv/lib/python3.11/site-packages/six.py", "env/pyvenv.cfg",
+			"env/lib/own/__init__.py", "train.py"}, ".", ".", "own", "", ""},
+		"tests come last": {[]string{"a/tests/own/__init__.py", "z/y/own/__init__.py"}, ".", ".", "own",
+			"z/y/own", "z/y"},
+		"a part of a package": {[]string{"pkg/__init__.py", "pkg/utils.py", "train.py"}, ".", ".", "utils",
+			"pkg/utils.py", "."},
+		"a member of a uv workspace": {[]string{"uv.lock=[[package]]\nname = \"common\"\nversion = \"0.1\"\n" +
+			"source = { editable = \"packages/common\" }\n", "packages/common/pyproject.toml",
+			"packages/common/src/common/a.py", "packages/app/go.py"}, "packages/app", ".", "common",
+			"packages/common/src/common", "packages/common/src"},
+		"a package of a uv lock file": {[]string{"uv.lock=[[package]]\nname = \"common\"\nversion = \"0.1\"\n" +
+			"source = { registry = \"https://pypi.org/simple\" }\n", "packages/common/a.py", "app/go.py"}, "app", ".",
+			"common", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &Repository{FS: tree(test.files...), Source: test.source, Script: test.script}
@@ -63,9 +79,11 @@ func TestFind(t *testing.T) {
 			require.Equal(t, test.root, m.Root)
 		})
 	}
-	r := &Repository{FS: tree("common/__init__.py", "common/utils.py", "common/deep/x.py", "common/data/x.csv"), Source: ".", Script: "."}
+	r := &Repository{FS: tree("common/__init__.py", "common/utils.py", "common/deep/x.py", "common/data/x.csv"),
+		Source: ".", Script: "."}
 	for module, want := range map[string][2]string{
-		"common.utls": {"common/utls", "utils"}, "common.deep.y": {"common/deep/y", ""}, "common.data": {"common/data", ""},
+		"common.utls": {"common/utls", "utils"}, "common.deep.y": {"common/deep/y", ""},
+		"common.data":  {"common/data", ""},
 		"common.dep.x": {"common/dep", "deep"}, "common.deep.x": {"", ""},
 	} {
 		m, ok := r.Find(module)
@@ -139,8 +157,10 @@ func TestAgainstPython(t *testing.T) {
 }
 
 func TestNear(t *testing.T) {
-	r := &Repository{FS: tree("trainer/__init__.py", "src/models.py", "app/helpers.py", "data/x.csv", "requirements.txt=trainers\n"), Source: "app", Script: "."}
-	for name, want := range map[string]string{"trainner": "trainer", "model": "models", "helper": "helpers", "seaborn": "", "date": "", "trainers": "", "helpers": ""} {
+	r := &Repository{FS: tree("trainer/__init__.py", "src/models.py", "app/helpers.py", "data/x.csv",
+		"requirements.txt=trainers\n"), Source: "app", Script: "."}
+	for name, want := range map[string]string{"trainner": "trainer", "model": "models", "helper": "helpers",
+		"seaborn": "", "date": "", "trainers": "", "helpers": ""} {
 		require.Equal(t, want, r.Near(name), name)
 	}
 }
@@ -152,22 +172,35 @@ func TestInstaller(t *testing.T) {
 		has        bool
 		command    string
 	}{
-		"uv, not there":      {"uv.lock", "[[package]]\nname = \"numpy\"\nversion = \"2\"\nsource = { registry = \"x\" }\n", "seaborn", false, "uv add seaborn"},
-		"uv, there":          {"uv.lock", "[[package]]\nname = \"scikit-learn\"\nversion = \"2\"\nsource = { registry = \"x\" }\n", "scikit_learn", true, "uv sync"},
-		"uv, a part":         {"uv.lock", "[[package]]\nname = \"scikit-learn-extra\"\nversion = \"2\"\nsource = { registry = \"x\" }\n", "scikit-learn", false, "uv add scikit-learn"},
-		"poetry":             {"poetry.lock", "[[package]]\nname = \"numpy\"\ndescription = \"not \\\"seaborn\\\"\"\n", "seaborn", false, "poetry add seaborn"},
-		"poetry, there":      {"poetry.lock", "[[package]]\nname = \"pyyaml\"\n", "PyYAML", true, "poetry install"},
-		"pdm":                {"pdm.lock", "[[package]]\nname = \"numpy\"\n", "numpy", true, "pdm install"},
-		"pixi":               {"pixi.lock", "- conda: https://conda.anaconda.org/conda-forge/linux-64/numpy-1.26.4-py310_0.conda\n", "numpy", true, "pixi install"},
-		"pixi, not there":    {"pixi.lock", "- conda: https://x/numpy-base-1.26.4-py310_0.conda\n", "numpy", false, "pixi add numpy"},
+		"uv, not there": {"uv.lock", "[[package]]\nname = \"numpy\"\nversion = \"2\"\nsource = { registry " +
+			"= \"x\" }\n", "seaborn", false, "uv add seaborn"},
+		"uv, there": {"uv.lock", "[[package]]\nname = \"scikit-learn\"\nversion = \"2\"\n" +
+			"source = { registry = \"x\" }\n", "scikit_learn", true, "uv sync"},
+		"uv, a part": {"uv.lock", "[[package]]\nname = \"scikit-learn-extra\"\nversion = \"2\"\n" +
+			"source = { registry = \"x\" }\n", "scikit-learn", false, "uv add scikit-learn"},
+		"poetry": {"poetry.lock", "[[package]]\nname = \"numpy\"\ndescription = \"not \\\"seaborn\\\"\"\n",
+			"seaborn", false, "poetry add seaborn"},
+		"poetry, there": {"poetry.lock", "[[package]]\nname = \"pyyaml\"\n", "PyYAML", true, "poetry install"},
+		"pdm":           {"pdm.lock", "[[package]]\nname = \"numpy\"\n", "numpy", true, "pdm install"},
+		"pixi": {"pixi.lock",
+			"- conda: https://conda.anaconda.org/conda-forge/linux-64/numpy-1.26.4-py310_0.conda\n", "numpy", true,
+			"pixi install"},
+		"pixi, not there": {"pixi.lock", "- conda: https://x/numpy-base-1.26.4-py310_0.conda\n", "numpy", false,
+			"pixi add numpy"},
 		"pixi, conda's name": {"pixi.lock", "packages: []\n", "torch", false, "pixi add pytorch"},
-		"pipenv":             {"Pipfile.lock", "{\n    \"default\": {\n        \"numpy\": {\n", "numpy", true, "pipenv sync"},
-		"pipenv, not there":  {"Pipfile.lock", "{}", "numpy", false, "pipenv install numpy"},
-		"conda":              {"environment.yml", "dependencies:\n  - python=3.11\n  - conda-forge::numpy=2\n  - pip:\n    - seaborn==0.13\n", "seaborn", true, "conda env update --file ../environment.yml"},
-		"conda, channel":     {"environment.yml", "dependencies:\n  - conda-forge::numpy=2\n", "numpy", true, "conda env update --file ../environment.yml"},
-		"conda, not there":   {"environment.yml", "dependencies:\n  # - seaborn\n", "seaborn", false, "conda env update --file ../environment.yml"},
-		"pip":                {"requirements.txt", "numpy\nSeaborn[stats] >= 0.13  # plots\n", "seaborn", true, "python -m pip install -r ../requirements.txt"},
-		"pip, not there":     {"requirements.txt", "seaborn-image\n#seaborn\n", "seaborn", false, "python -m pip install -r ../requirements.txt"},
+		"pipenv": {"Pipfile.lock", "{\n    \"default\": {\n        \"numpy\": {\n", "numpy", true,
+			"pipenv sync"},
+		"pipenv, not there": {"Pipfile.lock", "{}", "numpy", false, "pipenv install numpy"},
+		"conda": {"environment.yml", "dependencies:\n  - python=3.11\n  - conda-forge::numpy=2\n" +
+			"  - pip:\n    - seaborn==0.13\n", "seaborn", true, "conda env update --file ../environment.yml"},
+		"conda, channel": {"environment.yml", "dependencies:\n  - conda-forge::numpy=2\n", "numpy", true,
+			"conda env update --file ../environment.yml"},
+		"conda, not there": {"environment.yml", "dependencies:\n  # - seaborn\n", "seaborn", false,
+			"conda env update --file ../environment.yml"},
+		"pip": {"requirements.txt", "numpy\nSeaborn[stats] >= 0.13  # plots\n", "seaborn", true,
+			"python -m pip install -r ../requirements.txt"},
+		"pip, not there": {"requirements.txt", "seaborn-image\n#seaborn\n", "seaborn", false,
+			"python -m pip install -r ../requirements.txt"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &Repository{FS: tree(test.file + "=" + test.text), Source: "app"}
@@ -202,7 +235,8 @@ func TestTables(t *testing.T) {
 
 func TestRelative(t *testing.T) {
 	for want, at := range map[string][2]string{
-		"x": {".", "x"}, ".": {"a", "a"}, "../b/c": {"a", "b/c"}, "b": {"a", "a/b"}, "..": {"a/b", "a"}, "../../x": {"a/b", "x"}, "../..": {"a/b", "."},
+		"x": {".", "x"}, ".": {"a", "a"}, "../b/c": {"a", "b/c"}, "b": {"a", "a/b"}, "..": {"a/b", "a"},
+		"../../x": {"a/b", "x"}, "../..": {"a/b", "."},
 	} {
 		require.Equal(t, want, Relative(at[0], at[1]), at)
 	}

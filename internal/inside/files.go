@@ -31,7 +31,8 @@ func (f File) Open() (io.ReadCloser, error) {
 		return nil, err
 	}
 	now, err := r.Stat()
-	if err == nil && f.disk && (!os.SameFile(now, f.Info) || now.Size() != f.Info.Size() || !now.ModTime().Equal(f.Info.ModTime())) {
+	if err == nil && f.disk && (!os.SameFile(now, f.Info) || now.Size() != f.Info.Size() ||
+		!now.ModTime().Equal(f.Info.ModTime())) {
 		err = fmt.Errorf("%s: %w", f.Path, errReplaced)
 	}
 	if err != nil {
@@ -185,7 +186,8 @@ func (w *walk) dir(at, real string, within []string) error {
 			w.linked++
 		}
 		if w.linked > max(mostEntries, mostTimes*w.plain) {
-			return fmt.Errorf("the links in %s stand for over %d times the files that it has; replace links to folders by the folders", w.tree.Path, mostTimes)
+			return fmt.Errorf("the links in %s stand for over %d times the files that it has; replace links to "+
+				"folders by the folders", w.tree.Path, mostTimes)
 		}
 		if err := w.entry(path.Join(at, e.Name()), path.Join(real, e.Name()), within); err != nil {
 			return err
@@ -213,7 +215,11 @@ func (w *walk) entry(at, real string, within []string) error {
 	switch {
 	case info.Mode().IsRegular():
 		w.files = append(w.files, File{Path: at, Info: info, fsys: w.view.fsys, name: real, disk: w.tree.Disk})
-	case info.IsDir() && !slices.ContainsFunc(within, func(dir string) bool { return dir == real || real == "." || strings.HasPrefix(dir, real+"/") }):
+	case info.IsDir() &&
+		!slices.ContainsFunc(within, func(dir string) bool {
+			return dir == real || real == "." ||
+				strings.HasPrefix(dir, real+"/")
+		}):
 		return w.dir(at, real, within)
 	}
 	return nil // neither file nor folder: nothing of it could travel

@@ -133,7 +133,8 @@ func (p Place) open(v view, name, rel string, root *os.Root) (*Tree, error) {
 		}
 		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.Unwrap(err)}
 	}
-	t := &Tree{Path: filepath.Join(p.Dir, filepath.FromSlash(real)), Name: filepath.Base(name), Place: p.Dir, Disk: root != nil, info: info, fsys: v.fsys, name: real, dir: v.dir, root: root}
+	t := &Tree{Path: filepath.Join(p.Dir, filepath.FromSlash(real)), Name: filepath.Base(name), Place: p.Dir,
+		Disk: root != nil, info: info, fsys: v.fsys, name: real, dir: v.dir, root: root}
 	switch {
 	case info.Mode().IsRegular():
 		return t, nil
@@ -310,7 +311,8 @@ func (v view) resolve(name string) (string, fs.FileInfo, error) {
 			link, text = here, say
 		}
 		at = at[:len(at)-1]
-		if say = filepath.ToSlash(say); strings.HasPrefix(say, "/") || filepath.VolumeName(filepath.FromSlash(say)) != "" {
+		if say = filepath.ToSlash(say); strings.HasPrefix(say, "/") ||
+			filepath.VolumeName(filepath.FromSlash(say)) != "" {
 			if rest, err = v.below(say + "/" + strings.Join(rest, "/")); errors.Is(err, errOut) {
 				return "", nil, outside("")
 			} else if err != nil {

@@ -244,7 +244,8 @@ func TestFanOut(t *testing.T) {
 	for i := range 11 {
 		put(t, dir, fmt.Sprintf("%d/file", i), "x")
 		for k := range 10 {
-			require.NoError(t, os.Symlink(fmt.Sprintf("../%d", (i+1)%11), filepath.Join(dir, fmt.Sprint(i), fmt.Sprintf("l%d", k))))
+			require.NoError(t,
+				os.Symlink(fmt.Sprintf("../%d", (i+1)%11), filepath.Join(dir, fmt.Sprint(i), fmt.Sprintf("l%d", k))))
 		}
 	}
 	tree, err := Named(dir)

@@ -34,7 +34,9 @@ var writers = []struct {
 	{regexp.MustCompile(`\bSummaryWriter\(\s*(?:log_?dir\s*=\s*)?["']([\w-][\w./-]*)["']`), ""},
 	{regexp.MustCompile(`(?:TrainingArguments|SFTConfig)\((?s:.{0,400}?)output_dir\s*=\s*["']([\w-][\w./-]*)["']`), ""},
 	{regexp.MustCompile(`\bdirpath\s*=\s*["']([\w-][\w./-]*)["']`), ""},
-	{regexp.MustCompile(`\b(?:savefig|torch\.save|joblib\.dump|save_model|save_pretrained)\((?:[^"'\n]*,)?\s*f?["']([\w-][\w-]*)/`), ""},
+	{regexp.MustCompile(
+		`\b(?:savefig|torch\.save|joblib\.dump|save_model|save_pretrained)\((?:[^"'\n]*,)?\s*f?["']([\w-][\w-]*)/`),
+		""},
 }
 
 // scripts are what training scripts are called, the likeliest first.
@@ -75,7 +77,10 @@ func Of(files fs.FS, paths []string) Layout {
 		l.Command = manager + " run " + l.Command
 	} else if strings.HasPrefix(l.Script, "src/") {
 		// Its own folder is on Python's path.
-	} else if slices.ContainsFunc(paths, func(p string) bool { return strings.HasPrefix(p, "src/") && strings.HasSuffix(p, ".py") }) {
+	} else if slices.ContainsFunc(paths, func(p string) bool {
+		return strings.HasPrefix(p, "src/") &&
+			strings.HasSuffix(p, ".py")
+	}) {
 		l.Env["PYTHONPATH"] = "src"
 	}
 	if pulls && l.Command != "" {

@@ -31,7 +31,8 @@ type TooLargeError struct {
 }
 
 func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("%s has more than %s, the most that is read of such a file", e.Name, units.BytesSize(float64(e.Limit)))
+	return fmt.Sprintf("%s has more than %s, the most that is read of such a file", e.Name,
+		units.BytesSize(float64(e.Limit)))
 }
 
 // Read returns the content of a regular file of at most limit bytes. It follows links:

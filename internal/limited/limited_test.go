@@ -25,7 +25,10 @@ func TestRead(t *testing.T) {
 	defer root.Close()
 
 	readers := map[string]func(name string, limit int64) ([]byte, error){
-		"Read":      func(name string, limit int64) ([]byte, error) { return limited.Read(filepath.Join(dir, name), limit) },
+		"Read": func(name string, limit int64) ([]byte, error) {
+			return limited.Read(filepath.Join(dir, name),
+				limit)
+		},
 		"ReadBelow": func(name string, limit int64) ([]byte, error) { return limited.ReadBelow(root, name, limit) },
 		"ReadFS":    func(name string, limit int64) ([]byte, error) { return limited.ReadFS(root.FS(), name, limit) },
 	}

@@ -50,7 +50,8 @@ func readCSV(r *reading, f File) (values []Value, err error) {
 		}
 		step := row
 		if at >= 0 && at < len(record) {
-			if n, err := strconv.ParseFloat(strings.TrimSpace(record[at]), 64); err == nil && n == math.Trunc(n) && math.Abs(n) < 1<<53 {
+			if n, err := strconv.ParseFloat(strings.TrimSpace(record[at]), 64); err == nil && n == math.Trunc(n) &&
+				math.Abs(n) < 1<<53 {
 				step = int64(n)
 			}
 		}

@@ -84,13 +84,16 @@ func decode(name string, text []byte) (objects []map[string]any, err error) {
 				at = syntax.Offset
 			}
 			if len(objects) > 0 {
-				return nil, fmt.Errorf("%s:%d: after the first value stands something that is no JSON: %v; write one object, or one on each line", name, lineAt(at), err)
+				return nil, fmt.Errorf("%s:%d: after the first value stands something that is no JSON: %v; write one "+
+					"object, or one on each line", name, lineAt(at), err)
 			}
-			return nil, fmt.Errorf("%s:%d: not valid JSON: %v; write an object of numbers, such as {\"accuracy\": 0.97}", name, lineAt(at), err)
+			return nil, fmt.Errorf("%s:%d: not valid JSON: %v; write an object of numbers, such as "+
+				"{\"accuracy\": 0.97}", name, lineAt(at), err)
 		}
 		object, ok := value.(map[string]any)
 		if !ok {
-			return nil, fmt.Errorf("%s:%d: holds no object; write one such as {\"accuracy\": 0.97}", name, lineAt(d.InputOffset()))
+			return nil, fmt.Errorf("%s:%d: holds no object; write one such as {\"accuracy\": 0.97}", name,
+				lineAt(d.InputOffset()))
 		}
 		objects = append(objects, object)
 	}

@@ -224,7 +224,8 @@ func shorten(groups []group) []group {
 }
 
 // take adds the values of a group whose names nobody has given.
-func (r *reading) take(to []Value, kind string, g group, counted map[string]string, taken func(string) bool, name func(string) string) []Value {
+func (r *reading) take(to []Value, kind string, g group, counted map[string]string, taken func(string) bool,
+	name func(string) string) []Value {
 	names := map[string]string{} // in the file -> as it is logged, "" for not at all
 	for _, v := range g.values {
 		as, known := names[v.Name]
@@ -242,7 +243,8 @@ func (r *reading) take(to []Value, kind string, g group, counted map[string]stri
 				as = ""
 			default:
 				if as != full {
-					r.warn("%q is logged as %q: MLflow takes no other signs in a name than letters, digits and _ - . : / and blanks", clip(full), clip(as))
+					r.warn("%q is logged as %q: MLflow takes no other signs in a name than letters, digits and _ - . "+
+						": / and blanks", clip(full), clip(as))
 				}
 				counted[as] = owner
 			}
@@ -268,7 +270,8 @@ func (r *reading) text(f File) ([]byte, error) {
 	text, err := limited.ReadFS(f.FS, f.Name, maxText)
 	var large *limited.TooLargeError
 	if errors.As(err, &large) {
-		return nil, fmt.Errorf("%s is over %s; log a series that long with MLflow while the script runs", f.Path, size.Format(maxText))
+		return nil, fmt.Errorf("%s is over %s; log a series that long with MLflow while the script runs", f.Path,
+			size.Format(maxText))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Path, cause(err))

@@ -48,27 +48,35 @@ func TestJSON(t *testing.T) {
 		warnings int
 		err      string
 	}{
-		"numbers":        {text: `{"a": 1, "b": -2.5e3, "c": true}`, metrics: "a=1@0 b=-2500@0 c=1@0"},
-		"nested":         {text: `{"test": {"loss": 1, "by class": {"x": 2}}}`, metrics: "test/by class/x=2@0 test/loss=1@0"},
-		"series":         {text: `{"loss": [3, 2, 1]}`, metrics: "loss=3@0 loss=2@1 loss=1@2"},
-		"null in it":     {text: `{"loss": [3, null, 1], "none": null}`, metrics: "loss=3@0 loss=1@2"},
-		"not finite":     {text: `{"a": NaN, "b": Infinity, "c": -Infinity, "d": "NaN"}`, metrics: "a=NaN@0 b=+Inf@0 c=-Inf@0 d=NaN@0"},
-		"NaN in a text":  {text: `{"NaN": 1, "a \"NaN": 2}`, metrics: "NaN=1@0 a _NaN=2@0", warnings: 1},
-		"texts":          {text: `{"a": "x", "b": ["y", 1], "c": 1}`, metrics: "b=1@1 c=1@0", warnings: 2},
-		"empty":          {text: `{}`},
-		"byte order":     {text: "\xef\xbb\xbf{\"a\": 1}", metrics: "a=1@0"},
-		"huge number":    {text: `{"a": 1e999}`, metrics: "a=+Inf@0"},
-		"list":           {text: `[1, 2]`, err: "holds no object"},
-		"cut off":        {text: "{\n\"a\": 1,\n", err: "outputs/metrics.json:3: not valid JSON"},
-		"no JSON":        {text: "{\n\"a\": x}", err: "outputs/metrics.json:2: not valid JSON"},
-		"nothing":        {text: "", err: "not valid JSON"},
-		"lines":          {text: "{\"step\": 10, \"loss\": 3}\n{\"step\": 20, \"loss\": 2}\n", metrics: "loss=3@10 loss=2@20"},
-		"iterations":     {text: "{\"iteration\": 19, \"lr\": 1, \"epoch\": 1}\n\n{\"iteration\": 39, \"lr\": 2}", metrics: "epoch=1@19 lr=1@19 lr=2@39"},
-		"epochs":         {text: "{\"epoch\": 1, \"a\": {\"b\": 1}}\n{\"epoch\": 2, \"a\": {\"b\": 2}}", metrics: "a/b=1@1 a/b=2@2"},
-		"half epochs":    {text: "{\"epoch\": 0.5, \"a\": 1}\n{\"epoch\": 1.5, \"a\": 2}", metrics: "a=1@0 epoch=0.5@0 a=2@1 epoch=1.5@1"},
-		"one line":       {text: "{\"step\": 3, \"loss\": 1}\n", metrics: "loss=1@0 step=3@0"},
-		"a line cut off": {text: "{\"a\": 1}\n{\"a\": 2}\n{\"a\":", err: "outputs/metrics.json:3: after the first value"},
-		"junk after it":  {text: "{\n\"a\": 1}\nhello\n", err: "outputs/metrics.json:3: after the first value stands something that is no JSON"},
+		"numbers": {text: `{"a": 1, "b": -2.5e3, "c": true}`, metrics: "a=1@0 b=-2500@0 c=1@0"},
+		"nested": {text: `{"test": {"loss": 1, "by class": {"x": 2}}}`,
+			metrics: "test/by class/x=2@0 test/loss=1@0"},
+		"series":     {text: `{"loss": [3, 2, 1]}`, metrics: "loss=3@0 loss=2@1 loss=1@2"},
+		"null in it": {text: `{"loss": [3, null, 1], "none": null}`, metrics: "loss=3@0 loss=1@2"},
+		"not finite": {text: `{"a": NaN, "b": Infinity, "c": -Infinity, "d": "NaN"}`,
+			metrics: "a=NaN@0 b=+Inf@0 c=-Inf@0 d=NaN@0"},
+		"NaN in a text": {text: `{"NaN": 1, "a \"NaN": 2}`, metrics: "NaN=1@0 a _NaN=2@0", warnings: 1},
+		"texts":         {text: `{"a": "x", "b": ["y", 1], "c": 1}`, metrics: "b=1@1 c=1@0", warnings: 2},
+		"empty":         {text: `{}`},
+		"byte order":    {text: "\xef\xbb\xbf{\"a\": 1}", metrics: "a=1@0"},
+		"huge number":   {text: `{"a": 1e999}`, metrics: "a=+Inf@0"},
+		"list":          {text: `[1, 2]`, err: "holds no object"},
+		"cut off":       {text: "{\n\"a\": 1,\n", err: "outputs/metrics.json:3: not valid JSON"},
+		"no JSON":       {text: "{\n\"a\": x}", err: "outputs/metrics.json:2: not valid JSON"},
+		"nothing":       {text: "", err: "not valid JSON"},
+		"lines": {text: "{\"step\": 10, \"loss\": 3}\n{\"step\": 20, \"loss\": 2}\n",
+			metrics: "loss=3@10 loss=2@20"},
+		"iterations": {text: "{\"iteration\": 19, \"lr\": 1, \"epoch\": 1}\n\n{\"iteration\": 39, \"lr\": 2}",
+			metrics: "epoch=1@19 lr=1@19 lr=2@39"},
+		"epochs": {text: "{\"epoch\": 1, \"a\": {\"b\": 1}}\n{\"epoch\": 2, \"a\": {\"b\": 2}}",
+			metrics: "a/b=1@1 a/b=2@2"},
+		"half epochs": {text: "{\"epoch\": 0.5, \"a\": 1}\n{\"epoch\": 1.5, \"a\": 2}",
+			metrics: "a=1@0 epoch=0.5@0 a=2@1 epoch=1.5@1"},
+		"one line": {text: "{\"step\": 3, \"loss\": 1}\n", metrics: "loss=1@0 step=3@0"},
+		"a line cut off": {text: "{\"a\": 1}\n{\"a\": 2}\n{\"a\":", err: "outputs/metrics.json:3: after the " +
+			"first value"},
+		"junk after it": {text: "{\n\"a\": 1}\nhello\n", err: "outputs/metrics.json:3: after the first value stands " +
+			"something that is no JSON"},
 		"a number after": {text: "{\"a\": 1}\n2\n", err: "outputs/metrics.json:2: holds no object"},
 		"deep":           {text: strings.Repeat(`{"a":`, 100) + "1" + strings.Repeat("}", 100), warnings: 1},
 		"far too deep":   {text: strings.Repeat(`{"a":`, 100_000), err: "not valid JSON"},
@@ -97,31 +105,52 @@ func TestFrameworks(t *testing.T) {
 		metrics string
 		warning string
 	}{
-		"Hydra": {files: map[string]string{"outputs/2026-01-02/03-04-05/metrics.json": `{"acc": 1}`}, metrics: "acc=1@0"},
-		"Hydra twice": {files: map[string]string{"outputs/2026-01-02/03-04-05/metrics.json": `{"acc": 1}`, "outputs/2026-01-02/03-05-00/metrics.json": `{"acc": 2}`},
+		"Hydra": {files: map[string]string{"outputs/2026-01-02/03-04-05/metrics.json": `{"acc": 1}`},
+			metrics: "acc=1@0"},
+		"Hydra twice": {files: map[string]string{"outputs/2026-01-02/03-04-05/metrics.json": `{"acc": 1}`,
+			"outputs/2026-01-02/03-05-00/metrics.json": `{"acc": 2}`},
 			metrics: "2026-01-02/03-04-05/acc=1@0 2026-01-02/03-05-00/acc=2@0"},
-		"Hydra multirun": {files: map[string]string{"multirun/2026-01-02/03-04-05/0/metrics.json": `{"acc": 1}`, "multirun/2026-01-02/03-04-05/1/metrics.json": `{"acc": 2}`},
+		"Hydra multirun": {files: map[string]string{"multirun/2026-01-02/03-04-05/0/metrics.json": `{"acc": 1}`,
+			"multirun/2026-01-02/03-04-05/1/metrics.json": `{"acc": 2}`},
 			metrics: "0/acc=1@0 1/acc=2@0"},
-		"by folder": {files: map[string]string{Main: `{"acc": 1}`, "outputs/eval/metrics.json": `{"acc": 2}`}, metrics: "acc=1@0 eval/acc=2@0"},
-		"Lightning": {files: map[string]string{"lightning_logs/version_0/metrics.csv": "epoch,step,train_loss,val_loss\n0,9,2.5,\n0,9,,2.25\n1,19,nan,\n"},
+		"by folder": {files: map[string]string{Main: `{"acc": 1}`, "outputs/eval/metrics.json": `{"acc": 2}`},
+			metrics: "acc=1@0 eval/acc=2@0"},
+		"Lightning": {
+			files: map[string]string{"lightning_logs/version_0/metrics.csv": "epoch,step,train_loss,val_loss\n" +
+				"0,9,2.5,\n0,9,,2.25\n1,19,nan,\n"},
 			metrics: "train_loss=2.5@9 val_loss=2.25@9 train_loss=NaN@19"},
-		"Lightning twice": {files: map[string]string{"lightning_logs/version_0/metrics.csv": "step,a\n1,1\n", "lightning_logs/version_1/metrics.csv": "step,a\n1,2\n"},
+		"Lightning twice": {files: map[string]string{"lightning_logs/version_0/metrics.csv": "step,a\n1,1\n",
+			"lightning_logs/version_1/metrics.csv": "step,a\n1,2\n"},
 			metrics: "version_0/a=1@1 version_1/a=2@1"},
-		"a table without steps": {files: map[string]string{"outputs/metrics.csv": "name,a\nx,1\ny,2\n"}, metrics: "a=1@0 a=2@1"},
-		"Trainer, the last checkpoint": {files: map[string]string{"results/checkpoint-10/trainer_state.json": `{"log_history": [{"loss": 9, "step": 1}]}`,
-			"results/checkpoint-20/trainer_state.json": fmt.Sprintf(trainerState, 20), "results/checkpoint-9/trainer_state.json": "{}"},
+		"a table without steps": {files: map[string]string{"outputs/metrics.csv": "name,a\nx,1\ny,2\n"},
+			metrics: "a=1@0 a=2@1"},
+		"Trainer, the last checkpoint": {
+			files: map[string]string{
+				"results/checkpoint-10/trainer_state.json": `{"log_history": [{"loss": 9, "step": 1}]}`,
+				"results/checkpoint-20/trainer_state.json": fmt.Sprintf(trainerState, 20),
+				"results/checkpoint-9/trainer_state.json":  "{}"},
 			metrics: "learning_rate=1e-05@10 loss=2.5@10 eval_loss=2.25@20 eval_runtime=1.5@20"},
-		"Trainer, its own": {files: map[string]string{"results/checkpoint-20/trainer_state.json": `{"log_history": [{"loss": 9, "step": 1}]}`, "results/trainer_state.json": fmt.Sprintf(trainerState, 20)},
+		"Trainer, its own": {
+			files: map[string]string{
+				"results/checkpoint-20/trainer_state.json": `{"log_history": [{"loss": 9, "step": 1}]}`,
+				"results/trainer_state.json":               fmt.Sprintf(trainerState, 20)},
 			metrics: "learning_rate=1e-05@10 loss=2.5@10 eval_loss=2.25@20 eval_runtime=1.5@20"},
-		"DVC": {files: map[string]string{"dvc.yaml": "stages:\n  train:\n    cmd: x\n    metrics:\n    - scores.json:\n        cache: false\n", "scores.json": `{"auc": 0.5}`}, metrics: "auc=0.5@0"},
-		"DVC, several": {files: map[string]string{"dvc.yaml": "metrics: [train.yaml, test.json, gone.json]\n", "train.yaml": "acc: 0.75\nby:\n  class: 1\n", "test.json": `{"acc": 0.5}`},
+		"DVC": {files: map[string]string{"dvc.yaml": "stages:\n  train:\n    cmd: x\n    metrics:\n" +
+			"    - scores.json:\n        cache: false\n", "scores.json": `{"auc": 0.5}`}, metrics: "auc=0.5@0"},
+		"DVC, several": {files: map[string]string{"dvc.yaml": "metrics: [train.yaml, test.json, gone.json]\n",
+			"train.yaml": "acc: 0.75\nby:\n  class: 1\n", "test.json": `{"acc": 0.5}`},
 			metrics: "test/acc=0.5@0 train/acc=0.75@0 train/by/class=1@0"},
-		"DVC, a folder": {files: map[string]string{"p/dvc.yaml": "stages: {a: {wdir: ../q, metrics: [m.json]}}\n", "q/m.json": `{"a": 1}`}, metrics: "a=1@0"},
-		"DVC, damaged":  {files: map[string]string{"dvc.yaml": "metrics: ["}, warning: "dvc.yaml: "},
-		"two of them": {files: map[string]string{Main: `{"loss": 1}`, "lightning_logs/version_0/metrics.csv": "step,loss,acc\n1,2,3\n", "outputs/trainer_state.json": `{"log_history": [{"acc": 4, "step": 1}]}`},
+		"DVC, a folder": {files: map[string]string{"p/dvc.yaml": "stages: {a: {wdir: ../q, metrics: [m.json]}}\n",
+			"q/m.json": `{"a": 1}`}, metrics: "a=1@0"},
+		"DVC, damaged": {files: map[string]string{"dvc.yaml": "metrics: ["}, warning: "dvc.yaml: "},
+		"two of them": {files: map[string]string{Main: `{"loss": 1}`,
+			"lightning_logs/version_0/metrics.csv": "step,loss,acc\n1,2,3\n",
+			"outputs/trainer_state.json":           `{"log_history": [{"acc": 4, "step": 1}]}`},
 			metrics: "loss=1@0 acc=3@1"},
-		"damaged CSV":     {files: map[string]string{"outputs/metrics.csv": "step,a\n1,\"2\n"}, warning: "outputs/metrics.csv: "},
-		"damaged Trainer": {files: map[string]string{"outputs/trainer_state.json": "{"}, warning: "outputs/trainer_state.json:1: not valid JSON"},
+		"damaged CSV": {files: map[string]string{"outputs/metrics.csv": "step,a\n1,\"2\n"},
+			warning: "outputs/metrics.csv: "},
+		"damaged Trainer": {files: map[string]string{"outputs/trainer_state.json": "{"},
+			warning: "outputs/trainer_state.json:1: not valid JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			metrics, warnings := read(test.files)
@@ -179,18 +208,21 @@ func TestEvents(t *testing.T) {
 	metrics, warnings := read(map[string]string{"logs/events.out.tfevents.1.host": two})
 	require.Equal(t, "loss=0.5@1 loss=0.25@2", metrics)
 	require.Empty(t, warnings)
-	metrics, warnings = read(map[string]string{"logs/train/events.out.tfevents.1.host": two, "logs/validation/events.out.tfevents.1.host": two})
+	metrics, warnings = read(map[string]string{"logs/train/events.out.tfevents.1.host": two,
+		"logs/validation/events.out.tfevents.1.host": two})
 	require.Equal(t, "train/loss=0.5@1 train/loss=0.25@2 validation/loss=0.5@1 validation/loss=0.25@2", metrics)
 	require.Empty(t, warnings)
 	// A run that was killed while it wrote, and a disk that lies.
 	metrics, warnings = read(map[string]string{"logs/events.out.tfevents.1.host": two[:len(two)-3]})
 	require.Equal(t, "loss=0.5@1", metrics)
 	require.Empty(t, warnings)
-	metrics, warnings = read(map[string]string{"logs/events.out.tfevents.1.host": two[:len(two)-8] + "x" + two[len(two)-7:]})
+	metrics, warnings = read(map[string]string{"logs/events.out.tfevents.1.host": two[:len(two)-8] + "x" +
+		two[len(two)-7:]})
 	require.Equal(t, "loss=0.5@1", metrics)
 	require.Contains(t, warnings[0], "damaged at byte 42")
 	// A large image on the way.
-	metrics, _ = read(map[string]string{"logs/events.out.tfevents.1.host": string(record(make([]byte, maxRecord+1))) + two})
+	metrics, _ = read(map[string]string{"logs/events.out.tfevents.1.host": string(record(make([]byte, maxRecord+1))) +
+		two})
 	require.Equal(t, "loss=0.5@1 loss=0.25@2", metrics)
 }
 
@@ -268,7 +300,8 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		at := fstest.MapFS{name: {Data: text}, "d/dvc.yaml": {Data: []byte("metrics: [../" + "a.yaml]")}}
-		values, _ := Read([]File{{name, at, name}, {"d/dvc.yaml", at, "d/dvc.yaml"}}, func(string) bool { return false }, plain)
+		values, _ := Read([]File{{name, at, name}, {"d/dvc.yaml", at, "d/dvc.yaml"}},
+			func(string) bool { return false }, plain)
 		for _, v := range values {
 			if v.Name == "" {
 				t.Fatal("a value without a name")
@@ -282,16 +315,19 @@ func FuzzRead(f *testing.F) {
 func TestTooMuch(t *testing.T) {
 	bomb := "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
 	for c := 'b'; c < 'i'; c++ {
-		bomb += fmt.Sprintf("%c: &%c [%s]\n", c, c, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*%c, ", c-1), 10), ", "))
+		bomb += fmt.Sprintf("%c: &%c [%s]\n", c, c, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*%c, ", c-1), 10),
+			", "))
 	}
 	csv := "step,loss\n" + strings.Repeat("1,2\n", 1_000_000)
 	for name, files := range map[string]map[string]string{
-		"brackets":     {"dvc.yaml": "metrics: " + strings.Repeat("[", 100_000)},
-		"aliases":      {"dvc.yaml": "metrics: [m.yaml]", "m.yaml": bomb},
-		"numbers":      {"outputs/metrics.json": `{"a": [` + strings.Repeat("0,", 5_000_000) + `0]}`},
-		"braces":       {"outputs/metrics.json": strings.Repeat(`{"a":`, 2_000_000)},
-		"several":      {"outputs/v0/metrics.csv": csv, "outputs/v1/metrics.csv": csv, "outputs/v2/metrics.csv": csv, "outputs/v3/metrics.csv": csv},
-		"wide columns": {"outputs/metrics.csv": "a" + strings.Repeat(",b", 3_000_000) + "\n1" + strings.Repeat(",1", 3_000_000)},
+		"brackets": {"dvc.yaml": "metrics: " + strings.Repeat("[", 100_000)},
+		"aliases":  {"dvc.yaml": "metrics: [m.yaml]", "m.yaml": bomb},
+		"numbers":  {"outputs/metrics.json": `{"a": [` + strings.Repeat("0,", 5_000_000) + `0]}`},
+		"braces":   {"outputs/metrics.json": strings.Repeat(`{"a":`, 2_000_000)},
+		"several": {"outputs/v0/metrics.csv": csv, "outputs/v1/metrics.csv": csv, "outputs/v2/metrics.csv": csv,
+			"outputs/v3/metrics.csv": csv},
+		"wide columns": {"outputs/metrics.csv": "a" + strings.Repeat(",b", 3_000_000) + "\n1" +
+			strings.Repeat(",1", 3_000_000)},
 	} {
 		files["outputs/other/metrics.json"] = `{"fine": 1}`
 		var warnings []string

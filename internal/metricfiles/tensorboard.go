@@ -210,12 +210,14 @@ func scalar(b []byte) (v float64, ok bool, err error) {
 		switch {
 		case num == 1 && wire == protowire.VarintType:
 			kind = bits
-		case num == 5 && wire == protowire.Fixed32Type, num == 5 && len(value) == 4, num == 4 && kind == 1 && len(value) == 4:
+		case num == 5 && wire == protowire.Fixed32Type, num == 5 && len(value) == 4, num == 4 && kind == 1 &&
+			len(value) == 4:
 			if value != nil {
 				bits = uint64(binary.LittleEndian.Uint32(value))
 			}
 			v, ok = float64(math.Float32frombits(uint32(bits))), true
-		case num == 6 && wire == protowire.Fixed64Type, num == 6 && len(value) == 8, num == 4 && kind == 2 && len(value) == 8:
+		case num == 6 && wire == protowire.Fixed64Type, num == 6 && len(value) == 8, num == 4 && kind == 2 &&
+			len(value) == 8:
 			if value != nil {
 				bits = binary.LittleEndian.Uint64(value)
 			}

@@ -41,8 +41,10 @@ func TestWriter(t *testing.T) {
 	var b bytes.Buffer
 	w := NewWriter(&b)
 	for _, step := range []struct{ in, out string }{
-		{"line\n", "line\n"}, {"\r10%", ""}, {"\r20%", ""}, {"\r100%\n", "100%\n"}, {"half", ""}, {" a line\n", "half a line\n"},
-		{"outer 0\n\rinner 0\x1b[A", "outer 0\n"}, {"\router 5\n", ""}, {"\rinner 5\n", "outer 5\ninner 5\n"}, {"the end", ""},
+		{"line\n", "line\n"}, {"\r10%", ""}, {"\r20%", ""}, {"\r100%\n", "100%\n"}, {"half", ""},
+		{" a line\n", "half a line\n"},
+		{"outer 0\n\rinner 0\x1b[A", "outer 0\n"}, {"\router 5\n", ""}, {"\rinner 5\n", "outer 5\ninner 5\n"},
+		{"the end", ""},
 	} {
 		_, err := w.Write([]byte(step.in))
 		require.NoError(t, err)
@@ -83,7 +85,8 @@ func TestLongBar(t *testing.T) {
 // TestParts: how the text is cut into writes makes no difference, and text without control
 // characters passes as it is.
 func TestParts(t *testing.T) {
-	pieces := []string{"a", "bc ", "é", "\n", "\n", "\r", "\r\n", "\b", "\x1b[A", "\x1b[2A", "\x1b[1B", "\x1b[K", "\x1b[2K", "\x1b[J", "\x1b[31m", "\x1b[", "\x1b", "10%"}
+	pieces := []string{"a", "bc ", "é", "\n", "\n", "\r", "\r\n", "\b", "\x1b[A", "\x1b[2A", "\x1b[1B", "\x1b[K",
+		"\x1b[2K", "\x1b[J", "\x1b[31m", "\x1b[", "\x1b", "10%"}
 	for i := range testenv.Cases(5000) {
 		r := rand.New(rand.NewPCG(uint64(testenv.Seed()), uint64(i)))
 		var text strings.Builder

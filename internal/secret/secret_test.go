@@ -17,18 +17,23 @@ import (
 	"github.com/org/aml-train/internal/testing/testenv"
 )
 
-var kinds = []string{"ghs_workflow_Token12", "a*b*c*d*e", "p<a>ss&word", "50%_off_100%", "with space and / +", "line one of it\nline two of it\n", "ümläut-秘密", `quo"te\back`, "eyJhbGciOi.J9-_x"}
+var kinds = []string{"ghs_workflow_Token12", "a*b*c*d*e", "p<a>ss&word", "50%_off_100%", "with space and / +",
+	"line one of it\nline two of it\n", "ümläut-秘密", `quo"te\back`, "eyJhbGciOi.J9-_x"}
 
 // writings are the ways in which text is written somewhere.
 var writings = map[string]func(string) string{
 	"plain": func(s string) string { return s },
 	"query": url.QueryEscape, "path": url.PathEscape,
-	"json":                 func(s string) string { text, _ := json.Marshal(s); return string(text) },
-	"base64":               func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
-	"base64 of a sign-in":  func(s string) string { return base64.StdEncoding.EncodeToString([]byte("x-access-token:" + s)) },
-	"base64 in the middle": func(s string) string { return base64.URLEncoding.EncodeToString([]byte("user:" + s + "!")) },
-	"hex":                  func(s string) string { return hex.EncodeToString([]byte(s)) },
-	"small escapes":        func(s string) string { return strings.ToLower(url.QueryEscape(strings.ToLower(s))) },
+	"json":   func(s string) string { text, _ := json.Marshal(s); return string(text) },
+	"base64": func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
+	"base64 of a sign-in": func(s string) string {
+		return base64.StdEncoding.EncodeToString([]byte("x-access-token:" + s))
+	},
+	"base64 in the middle": func(s string) string {
+		return base64.URLEncoding.EncodeToString([]byte("user:" + s + "!"))
+	},
+	"hex":           func(s string) string { return hex.EncodeToString([]byte(s)) },
+	"small escapes": func(s string) string { return strings.ToLower(url.QueryEscape(strings.ToLower(s))) },
 }
 
 // told tells whether a text still has a secret, in whatever way it is written: its plain
@@ -88,7 +93,8 @@ func TestStreams(t *testing.T) {
 		random := rand.New(rand.NewPCG(uint64(seed), 2))
 		var b strings.Builder
 		for range random.IntN(40) {
-			b.WriteString([]string{"a", "b", "c", "abc", "abcab", "abcabcabd", "bcabdefgh", "x\ny", "\n", "x\n", "defgh", "z1234"}[random.IntN(12)])
+			b.WriteString([]string{"a", "b", "c", "abc", "abcab", "abcabcabd", "bcabdefgh", "x\ny", "\n", "x\n",
+				"defgh", "z1234"}[random.IntN(12)])
 		}
 		text := b.String()
 		want := r.String(text)
@@ -157,7 +163,8 @@ func TestOf(t *testing.T) {
 		F     func() string
 	}
 	s := "top-secret"
-	in := &outer{List: []string{s}, Map: map[string]inner{s: {s, s, s}}, Point: &inner{s, []any{s, 1}, "p"}, Array: [2]string{s, "b"}, F: func() string { return "f" }}
+	in := &outer{List: []string{s}, Map: map[string]inner{s: {s, s, s}}, Point: &inner{s, []any{s, 1}, "p"},
+		Array: [2]string{s, "b"}, F: func() string { return "f" }}
 	var r secret.Redactor
 	r.Add(s)
 	out := secret.Of(&r, in)
@@ -176,7 +183,8 @@ func TestOf(t *testing.T) {
 func TestInvisible(t *testing.T) {
 	var r secret.Redactor
 	r.Add(kinds...)
-	marks := []rune{0, 1, 7, '\b', 0x1b, 0x7f, 0x85, 0xad, 0x200b, 0x200c, 0x200d, 0x200e, 0x202a, 0x202e, 0x2060, 0x2066, 0x2069, 0xfeff, 0xe0001}
+	marks := []rune{0, 1, 7, '\b', 0x1b, 0x7f, 0x85, 0xad, 0x200b, 0x200c, 0x200d, 0x200e, 0x202a, 0x202e, 0x2060,
+		0x2066, 0x2069, 0xfeff, 0xe0001}
 	for seed := range testenv.Cases(2000) {
 		random := rand.New(rand.NewPCG(uint64(seed), 7))
 		s := strings.TrimSpace(kinds[random.IntN(len(kinds))])

@@ -25,7 +25,8 @@ func TestCopy(t *testing.T) {
 					content[at] = 1
 				}
 			}
-			for _, from := range []io.Reader{bytes.NewReader(content), iotest.HalfReader(bytes.NewReader(content)), iotest.DataErrReader(bytes.NewReader(content))} {
+			for _, from := range []io.Reader{bytes.NewReader(content), iotest.HalfReader(bytes.NewReader(content)),
+				iotest.DataErrReader(bytes.NewReader(content))} {
 				f, err := os.Create(name)
 				require.NoError(t, err)
 				n, err := Copy(f, from)

@@ -31,7 +31,8 @@ type Workspace struct {
 // Missing names what is not known of a workspace, in the words of the flags.
 func (w Workspace) Missing() []string {
 	var out []string
-	for name, value := range map[string]string{"subscription-id": w.Subscription, "resource-group": w.ResourceGroup, "workspace-name": w.Name} {
+	for name, value := range map[string]string{"subscription-id": w.Subscription, "resource-group": w.ResourceGroup,
+		"workspace-name": w.Name} {
 		if value == "" {
 			out = append(out, name)
 		}

@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 	retries.RetryDelay = time.Millisecond
 	server := httptest.NewTLSServer(nil)
 	file := filepath.Join(os.TempDir(), fmt.Sprintf("aml-train-test-%d.pem", os.Getpid()))
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o644); err != nil {
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
+		0o644); err != nil {
 		panic(err)
 	}
 	server.Close()
@@ -83,7 +84,8 @@ func (r *recorded) WriteHeader(status int) {
 }
 
 // double is a workspace whose jobs do not run, behind faults.
-func double(t *testing.T, azurite string, fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool) (*azuremltest.Workspace, *faulty) {
+func double(t *testing.T, azurite string, fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool) (
+	*azuremltest.Workspace, *faulty) {
 	target, err := url.Parse(azurite)
 	require.NoError(t, err)
 	f := &faulty{proxy: httputil.NewSingleHostReverseProxy(target), puts: map[string]int{}, fault: nil}
@@ -101,7 +103,8 @@ func double(t *testing.T, azurite string, fault func(w http.ResponseWriter, r *h
 }
 
 func target(t *testing.T, w *azuremltest.Workspace, home string) *Target {
-	return &Target{Workspace: Workspace{azuremltest.Subscription, azuremltest.Group, azuremltest.Name}, SignIn: SignIn{Creds: w.Creds()}, Home: home, Poll: 20 * time.Millisecond}
+	return &Target{Workspace: Workspace{azuremltest.Subscription, azuremltest.Group, azuremltest.Name},
+		SignIn: SignIn{Creds: w.Creds()}, Home: home, Poll: 20 * time.Millisecond}
 }
 
 // ours tells the client's requests from those of the workspace itself.
@@ -110,8 +113,10 @@ func ours(r *http.Request) bool { return strings.Contains(r.UserAgent(), "aml-tr
 // submission is a job with three files, and data of its own.
 func submission(t *testing.T) submit.Submission {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"src/train.py": "print(1)", "src/lib/a.py": "a = 1", "src/lib/b.py": "b = 2", "x.csv": "1,2",
-		"job.yml": "command: python train.py ${{inputs.data}}\ncode: src\ncompute: cpu-cluster\nexperiment_name: keys\ninputs: {data: {type: uri_file, path: x.csv}}\nenvironment: {image: python}\n"} {
+	for name, text := range map[string]string{"src/train.py": "print(1)", "src/lib/a.py": "a = 1",
+		"src/lib/b.py": "b = 2", "x.csv": "1,2",
+		"job.yml": "command: python train.py ${{inputs.data}}\ncode: src\ncompute: cpu-cluster\nexperiment_name: " +
+			"keys\ninputs: {data: {type: uri_file, path: x.csv}}\nenvironment: {image: python}\n"} {
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
@@ -194,7 +199,8 @@ func TestEveryRequestFailsOnce(t *testing.T) {
 				require.Equal(t, []string{"lib/a.py", "lib/b.py", "train.py"}, w.Files(s.Snapshot.ID))
 				f.mu.Lock()
 				for path, count := range f.puts {
-					require.LessOrEqual(t, count, map[bool]int{true: 2, false: 1}[strings.HasPrefix(name, "cut")], "request %d: %s", n, path)
+					require.LessOrEqual(t, count, map[bool]int{true: 2, false: 1}[strings.HasPrefix(name, "cut")],
+						"request %d: %s", n, path)
 				}
 				f.mu.Unlock()
 				if asked < n {
@@ -288,7 +294,8 @@ func TestNames(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Len(t, w.Jobs(), 2)
-	for _, attempt := range []string{"41.1 train", "41.1 train", "41.2 train"} { // started again by hand, it trains again
+	// started again by hand, it trains again
+	for _, attempt := range []string{"41.1 train", "41.1 train", "41.2 train"} {
 		step := target(t, w, t.TempDir())
 		step.Attempt = attempt
 		_, err := step.Submit(t.Context(), s)
@@ -310,7 +317,8 @@ func TestUnchangedIsNotSent(t *testing.T) {
 	var mu sync.Mutex
 	var list []string
 	w, f := double(t, azurite, func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-		if ours(r) && (strings.Contains(r.URL.Path, "/codes/") || strings.Contains(r.URL.Path, "/datastores/") || strings.HasPrefix(r.URL.Path, "/devstore")) {
+		if ours(r) && (strings.Contains(r.URL.Path, "/codes/") || strings.Contains(r.URL.Path, "/datastores/") ||
+			strings.HasPrefix(r.URL.Path, "/devstore")) {
 			mu.Lock()
 			list = append(list, r.Method+" "+r.URL.Path)
 			mu.Unlock()
@@ -334,10 +342,11 @@ func TestTokensExpire(t *testing.T) {
 	w.Lifetime = time.Second
 	asked := 0
 	target := target(t, w, t.TempDir())
-	target.SignIn = SignIn{Tenant: azuremltest.Tenant, Client: azuremltest.Client, Cloud: w.Creds(), IDToken: func(context.Context) (string, error) {
-		asked++
-		return fmt.Sprint("workflow-token-for-", asked), nil
-	}}
+	target.SignIn = SignIn{Tenant: azuremltest.Tenant, Client: azuremltest.Client, Cloud: w.Creds(),
+		IDToken: func(context.Context) (string, error) {
+			asked++
+			return fmt.Sprint("workflow-token-for-", asked), nil
+		}}
 	run, err := target.Submit(t.Context(), submission(t))
 	require.NoError(t, err)
 	first := asked
@@ -352,13 +361,18 @@ func TestTokensExpire(t *testing.T) {
 
 // The logs of several processes are told apart.
 func TestProcesses(t *testing.T) {
-	logs := map[string]string{"user_logs/std_log_process_10.txt": "", "user_logs/std_log_process_0.txt": "", "user_logs/std_log_process_9.txt": "", "system_logs/x.log": "", "logs/azureml/x.log": ""}
-	require.Equal(t, []string{"user_logs/std_log_process_0.txt", "user_logs/std_log_process_9.txt", "user_logs/std_log_process_10.txt"}, streamable(logs))
-	require.Equal(t, []string{"azureml-logs/55_setup.txt", "azureml-logs/70_driver_log.txt"}, streamable(map[string]string{"azureml-logs/70_driver_log.txt": "", "azureml-logs/55_setup.txt": ""}))
+	logs := map[string]string{"user_logs/std_log_process_10.txt": "", "user_logs/std_log_process_0.txt": "",
+		"user_logs/std_log_process_9.txt": "", "system_logs/x.log": "", "logs/azureml/x.log": ""}
+	require.Equal(t, []string{"user_logs/std_log_process_0.txt", "user_logs/std_log_process_9.txt",
+		"user_logs/std_log_process_10.txt"}, streamable(logs))
+	require.Equal(t, []string{"azureml-logs/55_setup.txt", "azureml-logs/70_driver_log.txt"},
+		streamable(map[string]string{"azureml-logs/70_driver_log.txt": "", "azureml-logs/55_setup.txt": ""}))
 	require.Empty(t, streamable(nil))
 	var out strings.Builder
-	w := &watching{out: &out, many: true, logs: map[string]*tailed{"user_logs/std_log_process_0.txt": {}, "user_logs/std_log_process_1.txt": {}}}
-	for _, part := range []struct{ name, text string }{{"user_logs/std_log_process_0.txt", "epoch 1\nepo"}, {"user_logs/std_log_process_1.txt", "epoch 1\n"}, {"user_logs/std_log_process_0.txt", "ch 2\nlast"}} {
+	w := &watching{out: &out, many: true, logs: map[string]*tailed{"user_logs/std_log_process_0.txt": {},
+		"user_logs/std_log_process_1.txt": {}}}
+	for _, part := range []struct{ name, text string }{{"user_logs/std_log_process_0.txt", "epoch 1\nepo"},
+		{"user_logs/std_log_process_1.txt", "epoch 1\n"}, {"user_logs/std_log_process_0.txt", "ch 2\nlast"}} {
 		require.NoError(t, w.print(part.name, w.logs[part.name], []byte(part.text)))
 	}
 	w.end()
@@ -371,7 +385,8 @@ func TestProcesses(t *testing.T) {
 }
 
 func TestDuration(t *testing.T) {
-	for seconds, want := range map[int]string{1: "PT1M", 60: "PT1M", 61: "PT1M1S", 3600: "PT1H", 86400: "P1D", 90061: "P1DT1H1M1S", 7 * 86400: "P7D"} {
+	for seconds, want := range map[int]string{1: "PT1M", 60: "PT1M", 61: "PT1M1S", 3600: "PT1H", 86400: "P1D",
+		90061: "P1DT1H1M1S", 7 * 86400: "P7D"} {
 		require.Equal(t, want, duration(seconds))
 	}
 }
@@ -382,8 +397,9 @@ func TestReference(t *testing.T) {
 	for ref, want := range map[string]string{
 		"azureml:data:1": root + "/data/data/versions/1", "azureml:data": "azureml:data", "": "",
 		"azureml://registries/azureml/data/x/versions/1": "azureml://registries/azureml/data/x/versions/1",
-		"azureml://datastores/d/paths/p":                 "azureml://datastores/d/paths/p", "https://example.com/x": "https://example.com/x",
-		"azureml:/subscriptions/s/x": "/subscriptions/s/x",
+		"azureml://datastores/d/paths/p":                 "azureml://datastores/d/paths/p",
+		"https://example.com/x":                          "https://example.com/x",
+		"azureml:/subscriptions/s/x":                     "/subscriptions/s/x",
 	} {
 		require.Equal(t, want, reference(ref, "data", w), ref)
 	}
@@ -420,11 +436,14 @@ func TestLabels(t *testing.T) {
 	c, err := target.connect(t.Context())
 	require.NoError(t, err)
 	s := submission(t)
-	s.Job.Inputs = map[string]job.Input{"data": {Type: job.URIFolder, Path: "azureml:flowers@latest"}, "model": {Type: job.MLflowModel, Path: "azureml:classifier@latest"}}
+	s.Job.Inputs = map[string]job.Input{"data": {Type: job.URIFolder, Path: "azureml:flowers@latest"},
+		"model": {Type: job.MLflowModel, Path: "azureml:classifier@latest"}}
 	got, err := target.data(t.Context(), c, s)
 	require.NoError(t, err)
-	require.Equal(t, map[string]string{"data": target.path() + "/data/flowers/versions/4", "model": target.path() + "/models/classifier/versions/2"}, got)
-	for path, want := range map[string]string{"azureml:weeds@latest": "the workspace has no data asset weeds", "azureml:flowers@first": "the only label is latest"} {
+	require.Equal(t, map[string]string{"data": target.path() + "/data/flowers/versions/4", "model": target.path() +
+		"/models/classifier/versions/2"}, got)
+	for path, want := range map[string]string{"azureml:weeds@latest": "the workspace has no data asset weeds",
+		"azureml:flowers@first": "the only label is latest"} {
 		s.Job.Inputs = map[string]job.Input{"data": {Type: job.URIFolder, Path: path}}
 		_, err = target.data(t.Context(), c, s)
 		require.ErrorContains(t, err, want)
@@ -449,7 +468,9 @@ func TestLogEnd(t *testing.T) {
 		io.WriteString(w, text[from:])
 	}))
 	defer server.Close()
-	log := &remoteLog{ctx: t.Context(), c: &connection{signed: runtime.NewPipeline("test", "v1.0.0", runtime.PipelineOptions{}, &policy.ClientOptions{Transport: server.Client()})}, address: server.URL}
+	log := &remoteLog{ctx: t.Context(),
+		c: &connection{signed: runtime.NewPipeline("test", "v1.0.0", runtime.PipelineOptions{},
+			&policy.ClientOptions{Transport: server.Client()})}, address: server.URL}
 	end, err := log.Seek(0, io.SeekEnd)
 	require.NoError(t, err)
 	require.EqualValues(t, len(text), end)
@@ -477,7 +498,8 @@ func TestFindConfig(t *testing.T) {
 	require.Equal(t, Workspace{"s", "g", "w"}, w)
 	w, err = FindConfig(t.TempDir(), dir)
 	require.NoError(t, err)
-	require.Equal(t, []string{"resource-group", "subscription-id", "workspace-name"}, slices.Sorted(slices.Values(w.Missing())))
+	require.Equal(t, []string{"resource-group", "subscription-id", "workspace-name"},
+		slices.Sorted(slices.Values(w.Missing())))
 
 	// A link of the repository to another workspace's, and what does not end, are passed over.
 	require.NoError(t, os.Symlink("../../.azureml/config.json", filepath.Join(dir, "a/b/.azureml")))

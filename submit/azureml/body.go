@@ -167,8 +167,9 @@ func identityBody(i *job.Identity) object {
 	if i == nil {
 		return nil
 	}
-	b := object{"identityType": map[string]string{"managed": "Managed", "managed_identity": "Managed", "user_identity": "UserIdentity",
-		"aml_token": "AMLToken"}[i.Type]}
+	b := object{"identityType": map[string]string{"managed": "Managed", "managed_identity": "Managed",
+		"user_identity": "UserIdentity",
+		"aml_token":     "AMLToken"}[i.Type]}
 	b.set("clientId", i.ClientID)
 	b.set("objectId", i.ObjectID)
 	b.set("resourceId", i.ResourceID)
@@ -177,7 +178,8 @@ func identityBody(i *job.Identity) object {
 
 // modes are how data reach a job and leave it (azure-ai-ml,
 // INPUT_MOUNT_MAPPING_TO_REST, OUTPUT_MOUNT_MAPPING_TO_REST).
-var modes = map[string]string{"mount": "ReadWriteMount", "rw_mount": "ReadWriteMount", "upload": "Upload", "direct": "Direct",
+var modes = map[string]string{"mount": "ReadWriteMount", "rw_mount": "ReadWriteMount", "upload": "Upload",
+	"direct":   "Direct",
 	"ro_mount": "ReadOnlyMount", "download": "Download", "eval_mount": "EvalMount", "eval_download": "EvalDownload"}
 
 func inputBody(in job.Input, address string, w Workspace) object {
@@ -204,7 +206,8 @@ func kindOf(in job.Input) string {
 
 func serviceBody(s job.Service) object {
 	b := object{}
-	b.set("jobServiceType", map[string]string{"jupyter_lab": "JupyterLab", "ssh": "SSH", "tensor_board": "TensorBoard", "vs_code": "VSCode", "custom": "Custom"}[s.Type])
+	b.set("jobServiceType", map[string]string{"jupyter_lab": "JupyterLab", "ssh": "SSH", "tensor_board": "TensorBoard",
+		"vs_code": "VSCode", "custom": "Custom"}[s.Type])
 	b.set("port", s.Port)
 	if s.Nodes == "all" {
 		b["nodes"] = object{"nodesValueType": "All"}

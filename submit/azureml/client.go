@@ -42,7 +42,8 @@ func newHTTPClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = 128
 	t.ResponseHeaderTimeout = answerWithin
-	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{Transport: t,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 // door is the way to the hosts of one service, and to no other, whatever address an
@@ -69,7 +70,8 @@ func (d door) Do(req *http.Request) (*http.Response, error) {
 type strayError struct{ host string }
 
 func (e *strayError) Error() string {
-	return fmt.Sprintf("an answer of the workspace leads to %s, which is no address of the cloud or the workspace; nothing was sent there (of a cloud of its own, --cloud names the addresses)", e.host)
+	return fmt.Sprintf("an answer of the workspace leads to %s, which is no address of the cloud or the workspace; "+
+		"nothing was sent there (of a cloud of its own, --cloud names the addresses)", e.host)
 }
 
 // NonRetriable tells azcore's retry policy.
@@ -126,7 +128,9 @@ func (t *Target) connect(ctx context.Context) (*connection, error) {
 
 func (t *Target) open(ctx context.Context) (*connection, error) {
 	if missing := t.Missing(); len(missing) > 0 {
-		return nil, &submit.Refusal{Reason: fmt.Sprintf("no workspace is known to submit to: %s missing; give --subscription-id, --resource-group and --workspace-name, write them under workspace in .aml-train.yaml, or put the config.json of Azure ML's studio here", strings.Join(missing, ", "))}
+		return nil, &submit.Refusal{Reason: fmt.Sprintf("no workspace is known to submit to: %s missing; give "+
+			"--subscription-id, --resource-group and --workspace-name, write them under workspace in "+
+			".aml-train.yaml, or put the config.json of Azure ML's studio here", strings.Join(missing, ", "))}
 	}
 	env, creds, err := t.SignIn.environment()
 	if err != nil {
@@ -144,14 +148,16 @@ func (t *Target) open(ctx context.Context) (*connection, error) {
 }
 
 // newConnection looks a workspace up.
-func newConnection(ctx context.Context, env environment, cred azcore.TokenCredential, client *http.Client, w Workspace) (*connection, error) {
+func newConnection(ctx context.Context, env environment, cred azcore.TokenCredential, client *http.Client,
+	w Workspace) (*connection, error) {
 	c := &connection{env: env, cred: cred, http: client, group: w.ResourceGroup, name: w.Name, path: w.path()}
 	manager, err := url.Parse(env.cloud.Services[cloud.ResourceManager].Endpoint)
 	if err != nil {
 		return nil, err
 	}
 	options := &arm.ClientOptions{DisableRPRegistration: true,
-		ClientOptions: c.options(func(u *url.URL) bool { return u.Scheme == manager.Scheme && u.Host == manager.Host }, false)}
+		ClientOptions: c.options(func(u *url.URL) bool { return u.Scheme == manager.Scheme && u.Host == manager.Host },
+			false)}
 	if c.clients, err = armmachinelearning.NewClientFactory(w.Subscription, cred, options); err != nil {
 		return nil, err
 	}
@@ -200,7 +206,8 @@ func (c *connection) find(ctx context.Context, w *armmachinelearning.WorkspacePr
 	}
 	u, err := url.Parse(services.API)
 	if err != nil || !c.ownHost(u) {
-		return fmt.Errorf("the workspace %s names no address of its API (discoveryUrl %q, mlFlowTrackingUri %q)", c.name, deref(w.DiscoveryURL), deref(w.MlFlowTrackingURI))
+		return fmt.Errorf("the workspace %s names no address of its API (discoveryUrl %q, mlFlowTrackingUri %q)",
+			c.name, deref(w.DiscoveryURL), deref(w.MlFlowTrackingURI))
 	}
 	c.api = "https://" + u.Host
 	c.own = runtime.NewPipeline("aml-train", "v1.0.0", runtime.PipelineOptions{

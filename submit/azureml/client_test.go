@@ -60,7 +60,8 @@ func offline(t *testing.T, cred azcore.TokenCredential, h http.HandlerFunc) *con
 	client.Transport = network(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Host == "management.azure.com" && strings.HasSuffix(r.URL.Path, "/workspaces/w"):
-			fmt.Fprint(w, `{"properties": {"discoveryUrl": "https://w.workspace.mars.api.azureml.ms/discovery", "mlFlowTrackingUri": "azureml://mars.api.azureml.ms/mlflow/v1.0/x"}}`)
+			fmt.Fprint(w,
+				`{"properties": {"discoveryUrl": "https://w.workspace.mars.api.azureml.ms/discovery", "mlFlowTrackingUri": "azureml://mars.api.azureml.ms/mlflow/v1.0/x"}}`)
 		case r.URL.Path == "/discovery":
 			fmt.Fprint(w, `{"api": "https://w.workspace.mars.api.azureml.ms"}`)
 		default:
@@ -87,9 +88,13 @@ func TestRetryAfter(t *testing.T) {
 					fmt.Fprint(w, `{"runs": [], "status": "Running"}`)
 				})
 				for plane, ask := range map[string]func() error{
-					"run history":   func() error { return c.get(t.Context(), "/history", nil) },
-					"MLflow":        func() error { _, err := c.mlflow.Run(t.Context(), "r"); return err },
-					"control plane": func() error { _, err := c.clients.NewJobsClient().Get(t.Context(), "g", "w", "j", nil); return err },
+					"run history": func() error { return c.get(t.Context(), "/history", nil) },
+					"MLflow":      func() error { _, err := c.mlflow.Run(t.Context(), "r"); return err },
+					"control plane": func() error {
+						_, err := c.clients.NewJobsClient().Get(t.Context(), "g", "w", "j",
+							nil)
+						return err
+					},
 					"files": func() error {
 						_, err := c.log(t.Context(), http.MethodGet, "https://a.blob.core.windows.net/l?sig=x", 0)
 						return err
@@ -144,7 +149,8 @@ func TestHosts(t *testing.T) {
 		require.Equal(t, want == "files", c.env.stores(u), address)
 	}
 	own := environment{custom: true, blob: "https://{account}.blob.local:8443"}
-	for address, want := range map[string]bool{"https://a.blob.local:8443/c": true, "https://a.blob.local/c": false, "http://a.blob.local:8443": false, "https://a.blob.local:8443.example.com": false} {
+	for address, want := range map[string]bool{"https://a.blob.local:8443/c": true, "https://a.blob.local/c": false,
+		"http://a.blob.local:8443": false, "https://a.blob.local:8443.example.com": false} {
 		u, err := url.Parse(address)
 		require.Equal(t, want, err == nil && own.stores(u), address)
 	}
@@ -216,10 +222,12 @@ func TestLargeAnswers(t *testing.T) {
 func TestCustomCloud(t *testing.T) {
 	client := newHTTPClient()
 	client.Transport = network(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, `{"properties": {"mlFlowTrackingUri": "azureml://ml.local/mlflow/v1.0/x", "discoveryUrl": "https://ml.local/discovery"}}`)
+		fmt.Fprint(w,
+			`{"properties": {"mlFlowTrackingUri": "azureml://ml.local/mlflow/v1.0/x", "discoveryUrl": "https://ml.local/discovery"}}`)
 	})
 	env := environment{custom: true, ml: "https://ml.local/.default", cloud: cloud.Configuration{
-		Services: map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: "https://manager.local", Audience: "https://manager.local"}}}}
+		Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
+			cloud.ResourceManager: {Endpoint: "https://manager.local", Audience: "https://manager.local"}}}}
 	c, err := newConnection(t.Context(), env, token{}, client, Workspace{"s", "g", "w"})
 	require.NoError(t, err)
 	require.Equal(t, "https://ml.local", c.api, "without a discovery document that says where, it is where MLflow is")

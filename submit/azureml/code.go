@@ -116,9 +116,10 @@ func (t *Target) code(ctx context.Context, c *connection, s *snapshot.Snapshot) 
 	if err != nil {
 		return "", sent, fmt.Errorf("the snapshot cannot be uploaded: %w", err)
 	}
-	made, err := versions.CreateOrUpdate(ctx, c.group, c.name, codeName, s.ID, armmachinelearning.CodeVersion{Properties: &armmachinelearning.CodeVersionProperties{
-		CodeURI: &address, IsAnonymous: to.Ptr(true),
-		Description: to.Ptr("git tree " + s.ID)}}, nil)
+	made, err := versions.CreateOrUpdate(ctx, c.group, c.name, codeName, s.ID,
+		armmachinelearning.CodeVersion{Properties: &armmachinelearning.CodeVersionProperties{
+			CodeURI: &address, IsAnonymous: to.Ptr(true),
+			Description: to.Ptr("git tree " + s.ID)}}, nil)
 	if err != nil {
 		// Somebody else was first: a version never changes, and its name says what is in it.
 		if existing, gerr := versions.Get(ctx, c.group, c.name, codeName, s.ID, nil); gerr == nil {
@@ -131,7 +132,8 @@ func (t *Target) code(ctx context.Context, c *connection, s *snapshot.Snapshot) 
 
 // upload brings files below prefix, by the cheapest way for each: it is there
 // already, it is copied from an earlier upload, or it is sent.
-func (t *Target) upload(ctx context.Context, store *storage, prefix string, list []blobFile, before *manifest) (Sent, error) {
+func (t *Target) upload(ctx context.Context, store *storage, prefix string, list []blobFile,
+	before *manifest) (Sent, error) {
 	there, err := store.list(ctx, prefix+"code/")
 	if err != nil {
 		return Sent{}, short(err)

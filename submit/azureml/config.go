@@ -25,7 +25,8 @@ func FindConfig(dir, root string) (Workspace, error) {
 	}
 	place := inside.Place{Dir: root}
 	for {
-		for _, name := range []string{filepath.Join(dir, ".azureml", "config.json"), filepath.Join(dir, "config.json")} {
+		for _, name := range []string{filepath.Join(dir, ".azureml", "config.json"),
+			filepath.Join(dir, "config.json")} {
 			text, err := readConfig(name, place)
 			if err != nil {
 				return Workspace{}, err
@@ -58,7 +59,8 @@ func readConfig(name string, place inside.Place) ([]byte, error) {
 	}
 	var outside *inside.OutsideError
 	var large *limited.TooLargeError
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, limited.ErrNotRegular) || errors.As(err, &outside) || errors.As(err, &large) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, limited.ErrNotRegular) || errors.As(err, &outside) ||
+		errors.As(err, &large) {
 		return nil, nil
 	}
 	return text, err

@@ -34,7 +34,9 @@ type deniedError struct {
 }
 
 func (e *deniedError) Error() string {
-	return fmt.Sprintf("%s cannot be reached: %s; give who is signed in the role Storage Blob Data Contributor on the storage account (AuthorizationFailure means its firewall: run this where the account can be reached)", e.what, strings.Join(e.reasons, ", "))
+	return fmt.Sprintf("%s cannot be reached: %s; give who is signed in the role Storage Blob Data Contributor on "+
+		"the storage account (AuthorizationFailure means its firewall: run this where the account can be reached)",
+		e.what, strings.Join(e.reasons, ", "))
 }
 
 func (e *deniedError) Unwrap() error { return e.last }
@@ -85,7 +87,8 @@ func (c *connection) store(ctx context.Context, name string) (*storage, error) {
 // account lets in: the datastore's own secrets, where it has any and they may be listed,
 // else the identity that is signed in (azure-ai-ml, get_datastore_info). An account may
 // refuse its own keys.
-func (c *connection) openStorage(ctx context.Context, name string, properties armmachinelearning.DatastorePropertiesClassification) (*storage, error) {
+func (c *connection) openStorage(ctx context.Context, name string,
+	properties armmachinelearning.DatastorePropertiesClassification) (*storage, error) {
 	account, address, kind, err := c.locate(name, properties)
 	if err != nil {
 		return nil, err
@@ -131,10 +134,12 @@ func (s *storage) withSecrets(ctx context.Context, c *connection, account string
 
 // datastore asks for a datastore, or for the workspace's default one (azure-ai-ml,
 // get_default).
-func (c *connection) datastore(ctx context.Context, name string) (string, armmachinelearning.DatastorePropertiesClassification, error) {
+func (c *connection) datastore(ctx context.Context,
+	name string) (string, armmachinelearning.DatastorePropertiesClassification, error) {
 	client := c.clients.NewDatastoresClient()
 	if name == defaultDatastore {
-		page, err := client.NewListPager(c.group, c.name, &armmachinelearning.DatastoresClientListOptions{IsDefault: to.Ptr(true)}).NextPage(ctx)
+		page, err := client.NewListPager(c.group, c.name,
+			&armmachinelearning.DatastoresClientListOptions{IsDefault: to.Ptr(true)}).NextPage(ctx)
 		if err == nil && len(page.Value) > 0 {
 			return deref(page.Value[0].Name), page.Value[0].Properties, nil
 		}
@@ -151,7 +156,8 @@ func (e *deniedError) add(how string, err error) {
 
 // locate says where a datastore is: its account, the address of its container, and which
 // credentials it has. A file system of Data Lake Storage Gen2 is a container as well.
-func (c *connection) locate(name string, d armmachinelearning.DatastorePropertiesClassification) (account, address string, kind armmachinelearning.CredentialsType, err error) {
+func (c *connection) locate(name string, d armmachinelearning.DatastorePropertiesClassification) (account,
+	address string, kind armmachinelearning.CredentialsType, err error) {
 	var protocol, endpoint, folder *string
 	switch d := d.(type) {
 	case *armmachinelearning.AzureBlobDatastore:
@@ -159,18 +165,21 @@ func (c *connection) locate(name string, d armmachinelearning.DatastorePropertie
 	case *armmachinelearning.AzureDataLakeGen2Datastore:
 		account, protocol, endpoint, folder = deref(d.AccountName), d.Protocol, d.Endpoint, d.Filesystem
 	default:
-		return "", "", "", fmt.Errorf("the datastore %s is neither a blob container nor a file system of Data Lake Storage Gen2, which is what files can be uploaded to", name)
+		return "", "", "", fmt.Errorf("the datastore %s is neither a blob container nor a file system of Data Lake "+
+			"Storage Gen2, which is what files can be uploaded to", name)
 	}
 	if held := d.GetDatastoreProperties().Credentials; held != nil {
 		kind = deref(held.GetDatastoreCredentials().CredentialsType)
 	}
-	template := cmp.Or(c.env.blob, cmp.Or(deref(protocol), "https")+"://{account}.blob."+cmp.Or(deref(endpoint), "core.windows.net"))
+	template := cmp.Or(c.env.blob, cmp.Or(deref(protocol), "https")+"://{account}.blob."+
+		cmp.Or(deref(endpoint), "core.windows.net"))
 	return account, strings.ReplaceAll(template, "{account}", account) + "/" + deref(folder), kind, nil
 }
 
 // try looks whether the account lets in.
 func (s *storage) try(ctx context.Context) error {
-	_, err := s.container.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{MaxResults: to.Ptr(int32(1))}).NextPage(ctx)
+	_, err := s.container.NewListBlobsFlatPager(
+		&container.ListBlobsFlatOptions{MaxResults: to.Ptr(int32(1))}).NextPage(ctx)
 	return err
 }
 
@@ -188,7 +197,8 @@ func (s *storage) withKey(c *connection, account, key string) error {
 	if err = errors.Join(err, perr); err != nil {
 		return err
 	}
-	query, err := sas.BlobSignatureValues{Protocol: sas.ProtocolHTTPS, ExpiryTime: time.Now().UTC().Add(12 * time.Hour), ContainerName: parts.ContainerName,
+	query, err := sas.BlobSignatureValues{Protocol: sas.ProtocolHTTPS,
+		ExpiryTime: time.Now().UTC().Add(12 * time.Hour), ContainerName: parts.ContainerName,
 		Permissions: (&sas.ContainerPermissions{Read: true, List: true}).String()}.SignWithSharedKey(cred)
 	if err != nil {
 		return err
@@ -212,7 +222,8 @@ func (s *storage) withSAS(c *connection, token string) (err error) {
 func (s *storage) withIdentity(c *connection) (err error) {
 	s.container, err = container.NewClient(s.url, c.cred, c.blobOptions())
 	s.source = func(ctx context.Context, address string) (string, *string, error) {
-		t, err := c.cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{"https://storage.azure.com/.default"}})
+		t, err := c.cred.GetToken(ctx,
+			policy.TokenRequestOptions{Scopes: []string{"https://storage.azure.com/.default"}})
 		bearer := "Bearer " + t.Token
 		return address, &bearer, err
 	}
@@ -235,7 +246,8 @@ func (c *connection) send(ctx context.Context, version string, send func(s *stor
 		return fmt.Errorf("%w; and the workspace offers no other place: %w", short(err), short(perr))
 	}
 	if perr = send(store, prefix); denied(perr) {
-		return fmt.Errorf("%w; nor is anybody let in at the place that the workspace offers: %w", short(err), short(perr))
+		return fmt.Errorf("%w; nor is anybody let in at the place that the workspace offers: %w", short(err),
+			short(perr))
 	}
 	return perr
 }
@@ -244,8 +256,10 @@ func (c *connection) send(ctx context.Context, version string, send func(s *stor
 // (azure-ai-ml, _asset_utils.py, get_storage_info_for_non_registry_asset). prefix is
 // where in it the files belong.
 func (c *connection) pendingUpload(ctx context.Context, version string) (s *storage, prefix string, err error) {
-	answer, err := c.clients.NewCodeVersionsClient().CreateOrGetStartPendingUpload(ctx, c.group, c.name, codeName, version,
-		armmachinelearning.PendingUploadRequestDto{PendingUploadType: to.Ptr(armmachinelearning.PendingUploadTypeTemporaryBlobReference)}, nil)
+	answer, err := c.clients.NewCodeVersionsClient().CreateOrGetStartPendingUpload(ctx, c.group, c.name, codeName,
+		version,
+		armmachinelearning.PendingUploadRequestDto{
+			PendingUploadType: to.Ptr(armmachinelearning.PendingUploadTypeTemporaryBlobReference)}, nil)
 	if err != nil {
 		return nil, "", err
 	}

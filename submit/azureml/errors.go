@@ -31,9 +31,11 @@ func (c *connection) noWorkspace(ctx context.Context, w Workspace, err error) er
 				names = append(names, deref(one.Name))
 			}
 		}
-		return &submit.Refusal{Reason: fmt.Sprintf("there is no workspace %s in the resource group %s of subscription %s%s", w.Name, w.ResourceGroup, w.Subscription, hint(w.Name, names))}
+		return &submit.Refusal{Reason: fmt.Sprintf("there is no workspace %s in the resource group %s of "+
+			"subscription %s%s", w.Name, w.ResourceGroup, w.Subscription, hint(w.Name, names))}
 	case http.StatusForbidden, http.StatusUnauthorized:
-		return fmt.Errorf("who is signed in may not use the workspace %s; give it the role AzureML Data Scientist there: %w", w.Name, short(err))
+		return fmt.Errorf("who is signed in may not use the workspace %s; give it the role AzureML Data "+
+			"Scientist there: %w", w.Name, short(err))
 	}
 	return fmt.Errorf("workspace %s: %w", w.Name, short(err))
 }

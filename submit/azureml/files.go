@@ -75,7 +75,8 @@ func (r *records) findPlaces(ctx context.Context, run *history.Run) ([]folder, e
 		}
 	}
 	main := folder{}
-	if main.store, main.prefix, main.err = r.c.locateAddress(ctx, outputs[defaultOutput]); main.store == nil && !denied(main.err) {
+	if main.store, main.prefix, main.err = r.c.locateAddress(ctx, outputs[defaultOutput]); main.store == nil &&
+		!denied(main.err) {
 		main.store, main.err = r.c.store(ctx, artifactDatastore)
 		main.prefix = "ExperimentRun/dcid." + run.Info.RunID
 	}
@@ -157,7 +158,8 @@ func (r *records) resolve(ctx context.Context, run string) (map[string]string, e
 			Outputs map[string]struct{ AssetID, Type string }
 		}
 	}
-	err := r.c.ask(ctx, http.MethodPost, "/history/v1.0"+r.c.path+"/rundata", object{"runId": run, "selectRunMetadata": true}, &data)
+	err := r.c.ask(ctx, http.MethodPost, "/history/v1.0"+r.c.path+"/rundata",
+		object{"runId": run, "selectRunMetadata": true}, &data)
 	if status(err) == http.StatusNotFound {
 		return nil, nil
 	}
@@ -178,7 +180,8 @@ func (r *records) resolve(ctx context.Context, run string) (map[string]string, e
 		var answer struct {
 			Values map[string]struct{ URI, Path string }
 		}
-		if err := r.c.ask(ctx, http.MethodPost, plane+"/batchGetResolvedUris", object{"values": list}, &answer); err != nil {
+		if err := r.c.ask(ctx, http.MethodPost, plane+"/batchGetResolvedUris", object{"values": list},
+			&answer); err != nil {
 			return nil, fmt.Errorf("the outputs of run %s: %w", run, short(err))
 		}
 		for id, v := range answer.Values {
@@ -209,7 +212,8 @@ func (r *records) Artifacts(ctx context.Context, run *history.Run) ([]history.Fi
 		case err != nil && f.under == "":
 			return nil, fmt.Errorf("the files of run %s: %w", run.Info.RunID, err)
 		case err != nil:
-			r.t.say("The output %s of run %s cannot be listed: %v", strings.TrimPrefix(f.under, namedDir), run.Info.RunID, err)
+			r.t.say("The output %s of run %s cannot be listed: %v", strings.TrimPrefix(f.under, namedDir),
+				run.Info.RunID, err)
 		}
 		for _, i := range list {
 			out = append(out, history.File{Path: strings.Trim(f.under+"/"+i.name, "/"), Size: history.Int(i.size)})
@@ -285,13 +289,14 @@ func (r *records) listed(ctx context.Context, run *history.Run, why error) ([]it
 	})
 	for top := range folders {
 		if err == nil {
-			err = r.pages(ctx, r.runPath(run)+"/artifacts/prefix/contentinfo", url.Values{"path": {top}}, func(p artifactPage) {
-				for _, v := range p.Value {
-					if _, ok := files[v.Path]; ok {
-						files[v.Path] = v.ContentURI
+			err = r.pages(ctx, r.runPath(run)+"/artifacts/prefix/contentinfo", url.Values{"path": {top}},
+				func(p artifactPage) {
+					for _, v := range p.Value {
+						if _, ok := files[v.Path]; ok {
+							files[v.Path] = v.ContentURI
+						}
 					}
-				}
-			})
+				})
 		}
 	}
 	if err != nil {
@@ -358,7 +363,8 @@ func (f folder) open(ctx context.Context, name string) (io.ReadCloser, error) {
 // opened opens a file at the signed address that the run history gives out for it.
 func (r *records) opened(ctx context.Context, run *history.Run, name string, why error) (io.ReadCloser, error) {
 	var info struct{ ContentURI string }
-	if err := r.c.get(ctx, r.runPath(run)+"/artifacts/contentinfo?"+url.Values{"path": {name}}.Encode(), &info); err != nil {
+	if err := r.c.get(ctx, r.runPath(run)+"/artifacts/contentinfo?"+url.Values{"path": {name}}.Encode(),
+		&info); err != nil {
 		return nil, fmt.Errorf("%w; nor does the run history tell: %w", why, short(err))
 	}
 	res, err := r.c.fetch(ctx, info.ContentURI, 0)

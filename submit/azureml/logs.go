@@ -129,7 +129,8 @@ func (c *connection) fetch(ctx context.Context, address string, from int64) (*ht
 		return nil, err
 	}
 	switch {
-	case res.StatusCode == http.StatusOK && from == 0, res.StatusCode == http.StatusPartialContent, res.StatusCode == http.StatusRequestedRangeNotSatisfiable:
+	case res.StatusCode == http.StatusOK && from == 0, res.StatusCode == http.StatusPartialContent,
+		res.StatusCode == http.StatusRequestedRangeNotSatisfiable:
 		return res, nil
 	case res.StatusCode == http.StatusOK: // the whole of it: what is known is passed over
 		if _, err := io.CopyN(io.Discard, res.Body, from); err != nil && err != io.EOF {

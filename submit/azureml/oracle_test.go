@@ -35,12 +35,13 @@ for name in sys.argv[1:]:
 // differences are what our body has otherwise than Microsoft's client, by the path in
 // the body, with the reason. Everything else is the same.
 var differences = map[string]string{
-	"properties.properties":     "azure-ai-ml adds the git properties of its own working directory and client",
-	"properties.codeId":         "looked up later by either",
-	"properties.computeId":      "looked up later by either",
-	"properties.environmentId":  "looked up later by either",
-	"properties.tags":           "ours are added when the job is submitted",
-	"properties.experimentName": "where none is given, azure-ai-ml takes the name of its working directory and we that of the source directory",
+	"properties.properties":    "azure-ai-ml adds the git properties of its own working directory and client",
+	"properties.codeId":        "looked up later by either",
+	"properties.computeId":     "looked up later by either",
+	"properties.environmentId": "looked up later by either",
+	"properties.tags":          "ours are added when the job is submitted",
+	"properties.experimentName": "where none is given, azure-ai-ml takes the name of its working directory and we " +
+		"that of the source directory",
 }
 
 // TestOracle compares the bodies of jobs with those of Microsoft's own client, field
@@ -94,7 +95,8 @@ func comparable(v any, path string) any {
 			return nil
 		}
 		// A reference is written out by us already; azure-ai-ml does it later.
-		if rest, ok := strings.CutPrefix(v, "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w/data/"); ok {
+		if rest, ok := strings.CutPrefix(v,
+			"/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w/data/"); ok {
 			name, version, _ := strings.Cut(rest, "/versions/")
 			return name + ":" + version
 		}

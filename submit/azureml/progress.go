@@ -30,7 +30,8 @@ func (t *Target) progress(files int, total int64) *progress {
 			case <-p.stop:
 				return
 			case <-tick.C:
-				p.say("Uploading: %d of %d files, %s of %s", p.files.Load(), p.all.Load(), size.Format(p.bytes.Load()), size.Format(p.total))
+				p.say("Uploading: %d of %d files, %s of %s", p.files.Load(), p.all.Load(), size.Format(p.bytes.Load()),
+					size.Format(p.total))
 			}
 		}
 	}()

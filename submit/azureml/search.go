@@ -59,7 +59,8 @@ func (r *records) SearchRuns(ctx context.Context, q history.Query) ([]*history.R
 		runs, err := r.searchJobs(ctx, q)
 		return runs, "", err
 	}
-	ask := history.Query{ExperimentIDs: q.ExperimentIDs, View: q.View, PageToken: q.PageToken, MaxResults: q.MaxResults, Filter: q.Filter}
+	ask := history.Query{ExperimentIDs: q.ExperimentIDs, View: q.View, PageToken: q.PageToken,
+		MaxResults: q.MaxResults, Filter: q.Filter}
 	if q.Completed || q.Before != 0 || q.Commit != "" { // most of a page may be left out
 		ask.MaxResults = max(q.MaxResults, 100)
 	}
@@ -110,7 +111,8 @@ func (r *records) SearchRuns(ctx context.Context, q history.Query) ([]*history.R
 
 // rename gives a run the tags of ours that MLflow has under names of its own.
 func rename(run *history.Run) {
-	for name, from := range map[string]string{gitmeta.PropCommit: gitmeta.PropMLflowCommit, gitmeta.PropBranch: gitmeta.PropMLflowBranch} {
+	for name, from := range map[string]string{gitmeta.PropCommit: gitmeta.PropMLflowCommit,
+		gitmeta.PropBranch: gitmeta.PropMLflowBranch} {
 		if run.Tag(name) == "" && run.Tag(from) != "" {
 			run.Data.Tags = append(run.Data.Tags, history.KeyValue{Key: name, Value: run.Tag(from)})
 		}

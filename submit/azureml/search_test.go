@@ -19,7 +19,8 @@ import (
 func everybody(t *testing.T, tags bool) (*records, *[]string) {
 	var filters []string
 	tagsOf := func(n int) map[string]string {
-		out := map[string]string{"mlflow.source.git.commit": fmt.Sprintf("%040x", n), "aml-train.pull_request": strconv.Itoa(n % 500)}
+		out := map[string]string{"mlflow.source.git.commit": fmt.Sprintf("%040x", n),
+			"aml-train.pull_request": strconv.Itoa(n % 500)}
 		if n%2 == 1 {
 			out[history.TagParent] = "somebody"
 		}
@@ -39,7 +40,8 @@ func everybody(t *testing.T, tags bool) (*records, *[]string) {
 		case strings.HasSuffix(r.URL.Path, "/experiments/search"):
 			var list []map[string]any
 			for n := from; n < min(from+100, 300); n++ {
-				list = append(list, map[string]any{"experiment_id": fmt.Sprint("e", n), "name": fmt.Sprint("experiment ", n)})
+				list = append(list, map[string]any{"experiment_id": fmt.Sprint("e", n),
+					"name": fmt.Sprint("experiment ", n)})
 			}
 			if answer["experiments"] = list; from < 200 {
 				answer["next_page_token"] = strconv.Itoa(from + 100)
@@ -60,10 +62,14 @@ func everybody(t *testing.T, tags bool) (*records, *[]string) {
 				fits := true
 				for part := range strings.SplitSeq(q.Filter, " AND ") {
 					key, value, found := strings.Cut(part, "` = '")
-					fits = fits && (!found || tags && tagsOf(n)[strings.TrimPrefix(key, "tags.`")] == strings.TrimSuffix(value, "'"))
+					fits = fits &&
+						(!found || tags && tagsOf(n)[strings.TrimPrefix(key, "tags.`")] == strings.TrimSuffix(value,
+							"'"))
 				}
 				if fits {
-					list = append(list, map[string]any{"info": map[string]any{"run_id": fmt.Sprint("r", n), "start_time": now - 1000*n, "status": []string{"FINISHED", "FAILED"}[n%4/2]}, "data": map[string]any{"tags": shown}})
+					list = append(list,
+						map[string]any{"info": map[string]any{"run_id": fmt.Sprint("r", n), "start_time": now - 1000*n,
+							"status": []string{"FINISHED", "FAILED"}[n%4/2]}, "data": map[string]any{"tags": shown}})
 				}
 			}
 			if answer["runs"] = list; from < 950 {
@@ -73,8 +79,12 @@ func everybody(t *testing.T, tags bool) (*records, *[]string) {
 			from, _ := strconv.Atoi(r.URL.Query().Get("skip"))
 			var list []map[string]any
 			for n := from; n < from+100; n++ {
-				list = append(list, map[string]any{"name": fmt.Sprint("r", n), "systemData": map[string]any{"createdAt": fmt.Sprintf("2033-05-18T%02d:%02d:%02dZ", 3-n/3600, 59-n/60%60, 59-n%60)},
-					"properties": map[string]any{"jobType": "Command", "status": "Completed", "experimentName": "experiment 299", "tags": tagsOf(n)}})
+				list = append(list,
+					map[string]any{"name": fmt.Sprint("r", n),
+						"systemData": map[string]any{"createdAt": fmt.Sprintf("2033-05-18T%02d:%02d:%02dZ", 3-n/3600,
+							59-n/60%60, 59-n%60)},
+						"properties": map[string]any{"jobType": "Command", "status": "Completed",
+							"experimentName": "experiment 299", "tags": tagsOf(n)}})
 			}
 			answer["value"] = list
 			if from < 900 {
@@ -105,9 +115,14 @@ func TestSearchRuns(t *testing.T) {
 			return out
 		}
 		require.Equal(t, []string{"r0", "r2", "r4"}, find(history.Query{MaxResults: 3})[:3], "no child of another run")
-		require.Equal(t, "r780", find(history.Query{MaxResults: 1, Completed: true, Before: 2_000_000_000_000 - 1000*777})[0], "on a page far behind")
+		require.Equal(t, "r780",
+			find(history.Query{MaxResults: 1, Completed: true, Before: 2_000_000_000_000 - 1000*777})[0],
+			"on a page far behind")
 		require.Equal(t, []string{"r500"}, find(history.Query{MaxResults: 1, Commit: fmt.Sprintf("%040x", 500)}))
-		require.Equal(t, []string{"r42", "r542"}, slices.Sorted(slices.Values(find(history.Query{MaxResults: 100, Tags: map[string]string{"aml-train.pull_request": "42"}}))))
+		require.Equal(t, []string{"r42", "r542"},
+			slices.Sorted(
+				slices.Values(
+					find(history.Query{MaxResults: 100, Tags: map[string]string{"aml-train.pull_request": "42"}}))))
 		require.Empty(t, find(history.Query{MaxResults: 1, Commit: "none"}))
 		for _, f := range *filters {
 			require.Contains(t, []string{"", "tags.`aml-train.pull_request` = '42'"}, f)

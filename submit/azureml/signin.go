@@ -99,10 +99,14 @@ func (s SignIn) environment() (environment, endpoints, error) {
 	var creds, e endpoints
 	if s.Creds != "" {
 		if err := json.Unmarshal([]byte(s.Creds), &creds); err != nil {
-			return environment{}, creds, fmt.Errorf("creds is no JSON; it is what \"az ad sp create-for-rbac --sdk-auth\" prints") // the error would quote it
+			// the error would quote it
+			return environment{}, creds,
+				fmt.Errorf("creds is no JSON; it is what \"az ad sp create-for-rbac --sdk-auth\" prints")
 		}
 		if creds.ClientID == "" || creds.ClientSecret == "" || creds.TenantID == "" {
-			return environment{}, creds, errors.New("creds lacks clientId, clientSecret or tenantId; it is what \"az ad sp create-for-rbac --sdk-auth\" prints")
+			return environment{}, creds,
+				errors.New("creds lacks clientId, clientSecret or tenantId; it is what \"az ad sp create-for-rbac " +
+					"--sdk-auth\" prints")
 		}
 	}
 	e = creds
@@ -114,13 +118,16 @@ func (s SignIn) environment() (environment, endpoints, error) {
 	case name != "":
 		known, ok := clouds[name]
 		if !ok {
-			return environment{}, creds, fmt.Errorf("cloud is %q; it can be AzureCloud, AzureUSGovernment, AzureChinaCloud, or JSON with resourceManagerEndpointUrl and so on", s.Cloud)
+			return environment{}, creds,
+				fmt.Errorf("cloud is %q; it can be AzureCloud, AzureUSGovernment, AzureChinaCloud, or JSON with "+
+					"resourceManagerEndpointUrl and so on", s.Cloud)
 		}
 		return known, creds, nil
 	}
 	manager := strings.TrimSuffix(e.ResourceManager, "/")
 	for _, known := range clouds {
-		if manager == "" && known.ml == clouds["azurecloud"].ml || manager == strings.TrimSuffix(known.cloud.Services[cloud.ResourceManager].Endpoint, "/") {
+		if manager == "" && known.ml == clouds["azurecloud"].ml ||
+			manager == strings.TrimSuffix(known.cloud.Services[cloud.ResourceManager].Endpoint, "/") {
 			return known, creds, nil
 		}
 	}
@@ -135,29 +142,35 @@ func (s SignIn) environment() (environment, endpoints, error) {
 	}
 	return environment{
 		cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: e.ActiveDirectory,
-			Services: map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: manager, Audience: manager}}},
+			Services: map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: manager,
+				Audience: manager}}},
 		ml: strings.TrimSuffix(ml, "/") + "/.default", blob: e.Blob, custom: true,
 	}, creds, nil
 }
 
 // credential returns what signs in, and a name for it.
-func (s SignIn) credential(env environment, creds endpoints, client *http.Client) (azcore.TokenCredential, string, error) {
-	options := azcore.ClientOptions{Cloud: env.cloud, Transport: client, Telemetry: policy.TelemetryOptions{ApplicationID: "aml-train"}}
+func (s SignIn) credential(env environment, creds endpoints, client *http.Client) (azcore.TokenCredential, string,
+	error) {
+	options := azcore.ClientOptions{Cloud: env.cloud, Transport: client,
+		Telemetry: policy.TelemetryOptions{ApplicationID: "aml-train"}}
 	switch {
 	case s.Creds != "":
 		c, err := azidentity.NewClientSecretCredential(creds.TenantID, creds.ClientID, creds.ClientSecret,
 			&azidentity.ClientSecretCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: env.custom})
 		return c, "creds", err
 	case s.Client != "" && s.Tenant == "":
-		return nil, "", errors.New("client-id needs tenant-id: who is to sign in, and to which directory, belong together")
+		return nil, "",
+			errors.New("client-id needs tenant-id: who is to sign in, and to which directory, belong together")
 	case s.Client != "" && s.IDToken == nil:
-		return nil, "", errors.New("client-id and tenant-id sign in with a token of the workflow, and there is none; give the job \"permissions: id-token: write\". On a fork's pull request there is never one")
+		return nil, "", errors.New("client-id and tenant-id sign in with a token of the workflow, and there is none; " +
+			"give the job \"permissions: id-token: write\". On a fork's pull request there is never one")
 	case s.Client != "":
 		c, err := azidentity.NewClientAssertionCredential(s.Tenant, s.Client, s.IDToken,
 			&azidentity.ClientAssertionCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: env.custom})
 		return c, "workload identity federation (client-id and tenant-id)", err
 	}
-	c, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options, TenantID: s.Tenant, DisableInstanceDiscovery: env.custom})
+	c, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options,
+		TenantID: s.Tenant, DisableInstanceDiscovery: env.custom})
 	return c, "environment variables, workload identity, managed identity and the Azure CLI, in this order", err
 }
 
@@ -174,8 +187,11 @@ func (s SignIn) signedIn(ctx context.Context, c azcore.TokenCredential, how stri
 	text := err.Error()
 	hint := ""
 	switch {
-	case strings.Contains(text, "AADSTS700213"), strings.Contains(text, "AADSTS70021"), strings.Contains(text, "AADSTS700211"):
-		hint = "the application in Azure has no federated credential for this workflow; add one (Certificates & secrets, Federated credentials) with the issuer https://token.actions.githubusercontent.com, the audience api://AzureADTokenExchange and the subject"
+	case strings.Contains(text, "AADSTS700213"), strings.Contains(text, "AADSTS70021"),
+		strings.Contains(text, "AADSTS700211"):
+		hint = "the application in Azure has no federated credential for this workflow; add one (Certificates & " +
+			"secrets, Federated credentials) with the issuer https://token.actions.githubusercontent.com, the " +
+			"audience api://AzureADTokenExchange and the subject"
 		if s.Subject != "" {
 			hint += " " + s.Subject
 		} else {

@@ -66,8 +66,10 @@ func (s *storage) put(ctx context.Context, name, oid string, size int64, open fu
 			return fmt.Errorf("%s changed while it was uploaded; run the command again", path.Base(name))
 		}
 		sum := md5.Sum(content)
-		_, err = b.Upload(ctx, streaming.NopCloser(bytes.NewReader(content)), &blockblob.UploadOptions{Metadata: metadata,
-			HTTPHeaders: &blob.HTTPHeaders{BlobContentMD5: sum[:]}, TransactionalValidation: blob.TransferValidationTypeMD5(sum[:])})
+		_, err = b.Upload(ctx, streaming.NopCloser(bytes.NewReader(content)),
+			&blockblob.UploadOptions{Metadata: metadata,
+				HTTPHeaders:             &blob.HTTPHeaders{BlobContentMD5: sum[:]},
+				TransactionalValidation: blob.TransferValidationTypeMD5(sum[:])})
 		return err
 	}
 	hash := md5.New()
@@ -83,8 +85,10 @@ func (s *storage) put(ctx context.Context, name, oid string, size int64, open fu
 	}
 	defer r.Close()
 	again := md5.New()
-	_, err = b.UploadStream(ctx, io.TeeReader(r, again), &blockblob.UploadStreamOptions{Metadata: metadata, BlockSize: small, Concurrency: 4,
-		HTTPHeaders: &blob.HTTPHeaders{BlobContentMD5: hash.Sum(nil)}, TransactionalValidation: blob.TransferValidationTypeComputeCRC64()})
+	_, err = b.UploadStream(ctx, io.TeeReader(r, again), &blockblob.UploadStreamOptions{Metadata: metadata,
+		BlockSize: small, Concurrency: 4,
+		HTTPHeaders:             &blob.HTTPHeaders{BlobContentMD5: hash.Sum(nil)},
+		TransactionalValidation: blob.TransferValidationTypeComputeCRC64()})
 	if err == nil && !bytes.Equal(hash.Sum(nil), again.Sum(nil)) {
 		b.Delete(ctx, nil)
 		err = fmt.Errorf("%s changed while it was uploaded; run the command again", path.Base(name))
@@ -103,7 +107,8 @@ func (s *storage) copy(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.container.NewBlobClient(to).CopyFromURL(ctx, signed, &blob.CopyFromURLOptions{CopySourceAuthorization: authorization})
+	_, err = s.container.NewBlobClient(to).CopyFromURL(ctx, signed,
+		&blob.CopyFromURLOptions{CopySourceAuthorization: authorization})
 	if code := status(err); code >= 400 && code < 500 {
 		return errNotCopied
 	}
@@ -129,7 +134,8 @@ type item struct {
 // list lists the blobs below a prefix, which ends in "/".
 func (s *storage) list(ctx context.Context, prefix string) ([]item, error) {
 	var out []item
-	pager := s.container.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &prefix, Include: container.ListBlobsInclude{Metadata: true}})
+	pager := s.container.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &prefix,
+		Include: container.ListBlobsInclude{Metadata: true}})
 	for pager.More() {
 		page, err := pager.NextPage(ctx)
 		if err != nil {

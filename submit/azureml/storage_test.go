@@ -26,8 +26,11 @@ import (
 // lockable is a job with code, data and a build context of its own, and a named output.
 func lockable(t *testing.T) (s submit.Submission, change func() submit.Submission) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{"src/train.py": "print(1)", "src/lib/a b#%.py": "a = 1", "x.csv": "1,2", "context/Dockerfile": "FROM python",
-		"job.yml": "command: python train.py ${{inputs.data}} ${{outputs.model}}\ncode: src\ncompute: cpu-cluster\nexperiment_name: locked\ninputs: {data: {type: uri_file, path: x.csv}}\noutputs: {model: {type: uri_folder}}\nenvironment: {build: {path: context}}\n"} {
+	for name, text := range map[string]string{"src/train.py": "print(1)", "src/lib/a b#%.py": "a = 1", "x.csv": "1,2",
+		"context/Dockerfile": "FROM python",
+		"job.yml": "command: python train.py ${{inputs.data}} ${{outputs.model}}\ncode: src\ncompute: cpu-cluster\n" +
+			"experiment_name: locked\ninputs: {data: {type: uri_file, path: x.csv}}\noutputs: {model: {type: " +
+			"uri_folder}}\nenvironment: {build: {path: context}}\n"} {
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
@@ -52,7 +55,8 @@ func TestLockedStorage(t *testing.T) {
 	for _, kind := range []string{"key", "sas", "identity"} {
 		for _, role := range []string{"contributor", "reader", "none"} {
 			for bits := range 4 {
-				lock := azuremltest.Storage{Credentials: kind, Role: role, Unlisted: bits&1 > 0, NoKeys: bits&2 > 0, Gen2: bits == 1 || bits == 2}
+				lock := azuremltest.Storage{Credentials: kind, Role: role, Unlisted: bits&1 > 0, NoKeys: bits&2 > 0,
+					Gen2: bits == 1 || bits == 2}
 				t.Run(fmt.Sprintf("%+v", lock), func(t *testing.T) {
 					t.Parallel()
 					testLocked(t, azurite, lock)
@@ -86,7 +90,8 @@ func testLocked(t *testing.T, azurite string, lock azuremltest.Storage) {
 	// Data and build context are where the job says.
 	taken := w.Job(run.Info.RunID)
 	address := *taken.Inputs["data"].(*armmachinelearning.URIFileJobInput).URI
-	require.Equal(t, writes, strings.HasPrefix(address, "azureml://datastores/workspaceblobstore/paths/LocalUpload/"), address)
+	require.Equal(t, writes, strings.HasPrefix(address, "azureml://datastores/workspaceblobstore/paths/LocalUpload/"),
+		address)
 	file, err := w.Fetch(t.Context(), address, t.TempDir())
 	require.NoError(t, err)
 	text, err := os.ReadFile(file)
@@ -106,7 +111,8 @@ func testLocked(t *testing.T, azurite string, lock azuremltest.Storage) {
 	}
 
 	// What a run made is listed and read.
-	files := map[string]string{"outputs/a b#%.txt": "one", "outputs/deep/er.txt": "", "logs/x/y.txt": "three", "top.txt": "four", "system_logs/x.log": "no"}
+	files := map[string]string{"outputs/a b#%.txt": "one", "outputs/deep/er.txt": "", "logs/x/y.txt": "three",
+		"top.txt": "four", "system_logs/x.log": "no"}
 	for name, text := range files {
 		require.NoError(t, w.Keep(run.Info.RunID, name, text))
 	}
@@ -150,7 +156,8 @@ func TestFirewall(t *testing.T) {
 	w.Storage.Firewall = true
 	s, _ := lockable(t)
 	_, err := target(t, w, t.TempDir()).Submit(t.Context(), s)
-	require.ErrorContains(t, err, "the datastore workspaceblobstore (storage account devstoreaccount1) cannot be reached: with its key: Azure answers 403 AuthorizationFailure")
+	require.ErrorContains(t, err, "the datastore workspaceblobstore (storage account devstoreaccount1) cannot be "+
+		"reached: with its key: Azure answers 403 AuthorizationFailure")
 	require.ErrorContains(t, err, "its firewall")
 }
 

@@ -21,7 +21,8 @@ func TestWatchOutage(t *testing.T) {
 	const text = "one\ntwo\nthree\n"
 	cut := func(http.ResponseWriter) { panic(http.ErrAbortHandler) }
 	answers := func(code int) func(http.ResponseWriter) { return func(w http.ResponseWriter) { w.WriteHeader(code) } }
-	for name, out := range map[string]func(http.ResponseWriter){"cut": cut, "bad gateway": answers(502), "unwell": answers(503), "too many": answers(429),
+	for name, out := range map[string]func(http.ResponseWriter){"cut": cut, "bad gateway": answers(502),
+		"unwell": answers(503), "too many": answers(429),
 		"a proxy's page": func(w http.ResponseWriter) { io.WriteString(w, "<html>") }, "no token": nil} {
 		for _, at := range []string{"first", "between", "last"} {
 			t.Run(name+" "+at, func(t *testing.T) {
@@ -29,7 +30,8 @@ func TestWatchOutage(t *testing.T) {
 					start := time.Now()
 					away := func() bool { // nine minutes
 						since := time.Since(start)
-						from := map[string]time.Duration{"first": time.Millisecond, "between": time.Minute, "last": 3 * time.Minute}[at]
+						from := map[string]time.Duration{"first": time.Millisecond, "between": time.Minute,
+							"last": 3 * time.Minute}[at]
 						return since >= from && since < from+9*time.Minute
 					}
 					cred := token{}
@@ -52,7 +54,9 @@ func TestWatchOutage(t *testing.T) {
 							if ended() {
 								status = "Completed"
 							}
-							fmt.Fprintf(w, `{"status": %q, "logFiles": {"user_logs/std_log.txt": "https://a.blob.core.windows.net/log?sig=secret"}}`, status)
+							fmt.Fprintf(w,
+								`{"status": %q, "logFiles": {"user_logs/std_log.txt": "https://a.blob.core.windows.net/log?sig=secret"}}`,
+								status)
 						case r.URL.Path == "/log":
 							shown := min(int(time.Since(start)/(4*time.Second)), len(text))
 							if ended() {
@@ -95,9 +99,12 @@ func TestWatchGivesUp(t *testing.T) {
 		within time.Duration
 		want   string
 	}{
-		"away":    {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 15 * time.Minute, "unexpected EOF"},
-		"no run":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }, time.Second, "the workspace w has no run run"},
-		"refused": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, time.Second, "Azure answers 403"},
+		"away": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 15 * time.Minute,
+			"unexpected EOF"},
+		"no run": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }, time.Second,
+			"the workspace w has no run run"},
+		"refused": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, time.Second,
+			"Azure answers 403"},
 		"led away": {func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, `{"status": "Running", "logFiles": {"user_logs/std_log.txt": "http://169.254.169.254/"}}`)
 		}, time.Second, "no address of the cloud"},

@@ -27,8 +27,9 @@ var passedOn = []string{"SIGABRT", "SIGPIPE"}
 // spoken is an error in a log, and missed one about another process that is gone.
 var (
 	spoken = regexp.MustCompile(`(?i)error|exception|traceback|fatal|abort|panic`)
-	missed = regexp.MustCompile(`(?i)connection (reset|refused|closed|was aborted|aborted)|connection(reset|refused|aborted)` +
-		`|broken ?pipe|closed by peer|by remote peer|peer closed|remote process exited|EOFError|socket timeout`)
+	missed = regexp.MustCompile(
+		`(?i)connection (reset|refused|closed|was aborted|aborted)|connection(reset|refused|aborted)` +
+			`|broken ?pipe|closed by peer|by remote peer|peer closed|remote process exited|EOFError|socket timeout`)
 )
 
 // cause returns the failure of which the others follow. They are in the order in which

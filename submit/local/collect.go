@@ -33,7 +33,8 @@ const maxFiles = 1_000_000
 // and reads its metrics. It never fails as a whole: what could not be kept is named in
 // the warnings, and is an error where the run lost a file by it.
 func (t *Target) collect(ctx context.Context, p *plan, run *history.Run) (warnings []string, lost error) {
-	c := collector{files: t.Store.Files, room: p.mostOutputs(), limit: p.mostOutputs(), most: maxFiles, tries: map[string]int{}}
+	c := collector{files: t.Store.Files, room: p.mostOutputs(), limit: p.mostOutputs(), most: maxFiles,
+		tries: map[string]int{}}
 	base, err := t.openBase(p.Run, false)
 	if err == nil {
 		defer base.Close()
@@ -90,20 +91,23 @@ func (t *Target) logInputs(ctx context.Context, p *plan, run *history.Run) error
 
 // logMetrics logs what the run left of metrics in files, as far as the script has not
 // logged metrics of the same names itself.
-func (t *Target) logMetrics(ctx context.Context, run *history.Run, p *plan, base *os.Root, rest []leftover, c *collector) error {
+func (t *Target) logMetrics(ctx context.Context, run *history.Run, p *plan, base *os.Root, rest []leftover,
+	c *collector) error {
 	var files []metricfiles.File
 	for _, l := range rest {
 		files = append(files, metricfiles.File{Path: l.path, FS: base.FS(), Name: l.at})
 	}
 	kept, err := t.Store.Artifacts(ctx, run)
 	for _, f := range kept {
-		files = append(files, metricfiles.File{Path: f.Path, FS: t.Store.Files.FS(), Name: path.Join(p.Artifacts, f.Path)})
+		files = append(files, metricfiles.File{Path: f.Path, FS: t.Store.Files.FS(),
+			Name: path.Join(p.Artifacts, f.Path)})
 	}
 	if known, _, err := recorded(base); err == nil { // a pipeline's description is the person's
 		for name := range known {
 			rel, err := filepath.Rel(p.within(), path.Join(workDir, name))
 			if err == nil && path.Base(name) == "dvc.yaml" {
-				files = append(files, metricfiles.File{Path: filepath.ToSlash(rel), FS: base.FS(), Name: path.Join(workDir, name)})
+				files = append(files, metricfiles.File{Path: filepath.ToSlash(rel), FS: base.FS(),
+					Name: path.Join(workDir, name)})
 			}
 		}
 	}
@@ -119,7 +123,8 @@ func (t *Target) logMetrics(ctx context.Context, run *history.Run, p *plan, base
 	c.warnings = append(c.warnings, warnings...)
 	metrics := make([]history.Metric, len(values))
 	for i, v := range values {
-		metrics[i] = history.Metric{Key: v.Name, Value: history.Float(v.Value), Step: history.Int(v.Step), Timestamp: history.Int(v.Time)}
+		metrics[i] = history.Metric{Key: v.Name, Value: history.Float(v.Value), Step: history.Int(v.Step),
+			Timestamp: history.Int(v.Time)}
 	}
 	return t.Store.LogMetrics(ctx, run.Info.RunID, metrics)
 }
@@ -194,7 +199,8 @@ func (c *collector) take(in *os.Root, name, to string) {
 	c.looking = true
 	c.walk(".", c.look)
 	c.looking = false
-	if _, err := c.files.Lstat(c.to); c.plain && errors.Is(err, fs.ErrNotExist) && c.kept <= c.room && c.count <= c.most {
+	if _, err := c.files.Lstat(c.to); c.plain && errors.Is(err, fs.ErrNotExist) && c.kept <= c.room &&
+		c.count <= c.most {
 		if c.files.MkdirAll(path.Dir(c.to), 0o755) == nil && rename(in, name, c.files, c.to) == nil {
 			c.room, c.most = c.room-c.kept, c.most-c.count
 			return
@@ -294,7 +300,8 @@ func (c *collector) move(name, to string, info fs.FileInfo) error {
 	if err := c.files.MkdirAll(path.Dir(to), 0o755); err != nil {
 		return err
 	}
-	if link, err := c.from.Lstat(name); err == nil && link.Mode().IsRegular() && rename(c.from, name, c.files, to) == nil {
+	if link, err := c.from.Lstat(name); err == nil && link.Mode().IsRegular() &&
+		rename(c.from, name, c.files, to) == nil {
 		return nil
 	}
 	if info.Mode().Perm()&0o400 == 0 {
@@ -333,17 +340,21 @@ func (c *collector) fail(name string, err error) {
 func (c *collector) lost() error {
 	var all error
 	if n := len(c.tooLarge); n > 0 {
-		all = fmt.Errorf("its outputs and logs are more than the %s that are kept (--max-outputs-size moves that); not kept: %s", size.Format(c.limit), some(c.tooLarge))
+		all = fmt.Errorf("its outputs and logs are more than the %s that are kept (--max-outputs-size moves that); "+
+			"not kept: %s", size.Format(c.limit), some(c.tooLarge))
 	}
 	if c.tooMany > 0 {
-		all = errors.Join(all, fmt.Errorf("its outputs and logs are more than %d files, the most that are kept; %d are not: put them into an archive", maxFiles, c.tooMany))
+		all = errors.Join(all,
+			fmt.Errorf("its outputs and logs are more than %d files, the most that are kept; %d are not: put them "+
+				"into an archive", maxFiles, c.tooMany))
 	}
 	if c.errors > 0 {
 		more := ""
 		if n := c.errors - len(c.failed); n > 0 {
 			more = fmt.Sprintf(" and %d more", n)
 		}
-		all = errors.Join(all, fmt.Errorf("not everything that it wrote could be kept: %s%s", strings.Join(c.failed, "; "), more))
+		all = errors.Join(all, fmt.Errorf("not everything that it wrote could be kept: %s%s",
+			strings.Join(c.failed, "; "), more))
 	}
 	return all
 }

@@ -40,7 +40,8 @@ func TestCollectFiles(t *testing.T) {
 			if lost == 0 {
 				require.NoError(t, c.lost())
 			} else {
-				require.ErrorContains(t, c.lost(), fmt.Sprintf("more than 1000000 files, the most that are kept; %d are not", lost))
+				require.ErrorContains(t, c.lost(),
+					fmt.Sprintf("more than 1000000 files, the most that are kept; %d are not", lost))
 			}
 			require.NoError(t, from.Close())
 			require.NoError(t, kept.Close())

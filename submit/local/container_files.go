@@ -134,7 +134,8 @@ func addFolder(w *tar.Writer, to string) error {
 }
 
 func addFile(w *tar.Writer, info fs.FileInfo, r io.Reader, to string) error {
-	h := &tar.Header{Typeflag: tar.TypeReg, Name: to[1:], Size: info.Size(), Mode: int64(info.Mode().Perm() | 0o666), ModTime: info.ModTime()}
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: to[1:], Size: info.Size(), Mode: int64(info.Mode().Perm() | 0o666),
+		ModTime: info.ModTime()}
 	if err := w.WriteHeader(h); err != nil {
 		return err
 	}
@@ -226,7 +227,8 @@ func (e *engine) receiveNew(ctx context.Context, id string, p *plan, base *os.Ro
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	known := map[string]bool{workDir + "/.git": true, path.Join(p.within(), "outputs"): true, path.Join(p.within(), "logs"): true}
+	known := map[string]bool{workDir + "/.git": true, path.Join(p.within(), "outputs"): true,
+		path.Join(p.within(), "logs"): true}
 	folders := map[string]bool{".": true}
 	add := func(name string) {
 		for name = path.Dir(name); !folders[name]; name = path.Dir(name) {
@@ -245,7 +247,8 @@ func (e *engine) receiveNew(ctx context.Context, id string, p *plan, base *os.Ro
 	var all error
 	for _, change := range diff.Changes {
 		name, ours := strings.CutPrefix(change.Path, containerRoot(p.Run)+"/exe/")
-		if !ours || change.Kind == container.ChangeDelete || known[name] || folders[name] || !folders[path.Dir(name)] || path.Base(name) == "__pycache__" {
+		if !ours || change.Kind == container.ChangeDelete || known[name] || folders[name] ||
+			!folders[path.Dir(name)] || path.Base(name) == "__pycache__" {
 			continue // what lies below a new folder comes with it
 		}
 		if err := e.receiveOne(ctx, id, change.Path, base, name, room); err != nil {

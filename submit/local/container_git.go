@@ -45,7 +45,8 @@ func leaveObjects(top string) (warnings []string, err error) {
 	if bytes <= maxObjects {
 		return nil, nil
 	}
-	return []string{fmt.Sprintf("the run's container had no git repository: its objects are %s, and at most %s are copied into one", size.Format(bytes), size.Format(maxObjects))},
+	return []string{fmt.Sprintf("the run's container had no git repository: its objects are %s, and at most %s are "+
+			"copied into one", size.Format(bytes), size.Format(maxObjects))},
 		os.RemoveAll(filepath.Join(top, ".git"))
 }
 
@@ -61,7 +62,8 @@ func addObjects(w *tar.Writer, top, to string) error {
 			return err
 		}
 	}
-	return w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: path.Join(to, ".git/objects/info/alternates")[1:], Mode: 0o666})
+	return w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: path.Join(to, ".git/objects/info/alternates")[1:],
+		Mode: 0o666})
 }
 
 // trustRepository lets git in a container read the copy although it belongs to another

@@ -35,7 +35,8 @@ const (
 
 // connect returns the network of a run's container and the address under which the
 // container reaches the run history that listens at base. close ends that.
-func (e *engine) connect(ctx context.Context, base string) (mode container.NetworkMode, address string, close func(), err error) {
+func (e *engine) connect(ctx context.Context, base string) (mode container.NetworkMode, address string, close func(),
+	err error) {
 	if e.self != "" {
 		own, err := e.ContainerInspect(ctx, e.self, client.ContainerInspectOptions{})
 		if err != nil {
@@ -50,17 +51,22 @@ func (e *engine) connect(ctx context.Context, base string) (mode container.Netwo
 		return "", "", nil, err
 	}
 	if slices.Contains(info.Info.SecurityOptions, "name=rootless") {
-		return "", "", nil, errors.New("the Docker Engine is rootless, so that a container cannot reach the run history on this machine; use the system's Engine")
+		return "", "", nil,
+			errors.New("the Docker Engine is rootless, so that a container cannot reach the run history on this " +
+				"machine; use the system's Engine")
 	}
 	net, err := e.runsNetwork(ctx)
 	if err != nil {
 		return "", "", nil, fmt.Errorf("the network %s of the runs' containers: %w", runsNetwork, err)
 	}
 	host, from, name := "127.0.0.1", netip.Prefix{}, "host.docker.internal"
-	if runtime.GOOS == "linux" && info.Info.OperatingSystem != "Docker Desktop" { // where the Engine is this machine's, not a virtual one's
+	// where the Engine is this machine's, not a virtual one's
+	if runtime.GOOS == "linux" && info.Info.OperatingSystem != "Docker Desktop" {
 		i := slices.IndexFunc(net.IPAM.Config, func(c network.IPAMConfig) bool { return c.Gateway.Is4() })
 		if i < 0 {
-			return "", "", nil, fmt.Errorf("the network %s has no gateway; docker network rm %s, and the next run makes it anew", runsNetwork, runsNetwork)
+			return "", "", nil,
+				fmt.Errorf("the network %s has no gateway; docker network rm %s, and the next run makes it anew",
+					runsNetwork, runsNetwork)
 		}
 		host, from = net.IPAM.Config[i].Gateway.String(), net.IPAM.Config[i].Subnet
 		name = host
@@ -86,8 +92,10 @@ func (e *engine) runsNetwork(ctx context.Context) (*network.Network, error) {
 		if !errdefs.IsNotFound(err) || try == 3 {
 			return nil, err
 		}
-		_, err = e.NetworkCreate(ctx, runsNetwork, client.NetworkCreateOptions{Driver: "bridge", Labels: map[string]string{labelNetwork: "runs"},
-			Options: map[string]string{"com.docker.network.bridge.name": runsBridge, "com.docker.network.bridge.enable_icc": "false"}})
+		_, err = e.NetworkCreate(ctx, runsNetwork, client.NetworkCreateOptions{Driver: "bridge",
+			Labels: map[string]string{labelNetwork: "runs"},
+			Options: map[string]string{"com.docker.network.bridge.name": runsBridge,
+				"com.docker.network.bridge.enable_icc": "false"}})
 		if err != nil && !errdefs.IsConflict(err) && try == 2 { // else another run was first
 			return nil, err
 		}

@@ -18,12 +18,14 @@ import (
 func TestExtractHostile(t *testing.T) {
 	outside := t.TempDir()
 	for name, headers := range map[string][]tar.Header{
-		"dots":           {{Name: "outputs/../../evil", Typeflag: tar.TypeReg}},
-		"absolute":       {{Name: "/etc/evil", Typeflag: tar.TypeReg}},
-		"through a link": {{Name: "outputs/link", Typeflag: tar.TypeSymlink, Linkname: outside}, {Name: "outputs/link/evil", Typeflag: tar.TypeReg}},
-		"a hard link":    {{Name: "outputs/evil", Typeflag: tar.TypeLink, Linkname: "outputs/../../../../../../etc/passwd"}},
-		"twice":          {{Name: "outputs/a", Typeflag: tar.TypeReg}, {Name: "outputs/a", Typeflag: tar.TypeReg}},
-		"a file":         {{Name: "outputs", Typeflag: tar.TypeReg}},
+		"dots":     {{Name: "outputs/../../evil", Typeflag: tar.TypeReg}},
+		"absolute": {{Name: "/etc/evil", Typeflag: tar.TypeReg}},
+		"through a link": {{Name: "outputs/link", Typeflag: tar.TypeSymlink, Linkname: outside},
+			{Name: "outputs/link/evil", Typeflag: tar.TypeReg}},
+		"a hard link": {{Name: "outputs/evil", Typeflag: tar.TypeLink,
+			Linkname: "outputs/../../../../../../etc/passwd"}},
+		"twice":  {{Name: "outputs/a", Typeflag: tar.TypeReg}, {Name: "outputs/a", Typeflag: tar.TypeReg}},
+		"a file": {{Name: "outputs", Typeflag: tar.TypeReg}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			parent := t.TempDir()
@@ -51,7 +53,9 @@ func TestExtractHostile(t *testing.T) {
 	require.NoError(t, err)
 	defer base.Close()
 	room := int64(1 << 20)
-	require.Error(t, extract(bytes.NewReader([]byte("no tar, and long enough to be read as one"+string(make([]byte, 600)))), base, "a", &room))
+	require.Error(t,
+		extract(bytes.NewReader([]byte("no tar, and long enough to be read as one"+string(make([]byte, 600)))), base,
+			"a", &room))
 }
 
 func TestDockerArgs(t *testing.T) {
@@ -60,7 +64,8 @@ func TestDockerArgs(t *testing.T) {
 		err := dockerArgs(&job.Resources{ShmSize: "2g", DockerArgs: args}, c, h)
 		return c, h, err
 	}
-	c, h, err := args("--memory=1g -u 1000:1000 --cpus 1.5 --gpus all --ulimit memlock=-1 --pids-limit 100 --cpuset-cpus 0,1")
+	c, h, err := args("--memory=1g -u 1000:1000 --cpus 1.5 --gpus all --ulimit memlock=-1 --pids-limit 100 " +
+		"--cpuset-cpus 0,1")
 	require.NoError(t, err)
 	require.EqualValues(t, 2<<30, h.ShmSize)
 	require.EqualValues(t, 1<<30, h.Memory)
@@ -75,9 +80,12 @@ func TestDockerArgs(t *testing.T) {
 	require.Equal(t, []string{"0", "2"}, h.DeviceRequests[0].DeviceIDs)
 	require.EqualValues(t, 64<<20, h.ShmSize)
 	for bad, why := range map[string]string{
-		"--privileged": "not allowed", "-v /:/host": "not allowed", "--network=host": "not allowed", "--pid host": "not allowed", "--device /dev/sda": "not allowed",
-		"--mount type=bind,src=/,dst=/h": "not allowed", "--cap-add ALL": "not allowed", "--security-opt seccomp=unconfined": "not allowed", "--ipc=host": "shm_size",
-		"-e A=1": "environment_variables", "--memory": "no size", "--cpuset-cpus": "missing", "--memory lots": "no size", "--gpus some": "invalid syntax", "--ulimit x": "invalid", "'": "docker_args",
+		"--privileged": "not allowed", "-v /:/host": "not allowed", "--network=host": "not allowed",
+		"--pid host": "not allowed", "--device /dev/sda": "not allowed",
+		"--mount type=bind,src=/,dst=/h": "not allowed", "--cap-add ALL": "not allowed",
+		"--security-opt seccomp=unconfined": "not allowed", "--ipc=host": "shm_size",
+		"-e A=1": "environment_variables", "--memory": "no size", "--cpuset-cpus": "missing",
+		"--memory lots": "no size", "--gpus some": "invalid syntax", "--ulimit x": "invalid", "'": "docker_args",
 	} {
 		_, _, err := args(bad)
 		require.ErrorContains(t, err, why, bad)
@@ -88,7 +96,8 @@ func TestDockerArgs(t *testing.T) {
 // for those that run there tells nothing.
 func TestOwnContainer(t *testing.T) {
 	id := strings.Repeat("0123456789abcdef", 4)
-	inside := "612 598 254:0 /var/lib/docker/containers/" + id + "/resolv.conf /etc/resolv.conf rw,relatime - ext4 /dev/vda rw\n" +
+	inside := "612 598 254:0 /var/lib/docker/containers/" + id + "/resolv.conf /etc/resolv.conf rw,relatime - ext4 " +
+		"/dev/vda rw\n" +
 		"613 598 254:0 /var/lib/docker/containers/" + id + "/hostname /etc/hostname rw,relatime - ext4 /dev/vda rw\n"
 	around := "25 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n" +
 		"300 25 0:51 / /var/lib/docker/containers/" + id + "/mounts/shm rw,nosuid - tmpfs shm rw,size=65536k\n" +

@@ -97,7 +97,8 @@ func TestFirstToFail(t *testing.T) {
 		require.Equal(t, history.Failed, end.status)
 		name := fmt.Sprintf("process %d of 8 failed first: ", victim)
 		reason := map[string]string{
-			"kill": outOfMemory, "raise": "the command exited with status 1", "exit": "the command exited with status 41",
+			"kill": outOfMemory, "raise": "the command exited with status 1",
+			"exit": "the command exited with status 41",
 		}[how]
 		require.Equal(t, name+reason, end.reason, "case %d\n%s", i, console)
 		require.Contains(t, lastPart(console), fmt.Sprintf("rank %d is there\n", victim))
@@ -118,13 +119,15 @@ func TestFirstRankToFail(t *testing.T) {
 	testenv.Program(t, "mpirun")
 	for i := range testenv.Cases(20) {
 		victim, status := i%4, 11+i
-		end, console := distributed(t, t.Context(), &job.Distribution{Type: "mpi", ProcessCountPerInstance: 4}, fmt.Sprintf(
-			`echo rank $OMPI_COMM_WORLD_RANK; touch up_$OMPI_COMM_WORLD_RANK
+		end, console := distributed(t, t.Context(), &job.Distribution{Type: "mpi", ProcessCountPerInstance: 4},
+			fmt.Sprintf(
+				`echo rank $OMPI_COMM_WORLD_RANK; touch up_$OMPI_COMM_WORLD_RANK
 			until test -e up_0 && test -e up_1 && test -e up_2 && test -e up_3; do sleep 0.01; done
 			test $OMPI_COMM_WORLD_RANK != %d || exit %d
 			trap 'exit 3' TERM; while :; do sleep 0.01; done`, victim, status))
 		require.Equal(t, history.Failed, end.status)
-		require.Equal(t, fmt.Sprintf("process %d of 4 failed first: the command exited with status %d", victim, status), end.reason, console)
+		require.Equal(t, fmt.Sprintf("process %d of 4 failed first: the command exited with status %d", victim,
+			status), end.reason, console)
 		require.Contains(t, lastPart(console), fmt.Sprintf("std_log_process_%d.txt:\nrank %d\n", victim, victim))
 	}
 }
@@ -166,7 +169,8 @@ func TestDistributedCancel(t *testing.T) {
 // TestVariables compares what each process finds with what a cluster's would.
 func TestVariables(t *testing.T) {
 	dir := t.TempDir()
-	end, console := distributed(t, t.Context(), &job.Distribution{Type: "tensorflow", WorkerCount: 3, ParameterServerCount: 2},
+	end, console := distributed(t, t.Context(), &job.Distribution{Type: "tensorflow", WorkerCount: 3,
+		ParameterServerCount: 2},
 		`echo "$TF_CONFIG" >>`+filepath.Join(dir, "all"))
 	require.Equal(t, outcome{status: history.Completed}, end, console)
 	text, err := os.ReadFile(filepath.Join(dir, "all"))

@@ -50,7 +50,9 @@ func (p *plan) inFront(ctx context.Context, env map[string]string) (warnings []s
 		}
 		e := &environmentOf{}
 		if err := probe(ctx, python, p, env, e); err != nil {
-			warnings = append(warnings, fmt.Sprintf("whether %s imports the snapshot or your working tree could not be found out: %v", python, err))
+			warnings = append(warnings,
+				fmt.Sprintf("whether %s imports the snapshot or your working tree could not be found out: %v", python,
+					err))
 			continue
 		}
 		entries, missing := p.equivalents(e)
@@ -72,10 +74,15 @@ func (p *plan) inFront(ctx context.Context, env map[string]string) (warnings []s
 			}
 		}
 		for _, place := range missing {
-			warnings = append(warnings, fmt.Sprintf("%s is not in the snapshot, so what %s imports from there is your working tree: let code hold it (it lies outside the source directory, or git ignores it)", place, python))
+			warnings = append(warnings,
+				fmt.Sprintf("%s is not in the snapshot, so what %s imports from there is your working tree: let code "+
+					"hold it (it lies outside the source directory, or git ignores it)", place, python))
 		}
 		if len(still) > 0 && len(missing) == 0 {
-			warnings = append(warnings, fmt.Sprintf("%s imports %s from your working tree, not from the snapshot: it is installed there in a way that comes before every path; install it without -e to train what the snapshot holds", python, strings.Join(still, ", ")))
+			warnings = append(warnings,
+				fmt.Sprintf("%s imports %s from your working tree, not from the snapshot: it is installed there in a "+
+					"way that comes before every path; install it without -e to train what the snapshot holds", python,
+					strings.Join(still, ", ")))
 		}
 	}
 	setPath(env, own)
@@ -183,7 +190,8 @@ func (p *plan) carry(e *environmentOf) (warnings []string) {
 			if there || rel == "" {
 				return nil
 			}
-			if why, err := snapshot.Why(nil, p.Root, rel); err != nil || why.Travels || why.Rule == nil || filepath.Base(why.Rule.File) == ".amlignore" {
+			if why, err := snapshot.Why(nil, p.Root, rel); err != nil || why.Travels || why.Rule == nil ||
+				filepath.Base(why.Rule.File) == ".amlignore" {
 				return nil
 			}
 			if copyPlain(name, copied) == nil {
@@ -194,7 +202,9 @@ func (p *plan) carry(e *environmentOf) (warnings []string) {
 		})
 	}
 	if len(carried) > 0 {
-		warnings = append(warnings, fmt.Sprintf("taken from your working tree although git ignores it, because an installed package is built with it: %s", some(carried)))
+		warnings = append(warnings,
+			fmt.Sprintf("taken from your working tree although git ignores it, because an installed package is built "+
+				"with it: %s", some(carried)))
 	}
 	return warnings
 }
@@ -266,7 +276,8 @@ func leadsInto(dirs []string, root string) bool {
 					return true
 				}
 			case e.Type()&fs.ModeSymlink != 0:
-				if to, err := filepath.EvalSymlinks(at); err == nil && strings.HasPrefix(to, root+string(filepath.Separator)) {
+				if to, err := filepath.EvalSymlinks(at); err == nil &&
+					strings.HasPrefix(to, root+string(filepath.Separator)) {
 					return true
 				}
 			}

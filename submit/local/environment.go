@@ -28,7 +28,8 @@ var ownPrefixes = []string{"INPUT_", "ACTIONS_", "MLFLOW_TRACKING_", "AML_TRAIN_
 
 func isOwn(name string) bool {
 	name = strings.ToUpper(name) // Windows knows no case here
-	return slices.Contains(own, name) || slices.ContainsFunc(ownPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+	return slices.Contains(own, name) ||
+		slices.ContainsFunc(ownPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // scripts returns what a script gets of an environment, NAME=VALUE each. The names in

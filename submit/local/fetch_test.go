@@ -14,11 +14,13 @@ import (
 
 // A server of data may lead to another one with a certificate, and to no other.
 func TestFetch(t *testing.T) {
-	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metadata") }))
+	plain := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "metadata") }))
 	defer plain.Close()
 	var server *httptest.Server
 	server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		to := map[string]string{"/plain": plain.URL, "/again": server.URL + "/again", "/on": server.URL + "/data", "/file": "file:///etc/passwd"}[r.URL.Path]
+		to := map[string]string{"/plain": plain.URL, "/again": server.URL + "/again", "/on": server.URL + "/data",
+			"/file": "file:///etc/passwd"}[r.URL.Path]
 		if to != "" {
 			http.Redirect(w, r, to, http.StatusFound)
 			return
@@ -32,7 +34,8 @@ func TestFetch(t *testing.T) {
 	root, err := os.OpenRoot(dir)
 	require.NoError(t, err)
 	defer root.Close()
-	for path, want := range map[string]string{"/data": "", "/on": "", "/plain": "an address without https", "/file": "an address without https", "/again": "leads on and on"} {
+	for path, want := range map[string]string{"/data": "", "/on": "", "/plain": "an address without https",
+		"/file": "an address without https", "/again": "leads on and on"} {
 		err := fetch(t.Context(), &client, server.URL+path, root, "x")
 		if want != "" {
 			require.ErrorContains(t, err, want, path)

@@ -69,12 +69,14 @@ func (p *plan) leftovers(base *os.Root) (list []leftover, err error) {
 			return err
 		}
 		if d.IsDir() {
-			if slices.Contains(ofRun, name) || slices.Contains(special, name) || d.Name() == ".git" || d.Name() == "__pycache__" || isEnvironment(base, name) {
+			if slices.Contains(ofRun, name) || slices.Contains(special, name) || d.Name() == ".git" ||
+				d.Name() == "__pycache__" || isEnvironment(base, name) {
 				return fs.SkipDir
 			}
 			return nil
 		}
-		if !d.Type().IsRegular() && d.Type()&fs.ModeSymlink == 0 || slices.Contains(ofRun, name) || slices.Contains(p.carried, name) {
+		if !d.Type().IsRegular() && d.Type()&fs.ModeSymlink == 0 || slices.Contains(ofRun, name) ||
+			slices.Contains(p.carried, name) {
 			return nil
 		}
 		info, err := d.Info()
@@ -123,7 +125,8 @@ func (t *Target) save(p *plan, base *os.Root, c *collector, list []leftover) {
 		if l.same {
 			continue
 		}
-		if first, _, _ := strings.Cut(l.inside(), "/"); keep.matches(l.path) && first != "user_logs" && first != namedDir {
+		if first, _, _ := strings.Cut(l.inside(), "/"); keep.matches(l.path) && first != "user_logs" &&
+			first != namedDir {
 			c.keepAs(l.at, l.inside(), l.info)
 		} else {
 			rest = append(rest, l)
@@ -139,7 +142,8 @@ func (t *Target) save(p *plan, base *os.Root, c *collector, list []leftover) {
 		c.warn("%v", err)
 	}
 	what, patterns := grouped(rest)
-	c.warn("written outside ./outputs and ./logs: %s. Until the next run here it lies in %s; keep: [%s] in the job file or in .aml-train.yaml keeps it with the run",
+	c.warn("written outside ./outputs and ./logs: %s. Until the next run here it lies in %s; keep: [%s] in the job "+
+		"file or in .aml-train.yaml keeps it with the run",
 		what, filepath.Join(t.place(), leftDir, p.Run), strings.Join(patterns, ", "))
 }
 
@@ -230,7 +234,8 @@ func (t *Target) forgetLeftovers() {
 		if run, ok := strings.CutPrefix(e.Name(), told); ok {
 			removeAll(left, run)
 			left.Remove(e.Name())
-		} else if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), ".") && time.Since(info.ModTime()) > 24*time.Hour {
+		} else if info, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), ".") &&
+			time.Since(info.ModTime()) > 24*time.Hour {
 			removeAll(left, e.Name()) // of a supervisor that was killed
 		}
 	}

@@ -20,7 +20,8 @@ func tryLock(dir *os.Root) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &windows.Overlapped{})
+	err = windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY,
+		0, 1, 0, &windows.Overlapped{})
 	if err != nil {
 		f.Close()
 		if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
@@ -74,7 +75,8 @@ func signalName(int) string                      { return "" }
 // rename moves a file or folder from one open folder to another, whose parents have
 // been looked at.
 func rename(from *os.Root, name string, to *os.Root, target string) error {
-	return os.Rename(filepath.Join(from.Name(), filepath.FromSlash(name)), filepath.Join(to.Name(), filepath.FromSlash(target)))
+	return os.Rename(filepath.Join(from.Name(), filepath.FromSlash(name)),
+		filepath.Join(to.Name(), filepath.FromSlash(target)))
 }
 
 func fileTime() time.Time { return time.Now() }

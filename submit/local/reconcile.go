@@ -108,7 +108,8 @@ func (t *Target) interrupted(ctx context.Context, run *history.Run) error {
 		dir.Close()
 	}
 	t.note(ctx, id, warnings)
-	if err := t.Store.SetStatus(ctx, id, history.NotResponding, reason); err != nil && !errors.Is(err, history.ErrEnded) {
+	if err := t.Store.SetStatus(ctx, id, history.NotResponding, reason); err != nil &&
+		!errors.Is(err, history.ErrEnded) {
 		return err
 	}
 	t.remove(id)

@@ -75,7 +75,8 @@ func (c *copyRepository) readRefs() error {
 	c.refs = map[string]string{}
 	add := func(name, id string) {
 		if plumbing.IsHash(id) && strings.HasPrefix(name, "refs/") && name != "refs/stash" &&
-			!strings.HasPrefix(name, "refs/bisect/") && !strings.HasPrefix(name, "refs/rewritten/") && !strings.HasPrefix(name, "refs/worktree/") {
+			!strings.HasPrefix(name, "refs/bisect/") && !strings.HasPrefix(name, "refs/rewritten/") &&
+			!strings.HasPrefix(name, "refs/worktree/") {
 			c.refs[name] = id
 		}
 	}
@@ -251,7 +252,8 @@ func (c *copyRepository) write(entries []index.Entry) error {
 		"objects/info/alternates": objects.Bytes(),
 	}
 	for _, name := range []string{"info/exclude", "info/attributes", "shallow"} {
-		if text, err := limited.Read(filepath.Join(c.from.CommonDir, filepath.FromSlash(name)), maxGitFile); err == nil {
+		if text, err := limited.Read(filepath.Join(c.from.CommonDir, filepath.FromSlash(name)),
+			maxGitFile); err == nil {
 			files[name] = text
 		}
 	}
@@ -274,7 +276,8 @@ var ofWorktree = []string{"filemode", "symlinks", "ignorecase", "precomposeunico
 func (c *copyRepository) config() ([]byte, error) {
 	to := format.New()
 	core := to.Section("core")
-	for key, value := range map[string]string{"repositoryformatversion": "0", "bare": "false", "logallrefupdates": "true", "fsmonitor": "false", "hooksPath": os.DevNull} {
+	for key, value := range map[string]string{"repositoryformatversion": "0", "bare": "false",
+		"logallrefupdates": "true", "fsmonitor": "false", "hooksPath": os.DevNull} {
 		core.SetOption(key, value)
 	}
 	file := "file:" + filepath.Join(c.from.CommonDir, "config")
@@ -291,7 +294,8 @@ func (c *copyRepository) config() ([]byte, error) {
 		case section == "filter" && subsection != "":
 			to.Section("filter").Subsection(subsection).SetOption(name, valueOf(e))
 		case section == "remote" && subsection != "" && name == "url":
-			if url := gitmeta.StripCredentials(e.Value); isRemote(url) && !to.Section("remote").HasSubsection(subsection) {
+			if url := gitmeta.StripCredentials(e.Value); isRemote(url) &&
+				!to.Section("remote").HasSubsection(subsection) {
 				r := to.Section("remote").Subsection(subsection)
 				r.SetOption("url", url)
 				r.SetOption("fetch", "+refs/heads/*:refs/remotes/"+subsection+"/*")

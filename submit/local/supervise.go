@@ -86,7 +86,8 @@ func (t *Target) Supervise(ctx context.Context, id string, lock *os.File) error 
 func (t *Target) note(ctx context.Context, run string, warnings []string) {
 	if len(warnings) > 0 {
 		text := strings.Join(warnings, "\n")
-		t.Store.SetTags(ctx, run, history.KeyValue{Key: history.TagWarnings, Value: strings.ToValidUTF8(text[:min(len(text), 8000)], "")})
+		t.Store.SetTags(ctx, run,
+			history.KeyValue{Key: history.TagWarnings, Value: strings.ToValidUTF8(text[:min(len(text), 8000)], "")})
 	}
 }
 
@@ -109,7 +110,9 @@ func (t *Target) run(ctx context.Context, p *plan, dir *os.Root) outcome {
 		return outcome{status: history.Failed, reason: err.Error()}
 	}
 	secret := rand.Text()
-	address, closeServer, err := history.NewServer(t.Store, history.Access{Token: secret, Run: p.Run, Room: p.mostOutputs(), MaxArtifacts: maxFiles}).Serve("127.0.0.1:0")
+	address, closeServer,
+		err := history.NewServer(t.Store, history.Access{Token: secret, Run: p.Run, Room: p.mostOutputs(),
+		MaxArtifacts: maxFiles}).Serve("127.0.0.1:0")
 	if err != nil {
 		return outcome{status: history.Failed, reason: "the run history cannot be served on loopback: " + err.Error()}
 	}
@@ -454,5 +457,6 @@ func (t *Target) tools(p *plan, base *os.Root, search string) (string, error) {
 		}
 	}
 	// The interpreter's own folder next: pip and the like belong to it.
-	return strings.Join([]string{filepath.Join(p.Base, toolsDir), filepath.Dir(p.Python), search}, string(os.PathListSeparator)), nil
+	return strings.Join([]string{filepath.Join(p.Base, toolsDir), filepath.Dir(p.Python), search},
+		string(os.PathListSeparator)), nil
 }

@@ -15,21 +15,28 @@ import (
 func TestAgainstCheckAttr(t *testing.T) {
 	files := map[string]string{
 		".git/info/attributes": "info.txt -text\n[attr]top text eol=lf\n",
-		".gitattributes": "\xef\xbb\xbf# comment\n* text=auto\n*.py text eol=lf\r\n*.png binary\n\"with space.txt\" eol=crlf\n*.ipynb filter=lfs diff=lfs -text\n" +
-			"[attr]mine ident -text\nmine.* mine\nunmine.* mine -mine\n!negated.txt text\ndir/ text\n/anchored.txt -text\n" +
-			"deep/**/x.txt encoding working-tree-encoding=UTF-16\n*.bad b@d text\n*.cr crlf=input\n*.auto crlf=auto\n*.nocr -crlf\n*.top top\n" +
-			"override.txt text\noverride.txt !text\ninfo.txt text\n  indented.txt   -text\n*.two text -text\n*.q \"quoted\n",
+		".gitattributes": "\xef\xbb\xbf# comment\n* text=auto\n*.py text eol=lf\r\n*.png binary\n\"with space.txt\" " +
+			"eol=crlf\n*.ipynb filter=lfs diff=lfs -text\n" +
+			"[attr]mine ident -text\nmine.* mine\nunmine.* mine -mine\n!negated.txt text\ndir/ text\n" +
+			"/anchored.txt -text\n" +
+			"deep/**/x.txt encoding working-tree-encoding=UTF-16\n*.bad b@d text\n*.cr crlf=input\n*.auto crlf=auto\n" +
+			"*.nocr -crlf\n*.top top\n" +
+			"override.txt text\noverride.txt !text\ninfo.txt text\n  indented.txt   -text\n*.two text -text\n" +
+			"*.q \"quoted\n",
 		"deep/.gitattributes":   "*.py -text\n*.txt !eol\n[attr]never text\n",
 		"deep/a/.gitattributes": strings.Repeat("x", 3000) + " text\n*.txt ident\n",
 	}
-	paths := []string{"a.txt", "a.py", "deep/a.py", "deep/a/b.py", "a.png", "with space.txt", "n.ipynb", "mine.txt", "unmine.txt", "!negated.txt", "negated.txt", "dir/a.txt",
-		"dir", "anchored.txt", "deep/anchored.txt", "deep/a/x.txt", "deep/a/b/c/x.txt", "deep/x.txt", "a.bad", "a.cr", "a.auto", "a.nocr", "a.top", "override.txt", "info.txt",
+	paths := []string{"a.txt", "a.py", "deep/a.py", "deep/a/b.py", "a.png", "with space.txt", "n.ipynb", "mine.txt",
+		"unmine.txt", "!negated.txt", "negated.txt", "dir/a.txt",
+		"dir", "anchored.txt", "deep/anchored.txt", "deep/a/x.txt", "deep/a/b/c/x.txt", "deep/x.txt", "a.bad", "a.cr",
+		"a.auto", "a.nocr", "a.top", "override.txt", "info.txt",
 		"indented.txt", "a.two", "a.q", "deep/never.txt", strings.Repeat("x", 30)}
 	dir := t.TempDir()
 	git := func(args ...string) string {
 		cmd := exec.Command("git", args...)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_ATTR_NOSYSTEM=1", "HOME="+dir, "XDG_CONFIG_HOME="+dir)
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_ATTR_NOSYSTEM=1",
+			"HOME="+dir, "XDG_CONFIG_HOME="+dir)
 		out, err := cmd.Output()
 		require.NoError(t, err)
 		return string(out)

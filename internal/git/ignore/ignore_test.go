@@ -29,7 +29,8 @@ func TestWildmatch(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	text := "\xef\xbb\xbf# comment\r\n\r\n*.log  \r\n!keep.log\n\\#hash\n\\!bang\ntrail\\ \n/\n!\ntab\t\ncut\x00off\nlast"
+	text := "\xef\xbb\xbf# comment\r\n\r\n*.log  \r\n!keep.log\n\\#hash\n\\!bang\ntrail\\ \n/\n!\ntab\t\n" +
+		"cut\x00off\nlast"
 	l := Parse([]byte(text), ".gitignore", "", false)
 	var got []string
 	for _, p := range l.Patterns {

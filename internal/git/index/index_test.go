@@ -59,21 +59,26 @@ func repository(t testing.TB) string {
 // Every form that git writes is read as git reads it.
 func TestRead(t *testing.T) {
 	for name, steps := range map[string][]string{
-		"version 2":        {"update-index --index-version 2"},
-		"version 3":        {"update-index --skip-worktree a.py", "add -N new"},
-		"version 4":        {"update-index --index-version 4"},
-		"version 4, flags": {"update-index --index-version 4", "update-index --assume-unchanged a/b.py", "add -N new", "update-index --skip-worktree deep/z"},
-		"split":            {"update-index --split-index"},
-		"split, then changed": {"update-index --split-index", "config splitIndex.maxPercentChange 100", "rm -q --cached a/b.py deep/er/x", "add new",
-			"update-index --chmod=+x deep/z", "update-index --add --cacheinfo 100644,ce013625030ba8dba906f756967f9e9ca394464a,a/0"},
-		"split, version 4": {"update-index --index-version 4", "update-index --split-index", "config splitIndex.maxPercentChange 100", "rm -q --cached a/b.py", "add new"},
-		"a very long name": {"update-index --add --cacheinfo 100644,ce013625030ba8dba906f756967f9e9ca394464a," + strings.Repeat("m/", 2500) + "a/0"},
-		"untracked cache":  {"update-index --untracked-cache", "status"},
-		"fsmonitor":        {"config core.fsmonitor .git/hooks/none", "update-index --fsmonitor", "status"},
-		"no checksum":      {"config index.skipHash true", "update-index --force-write-index"},
-		"no cache tree":    {"read-tree HEAD", "add new"},
-		"threads":          {"config index.threads 2", "update-index --force-write-index"},
-		"submodule":        {"update-index --add --cacheinfo 160000,ce013625030ba8dba906f756967f9e9ca394464a,sub"},
+		"version 2": {"update-index --index-version 2"},
+		"version 3": {"update-index --skip-worktree a.py", "add -N new"},
+		"version 4": {"update-index --index-version 4"},
+		"version 4, flags": {"update-index --index-version 4", "update-index --assume-unchanged a/b.py", "add -N new",
+			"update-index --skip-worktree deep/z"},
+		"split": {"update-index --split-index"},
+		"split, then changed": {"update-index --split-index", "config splitIndex.maxPercentChange 100",
+			"rm -q --cached a/b.py deep/er/x", "add new",
+			"update-index --chmod=+x deep/z",
+			"update-index --add --cacheinfo 100644,ce013625030ba8dba906f756967f9e9ca394464a,a/0"},
+		"split, version 4": {"update-index --index-version 4", "update-index --split-index",
+			"config splitIndex.maxPercentChange 100", "rm -q --cached a/b.py", "add new"},
+		"a very long name": {"update-index --add --cacheinfo 100644,ce013625030ba8dba906f756967f9e9ca394464a," +
+			strings.Repeat("m/", 2500) + "a/0"},
+		"untracked cache": {"update-index --untracked-cache", "status"},
+		"fsmonitor":       {"config core.fsmonitor .git/hooks/none", "update-index --fsmonitor", "status"},
+		"no checksum":     {"config index.skipHash true", "update-index --force-write-index"},
+		"no cache tree":   {"read-tree HEAD", "add new"},
+		"threads":         {"config index.threads 2", "update-index --force-write-index"},
+		"submodule":       {"update-index --add --cacheinfo 160000,ce013625030ba8dba906f756967f9e9ca394464a,sub"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := repository(t)
@@ -180,7 +185,8 @@ func TestLimits(t *testing.T) {
 	compressed := func(names int, first string) string {
 		record := strings.Repeat("\x00", atFlags) + "\x0f\xff"
 		text := "DIRC\x00\x00\x00\x04\x00\x00" + string([]byte{byte(names >> 8), byte(names)})
-		return text + record + "\x00" + first + "a\x00" + strings.Repeat(record+"\x00a\x00", names-1) + strings.Repeat("\x00", 20)
+		return text + record + "\x00" + first + "a\x00" + strings.Repeat(record+"\x00a\x00", names-1) +
+			strings.Repeat("\x00", 20)
 	}
 	require.LessOrEqual(t, testenv.Allocated(func() {
 		_, err := parse(compressed(4000, strings.Repeat("n", 500_000)), nil, nil) // 2 GB

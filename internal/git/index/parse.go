@@ -33,7 +33,8 @@ func parse(text string, shared func(id string) (string, error), objects *object.
 		case kind == "sdir":
 			sparse = true
 		case kind[0] < 'A' || kind[0] > 'Z':
-			return nil, fmt.Errorf("it needs the extension %q, which is not known here; git read-tree HEAD writes it without", kind)
+			return nil, fmt.Errorf("it needs the extension %q, which is not known here; git read-tree HEAD "+
+				"writes it without", kind)
 		}
 		ext = ext[8+size:]
 	}

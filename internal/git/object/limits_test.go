@@ -229,7 +229,8 @@ func FuzzStore(f *testing.F) {
 	from := repository(f)
 	git(f, from, "", "repack", "-adfq", "--depth=50")
 	git(f, from, "", "commit", "-q", "--allow-empty", "-m", "loose")
-	ids := strings.Fields(git(f, from, "", "rev-parse", "HEAD", "HEAD^{tree}", "HEAD:file", "HEAD~3:file", "HEAD~9^{tree}", "two"))
+	ids := strings.Fields(git(f, from, "", "rev-parse", "HEAD", "HEAD^{tree}", "HEAD:file", "HEAD~3:file",
+		"HEAD~9^{tree}", "two"))
 	objects := filepath.Join(f.TempDir(), "objects")
 	require.NoError(f, os.CopyFS(objects, os.DirFS(filepath.Join(from, ".git", "objects"))))
 	loose := filepath.Join(ids[0][:2], ids[0][2:])
@@ -269,7 +270,8 @@ func FuzzStore(f *testing.F) {
 			for _, hex := range ids {
 				id := plumbing.NewHash(hex)
 				s.Size(id)
-				for _, kind := range []plumbing.ObjectType{plumbing.CommitObject, plumbing.TreeObject, plumbing.BlobObject, plumbing.TagObject} {
+				for _, kind := range []plumbing.ObjectType{plumbing.CommitObject, plumbing.TreeObject,
+					plumbing.BlobObject, plumbing.TagObject} {
 					s.Read(id, kind, 1<<20)
 				}
 				s.CommitTree(id)

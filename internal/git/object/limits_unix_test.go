@@ -15,7 +15,8 @@ import (
 // No link of a pack, an index, a list of alternates or an object to a pipe or a device
 // makes it wait or read for ever.
 func TestNotFiles(t *testing.T) {
-	for _, name := range []string{"pack/pack-1.idx", "pack/pack-1.pack", "info/alternates", "12/34567890123456789012345678901234567890"} {
+	for _, name := range []string{"pack/pack-1.idx", "pack/pack-1.pack", "info/alternates",
+		"12/34567890123456789012345678901234567890"} {
 		for _, kind := range []string{"pipe", "device", "folder"} {
 			dir := t.TempDir()
 			at := filepath.Join(dir, filepath.FromSlash(name))
@@ -29,7 +30,8 @@ func TestNotFiles(t *testing.T) {
 				require.NoError(t, os.Mkdir(at, 0o755))
 			}
 			s := New(dir)
-			_, err := s.Read(plumbing.NewHash("1234567890123456789012345678901234567890"), plumbing.BlobObject, MaxWhole)
+			_, err := s.Read(plumbing.NewHash("1234567890123456789012345678901234567890"), plumbing.BlobObject,
+				MaxWhole)
 			require.Error(t, err, "%s as a %s", name, kind)
 			s.Close()
 		}

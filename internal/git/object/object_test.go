@@ -64,7 +64,8 @@ func template(t testing.TB) string {
 		for j := range 30 {
 			require.NoError(t, os.MkdirAll(filepath.Join(dir, "sub", "deep"), 0o755))
 			if i == 0 || j == i {
-				require.NoError(t, os.WriteFile(filepath.Join(dir, "sub", "deep", fmt.Sprint("f", j)), fmt.Append(nil, i, j), 0o644))
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "sub", "deep", fmt.Sprint("f", j)),
+					fmt.Append(nil, i, j), 0o644))
 			}
 		}
 		git(t, dir, "", "add", "-A")
@@ -102,8 +103,10 @@ func TestEveryObject(t *testing.T) {
 			return dir
 		},
 		"several packs, some loose": func(dir string) string {
-			git(t, dir, git(t, dir, "", "rev-list", "--objects", "HEAD~6"), "pack-objects", "-q", ".git/objects/pack/pack")
-			git(t, dir, git(t, dir, "", "rev-list", "--objects", "HEAD~2", "^HEAD~6"), "pack-objects", "-q", ".git/objects/pack/pack")
+			git(t, dir, git(t, dir, "", "rev-list", "--objects", "HEAD~6"), "pack-objects", "-q",
+				".git/objects/pack/pack")
+			git(t, dir, git(t, dir, "", "rev-list", "--objects", "HEAD~2", "^HEAD~6"), "pack-objects", "-q",
+				".git/objects/pack/pack")
 			git(t, dir, "", "prune-packed", "-q")
 			return dir
 		},
@@ -165,7 +168,8 @@ func TestEveryObject(t *testing.T) {
 			for _, e := range entries {
 				fmt.Fprintf(&list, "%06o %s %s\n", uint32(e.Mode), e.ID, e.Name)
 			}
-			require.Equal(t, git(t, dir, "", "ls-tree", "--format=%(objectmode) %(objectname) %(path)", "two"), list.String())
+			require.Equal(t, git(t, dir, "", "ls-tree", "--format=%(objectmode) %(objectname) %(path)", "two"),
+				list.String())
 		})
 	}
 }
@@ -251,7 +255,8 @@ func TestParseTree(t *testing.T) {
 // A tree that is read is the one that go-git reads.
 func FuzzTree(f *testing.F) {
 	id := strings.Repeat("i", 20)
-	f.Add([]byte("100644 a\x00" + id + "100755 a.b\x00" + id + "40000 a\x00" + id + "120000 l\x00" + id + "160000 s\x00" + id))
+	f.Add([]byte("100644 a\x00" + id + "100755 a.b\x00" + id + "40000 a\x00" + id + "120000 l\x00" + id +
+		"160000 s\x00" + id))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		entries, err := ParseTree(text)
 		if err != nil {

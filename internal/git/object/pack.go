@@ -44,7 +44,8 @@ func openPack(index string) (*pack, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pack{path: strings.TrimSuffix(index, ".idx") + ".pack", index: text, modified: info.ModTime().UnixNano(), free: []func(){free}}
+	p := &pack{path: strings.TrimSuffix(index, ".idx") + ".pack", index: text, modified: info.ModTime().UnixNano(),
+		free: []func(){free}}
 	if len(text) < idxNames+40 || !bytes.Equal(text[:8], []byte{0xff, 't', 'O', 'c', 0, 0, 0, 2}) {
 		free()
 		return nil, ErrDamaged

@@ -27,7 +27,9 @@ var environments = map[string]string{"AzureML-sklearn-1.5": "7", "ours": "3"}
 
 func (w *Workspace) fakes() *fake.ServerFactory {
 	f := &fake.ServerFactory{}
-	f.WorkspacesServer.Get = func(_ context.Context, group, name string, _ *armmachinelearning.WorkspacesClientGetOptions) (resp azfake.Responder[armmachinelearning.WorkspacesClientGetResponse], errResp azfake.ErrorResponder) {
+	f.WorkspacesServer.Get = func(_ context.Context, group, name string,
+		_ *armmachinelearning.WorkspacesClientGetOptions) (
+		resp azfake.Responder[armmachinelearning.WorkspacesClientGetResponse], errResp azfake.ErrorResponder) {
 		if group != Group || name != Name {
 			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
 			return
@@ -35,71 +37,107 @@ func (w *Workspace) fakes() *fake.ServerFactory {
 		resp.SetResponse(http.StatusOK, armmachinelearning.WorkspacesClientGetResponse{Workspace: w.workspace()}, nil)
 		return
 	}
-	f.WorkspacesServer.NewListByResourceGroupPager = func(string, *armmachinelearning.WorkspacesClientListByResourceGroupOptions) (resp azfake.PagerResponder[armmachinelearning.WorkspacesClientListByResourceGroupResponse]) {
-		one := w.workspace()
-		resp.AddPage(http.StatusOK, armmachinelearning.WorkspacesClientListByResourceGroupResponse{WorkspaceListResult: armmachinelearning.WorkspaceListResult{Value: []*armmachinelearning.Workspace{&one}}}, nil)
-		return
-	}
-	f.DatastoresServer.Get = func(_ context.Context, _, _, name string, _ *armmachinelearning.DatastoresClientGetOptions) (resp azfake.Responder[armmachinelearning.DatastoresClientGetResponse], errResp azfake.ErrorResponder) {
+	f.WorkspacesServer.NewListByResourceGroupPager =
+		func(string, *armmachinelearning.WorkspacesClientListByResourceGroupOptions) (
+			resp azfake.PagerResponder[armmachinelearning.WorkspacesClientListByResourceGroupResponse]) {
+			one := w.workspace()
+			resp.AddPage(http.StatusOK,
+				armmachinelearning.WorkspacesClientListByResourceGroupResponse{
+					WorkspaceListResult: armmachinelearning.WorkspaceListResult{
+						Value: []*armmachinelearning.Workspace{&one}}}, nil)
+			return
+		}
+	f.DatastoresServer.Get = func(_ context.Context, _, _, name string,
+		_ *armmachinelearning.DatastoresClientGetOptions) (
+		resp azfake.Responder[armmachinelearning.DatastoresClientGetResponse], errResp azfake.ErrorResponder) {
 		if w.containers[name] == "" {
 			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
 			return
 		}
-		resp.SetResponse(http.StatusOK, armmachinelearning.DatastoresClientGetResponse{Datastore: armmachinelearning.Datastore{Name: &name, Properties: w.datastore(name)}}, nil)
+		resp.SetResponse(http.StatusOK,
+			armmachinelearning.DatastoresClientGetResponse{Datastore: armmachinelearning.Datastore{Name: &name,
+				Properties: w.datastore(name)}}, nil)
 		return
 	}
-	f.DatastoresServer.NewListPager = func(_, _ string, o *armmachinelearning.DatastoresClientListOptions) (resp azfake.PagerResponder[armmachinelearning.DatastoresClientListResponse]) {
+	f.DatastoresServer.NewListPager = func(_, _ string, o *armmachinelearning.DatastoresClientListOptions) (
+		resp azfake.PagerResponder[armmachinelearning.DatastoresClientListResponse]) {
 		var list []*armmachinelearning.Datastore
 		for _, name := range slices.Sorted(maps.Keys(w.containers)) {
 			if o == nil || !deref(o.IsDefault) || name == "workspaceblobstore" {
 				list = append(list, &armmachinelearning.Datastore{Name: &name, Properties: w.datastore(name)})
 			}
 		}
-		resp.AddPage(http.StatusOK, armmachinelearning.DatastoresClientListResponse{DatastoreResourceArmPaginatedResult: armmachinelearning.DatastoreResourceArmPaginatedResult{Value: list}}, nil)
+		resp.AddPage(http.StatusOK,
+			armmachinelearning.DatastoresClientListResponse{
+				DatastoreResourceArmPaginatedResult: armmachinelearning.DatastoreResourceArmPaginatedResult{
+					Value: list}}, nil)
 		return
 	}
-	f.DatastoresServer.ListSecrets = func(_ context.Context, _, _, name string, _ *armmachinelearning.DatastoresClientListSecretsOptions) (resp azfake.Responder[armmachinelearning.DatastoresClientListSecretsResponse], errResp azfake.ErrorResponder) {
+	f.DatastoresServer.ListSecrets = func(_ context.Context, _, _, name string,
+		_ *armmachinelearning.DatastoresClientListSecretsOptions) (
+		resp azfake.Responder[armmachinelearning.DatastoresClientListSecretsResponse], errResp azfake.ErrorResponder) {
 		secrets := w.secrets(name)
 		if secrets == nil {
 			errResp.SetResponseError(http.StatusForbidden, "AuthorizationFailed")
 			return
 		}
-		resp.SetResponse(http.StatusOK, armmachinelearning.DatastoresClientListSecretsResponse{DatastoreSecretsClassification: secrets}, nil)
+		resp.SetResponse(http.StatusOK,
+			armmachinelearning.DatastoresClientListSecretsResponse{DatastoreSecretsClassification: secrets}, nil)
 		return
 	}
-	f.ComputeServer.Get = func(_ context.Context, _, _, name string, _ *armmachinelearning.ComputeClientGetOptions) (resp azfake.Responder[armmachinelearning.ComputeClientGetResponse], errResp azfake.ErrorResponder) {
+	f.ComputeServer.Get = func(_ context.Context, _, _, name string, _ *armmachinelearning.ComputeClientGetOptions) (
+		resp azfake.Responder[armmachinelearning.ComputeClientGetResponse], errResp azfake.ErrorResponder) {
 		c := computes[name]
 		if c == nil {
 			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
 			return
 		}
-		resp.SetResponse(http.StatusOK, armmachinelearning.ComputeClientGetResponse{ComputeResource: armmachinelearning.ComputeResource{ID: ptr(root + "/computes/" + name), Name: &name, Properties: c}}, nil)
+		resp.SetResponse(http.StatusOK,
+			armmachinelearning.ComputeClientGetResponse{ComputeResource: armmachinelearning.ComputeResource{
+				ID: ptr(root + "/computes/" + name), Name: &name, Properties: c}}, nil)
 		return
 	}
-	f.ComputeServer.NewListPager = func(string, string, *armmachinelearning.ComputeClientListOptions) (resp azfake.PagerResponder[armmachinelearning.ComputeClientListResponse]) {
+	f.ComputeServer.NewListPager = func(string, string, *armmachinelearning.ComputeClientListOptions) (
+		resp azfake.PagerResponder[armmachinelearning.ComputeClientListResponse]) {
 		var list []*armmachinelearning.ComputeResource
 		for name, c := range computes {
 			list = append(list, &armmachinelearning.ComputeResource{Name: ptr(name), Properties: c})
 		}
-		resp.AddPage(http.StatusOK, armmachinelearning.ComputeClientListResponse{PaginatedComputeResourcesList: armmachinelearning.PaginatedComputeResourcesList{Value: list}}, nil)
+		resp.AddPage(http.StatusOK,
+			armmachinelearning.ComputeClientListResponse{
+				PaginatedComputeResourcesList: armmachinelearning.PaginatedComputeResourcesList{Value: list}}, nil)
 		return
 	}
-	f.DataVersionsServer.NewListPager = func(_, _, name string, _ *armmachinelearning.DataVersionsClientListOptions) (resp azfake.PagerResponder[armmachinelearning.DataVersionsClientListResponse]) {
+	f.DataVersionsServer.NewListPager = func(_, _, name string, _ *armmachinelearning.DataVersionsClientListOptions) (
+		resp azfake.PagerResponder[armmachinelearning.DataVersionsClientListResponse]) {
 		var list []*armmachinelearning.DataVersionBase
 		if name == "flowers" {
-			list = append(list, &armmachinelearning.DataVersionBase{ID: ptr(root + "/data/flowers/versions/4"), Properties: &armmachinelearning.URIFolderDataVersion{DataType: ptr(armmachinelearning.DataTypeURIFolder), DataURI: ptr("azureml://datastores/workspaceblobstore/paths/flowers")}})
+			list = append(list, &armmachinelearning.DataVersionBase{ID: ptr(root + "/data/flowers/versions/4"),
+				Properties: &armmachinelearning.URIFolderDataVersion{
+					DataType: ptr(armmachinelearning.DataTypeURIFolder),
+					DataURI:  ptr("azureml://datastores/workspaceblobstore/paths/flowers")}})
 		}
-		resp.AddPage(http.StatusOK, armmachinelearning.DataVersionsClientListResponse{DataVersionBaseResourceArmPaginatedResult: armmachinelearning.DataVersionBaseResourceArmPaginatedResult{Value: list}}, nil)
+		resp.AddPage(http.StatusOK,
+			armmachinelearning.DataVersionsClientListResponse{
+				DataVersionBaseResourceArmPaginatedResult: armmachinelearning.DataVersionBaseResourceArmPaginatedResult{Value: list}},
+			nil)
 		return
 	}
-	f.ModelVersionsServer.NewListPager = func(_, _, name string, _ *armmachinelearning.ModelVersionsClientListOptions) (resp azfake.PagerResponder[armmachinelearning.ModelVersionsClientListResponse]) {
-		var list []*armmachinelearning.ModelVersion
-		if name == "classifier" {
-			list = append(list, &armmachinelearning.ModelVersion{ID: ptr(root + "/models/classifier/versions/2"), Properties: &armmachinelearning.ModelVersionProperties{}})
+	f.ModelVersionsServer.NewListPager =
+		func(_, _, name string,
+			_ *armmachinelearning.ModelVersionsClientListOptions) (
+			resp azfake.PagerResponder[armmachinelearning.ModelVersionsClientListResponse]) {
+			var list []*armmachinelearning.ModelVersion
+			if name == "classifier" {
+				list = append(list, &armmachinelearning.ModelVersion{ID: ptr(root + "/models/classifier/versions/2"),
+					Properties: &armmachinelearning.ModelVersionProperties{}})
+			}
+			resp.AddPage(http.StatusOK,
+				armmachinelearning.ModelVersionsClientListResponse{
+					ModelVersionResourceArmPaginatedResult: armmachinelearning.ModelVersionResourceArmPaginatedResult{
+						Value: list}}, nil)
+			return
 		}
-		resp.AddPage(http.StatusOK, armmachinelearning.ModelVersionsClientListResponse{ModelVersionResourceArmPaginatedResult: armmachinelearning.ModelVersionResourceArmPaginatedResult{Value: list}}, nil)
-		return
-	}
 	w.codeFakes(f)
 	w.environmentFakes(f)
 	w.jobFakes(f)
@@ -107,12 +145,16 @@ func (w *Workspace) fakes() *fake.ServerFactory {
 }
 
 func (w *Workspace) workspace() armmachinelearning.Workspace {
-	return armmachinelearning.Workspace{ID: ptr(root), Name: ptr(Name), Location: ptr("westeurope"), Properties: &armmachinelearning.WorkspaceProperties{
-		DiscoveryURL: ptr(w.URL + "/discovery"), MlFlowTrackingURI: ptr("azureml://" + strings.TrimPrefix(w.URL, "https://") + "/mlflow/v1.0" + root)}}
+	return armmachinelearning.Workspace{ID: ptr(root), Name: ptr(Name), Location: ptr("westeurope"),
+		Properties: &armmachinelearning.WorkspaceProperties{
+			DiscoveryURL:      ptr(w.URL + "/discovery"),
+			MlFlowTrackingURI: ptr("azureml://" + strings.TrimPrefix(w.URL, "https://") + "/mlflow/v1.0" + root)}}
 }
 
 func (w *Workspace) codeFakes(f *fake.ServerFactory) {
-	f.CodeVersionsServer.Get = func(_ context.Context, _, _, name, version string, _ *armmachinelearning.CodeVersionsClientGetOptions) (resp azfake.Responder[armmachinelearning.CodeVersionsClientGetResponse], errResp azfake.ErrorResponder) {
+	f.CodeVersionsServer.Get = func(_ context.Context, _, _, name, version string,
+		_ *armmachinelearning.CodeVersionsClientGetOptions) (
+		resp azfake.Responder[armmachinelearning.CodeVersionsClientGetResponse], errResp azfake.ErrorResponder) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		c, ok := w.codes[name+"/"+version]
@@ -123,8 +165,12 @@ func (w *Workspace) codeFakes(f *fake.ServerFactory) {
 		resp.SetResponse(http.StatusOK, armmachinelearning.CodeVersionsClientGetResponse{CodeVersion: c}, nil)
 		return
 	}
-	f.CodeVersionsServer.CreateOrUpdate = func(ctx context.Context, _, _, name, version string, body armmachinelearning.CodeVersion, _ *armmachinelearning.CodeVersionsClientCreateOrUpdateOptions) (resp azfake.Responder[armmachinelearning.CodeVersionsClientCreateOrUpdateResponse], errResp azfake.ErrorResponder) {
-		if body.Properties == nil || body.Properties.CodeURI == nil || len(w.blobs(ctx, *body.Properties.CodeURI)) == 0 {
+	f.CodeVersionsServer.CreateOrUpdate = func(ctx context.Context, _, _, name, version string,
+		body armmachinelearning.CodeVersion, _ *armmachinelearning.CodeVersionsClientCreateOrUpdateOptions) (
+		resp azfake.Responder[armmachinelearning.CodeVersionsClientCreateOrUpdateResponse],
+		errResp azfake.ErrorResponder) {
+		if body.Properties == nil || body.Properties.CodeURI == nil ||
+			len(w.blobs(ctx, *body.Properties.CodeURI)) == 0 {
 			errResp.SetResponseError(http.StatusBadRequest, "NoFilesAtCodeUri")
 			return
 		}
@@ -139,10 +185,12 @@ func (w *Workspace) codeFakes(f *fake.ServerFactory) {
 		}
 		body.ID, body.Name = ptr(root+"/codes/"+name+"/versions/"+version), &version
 		w.codes[id] = body
-		resp.SetResponse(http.StatusCreated, armmachinelearning.CodeVersionsClientCreateOrUpdateResponse{CodeVersion: body}, nil)
+		resp.SetResponse(http.StatusCreated,
+			armmachinelearning.CodeVersionsClientCreateOrUpdateResponse{CodeVersion: body}, nil)
 		return
 	}
-	f.CodeVersionsServer.NewListPager = func(_, _, name string, o *armmachinelearning.CodeVersionsClientListOptions) (resp azfake.PagerResponder[armmachinelearning.CodeVersionsClientListResponse]) {
+	f.CodeVersionsServer.NewListPager = func(_, _, name string, o *armmachinelearning.CodeVersionsClientListOptions) (
+		resp azfake.PagerResponder[armmachinelearning.CodeVersionsClientListResponse]) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		var list []*armmachinelearning.CodeVersion
@@ -152,7 +200,10 @@ func (w *Workspace) codeFakes(f *fake.ServerFactory) {
 					list = append(list, &c)
 				}
 			}
-			resp.AddPage(http.StatusOK, armmachinelearning.CodeVersionsClientListResponse{CodeVersionResourceArmPaginatedResult: armmachinelearning.CodeVersionResourceArmPaginatedResult{Value: list}}, nil)
+			resp.AddPage(http.StatusOK,
+				armmachinelearning.CodeVersionsClientListResponse{
+					CodeVersionResourceArmPaginatedResult: armmachinelearning.CodeVersionResourceArmPaginatedResult{
+						Value: list}}, nil)
 			return
 		}
 		for _, version := range slices.Backward(w.order) {
@@ -160,20 +211,30 @@ func (w *Workspace) codeFakes(f *fake.ServerFactory) {
 				list = append(list, &c)
 			}
 		}
-		resp.AddPage(http.StatusOK, armmachinelearning.CodeVersionsClientListResponse{CodeVersionResourceArmPaginatedResult: armmachinelearning.CodeVersionResourceArmPaginatedResult{Value: list[:min(1, len(list))]}}, nil)
+		resp.AddPage(http.StatusOK,
+			armmachinelearning.CodeVersionsClientListResponse{
+				CodeVersionResourceArmPaginatedResult: armmachinelearning.CodeVersionResourceArmPaginatedResult{
+					Value: list[:min(1, len(list))]}}, nil)
 		return
 	}
-	f.CodeVersionsServer.CreateOrGetStartPendingUpload = func(_ context.Context, _, _, name, version string, _ armmachinelearning.PendingUploadRequestDto, _ *armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadOptions) (resp azfake.Responder[armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadResponse], errResp azfake.ErrorResponder) {
+	f.CodeVersionsServer.CreateOrGetStartPendingUpload = func(_ context.Context, _, _, name, version string,
+		_ armmachinelearning.PendingUploadRequestDto,
+		_ *armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadOptions) (
+		resp azfake.Responder[armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadResponse],
+		errResp azfake.ErrorResponder) {
 		container := fmt.Sprintf("pending-%d", time.Now().UnixNano())
 		if err := w.create(container); err != nil {
 			errResp.SetResponseError(http.StatusInternalServerError, "InternalError")
 			return
 		}
 		at := w.blob + "/" + container
-		resp.SetResponse(http.StatusOK, armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadResponse{PendingUploadResponseDto: armmachinelearning.PendingUploadResponseDto{
-			PendingUploadType: ptr(armmachinelearning.PendingUploadTypeTemporaryBlobReference),
-			BlobReferenceForConsumption: &armmachinelearning.BlobReferenceForConsumptionDto{BlobURI: &at,
-				Credential: &armmachinelearning.SASCredentialDto{CredentialType: ptr(armmachinelearning.PendingUploadCredentialTypeSAS), SasURI: ptr(at + "?" + w.delegate(container, ""))}}}}, nil)
+		resp.SetResponse(http.StatusOK, armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadResponse{
+			PendingUploadResponseDto: armmachinelearning.PendingUploadResponseDto{
+				PendingUploadType: ptr(armmachinelearning.PendingUploadTypeTemporaryBlobReference),
+				BlobReferenceForConsumption: &armmachinelearning.BlobReferenceForConsumptionDto{BlobURI: &at,
+					Credential: &armmachinelearning.SASCredentialDto{
+						CredentialType: ptr(armmachinelearning.PendingUploadCredentialTypeSAS),
+						SasURI:         ptr(at + "?" + w.delegate(container, ""))}}}}, nil)
 		return
 	}
 }
@@ -182,23 +243,35 @@ func (w *Workspace) environmentFakes(f *fake.ServerFactory) {
 	id := func(name, version string) *string {
 		return ptr(root + "/environments/" + name + "/versions/" + version)
 	}
-	f.EnvironmentContainersServer.NewListPager = func(string, string, *armmachinelearning.EnvironmentContainersClientListOptions) (resp azfake.PagerResponder[armmachinelearning.EnvironmentContainersClientListResponse]) {
-		var list []*armmachinelearning.EnvironmentContainer
-		for name := range environments {
-			list = append(list, &armmachinelearning.EnvironmentContainer{Name: ptr(name)})
+	f.EnvironmentContainersServer.NewListPager =
+		func(string, string, *armmachinelearning.EnvironmentContainersClientListOptions) (
+			resp azfake.PagerResponder[armmachinelearning.EnvironmentContainersClientListResponse]) {
+			var list []*armmachinelearning.EnvironmentContainer
+			for name := range environments {
+				list = append(list, &armmachinelearning.EnvironmentContainer{Name: ptr(name)})
+			}
+			resp.AddPage(http.StatusOK,
+				armmachinelearning.EnvironmentContainersClientListResponse{
+					EnvironmentContainerResourceArmPaginatedResult: armmachinelearning.EnvironmentContainerResourceArmPaginatedResult{Value: list}},
+				nil)
+			return
 		}
-		resp.AddPage(http.StatusOK, armmachinelearning.EnvironmentContainersClientListResponse{EnvironmentContainerResourceArmPaginatedResult: armmachinelearning.EnvironmentContainerResourceArmPaginatedResult{Value: list}}, nil)
-		return
-	}
-	f.EnvironmentVersionsServer.NewListPager = func(_, _, name string, _ *armmachinelearning.EnvironmentVersionsClientListOptions) (resp azfake.PagerResponder[armmachinelearning.EnvironmentVersionsClientListResponse]) {
-		var list []*armmachinelearning.EnvironmentVersion
-		if version := environments[name]; version != "" {
-			list = append(list, &armmachinelearning.EnvironmentVersion{ID: id(name, version), Name: ptr(version)})
+	f.EnvironmentVersionsServer.NewListPager =
+		func(_, _, name string, _ *armmachinelearning.EnvironmentVersionsClientListOptions) (
+			resp azfake.PagerResponder[armmachinelearning.EnvironmentVersionsClientListResponse]) {
+			var list []*armmachinelearning.EnvironmentVersion
+			if version := environments[name]; version != "" {
+				list = append(list, &armmachinelearning.EnvironmentVersion{ID: id(name, version), Name: ptr(version)})
+			}
+			resp.AddPage(http.StatusOK,
+				armmachinelearning.EnvironmentVersionsClientListResponse{
+					EnvironmentVersionResourceArmPaginatedResult: armmachinelearning.EnvironmentVersionResourceArmPaginatedResult{Value: list}},
+				nil)
+			return
 		}
-		resp.AddPage(http.StatusOK, armmachinelearning.EnvironmentVersionsClientListResponse{EnvironmentVersionResourceArmPaginatedResult: armmachinelearning.EnvironmentVersionResourceArmPaginatedResult{Value: list}}, nil)
-		return
-	}
-	f.EnvironmentVersionsServer.Get = func(_ context.Context, _, _, name, version string, _ *armmachinelearning.EnvironmentVersionsClientGetOptions) (resp azfake.Responder[armmachinelearning.EnvironmentVersionsClientGetResponse], errResp azfake.ErrorResponder) {
+	f.EnvironmentVersionsServer.Get = func(_ context.Context, _, _, name, version string,
+		_ *armmachinelearning.EnvironmentVersionsClientGetOptions) (
+		resp azfake.Responder[armmachinelearning.EnvironmentVersionsClientGetResponse], errResp azfake.ErrorResponder) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		e, ok := w.envs[name+"/"+version]
@@ -209,10 +282,15 @@ func (w *Workspace) environmentFakes(f *fake.ServerFactory) {
 			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
 			return
 		}
-		resp.SetResponse(http.StatusOK, armmachinelearning.EnvironmentVersionsClientGetResponse{EnvironmentVersion: e}, nil)
+		resp.SetResponse(http.StatusOK, armmachinelearning.EnvironmentVersionsClientGetResponse{EnvironmentVersion: e},
+			nil)
 		return
 	}
-	f.EnvironmentVersionsServer.CreateOrUpdate = func(_ context.Context, _, _, name, version string, body armmachinelearning.EnvironmentVersion, _ *armmachinelearning.EnvironmentVersionsClientCreateOrUpdateOptions) (resp azfake.Responder[armmachinelearning.EnvironmentVersionsClientCreateOrUpdateResponse], errResp azfake.ErrorResponder) {
+	f.EnvironmentVersionsServer.CreateOrUpdate = func(_ context.Context, _, _, name, version string,
+		body armmachinelearning.EnvironmentVersion,
+		_ *armmachinelearning.EnvironmentVersionsClientCreateOrUpdateOptions) (
+		resp azfake.Responder[armmachinelearning.EnvironmentVersionsClientCreateOrUpdateResponse],
+		errResp azfake.ErrorResponder) {
 		p := body.Properties
 		if p == nil || (p.Image == nil) == (p.Build == nil) || p.CondaFile != nil && p.Image == nil {
 			errResp.SetResponseError(http.StatusBadRequest, "EnvironmentNeedsImageOrBuild")
@@ -226,7 +304,8 @@ func (w *Workspace) environmentFakes(f *fake.ServerFactory) {
 		}
 		body.ID, body.Name = id(name, version), &version
 		w.envs[name+"/"+version] = body
-		resp.SetResponse(http.StatusCreated, armmachinelearning.EnvironmentVersionsClientCreateOrUpdateResponse{EnvironmentVersion: body}, nil)
+		resp.SetResponse(http.StatusCreated, armmachinelearning.EnvironmentVersionsClientCreateOrUpdateResponse{
+			EnvironmentVersion: body}, nil)
 		return
 	}
 }

@@ -51,7 +51,8 @@ const (
 )
 
 // root is the workspace's resource id.
-const root = "/subscriptions/" + Subscription + "/resourceGroups/" + Group + "/providers/Microsoft.MachineLearningServices/workspaces/" + Name
+const root = "/subscriptions/" + Subscription + "/resourceGroups/" + Group +
+	"/providers/Microsoft.MachineLearningServices/workspaces/" + Name
 
 // Request is one request that the double got.
 type Request struct {
@@ -128,11 +129,13 @@ func New(azurite, dir string, supervisor []string) (*Workspace, error) {
 	}
 	now := time.Now().UnixNano()
 	w := &Workspace{Lifetime: time.Hour, azurite: azurite + "/" + account, store: store, work: dir,
-		local:      &local.Target{Store: store, Supervisor: supervisor},
-		mlflow:     history.NewServer(store, history.Access{}),
-		containers: map[string]string{"workspaceblobstore": fmt.Sprintf("azureml-blobstore-%d", now), "workspaceartifactstore": fmt.Sprintf("azureml-%d", now)},
-		codes:      map[string]armmachinelearning.CodeVersion{}, envs: map[string]armmachinelearning.EnvironmentVersion{},
-		jobs: map[string]*submitted{}, tokens: map[string]grant{}, delegated: map[string]bool{}}
+		local:  &local.Target{Store: store, Supervisor: supervisor},
+		mlflow: history.NewServer(store, history.Access{}),
+		containers: map[string]string{"workspaceblobstore": fmt.Sprintf("azureml-blobstore-%d", now),
+			"workspaceartifactstore": fmt.Sprintf("azureml-%d", now)},
+		codes: map[string]armmachinelearning.CodeVersion{},
+		envs:  map[string]armmachinelearning.EnvironmentVersion{},
+		jobs:  map[string]*submitted{}, tokens: map[string]grant{}, delegated: map[string]bool{}}
 	for _, name := range w.containers {
 		if err := w.create(name); err != nil {
 			return nil, err
@@ -161,8 +164,10 @@ func (w *Workspace) Certificate() []byte {
 
 // Creds is what "az ad sp create-for-rbac --sdk-auth" would print.
 func (w *Workspace) Creds() string {
-	text, _ := json.Marshal(map[string]string{"clientId": Client, "clientSecret": Secret, "tenantId": Tenant, "subscriptionId": Subscription,
-		"activeDirectoryEndpointUrl": w.URL, "resourceManagerEndpointUrl": w.URL, "machineLearningResourceId": w.URL + "/ml",
+	text, _ := json.Marshal(map[string]string{"clientId": Client, "clientSecret": Secret, "tenantId": Tenant,
+		"subscriptionId":             Subscription,
+		"activeDirectoryEndpointUrl": w.URL, "resourceManagerEndpointUrl": w.URL, "machineLearningResourceId": w.URL +
+			"/ml",
 		"blobEndpointUrl": strings.TrimSuffix(w.blob, account) + "{account}"})
 	return string(text)
 }
@@ -214,10 +219,12 @@ func (w *Workspace) Snapshots() []string {
 func (w *Workspace) Know(tree, hash string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.codes["aml-train/"+tree] = armmachinelearning.CodeVersion{ID: ptr(root + "/codes/aml-train/versions/" + tree), Name: &tree,
+	w.codes["aml-train/"+tree] = armmachinelearning.CodeVersion{ID: ptr(root + "/codes/aml-train/versions/" + tree),
+		Name:       &tree,
 		Properties: &armmachinelearning.CodeVersionProperties{CodeURI: ptr(w.blob + "/known")}}
 	w.codes["known/1"] = armmachinelearning.CodeVersion{ID: ptr(root + "/codes/known/versions/1"), Name: ptr("1"),
-		Properties: &armmachinelearning.CodeVersionProperties{CodeURI: ptr(w.blob + "/known"), Properties: map[string]*string{"hash_sha256": &hash}}}
+		Properties: &armmachinelearning.CodeVersionProperties{CodeURI: ptr(w.blob + "/known"),
+			Properties: map[string]*string{"hash_sha256": &hash}}}
 }
 
 // Files lists the files of a snapshot that the workspace has, without their folder.
@@ -259,7 +266,8 @@ func (w *Workspace) serve(rw http.ResponseWriter, r *http.Request, body []byte) 
 		w.directory(rw, r, strings.TrimPrefix(p, "/"+Tenant))
 	case strings.HasPrefix(p, "/subscriptions/"):
 		if w.Stranger {
-			refuse(rw, http.StatusForbidden, "AuthorizationFailed", "The client does not have authorization to perform the action")
+			refuse(rw, http.StatusForbidden, "AuthorizationFailed", "The client does not have authorization to "+
+				"perform the action")
 			return
 		}
 		if w.admit(rw, r, w.URL) {
@@ -302,20 +310,24 @@ func (w *Workspace) directory(rw http.ResponseWriter, r *http.Request, p string)
 	base := w.URL + "/" + Tenant
 	switch p {
 	case "/v2.0/.well-known/openid-configuration":
-		json.NewEncoder(rw).Encode(map[string]string{"issuer": base + "/v2.0", "authorization_endpoint": base + "/oauth2/v2.0/authorize", "token_endpoint": base + "/oauth2/v2.0/token"})
+		json.NewEncoder(rw).Encode(map[string]string{"issuer": base + "/v2.0", "authorization_endpoint": base +
+			"/oauth2/v2.0/authorize", "token_endpoint": base + "/oauth2/v2.0/token"})
 	case "/oauth2/v2.0/token":
 		r.ParseForm()
 		deny := func(code, text string) {
 			rw.WriteHeader(http.StatusUnauthorized)
-			json.NewEncoder(rw).Encode(map[string]string{"error": "invalid_client", "error_description": code + ": " + text})
+			json.NewEncoder(rw).Encode(map[string]string{"error": "invalid_client", "error_description": code + ": " +
+				text})
 		}
 		switch {
 		case r.Form.Get("client_id") != Client:
-			deny("AADSTS700016", "Application with identifier '"+r.Form.Get("client_id")+"' was not found in the directory")
+			deny("AADSTS700016", "Application with identifier '"+r.Form.Get("client_id")+
+				"' was not found in the directory")
 			return
 		case r.Form.Get("client_assertion") != "":
 			if !strings.HasPrefix(r.Form.Get("client_assertion"), "workflow-token-for-") {
-				deny("AADSTS700213", "No matching federated identity record found for presented assertion subject 'repo:org/x:pull_request'")
+				deny("AADSTS700213", "No matching federated identity record found for presented assertion subject "+
+					"'repo:org/x:pull_request'")
 				return
 			}
 		case r.Form.Get("client_secret") != Secret:
@@ -323,7 +335,8 @@ func (w *Workspace) directory(rw http.ResponseWriter, r *http.Request, p string)
 			return
 		}
 		token := w.token(strings.TrimSuffix(strings.Fields(r.Form.Get("scope"))[0], "/.default"))
-		json.NewEncoder(rw).Encode(map[string]any{"token_type": "Bearer", "expires_in": int(w.Lifetime.Seconds()), "access_token": token})
+		json.NewEncoder(rw).Encode(map[string]any{"token_type": "Bearer", "expires_in": int(w.Lifetime.Seconds()),
+			"access_token": token})
 	default:
 		rw.WriteHeader(http.StatusNotFound)
 	}
@@ -334,8 +347,10 @@ func (w *Workspace) token(audience string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	claims, _ := json.Marshal(map[string]any{"aud": audience, "iss": "https://sts.windows.net/" + Tenant + "/", "tid": Tenant, "appid": Client, "oid": Client,
-		"iat": now.Unix() - 60, "nbf": now.Unix() - 60, "exp": now.Add(w.Lifetime).Unix() + 1, "jti": strconv.Itoa(len(w.tokens))})
+	claims, _ := json.Marshal(map[string]any{"aud": audience, "iss": "https://sts.windows.net/" + Tenant + "/",
+		"tid": Tenant, "appid": Client, "oid": Client,
+		"iat": now.Unix() - 60, "nbf": now.Unix() - 60, "exp": now.Add(w.Lifetime).Unix() + 1,
+		"jti": strconv.Itoa(len(w.tokens))})
 	text := base64.RawURLEncoding.EncodeToString
 	token := text([]byte(`{"typ":"JWT","alg":"RS256"}`)) + "." + text(claims) + "." + text([]byte("signed"))
 	w.tokens[token] = grant{strings.TrimSuffix(audience, "/"), now.Add(w.Lifetime)}
@@ -362,7 +377,8 @@ func (w *Workspace) admit(rw http.ResponseWriter, r *http.Request, audience stri
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok || !w.holds(token, audience) && !(audience == w.URL+"/ml" && w.holds(token, w.URL)) {
 		rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
-		refuse(rw, http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is missing, expired or for another audience")
+		refuse(rw, http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is missing, expired or "+
+			"for another audience")
 		return false
 	}
 	return true
@@ -382,7 +398,8 @@ var routes = []struct {
 	{"GET", `/workspaces/[^/]+/codes/[^/]+/versions`, "CodeVersionsClient.NewListPager"},
 	{"GET", `/workspaces/[^/]+/codes/[^/]+/versions/[^/]+`, "CodeVersionsClient.Get"},
 	{"PUT", `/workspaces/[^/]+/codes/[^/]+/versions/[^/]+`, "CodeVersionsClient.CreateOrUpdate"},
-	{"POST", `/workspaces/[^/]+/codes/[^/]+/versions/[^/]+/startPendingUpload`, "CodeVersionsClient.CreateOrGetStartPendingUpload"},
+	{"POST", `/workspaces/[^/]+/codes/[^/]+/versions/[^/]+/startPendingUpload`,
+		"CodeVersionsClient.CreateOrGetStartPendingUpload"},
 	{"GET", `/workspaces/[^/]+/environments`, "EnvironmentContainersClient.NewListPager"},
 	{"GET", `/workspaces/[^/]+/environments/[^/]+/versions`, "EnvironmentVersionsClient.NewListPager"},
 	{"GET", `/workspaces/[^/]+/environments/[^/]+/versions/[^/]+`, "EnvironmentVersionsClient.Get"},
@@ -398,7 +415,9 @@ var routes = []struct {
 var compiled = sync.OnceValue(func() []*regexp.Regexp {
 	var out []*regexp.Regexp
 	for _, r := range routes {
-		out = append(out, regexp.MustCompile(`^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.MachineLearningServices`+r.path+`$`))
+		out = append(out,
+			regexp.MustCompile(
+				`^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.MachineLearningServices`+r.path+`$`))
 	}
 	return out
 })

@@ -40,7 +40,8 @@ func (w *Workspace) known(next func(http.ResponseWriter, *http.Request, string, 
 		s := w.jobs[id]
 		late := s != nil && time.Since(s.created) < w.Late
 		w.mu.Unlock()
-		if experiment := r.PathValue("experiment"); s == nil || late || experiment != "" && experiment != *s.command.ExperimentName {
+		if experiment := r.PathValue("experiment"); s == nil || late || experiment != "" &&
+			experiment != *s.command.ExperimentName {
 			refuse(rw, http.StatusNotFound, "UserError", "Run "+id+" was not found")
 			return
 		}
@@ -67,7 +68,8 @@ func (w *Workspace) details(rw http.ResponseWriter, _ *http.Request, id string, 
 		}
 		logs[history.ConsoleLog] = w.URL + "/log/" + id + "/" + history.ConsoleLog + "?sig=" + sasSecret
 		if d := run.Tag(history.TagError); d != "" && status == history.Failed {
-			out["error"] = map[string]any{"error": map[string]string{"code": "UserError", "message": "Execution failed. " + d}}
+			out["error"] = map[string]any{"error": map[string]string{"code": "UserError",
+				"message": "Execution failed. " + d}}
 		}
 	}
 	if status == history.Queued {
@@ -205,7 +207,8 @@ func (w *Workspace) resolve(rw http.ResponseWriter, r *http.Request) {
 			if !slices.Contains(body.Values, asset) || models != strings.HasSuffix(assetType(o), "Model") {
 				continue
 			}
-			at := "azureml://subscriptions/" + Subscription + "/resourcegroups/" + Group + "/workspaces/" + Name + "/datastores/workspaceblobstore/paths/azureml/" + id + "/" + name + "/"
+			at := "azureml://subscriptions/" + Subscription + "/resourcegroups/" + Group + "/workspaces/" + Name +
+				"/datastores/workspaceblobstore/paths/azureml/" + id + "/" + name + "/"
 			if values[asset] = map[string]string{"uri": at, "type": assetType(o)}; models {
 				values[asset] = map[string]string{"path": at}
 			}

@@ -34,7 +34,8 @@ func (s *submitted) shown() *armmachinelearning.JobBase {
 }
 
 func (w *Workspace) jobFakes(f *fake.ServerFactory) {
-	f.JobsServer.Get = func(_ context.Context, _, _, id string, _ *armmachinelearning.JobsClientGetOptions) (resp azfake.Responder[armmachinelearning.JobsClientGetResponse], errResp azfake.ErrorResponder) {
+	f.JobsServer.Get = func(_ context.Context, _, _, id string, _ *armmachinelearning.JobsClientGetOptions) (
+		resp azfake.Responder[armmachinelearning.JobsClientGetResponse], errResp azfake.ErrorResponder) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		s := w.jobs[id]
@@ -45,17 +46,20 @@ func (w *Workspace) jobFakes(f *fake.ServerFactory) {
 		resp.SetResponse(http.StatusOK, armmachinelearning.JobsClientGetResponse{JobBase: *s.shown()}, nil)
 		return
 	}
-	f.JobsServer.NewListPager = func(_, _ string, o *armmachinelearning.JobsClientListOptions) (resp azfake.PagerResponder[armmachinelearning.JobsClientListResponse]) {
+	f.JobsServer.NewListPager = func(_, _ string, o *armmachinelearning.JobsClientListOptions) (
+		resp azfake.PagerResponder[armmachinelearning.JobsClientListResponse]) {
 		view := armmachinelearning.ListViewTypeActiveOnly
 		if o != nil && o.ListViewType != nil {
 			view = *o.ListViewType
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		newest := slices.SortedFunc(maps.Values(w.jobs), func(a, b *submitted) int { return b.created.Compare(a.created) })
+		newest := slices.SortedFunc(maps.Values(w.jobs),
+			func(a, b *submitted) int { return b.created.Compare(a.created) })
 		newest = slices.DeleteFunc(newest, func(s *submitted) bool {
 			archived := deref(s.command.IsArchived)
-			return archived && view == armmachinelearning.ListViewTypeActiveOnly || !archived && view == armmachinelearning.ListViewTypeArchivedOnly
+			return archived && view == armmachinelearning.ListViewTypeActiveOnly || !archived &&
+				view == armmachinelearning.ListViewTypeArchivedOnly
 		})
 		resp.AddPage(http.StatusOK, armmachinelearning.JobsClientListResponse{}, nil) // a page may be empty
 		for part := range slices.Chunk(newest, pageSize) {
@@ -63,11 +67,16 @@ func (w *Workspace) jobFakes(f *fake.ServerFactory) {
 			for _, s := range part {
 				list = append(list, s.shown())
 			}
-			resp.AddPage(http.StatusOK, armmachinelearning.JobsClientListResponse{JobBaseResourceArmPaginatedResult: armmachinelearning.JobBaseResourceArmPaginatedResult{Value: list}}, nil)
+			resp.AddPage(http.StatusOK,
+				armmachinelearning.JobsClientListResponse{
+					JobBaseResourceArmPaginatedResult: armmachinelearning.JobBaseResourceArmPaginatedResult{
+						Value: list}}, nil)
 		}
 		return
 	}
-	f.JobsServer.CreateOrUpdate = func(ctx context.Context, _, _, id string, body armmachinelearning.JobBase, _ *armmachinelearning.JobsClientCreateOrUpdateOptions) (resp azfake.Responder[armmachinelearning.JobsClientCreateOrUpdateResponse], errResp azfake.ErrorResponder) {
+	f.JobsServer.CreateOrUpdate = func(ctx context.Context, _, _, id string, body armmachinelearning.JobBase,
+		_ *armmachinelearning.JobsClientCreateOrUpdateOptions) (
+		resp azfake.Responder[armmachinelearning.JobsClientCreateOrUpdateResponse], errResp azfake.ErrorResponder) {
 		text, _ := ctx.Value(bodyKey{}).([]byte)
 		command, ok := body.Properties.(*armmachinelearning.CommandJob)
 		if !ok {
@@ -82,26 +91,34 @@ func (w *Workspace) jobFakes(f *fake.ServerFactory) {
 				errResp.SetResponseError(http.StatusConflict, "JobPropertyImmutable")
 				return
 			}
-			resp.SetResponse(http.StatusOK, armmachinelearning.JobsClientCreateOrUpdateResponse{JobBase: *old.shown()}, nil)
+			resp.SetResponse(http.StatusOK, armmachinelearning.JobsClientCreateOrUpdateResponse{JobBase: *old.shown()},
+				nil)
 			return
 		}
-		command.Services = map[string]*armmachinelearning.JobService{"Studio": {Endpoint: ptr("https://ml.azure.com/runs/" + id + "?wsid=" + root), JobServiceType: ptr("Studio")}}
+		command.Services = map[string]*armmachinelearning.JobService{
+			"Studio": {Endpoint: ptr("https://ml.azure.com/runs/" + id + "?wsid=" + root),
+				JobServiceType: ptr("Studio")}}
 		if command.ExperimentName == nil {
 			command.ExperimentName = ptr("Default")
 		}
 		if command.Outputs == nil {
 			command.Outputs = map[string]armmachinelearning.JobOutputClassification{}
 		}
-		command.Outputs["default"] = &armmachinelearning.URIFolderJobOutput{JobOutputType: ptr(armmachinelearning.JobOutputTypeURIFolder), URI: ptr("azureml://datastores/workspaceartifactstore/ExperimentRun/dcid." + id)}
+		command.Outputs["default"] = &armmachinelearning.URIFolderJobOutput{
+			JobOutputType: ptr(armmachinelearning.JobOutputTypeURIFolder),
+			URI:           ptr("azureml://datastores/workspaceartifactstore/ExperimentRun/dcid." + id)}
 		body.ID, body.Name = ptr(root+"/jobs/"+id), &id
 		body.SystemData = &armmachinelearning.SystemData{CreatedAt: ptr(time.Now())}
 		s := &submitted{job: body, body: string(text), command: command, status: history.Queued, created: time.Now()}
 		w.jobs[id] = s
 		go w.run(id, s)
-		resp.SetResponse(http.StatusCreated, armmachinelearning.JobsClientCreateOrUpdateResponse{JobBase: *s.shown()}, nil)
+		resp.SetResponse(http.StatusCreated, armmachinelearning.JobsClientCreateOrUpdateResponse{JobBase: *s.shown()},
+			nil)
 		return
 	}
-	f.JobsServer.BeginCancel = func(ctx context.Context, _, _, id string, _ *armmachinelearning.JobsClientBeginCancelOptions) (resp azfake.PollerResponder[armmachinelearning.JobsClientCancelResponse], errResp azfake.ErrorResponder) {
+	f.JobsServer.BeginCancel = func(ctx context.Context, _, _, id string,
+		_ *armmachinelearning.JobsClientBeginCancelOptions) (
+		resp azfake.PollerResponder[armmachinelearning.JobsClientCancelResponse], errResp azfake.ErrorResponder) {
 		w.mu.Lock()
 		s := w.jobs[id]
 		if s != nil {
@@ -133,10 +150,13 @@ func (w *Workspace) run(id string, s *submitted) {
 	set(end)
 }
 
-func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func(history.Status)) (history.Status, error) {
+func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func(history.Status)) (history.Status,
+	error) {
 	set(history.Preparing)
 	dir := filepath.Join(w.work, "code", id)
-	j := &job.Job{Type: "command", Name: id, Compute: job.Local, Command: *s.command.Command, ExperimentName: *s.command.ExperimentName, Dir: w.work, // the data lie there too
+	// the data lie there too
+	j := &job.Job{Type: "command", Name: id, Compute: job.Local, Command: *s.command.Command,
+		ExperimentName: *s.command.ExperimentName, Dir: w.work,
 		Inputs: map[string]job.Input{}, Outputs: map[string]job.Output{}, EnvironmentVariables: map[string]string{}}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err

@@ -71,7 +71,9 @@ func (w *Workspace) front(upstream *url.URL) http.Handler {
 			rw.Header().Set("x-ms-error-code", code)
 			rw.Header().Set("Content-Type", "application/xml")
 			rw.WriteHeader(http.StatusForbidden)
-			fmt.Fprintf(rw, `<?xml version="1.0" encoding="utf-8"?><Error><Code>%s</Code><Message>%s</Message></Error>`, code, message)
+			fmt.Fprintf(rw,
+				`<?xml version="1.0" encoding="utf-8"?><Error><Code>%s</Code><Message>%s</Message></Error>`, code,
+				message)
 		}
 		w.mu.Lock()
 		s := w.Storage
@@ -83,11 +85,14 @@ func (w *Workspace) front(upstream *url.URL) http.Handler {
 		case s.Firewall:
 			deny("AuthorizationFailure", "This request is not authorized to perform this operation.")
 		case signedByKey && s.NoKeys:
-			deny("KeyBasedAuthenticationNotPermitted", "Key based authentication is not permitted on this storage account.")
+			deny("KeyBasedAuthenticationNotPermitted", "Key based authentication is not permitted on this "+
+				"storage account.")
 		case bearer && !w.holds(token, storageAudience):
 			deny("AuthenticationFailed", "The token is for another audience, or has expired.")
-		case bearer && s.Role == "none", bearer && s.Role == "reader" && r.Method != http.MethodGet && r.Method != http.MethodHead:
-			deny("AuthorizationPermissionMismatch", "This request is not authorized to perform this operation using this permission.")
+		case bearer && s.Role == "none", bearer && s.Role == "reader" && r.Method != http.MethodGet &&
+			r.Method != http.MethodHead:
+			deny("AuthorizationPermissionMismatch", "This request is not authorized to perform this operation using "+
+				"this permission.")
 		default:
 			proxy.ServeHTTP(rw, r)
 		}
@@ -103,7 +108,8 @@ func (w *Workspace) client(name string) (*container.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return container.NewClientWithSharedKeyCredential(w.azurite+"/"+name, cred, &container.ClientOptions{ClientOptions: w.upstream()})
+	return container.NewClientWithSharedKeyCredential(w.azurite+"/"+name, cred,
+		&container.ClientOptions{ClientOptions: w.upstream()})
 }
 
 func (w *Workspace) upstream() policy.ClientOptions {
@@ -122,8 +128,10 @@ func (w *Workspace) create(name string) error {
 // sign is a SAS of a container, as a datastore holds one: its account's key signs it.
 func (w *Workspace) sign(name string) string {
 	cred, _ := container.NewSharedKeyCredential(account, key)
-	query, _ := sas.BlobSignatureValues{Protocol: sas.ProtocolHTTPS, ExpiryTime: time.Now().UTC().Add(time.Hour), ContainerName: name,
-		Permissions: (&sas.ContainerPermissions{Read: true, Write: true, Create: true, List: true, Delete: true, Add: true}).String()}.SignWithSharedKey(cred)
+	query, _ := sas.BlobSignatureValues{Protocol: sas.ProtocolHTTPS, ExpiryTime: time.Now().UTC().Add(time.Hour),
+		ContainerName: name,
+		Permissions: (&sas.ContainerPermissions{Read: true, Write: true, Create: true, List: true, Delete: true,
+			Add: true}).String()}.SignWithSharedKey(cred)
 	return query.Encode()
 }
 
@@ -132,11 +140,13 @@ func (w *Workspace) sign(name string) string {
 // does not know the newest form of such a signature, so the front remembers it instead.
 func (w *Workspace) delegate(name, blob string) string {
 	cred, _ := container.NewSharedKeyCredential(account, key)
-	permissions := (&sas.ContainerPermissions{Read: true, Write: true, Create: true, List: true, Delete: true, Add: true}).String()
+	permissions := (&sas.ContainerPermissions{Read: true, Write: true, Create: true, List: true, Delete: true,
+		Add: true}).String()
 	if blob != "" {
 		permissions = (&sas.BlobPermissions{Read: true}).String()
 	}
-	query, _ := sas.BlobSignatureValues{Protocol: sas.ProtocolHTTPS, StartTime: time.Now().UTC().Add(-time.Minute), ExpiryTime: time.Now().UTC().Add(time.Hour),
+	query, _ := sas.BlobSignatureValues{Protocol: sas.ProtocolHTTPS, StartTime: time.Now().UTC().Add(-time.Minute),
+		ExpiryTime:    time.Now().UTC().Add(time.Hour),
 		ContainerName: name, BlobName: blob, Permissions: permissions}.SignWithSharedKey(cred)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -152,18 +162,27 @@ func (w *Workspace) datastore(name string) armmachinelearning.DatastorePropertie
 	var held armmachinelearning.DatastoreCredentialsClassification
 	switch s.Credentials {
 	case "identity":
-		held = &armmachinelearning.NoneDatastoreCredentials{CredentialsType: ptr(armmachinelearning.CredentialsTypeNone)}
+		held = &armmachinelearning.NoneDatastoreCredentials{
+			CredentialsType: ptr(armmachinelearning.CredentialsTypeNone)}
 	case "sas":
-		held = &armmachinelearning.SasDatastoreCredentials{CredentialsType: ptr(armmachinelearning.CredentialsTypeSas), Secrets: &armmachinelearning.SasDatastoreSecrets{SecretsType: ptr(armmachinelearning.SecretsTypeSas)}}
+		held = &armmachinelearning.SasDatastoreCredentials{CredentialsType: ptr(armmachinelearning.CredentialsTypeSas),
+			Secrets: &armmachinelearning.SasDatastoreSecrets{SecretsType: ptr(armmachinelearning.SecretsTypeSas)}}
 	default:
-		held = &armmachinelearning.AccountKeyDatastoreCredentials{CredentialsType: ptr(armmachinelearning.CredentialsTypeAccountKey), Secrets: &armmachinelearning.AccountKeyDatastoreSecrets{SecretsType: ptr(armmachinelearning.SecretsTypeAccountKey)}}
+		held = &armmachinelearning.AccountKeyDatastoreCredentials{
+			CredentialsType: ptr(armmachinelearning.CredentialsTypeAccountKey),
+			Secrets: &armmachinelearning.AccountKeyDatastoreSecrets{
+				SecretsType: ptr(armmachinelearning.SecretsTypeAccountKey)}}
 	}
 	if s.Gen2 && name == "workspaceblobstore" {
-		return &armmachinelearning.AzureDataLakeGen2Datastore{DatastoreType: ptr(armmachinelearning.DatastoreTypeAzureDataLakeGen2), AccountName: ptr(account),
-			Filesystem: ptr(w.containers[name]), Endpoint: ptr("core.windows.net"), Protocol: ptr("https"), IsDefault: ptr(true), Credentials: held}
+		return &armmachinelearning.AzureDataLakeGen2Datastore{
+			DatastoreType: ptr(armmachinelearning.DatastoreTypeAzureDataLakeGen2), AccountName: ptr(account),
+			Filesystem: ptr(w.containers[name]), Endpoint: ptr("core.windows.net"), Protocol: ptr("https"),
+			IsDefault: ptr(true), Credentials: held}
 	}
-	return &armmachinelearning.AzureBlobDatastore{DatastoreType: ptr(armmachinelearning.DatastoreTypeAzureBlob), AccountName: ptr(account),
-		ContainerName: ptr(w.containers[name]), Endpoint: ptr("core.windows.net"), Protocol: ptr("https"), IsDefault: ptr(name == "workspaceblobstore"), Credentials: held}
+	return &armmachinelearning.AzureBlobDatastore{DatastoreType: ptr(armmachinelearning.DatastoreTypeAzureBlob),
+		AccountName:   ptr(account),
+		ContainerName: ptr(w.containers[name]), Endpoint: ptr("core.windows.net"), Protocol: ptr("https"),
+		IsDefault: ptr(name == "workspaceblobstore"), Credentials: held}
 }
 
 // secrets are those of a datastore; nil is a refusal.
@@ -175,9 +194,11 @@ func (w *Workspace) secrets(name string) armmachinelearning.DatastoreSecretsClas
 	case s.Unlisted, s.Credentials == "identity":
 		return nil
 	case s.Credentials == "sas":
-		return &armmachinelearning.SasDatastoreSecrets{SecretsType: ptr(armmachinelearning.SecretsTypeSas), SasToken: ptr("?" + w.sign(w.containers[name]))}
+		return &armmachinelearning.SasDatastoreSecrets{SecretsType: ptr(armmachinelearning.SecretsTypeSas),
+			SasToken: ptr("?" + w.sign(w.containers[name]))}
 	}
-	return &armmachinelearning.AccountKeyDatastoreSecrets{SecretsType: ptr(armmachinelearning.SecretsTypeAccountKey), Key: ptr(key)}
+	return &armmachinelearning.AccountKeyDatastoreSecrets{SecretsType: ptr(armmachinelearning.SecretsTypeAccountKey),
+		Key: ptr(key)}
 }
 
 // blobs lists what lies below an address of a container.

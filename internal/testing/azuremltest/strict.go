@@ -48,16 +48,19 @@ func (w *Workspace) checkJob(name string, header http.Header, body []byte) strin
 		return "command is required"
 	case env == "":
 		return "environmentId is required"
-	case !strings.HasPrefix(env, "azureml://registries/") && !strings.HasPrefix(env, "azureml:AzureML-") && !belowID(env, root+"/environments/"):
+	case !strings.HasPrefix(env, "azureml://registries/") && !strings.HasPrefix(env, "azureml:AzureML-") &&
+		!belowID(env, root+"/environments/"):
 		return "environmentId " + env + " is no resource id"
 	case code != "" && !strings.HasPrefix(code, root+"/codes/"):
 		return "codeId " + code + " is no resource id"
 	case code != "" && w.codes[strings.Replace(strings.TrimPrefix(code, root+"/codes/"), "/versions", "", 1)].ID == nil:
 		return "The code asset " + code + " does not exist"
-	case compute != "" && !strings.Contains(compute, "/virtualclusters/") && computes[strings.TrimPrefix(compute, root+"/computes/")] == nil:
+	case compute != "" && !strings.Contains(compute, "/virtualclusters/") &&
+		computes[strings.TrimPrefix(compute, root+"/computes/")] == nil:
 		return "The compute " + compute + " does not exist"
 	}
-	for key, value := range map[string]string{"tags": "tag", "properties": "property", "environmentVariables": "environment variable"} {
+	for key, value := range map[string]string{"tags": "tag", "properties": "property",
+		"environmentVariables": "environment variable"} {
 		var m map[string]string
 		if raw := b.Properties[key]; raw != nil && json.Unmarshal(raw, &m) != nil {
 			return "Each " + value + " has to be a string"

@@ -172,7 +172,8 @@ func AzureMLflow(t testing.TB) string {
 	t.Helper()
 	slow(t)
 	python := filepath.Join(os.Getenv("AML_TRAIN_TEST_AZUREML_MLFLOW"), "bin", "python")
-	if os.Getenv("AML_TRAIN_TEST_AZUREML_MLFLOW") == "" || exec.Command(python, "-c", "import azureml.mlflow").Run() != nil {
+	if os.Getenv("AML_TRAIN_TEST_AZUREML_MLFLOW") == "" ||
+		exec.Command(python, "-c", "import azureml.mlflow").Run() != nil {
 		missing(t, "azureml-mlflow (make test installs it)")
 	}
 	return python
@@ -203,7 +204,8 @@ func Azurite(t testing.TB) string {
 	l.Close()
 	dir := t.TempDir()
 	certificate(t, dir)
-	cmd := exec.Command(program, "--blobHost", "127.0.0.1", "--blobPort", fmt.Sprint(port), "--inMemoryPersistence", "--skipApiVersionCheck", "--silent", "--disableTelemetry",
+	cmd := exec.Command(program, "--blobHost", "127.0.0.1", "--blobPort", fmt.Sprint(port), "--inMemoryPersistence",
+		"--skipApiVersionCheck", "--silent", "--disableTelemetry",
 		"--oauth", "basic", "--cert", "azurite.pem", "--key", "azurite.key")
 	cmd.Dir = dir
 	if err := cmd.Start(); err != nil {
@@ -238,7 +240,8 @@ func certificate(t testing.TB, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 	signed, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +250,8 @@ func certificate(t testing.TB, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, block := range map[string]*pem.Block{"azurite.pem": {Type: "CERTIFICATE", Bytes: signed}, "azurite.key": {Type: "PRIVATE KEY", Bytes: private}} {
+	for name, block := range map[string]*pem.Block{"azurite.pem": {Type: "CERTIFICATE", Bytes: signed},
+		"azurite.key": {Type: "PRIVATE KEY", Bytes: private}} {
 		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/github"
+	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit/azureml"
 )
 
@@ -36,16 +38,18 @@ func (a *app) creds() string { return cmp.Or(a.azure.Creds, a.getenv("AZURE_CRED
 
 // workspace returns the target that is an Azure Machine Learning workspace: what
 // flags say of it, then the environment, then the settings of the team, then Azure
-// ML's own config.json.
+// ML's own config.json. With an error that is job.Problems, of the settings, there is a
+// target all the same.
 func (a *app) workspace() (*azureml.Target, error) {
 	f := a.azure
 	f.Creds = a.creds()
 	f.Cloud = cmp.Or(f.Cloud, a.getenv("AZUREML_CURRENT_CLOUD")) // Microsoft's own client reads it
 	// Azure ML's own jobs find their workspace under these names.
 	f.Workspace = f.Workspace.Or(azureml.Workspace{Subscription: a.getenv("AZUREML_ARM_SUBSCRIPTION"), ResourceGroup: a.getenv("AZUREML_ARM_RESOURCEGROUP"), Name: a.getenv("AZUREML_ARM_WORKSPACE_NAME")})
-	settings, err := a.readSettings(".", nil)
-	if err != nil {
-		return nil, err
+	settings, wrong := a.readSettings(".", nil)
+	var problems job.Problems
+	if wrong != nil && !errors.As(wrong, &problems) {
+		return nil, wrong
 	}
 	f.Workspace = f.Workspace.Or(settings.Workspace)
 	if len(f.Missing()) > 0 {
@@ -65,7 +69,7 @@ func (a *app) workspace() (*azureml.Target, error) {
 		return nil, usageError{err}
 	}
 	if w == nil {
-		return t, nil
+		return t, wrong
 	}
 	if t.Attempt == "" {
 		t.Attempt = fmt.Sprintf("%s %d.%d %s %s", w.Repository, w.RunID, w.Attempt, w.Job, w.Step)
@@ -76,7 +80,7 @@ func (a *app) workspace() (*azureml.Target, error) {
 		}
 		t.SignIn.Subject = w.Subject()
 	}
-	return t, nil
+	return t, wrong
 }
 
 // findConfig looks for Azure ML's own config.json around the working directory.

@@ -149,9 +149,16 @@ func (a *app) fault(err error) int {
 	var problems job.Problems
 	var refusal *submit.Refusal
 	var untrusted *home.UntrustedError
+	var several train.Refused
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &several):
+		code := exitUnreachable
+		for _, one := range several {
+			code = min(code, a.fault(one))
+		}
+		return code
 	case errors.As(err, &ended):
 		return exitRun
 	case errors.As(err, &problems):

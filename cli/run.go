@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -119,10 +120,7 @@ func (a *app) runJob(ctx context.Context, args []string, f jobFlags, w workflowF
 	if err := a.checkBaseline(ctx); err != nil {
 		return err
 	}
-	request, err := a.request(args, f)
-	if err != nil {
-		return err
-	}
+	request := a.request(args, f)
 	request.Wait, request.Cancel = w.wait, w.cancelWithWorkflow
 	return a.trainer(tell.flow, tell, f.python).Train(ctx, request)
 }
@@ -174,10 +172,7 @@ this command: watch shows its output, cancel ends it.`,
 				return err
 			}
 			a.brief = f.branch != ""
-			request, err := a.request(args, f)
-			if err != nil {
-				return err
-			}
+			request := a.request(args, f)
 			return a.trainer(flow, &teller{app: a}, f.python).Train(cmd.Context(), request)
 		},
 	}
@@ -191,27 +186,29 @@ this command: watch shows its output, cancel ends it.`,
 }
 
 // request is what the flags and arguments ask for.
-func (a *app) request(args []string, f jobFlags) (train.Request, error) {
+func (a *app) request(args []string, f jobFlags) train.Request {
 	r := train.Request{File: cmp.Or(firstArg(args), f.file), Commit: f.commit, Branch: f.branch, Once: f.once}
+	wrong := func(err error) {
+		if err != nil {
+			r.Wrong = append(r.Wrong, err)
+		}
+	}
 	if len(args) > 0 && f.file != "" {
-		return r, usage("the job file is given twice, as %s and as --job %s", args[0], f.file)
+		wrong(usage("the job file is given twice, as %s and as --job %s", args[0], f.file))
 	}
 	var err error
-	if r.Pass, err = a.passOn(&f); err != nil {
-		return r, err
-	}
-	if r.MaxOutputs, err = sizeFlag("--max-outputs-size", f.maxOutputs); err != nil {
-		return r, err
-	}
-	if r.MaxSnapshot, err = sizeFlag("--max-snapshot-size", f.maxSnapshot); err != nil {
-		return r, err
-	}
+	r.Pass, err = a.passOn(&f)
+	wrong(err)
+	r.MaxOutputs, err = sizeFlag("--max-outputs-size", f.maxOutputs)
+	wrong(err)
+	r.MaxSnapshot, err = sizeFlag("--max-snapshot-size", f.maxSnapshot)
+	wrong(err)
 	if f.once {
 		a.azure.attempt = "once" // the job's name then says what it is, and a name is taken once
 	}
 	r.Options = f.Options
 	r.Options.Workflow = github.InWorkflow(a.getenv)
-	return r, nil
+	return r
 }
 
 // sizeFlag reads a limit in bytes: 0 where none is given, -1 for no limit.
@@ -234,20 +231,22 @@ func sizeFlag(flag, text string) (int64, error) {
 func (a *app) passOn(f *jobFlags) (map[string]string, error) {
 	passed := map[string]string{}
 	var pairs []string
+	var missing []error
 	for _, text := range f.Env {
-		if strings.Contains(text, "=") {
-			pairs = append(pairs, text)
-			continue
-		}
 		value := a.getenv(text)
-		if value == "" {
-			return nil, usage("--env %s: there is no variable of that name here to pass on; NAME=VALUE sets one", text)
+		switch {
+		case strings.Contains(text, "="):
+			pairs = append(pairs, text)
+		case value == "":
+			missing = append(missing, usage("--env %s: there is no variable of that name here to pass on; "+
+				"NAME=VALUE sets one", text))
+		default:
+			a.mask(value)
+			passed[text] = value
 		}
-		a.mask(value)
-		passed[text] = value
 	}
 	f.Env = pairs
-	return passed, nil
+	return passed, errors.Join(missing...)
 }
 
 // defaultJob is the job file that is run when none is named.

@@ -2,16 +2,15 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/org/aml-train/hooks"
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/limited"
-	"github.com/org/aml-train/internal/yamlfile"
+	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/azureml"
 )
@@ -59,20 +58,20 @@ func (a *app) readSettings(dir string, commit *snapshot.Snapshot) (settings, err
 	if err != nil {
 		return s, usage("%s: %w; settings are a file of the repository", relative(name), err)
 	}
-	if err := yamlfile.Decode(text, &s); err != nil {
-		return s, usage("%s: %s", relative(name), yaml.FormatError(err, false, true))
+	shown := relative(name)
+	err = job.Settings(text, shown, &s, func(report func(key string, offset int, message string)) {
+		if s.Job != "" && !filepath.IsLocal(filepath.FromSlash(s.Job)) {
+			report("job", 0, fmt.Sprintf("job is %q; it has to be a path below the repository's root", s.Job))
+		}
+	})
+	if err != nil {
+		return s, err
 	}
 	if s.Job != "" {
-		if !filepath.IsLocal(filepath.FromSlash(s.Job)) {
-			return s, usage("%s: job is %q; it has to be a path below the repository's root", relative(name), s.Job)
-		}
 		s.Job = relative(filepath.Join(root, filepath.FromSlash(s.Job)))
 	}
 	if strings.ContainsRune(s.Python, '/') && !filepath.IsAbs(s.Python) {
 		s.Python = filepath.Join(root, filepath.FromSlash(s.Python))
-	}
-	if w := s.Hook.Wait; w != "" && w != "submitted" {
-		return s, usage("%s: hook.wait is %q; it can be submitted", relative(name), w)
 	}
 	return s, nil
 }

@@ -53,7 +53,16 @@ type here struct {
 	python string
 }
 
-func (p *here) Target() (submit.Target, error) { return p.a.local(p.python), p.a.trusted() }
+// Target knows the runs that there are: one may have the job's name.
+func (p *here) Target(ctx context.Context) (submit.Target, error) {
+	if err := p.a.trusted(); err != nil {
+		return nil, err
+	}
+	if _, err := p.a.openStore(ctx, false); err != nil {
+		return nil, usageError{err}
+	}
+	return p.a.local(p.python), nil
+}
 
 func (p *here) Open(ctx context.Context) (train.Session, error) {
 	if _, err := p.a.openStore(ctx, true); err != nil {
@@ -78,11 +87,11 @@ type elsewhere struct {
 	t *azureml.Target
 }
 
-func (p *elsewhere) Target() (_ submit.Target, err error) {
-	if p.t, err = p.a.workspace(); err != nil {
+func (p *elsewhere) Target(context.Context) (_ submit.Target, err error) {
+	if p.t, err = p.a.workspace(); p.t == nil {
 		return nil, err
 	}
-	return p.t, p.a.trusted()
+	return p.t, cmp.Or(err, p.a.trusted())
 }
 
 func (p *elsewhere) Open(ctx context.Context) (train.Session, error) {

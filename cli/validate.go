@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/train"
 )
@@ -14,37 +13,47 @@ import (
 func (a *app) validate() *cobra.Command {
 	var f jobFlags
 	cmd := &cobra.Command{
-		Use:     "validate JOB",
-		Short:   "Every problem of a job file; submits nothing",
-		Long:    "Check a job file and report every problem at once, each with its place and what\nwould be right. Nothing is submitted. --json prints the resolved job.",
+		Use:   "validate [JOB]",
+		Short: "Every problem of a job; submits nothing",
+		Long: `Find every problem of a job at once, each with its place and what would be right:
+all that run would refuse before it submits the job. Nothing is submitted, and no
+workspace is asked. JOB and the flags are those of run. --json prints the resolved job.`,
 		Example: "  aml-train validate job.yml",
-		Args:    cobra.ExactArgs(1),
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var err error
-			f.Workflow = github.InWorkflow(a.getenv)
-			if f.Files, err = train.Files(&a.git, args[0], nil); err != nil {
+			j, err := a.trainer(nil, &teller{app: a}, f.python).Check(cmd.Context(), a.request(args, f))
+			switch {
+			case err != nil && a.json:
+				return errors.Join(err, a.printJSON(map[string]any{"problems": problemsOf(err)}))
+			case err != nil:
 				return err
-			}
-			if _, err := a.passOn(&f); err != nil {
-				return err
-			}
-			j, err := job.Load(args[0], f.Options)
-			var problems job.Problems
-			if a.json && errors.As(err, &problems) {
-				if err := a.printJSON(map[string]any{"problems": problems}); err != nil {
-					return err
-				}
-			}
-			if err != nil {
-				return err
-			}
-			if a.json {
+			case a.json:
 				return a.printJSON(j)
 			}
-			fmt.Fprintf(a.out, "%s is valid\n", args[0])
+			name := "The job"
+			if j.File != "" {
+				name = j.File
+			}
+			fmt.Fprintf(a.out, "%s is valid\n", name)
 			return nil
 		},
 	}
 	f.add(cmd)
+	a.azure.add(cmd)
 	return cmd
+}
+
+// problemsOf is an error as the list of all that is wrong.
+func problemsOf(err error) (list job.Problems) {
+	var several train.Refused
+	if errors.As(err, &several) {
+		for _, one := range several {
+			list = append(list, problemsOf(one)...)
+		}
+		return list
+	}
+	if errors.As(err, &list) {
+		return list
+	}
+	return job.Problems{{Message: err.Error()}}
 }

@@ -15,10 +15,10 @@ import (
 
 // Settings is what a push trains, and how: hook in .aml-train.yaml.
 type Settings struct {
-	Branches []string `yaml:"branches"` // patterns; without any, every branch
-	Paths    []string `yaml:"paths"`    // patterns, as in .gitignore; without any, every change counts
-	Wait     string   `yaml:"wait"`     // "submitted" waits until the run is accepted
-	Required bool     `yaml:"required"` // a submission that fails stops the push
+	Branches []string `yaml:"branches"`               // patterns; without any, every branch
+	Paths    []string `yaml:"paths"`                  // patterns, as in .gitignore; without any, every change counts
+	Wait     string   `yaml:"wait" oneof:"submitted"` // "submitted" waits until the run is accepted
+	Required bool     `yaml:"required"`               // a submission that fails stops the push
 }
 
 // Training is one commit that a push gives to one branch.

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,6 +116,7 @@ func (j *Job) similarScript(script string) string {
 		return ""
 	}
 	defer t.Close()
+	kind := cmp.Or(filepath.Ext(script), ".py")
 	var scripts []string
 	seen := 0
 	fs.WalkDir(t.FS(), ".", func(path string, e fs.DirEntry, err error) error {
@@ -124,13 +126,13 @@ func (j *Job) similarScript(script string) string {
 		if e.IsDir() && path != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "node_modules" || e.Name() == "site-packages") {
 			return fs.SkipDir
 		}
-		if strings.HasSuffix(e.Name(), ".py") && len(scripts) < 2000 {
+		if strings.HasSuffix(e.Name(), kind) && len(scripts) < 2000 {
 			scripts = append(scripts, path)
 		}
 		return nil
 	})
 	for _, s := range scripts {
-		if filepath.Base(s) == filepath.Base(script) {
+		if s != filepath.ToSlash(filepath.Clean(script)) && filepath.Base(s) == filepath.Base(script) {
 			return "; did you mean " + s + "?"
 		}
 	}

@@ -52,9 +52,9 @@ type Job struct {
 	File string `json:"-"` // the job file, as it was named; "" for a job from flags
 	Dir  string `json:"-"` // absolute; the relative paths above start here
 
-	lines     map[string]int // where in File each top-level key stands
-	place     inside.Place   // whose files may be named
-	codeNamed bool           // Code comes from the command line
+	document  *document    // that it was read from, with the problems found; nil of a job that was made
+	place     inside.Place // whose files may be named
+	codeNamed bool         // Code comes from the command line
 
 	environmentNamed bool // so do the environment's files
 }
@@ -241,10 +241,6 @@ func IsRemote(path string) bool {
 	}
 	return strings.Contains(path, "://") && !strings.HasPrefix(path, "file://")
 }
-
-// Line returns the line of the job file on which a top-level key stands, 0 where
-// it has none.
-func (j *Job) Line(key string) int { return j.lines[key] }
 
 // Digest identifies what runs: the SHA-256 of the resolved job, in hex. Two jobs
 // with the same digest differ at most in their source files, which the

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -44,15 +43,27 @@ type Options struct {
 	Workflow bool
 }
 
-// Load reads the job file at path, or starts from nothing where path is "", puts
-// the options over it and checks what can be checked without a target: the
-// source directory, the script, the inputs. The error, if any, is Problems.
+// Load is Read of a job that has to be without a problem. The error, if any, is Problems.
 func Load(path string, o Options) (*Job, error) {
+	j, err := Read(path, o)
+	if err != nil {
+		return nil, err
+	}
+	return j, nil
+}
+
+// Read reads the job file at path, or starts from nothing where path is "", puts
+// the options over it and checks what can be checked without a target: the
+// source directory, the script, the inputs. The error, if any, is Problems; the job is
+// then what could be read of it, so that others find what else is wrong, and nil where
+// that is nothing.
+func Read(path string, o Options) (*Job, error) {
 	place, abs, err := o.placeOf(path)
 	if err != nil {
 		return nil, err
 	}
-	j, d := &Job{Type: "command", Compute: Local, Dir: abs, Code: ".", place: place}, &document{}
+	d := &document{}
+	j := &Job{Type: "command", Compute: Local, Dir: abs, Code: ".", place: place, document: d}
 	if path != "" {
 		if j, d = read(path, abs, place); j == nil {
 			return nil, d.sorted()
@@ -64,11 +75,11 @@ func Load(path string, o Options) (*Job, error) {
 	}
 	o.apply(j, d, cwd)
 	d.check(j, o)
-	if len(d.problems) > 0 {
-		return nil, d.sorted()
-	}
 	if j.ExperimentName == "" {
 		j.ExperimentName = defaultExperiment(j)
+	}
+	if len(d.problems) > 0 {
+		return j, d.sorted()
 	}
 	return j, nil
 }
@@ -97,7 +108,7 @@ func (d *document) reportAt(what, format string, args ...any) {
 	if v := d.at[what]; v != nil {
 		d.report(v.line, v.column, format, args...)
 	} else {
-		d.flagProblem(format, args...)
+		d.problems = append(d.problems, Problem{Message: fmt.Sprintf(format, args...), key: what})
 	}
 }
 
@@ -117,6 +128,7 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 	}
 	if o.SourceDirectory != "" {
 		j.Code, j.codeNamed = relative(o.SourceDirectory), !o.Workflow
+		d.given("code")
 	}
 	if o.Script != "" || o.Arguments != "" {
 		o.applyScript(j, d, cwd)
@@ -126,6 +138,7 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 			d.flagProblem("--command and --script (or --arguments) exclude each other")
 		}
 		j.Command = o.Command
+		d.given("command")
 	}
 	set := func(to *string, value string) {
 		if value != "" {
@@ -141,12 +154,14 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 		}
 	}
 	if o.ComputeTarget != "" {
-		if err := checkCompute(o.ComputeTarget); err != nil {
-			d.flagProblem("--compute-target: %v", err)
-		}
 		j.Compute = strings.TrimPrefix(o.ComputeTarget, "azureml:")
+		d.given("compute")
+		if err := checkCompute(o.ComputeTarget); err != nil {
+			d.problems = append(d.problems, d.problemOf("compute", "--compute-target: "+err.Error()))
+		}
 	}
 	if o.Environment != "" {
+		d.given("environment")
 		e := environmentReference(o.Environment)
 		for _, file := range []*string{&e.Requirements, &e.CondaFile} {
 			if *file != "" {
@@ -154,7 +169,6 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 			}
 		}
 		j.Environment, j.environmentNamed = &e, !o.Workflow
-		maps.DeleteFunc(d.at, func(what string, _ *value) bool { return strings.HasPrefix(what, "environment") })
 	}
 	o.pairs(d, "--env", o.Env, func(name, value string) {
 		if j.EnvironmentVariables == nil {
@@ -198,6 +212,7 @@ func (o Options) distribution(j *Job, d *document) {
 			return
 		}
 		j.Distribution = &Distribution{Type: kind}
+		d.given("distribution")
 	}
 	if o.ProcessCount != 0 {
 		switch {
@@ -218,6 +233,7 @@ func (o Options) distribution(j *Job, d *document) {
 			j.Resources = &Resources{}
 		}
 		j.Resources.InstanceCount = o.NodeCount
+		d.given("resources")
 	}
 }
 
@@ -256,6 +272,7 @@ func (o Options) applyScript(j *Job, d *document, cwd string) {
 			}
 		}
 	}
+	d.given("command")
 	j.Command = "python " + quote(filepath.ToSlash(script))
 	for _, w := range words {
 		j.Command += " " + quote(w)
@@ -322,58 +339,28 @@ func (o Options) input(j *Job, d *document, name, value string, relative func(st
 
 // check reports what is wrong with the whole job.
 func (d *document) check(j *Job, o Options) {
-	at := func(key string) (int, int) {
-		if line := j.lines[key]; line > 0 {
-			return line, 1
-		}
-		return 0, 0
-	}
 	report := func(key, format string, args ...any) {
-		line, column := at(key)
-		if line == 0 || d.file == "" {
-			d.flagProblem(format, args...)
-			return
-		}
-		d.report(line, column, format, args...)
+		d.problems = append(d.problems, d.problemOf(key, fmt.Sprintf(format, args...)))
 	}
 	if strings.TrimSpace(j.Command) == "" {
-		switch {
-		case j.lines["command"] > 0 && len(d.problems) == 0:
+		switch _, written := d.keys["command"]; {
+		case written && j.Sound("command"):
 			report("command", "command is empty; write what runs, such as \"python train.py\"")
 		case d.file == "" && len(d.problems) == 0:
 			d.flagProblem("nothing to run: name a job file, or give --script train.py or --command")
 		}
-		return
 	}
 	for _, ref := range unresolved(j) {
-		if line, column := d.find(j.lines["command"], ref.text); line > 0 && o.Command == "" && o.Script == "" {
+		if line, column := d.find(d.keys["command"].line, ref.text); line > 0 && o.Command == "" && o.Script == "" {
 			d.report(line, column, "%s", ref.problem)
 		} else {
 			d.flagProblem("%s", ref.problem)
 		}
 	}
-	if script := scriptOf(j.Command); script != "" && j.Code == "" {
-		report("command", "the command starts %s, but without code no file travels; add the source directory, such as \"code: .\"", script)
-	}
-	if source := j.SourceDirectory(); source != "" {
-		info, err := j.stat(source, j.codeNamed)
-		switch {
-		case err != nil:
-			report("code", "the source directory %s", j.why(j.Code, "--source-directory ", o.Workflow, err))
-		case !info.IsDir():
-			report("code", "the source directory %s is a file; name the folder that it stands in", j.Code)
-		default:
-			if why := noScript(j.Command); why != "" {
-				report("command", "%s", why)
-			} else if script := scriptOf(j.Command); script != "" {
-				if _, err := j.stat(filepath.Join(source, filepath.FromSlash(script)), j.codeNamed); err != nil {
-					report("command", "the script %s does not exist in the source directory %s%s", script, j.Code, j.similarScript(script))
-				}
-			}
-		}
-	}
+	d.checkSource(j, o, report)
 	d.checkEnvironment(j, o)
-	for name, in := range j.Inputs {
+	for _, name := range slices.Sorted(maps.Keys(j.Inputs)) {
+		in := j.Inputs[name]
 		if in.Literal || IsRemote(in.Path) || in.Path == "" || expression.MatchString(in.Path) {
 			continue
 		}
@@ -385,6 +372,39 @@ func (d *document) check(j *Job, o Options) {
 			say("inputs.%s: %s is a folder; its type is uri_folder", name, in.Path)
 		case !info.IsDir() && in.Type == URIFolder:
 			say("inputs.%s: %s is a file; its type is uri_file", name, in.Path)
+		}
+	}
+}
+
+// checkSource looks for the source directory, and in it for what the command starts.
+func (d *document) checkSource(j *Job, o Options, report func(key, format string, args ...any)) {
+	started := starts(j.Command)
+	if why := noScript(j.Command); why != "" {
+		report("command", "%s", why)
+		started = nil
+	}
+	if j.Code == "" {
+		if started != nil && !started.module && j.Sound("code") {
+			report("command", "the command starts %s, but without code no file travels; "+
+				"add the source directory, such as \"code: .\"", started.name)
+		}
+		return
+	}
+	source := j.SourceDirectory()
+	if source == "" {
+		return
+	}
+	info, err := j.stat(source, j.codeNamed)
+	switch {
+	case err != nil:
+		report("code", "the source directory %s", j.why(j.Code, "--source-directory ", o.Workflow, err))
+	case !info.IsDir():
+		report("code", "the source directory %s is a file; name the folder that it stands in", j.Code)
+	default:
+		if started != nil {
+			if why := j.missing(started); why != "" {
+				report("command", "%s", why)
+			}
 		}
 	}
 }
@@ -432,48 +452,3 @@ func (d *document) checkEnvironment(j *Job, o Options) {
 		d.reportAt(at, "environment.build: the build context %s has no %s", b.Path, b.DockerfilePath)
 	}
 }
-
-// python is a command that starts with a script, and nothing that could change
-// the folder before it.
-var python = regexp.MustCompile(`^\s*python[0-9.]*\s+(?:-u\s+)?([^\s'"$;|&<>()\\-][^\s'"$;|&<>()\\]*\.py)(?:\s|$)`)
-
-// noScript says what starts a file that a command has python start and that is no Python,
-// "" where there is none.
-func noScript(command string) string {
-	words, err := shellquote.Split(command)
-	if len(words) > 1 && words[1] == "-u" {
-		words = slices.Delete(words, 1, 2)
-	}
-	if err != nil || len(words) < 2 || !pythonProgram.MatchString(words[0]) {
-		return ""
-	}
-	script, shown := words[1], shellquote.Join(words[1])
-	ext := path.Ext(script)
-	programs := map[string]string{".sh": "sh", ".bash": "bash", ".r": "Rscript", ".R": "Rscript", ".jl": "julia"}
-	switch {
-	case programs[ext] != "":
-		return fmt.Sprintf("%s is no Python script; start it with a command: %s %s", script, programs[ext], shown)
-	case ext != ".ipynb":
-		return ""
-	}
-	stem := strings.TrimSuffix(script, ext)
-	return fmt.Sprintf("%s is a notebook, which python cannot start; run it with the command mkdir -p outputs && papermill %s %s (papermill has to be installed), "+
-		"or make a script of it: jupyter nbconvert --to script %s, and train %s.py",
-		script, shown, shellquote.Join("outputs/"+path.Base(script)), shown, stem)
-}
-
-var pythonProgram = regexp.MustCompile(`^python[0-9.]*$`)
-
-// scriptOf returns the script that a command starts, "" where that cannot be
-// told for certain.
-func scriptOf(command string) string {
-	m := python.FindStringSubmatch(command)
-	if m == nil || filepath.IsAbs(m[1]) || strings.HasPrefix(m[1], "/") {
-		return ""
-	}
-	return m[1]
-}
-
-// Script returns the script that the command starts with python, relative to the
-// source directory, "" where it starts something else.
-func (j *Job) Script() string { return scriptOf(j.Command) }

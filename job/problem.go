@@ -1,7 +1,9 @@
 package job
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -15,6 +17,7 @@ type Problem struct {
 	Message string `json:"message"`
 
 	source string // the line itself
+	key    string // what it is a problem of, where no place tells
 }
 
 func (p Problem) String() string {
@@ -50,6 +53,14 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Sorted orders problems by where they stand.
+func (p Problems) Sorted() Problems {
+	slices.SortStableFunc(p, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return p
+}
+
 // printable keeps what a file holds, or is called, from moving a terminal's cursor or
 // beginning a line of its own. It has as many characters as before.
 func printable(s string) string {
@@ -59,4 +70,94 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// Findings gathers what a target finds in a job.
+type Findings struct {
+	Job      *Job
+	problems Problems
+}
+
+// Add adds a problem of a key of the job, such as "environment" or
+// "resources.instance_count". What has a problem already has no second one that follows
+// from it.
+func (f *Findings) Add(key, format string, args ...any) {
+	if f.Job.Sound(key) {
+		f.problems = append(f.problems, f.Job.document.problemOf(key, fmt.Sprintf(format, args...)))
+	}
+}
+
+// Err is what was found: Problems, or nil.
+func (f *Findings) Err() error {
+	if len(f.problems) == 0 {
+		return nil
+	}
+	return f.problems
+}
+
+// Sound tells whether nothing wrong was found when a key was read, or anything below it.
+func (j *Job) Sound(key string) bool {
+	d := j.document
+	if d == nil {
+		return true
+	}
+	at := d.at[key]
+	for _, p := range d.problems {
+		if p.key == key || topOf(p.key) == key || at != nil && p.Line == at.line {
+			return false
+		}
+	}
+	if at != nil && topOf(key) != key {
+		return true
+	}
+	from, ok := d.keys[topOf(key)]
+	if !ok {
+		return true
+	}
+	next := len(d.lines) + 1
+	for _, k := range d.keys {
+		if k.line > from.line {
+			next = min(next, k.line)
+		}
+	}
+	for _, p := range d.problems {
+		if p.Line >= from.line && p.Line < next {
+			return false
+		}
+	}
+	return true
+}
+
+// topOf is the key of the file's root that another one, such as "limits.timeout" or
+// "tags team", is below.
+func topOf(key string) string {
+	top, _, _ := strings.Cut(key, ".")
+	top, _, _ = strings.Cut(top, " ")
+	return top
+}
+
+// problemOf is a problem of a key, where it stands; one that a flag gave has no place.
+func (d *document) problemOf(key, message string) Problem {
+	top := topOf(key)
+	p := Problem{Message: message, key: key}
+	if d == nil {
+		return p
+	}
+	if at := d.at[key]; at != nil && top != key {
+		return d.problem(at.line, at.column, message)
+	}
+	if k, ok := d.keys[top]; ok {
+		return d.problem(k.line, k.column, message)
+	}
+	return p
+}
+
+// given notes that a flag says what a key is: what is wrong with it is not the file's.
+func (d *document) given(key string) {
+	for name := range d.at {
+		if name == key || strings.HasPrefix(name, key+".") {
+			delete(d.at, name)
+		}
+	}
+	delete(d.keys, key)
 }

@@ -16,9 +16,10 @@ func read(path, abs string, place inside.Place) (*Job, *document) {
 	if root == nil {
 		return nil, d
 	}
-	j := &Job{Type: "command", Compute: Local, File: shown, Dir: filepath.Dir(abs), lines: map[string]int{}, place: place}
+	j := &Job{Type: "command", Compute: Local, File: shown, Dir: filepath.Dir(abs), place: place, document: d}
+	d.keys = map[string]key{}
 	for _, k := range root.keys {
-		j.lines[k.name] = k.line
+		d.keys[k.name] = k
 	}
 	d.job(root, j)
 	return j, d
@@ -146,6 +147,11 @@ func (d *document) compute(to *string) field {
 			d.report(v.line, v.column, "compute is a mapping; name the compute target, and put instance_count and instance_type under resources")
 			return
 		}
+		if v.kind == number || v.kind == boolean {
+			d.report(v.line, v.column, "compute is %s; it has to be a string, the name of a compute target: those begin with "+
+				"a letter, and local is this machine", v.text)
+			return
+		}
 		d.text(v, "compute", to)
 		if err := checkCompute(*to); err != nil {
 			d.report(v.line, v.column, "%v", err)
@@ -184,6 +190,7 @@ func (d *document) inputs(j *Job) field {
 			what := "inputs." + k.name
 			if !inputName.MatchString(k.name) {
 				d.report(k.line, k.column, "the input's name %q can hold letters, digits and _ only, and not start with a digit", k.name)
+				j.Inputs[k.name] = Input{} // that the command names it is not wrong as well
 				continue
 			}
 			var in Input
@@ -228,6 +235,7 @@ func (d *document) outputs(j *Job) field {
 			what := "outputs." + k.name
 			if !inputName.MatchString(k.name) {
 				d.report(k.line, k.column, "the output's name %q can hold letters, digits and _ only, and not start with a digit", k.name)
+				j.Outputs[k.name] = Output{}
 				continue
 			}
 			out := Output{Type: URIFolder}

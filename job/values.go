@@ -4,20 +4,13 @@ import (
 	"math"
 	"math/big"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 
 	"github.com/org/aml-train/internal/suggest"
 )
 
-func (d *document) sorted() Problems {
-	sort.SliceStable(d.problems, func(i, k int) bool {
-		a, b := d.problems[i], d.problems[k]
-		return a.Line < b.Line || a.Line == b.Line && a.Column < b.Column
-	})
-	return d.problems
-}
+func (d *document) sorted() Problems { return d.problems.Sorted() }
 
 // field reads one key of a mapping.
 type field func(*value)
@@ -101,6 +94,7 @@ func (d *document) str(what string, to *string) field {
 
 func (d *document) integer(what string, least int, to *int) field {
 	return func(v *value) {
+		d.at[what] = v
 		long, ok := v.whole()
 		ok = ok && long >= math.MinInt32 && long <= math.MaxInt32
 		n := int(long)

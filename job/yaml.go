@@ -23,6 +23,8 @@ const (
 	maxNodes = 100_000 // what aliases may blow a file up to
 )
 
+const jobFile = "a job file" // what a document of one is
+
 // value is one node of a YAML document, with aliases and merge keys resolved.
 type value struct {
 	line, column int
@@ -55,27 +57,33 @@ type key struct {
 // document is a YAML file on its way to a job, with the problems found so far.
 type document struct {
 	file     string
+	what     string // a job file, say
 	lines    []string
 	problems Problems
 	nodes    int
 	tooMany  bool
 	anchors  map[string]*value
-	at       map[string]*value // texts, by what they are: "inputs.data.path"
+	at       map[string]*value // scalars, by what they are: "inputs.data.path"
+	keys     map[string]key    // of the file's root
 }
 
 func (d *document) report(line, column int, format string, args ...any) {
-	p := Problem{File: d.file, Line: line, Column: column, Message: fmt.Sprintf(format, args...)}
+	d.problems = append(d.problems, d.problem(line, column, fmt.Sprintf(format, args...)))
+}
+
+func (d *document) problem(line, column int, message string) Problem {
+	p := Problem{File: d.file, Line: line, Column: column, Message: message}
 	if line >= 1 && line <= len(d.lines) {
 		p.source = strings.TrimRight(d.lines[line-1], "\r")
 	}
-	d.problems = append(d.problems, p)
+	return p
 }
 
 // open reads a YAML file whose root is a mapping: a regular file of the place, reached
 // through links of it at most. On an error the document holds at least one problem and
 // the value is nil.
 func open(path, shown string, place inside.Place) (*document, *value) {
-	d := &document{file: shown, anchors: map[string]*value{}, at: map[string]*value{}}
+	d := newDocument(shown, jobFile)
 	if strings.HasSuffix(path, ".py") {
 		d.report(0, 0, "is a script, not a job file; run it with --script %s", shown)
 		return d, nil
@@ -114,20 +122,34 @@ func open(path, shown string, place inside.Place) (*document, *value) {
 		d.report(0, 0, "%v", err)
 		return d, nil
 	}
+	root := d.decode(text)
+	if root == nil && len(d.problems) == 0 {
+		d.report(1, 1, "is empty; the smallest job is \"command: python train.py\" and \"code: .\"")
+	}
+	return d, root
+}
+
+func newDocument(shown, what string) *document {
+	return &document{file: shown, what: what, anchors: map[string]*value{}, at: map[string]*value{}}
+}
+
+// decode reads a text whose root is a mapping. It returns nil where there is a problem, or
+// nothing.
+func (d *document) decode(text []byte) *value {
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 	if bytes.IndexByte(text, 0) >= 0 {
-		d.report(0, 0, "is not a text file; a job file is YAML")
-		return d, nil
+		d.report(0, 0, "is not a text file; %s is YAML", d.what)
+		return nil
 	}
 	if !utf8.Valid(text) {
 		for i, line := range bytes.Split(text, []byte("\n")) {
 			if !utf8.Valid(line) {
 				d.report(i+1, 1, "is not UTF-8; save the file as UTF-8")
-				return d, nil
+				return nil
 			}
 		}
 	}
-	return d, d.parse(text)
+	return d.parse(text)
 }
 
 func (d *document) parse(text []byte) *value {
@@ -153,13 +175,12 @@ func (d *document) parse(text []byte) *value {
 		}
 		if root != nil {
 			second := d.resolve(doc.Body, 0)
-			d.report(second.line, second.column, "a job file holds one document; this is the second")
+			d.report(second.line, second.column, "%s holds one document; this is the second", d.what)
 			return nil
 		}
 		root = doc.Body
 	}
 	if root == nil {
-		d.report(1, 1, "is empty; the smallest job is \"command: python train.py\" and \"code: .\"")
 		return nil
 	}
 	v := d.resolve(root, 0)
@@ -167,7 +188,8 @@ func (d *document) parse(text []byte) *value {
 		return nil
 	}
 	if v.kind != mapping {
-		d.report(v.line, v.column, "holds %s; a job file is a mapping of keys such as \"command:\"", v.kind)
+		d.report(v.line, v.column, "holds %s; %s is a mapping of keys such as \"%s:\"", v.kind, d.what,
+			map[bool]string{true: "command", false: "job"}[d.what == jobFile])
 		return nil
 	}
 	return v

@@ -48,8 +48,10 @@ type Submission struct {
 
 // Target runs jobs.
 type Target interface {
-	// Check reports, before anything is sent, what of a job the target cannot do.
-	// The error is a *Refusal.
+	// Check reports, before anything is sent or asked over the network, all of a job that
+	// the target cannot do. The error is job.Problems, or what this machine lacks: then
+	// the job has no problem. Of a job that could be read in part, it reports what does
+	// not follow from what is wrong already.
 	Check(*job.Job) error
 
 	// Submit starts a run and returns it as soon as the target has accepted it.

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,8 +47,11 @@ type Submitted struct {
 type submission struct {
 	submit.Submission
 	here  bool
-	place Place
+	to    Place
 	begin time.Time // of the snapshot
+
+	at  Session      // of run
+	run *history.Run // that there is already, where one is enough
 }
 
 func (s *submission) close() {
@@ -54,8 +59,62 @@ func (s *submission) close() {
 	s.Snapshot.Close()
 }
 
-// load reads the job, of the commit where one is trained.
-func (t *Trainer) load(ctx context.Context, r Request, s *submission) (err error) {
+// Refused is all that is wrong with what was asked for: job.Problems, mistakes, and what
+// else stands in the way. Nothing was submitted.
+type Refused []error
+
+func (r Refused) Error() string {
+	texts := make([]string, len(r))
+	for i, err := range r {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "\n")
+}
+
+func (r Refused) Unwrap() []error { return r }
+
+// refused is nil for no error, and a single one as it is. Problems are one list, each
+// once, and come first.
+func refused(found []error) error {
+	var all job.Problems
+	var rest Refused
+	for _, err := range found {
+		var problems job.Problems
+		if errors.As(err, &problems) {
+			for _, p := range problems {
+				if !slices.Contains(all, p) {
+					all = append(all, p)
+				}
+			}
+		} else if err != nil {
+			rest = append(rest, err)
+		}
+	}
+	if len(all) > 0 {
+		rest = slices.Insert(rest, 0, error(all.Sorted()))
+	}
+	switch len(rest) {
+	case 0:
+		return nil
+	case 1:
+		return rest[0]
+	}
+	return rest
+}
+
+// Check finds all that is wrong with a request before anything is submitted, or sent, or
+// made: what it returns an error for, Train refuses with the same one. The job is what
+// could be read of it, nil where that is nothing.
+func (t *Trainer) Check(ctx context.Context, r Request) (*job.Job, error) {
+	var s submission
+	defer s.close()
+	err := t.check(ctx, r, &s)
+	return s.Job, err
+}
+
+// check makes a submission of a request, or finds what is wrong with it. A step is left
+// out where it needs what an earlier one found wrong, so that each error is one of its own.
+func (t *Trainer) check(ctx context.Context, r Request, s *submission) (err error) {
 	if r.Commit != "" {
 		if s.Commit, err = WholeCommit(ctx, t.Git, r.Commit); err != nil {
 			return mistake(err)
@@ -64,31 +123,55 @@ func (t *Trainer) load(ctx context.Context, r Request, s *submission) (err error
 	if err := t.Admit(ctx, s.Commit); err != nil {
 		return err
 	}
-	keep, usual, err := t.Settings(s.Commit)
-	if err != nil {
-		return err
+	found := slices.Clone(r.Wrong)
+	if err := t.load(r, s); err != nil {
+		found = append(found, err)
 	}
+	if s.Job == nil {
+		return refused(found)
+	}
+	if s.Commit == nil {
+		if err := t.AdmitJob(ctx, s.Job); err != nil {
+			return refused(append(found, err))
+		}
+	}
+	t.place(r, s)
+	if s.Job.Sound("compute") {
+		found = append(found, t.ask(ctx, s))
+	}
+	if s.Job.Sound("code") {
+		found = append(found, t.code(ctx, r, s, refused(found) == nil))
+	}
+	return refused(found)
+}
+
+// load reads the job, of the commit where one is trained.
+func (t *Trainer) load(r Request, s *submission) error {
+	keep, usual, err := t.Settings(s.Commit)
+	found := []error{err}
 	file := r.File
 	if file == "" && r.Options.Script == "" && r.Options.Command == "" {
+		if err != nil {
+			return err // they may name the job file
+		}
 		if file, err = usual(); err != nil {
 			return err
 		}
 	}
 	if r.Options.Files, err = Files(t.Git, file, s.Commit); err != nil {
-		return err
+		return refused(append(found, err))
 	}
-	if s.Job, err = job.Load(file, r.Options); err != nil {
-		return err
+	if s.Job, err = job.Read(file, r.Options); s.Job != nil {
+		s.Job.Keep = append(s.Job.Keep, keep...)
 	}
-	if s.Commit == nil {
-		if err := t.AdmitJob(ctx, s.Job); err != nil {
-			return err
-		}
-	}
-	s.Job.Keep = append(s.Job.Keep, keep...)
-	s.here, s.place = strings.EqualFold(s.Job.Compute, job.Local), t.Elsewhere
+	return refused(append(found, err))
+}
+
+// place says where the job runs, and what it gets there of this machine's variables.
+func (t *Trainer) place(r Request, s *submission) {
+	s.here, s.to = strings.EqualFold(s.Job.Compute, job.Local), t.Elsewhere
 	if s.here {
-		s.place = t.Here
+		s.to = t.Here
 	}
 	for name, value := range r.Pass {
 		if s.Pass = append(s.Pass, name); !s.here {
@@ -98,16 +181,29 @@ func (t *Trainer) load(ctx context.Context, r Request, s *submission) (err error
 			s.Job.EnvironmentVariables[name] = value
 		}
 	}
-	return nil
 }
 
-// check asks the place whether it can do the job.
-func (t *Trainer) check(s *submission) error {
-	target, err := s.place.Target()
-	if err != nil {
+// ask asks the place whether it can do the job.
+func (t *Trainer) ask(ctx context.Context, s *submission) error {
+	target, err := s.to.Target(ctx)
+	if target == nil {
 		return err
 	}
-	return target.Check(s.Job)
+	return refused([]error{err, target.Check(s.Job)})
+}
+
+// code tells which code it is, and takes its snapshot unless there is a run of it already
+// that is wanted once.
+func (t *Trainer) code(ctx context.Context, r Request, s *submission, well bool) error {
+	if err := t.identify(r, s); err != nil {
+		return err
+	}
+	if r.Once && well {
+		if s.at, s.run = t.same(ctx, s); s.run != nil {
+			return nil
+		}
+	}
+	return t.take(ctx, r, s)
 }
 
 // identify tells which code it is.
@@ -154,8 +250,8 @@ func (t *Trainer) take(ctx context.Context, r Request, s *submission) (err error
 		return err
 	}
 	s.Git.SetDirty(s.Snapshot.Dirty)
-	script := s.Job.Script()
-	if script == "" || s.Commit != nil || s.Snapshot.Find(script) != nil {
+	script := s.Job.Started()
+	if script == "" || !s.Job.Sound("command") || s.Commit != nil || s.Snapshot.Find(path.Clean(script)) != nil {
 		return nil
 	}
 	if d, err := snapshot.Why(t.Git, source, script); err == nil && d.Rule != nil {
@@ -167,7 +263,7 @@ func (t *Trainer) take(ctx context.Context, r Request, s *submission) (err error
 
 // submit hands the job to its place.
 func (t *Trainer) submit(ctx context.Context, s *submission) (Session, *history.Run, error) {
-	at, err := s.place.Open(ctx)
+	at, err := s.to.Open(ctx)
 	if err != nil {
 		return at, nil, err
 	}

@@ -22,9 +22,10 @@ import (
 type Request struct {
 	File    string // the job file; "" for that of the settings, or for what Options describe
 	Options job.Options
-	Commit  string // the revision that is trained; "" for the working tree
-	Branch  string // of Commit, where it is known
-	Once    bool   // only if the commit has no run of this job yet
+	Commit  string  // the revision that is trained; "" for the working tree
+	Branch  string  // of Commit, where it is known
+	Once    bool    // only if the commit has no run of this job yet
+	Wrong   []error // what was found wrong with it already
 
 	// Pass are variables that are passed on to the run by their name alone, with their
 	// values.
@@ -45,8 +46,9 @@ type Session struct {
 
 // Place is one of the places where jobs run.
 type Place interface {
-	// Target is the place before anything is made there.
-	Target() (submit.Target, error)
+	// Target is the place before anything is made there. It can come with an error: of
+	// what is wrong, but does not keep it from being asked.
+	Target(context.Context) (submit.Target, error)
 	// Open makes what a run there needs on this machine.
 	Open(context.Context) (Session, error)
 	// Existing is Open where nothing has to be made; ok tells whether it is so.
@@ -105,23 +107,12 @@ func (t *Trainer) Train(ctx context.Context, r Request) error {
 		Attached: r.Wait && r.Cancel, Secrets: t.Secrets, MaxOutputs: r.MaxOutputs,
 	}}
 	defer s.close()
-	if err := t.load(ctx, r, &s); err != nil {
+	if err := t.check(ctx, r, &s); err != nil { // before anything is made, the history included
 		return err
 	}
-	if err := t.check(&s); err != nil { // before anything is made, the history included
-		return err
-	}
-	if err := t.identify(r, &s); err != nil {
-		return err
-	}
-	if r.Once {
-		if at, run := t.same(ctx, &s); run != nil {
-			t.Tell.Already(run)
-			return t.Tell.Left(ctx, at, run)
-		}
-	}
-	if err := t.take(ctx, r, &s); err != nil {
-		return err
+	if s.run != nil {
+		t.Tell.Already(s.run)
+		return t.Tell.Left(ctx, s.at, s.run)
 	}
 	at, run, err := t.submit(ctx, &s)
 	if err != nil {

@@ -51,7 +51,7 @@ func (s target) Cancel(ctx context.Context, run string) error {
 
 type at struct{ *steps }
 
-func (a at) Target() (submit.Target, error)                { return target{way: a.steps}, nil }
+func (a at) Target(context.Context) (submit.Target, error) { return target{way: a.steps}, nil }
 func (a at) Existing(context.Context) (s Session, ok bool) { return s, false }
 func (a at) Open(context.Context) (Session, error) {
 	a.step("open")
@@ -112,7 +112,7 @@ func TestTrain(t *testing.T) {
 	}{
 		"to the report":       {Request{Wait: true}, nil, false, append(submitted[:8:8], "watch", "report"), nil},
 		"not waited for":      {Request{}, nil, false, append(submitted[:8:8], "left"), nil},
-		"refused, before all": {Request{Wait: true}, refusal, false, begin, refusal},
+		"refused, before all": {Request{Wait: true}, refusal, false, append(begin[:4:4], "code"), refusal},
 		"interrupted":         {Request{Wait: true}, nil, true, append(submitted[:8:8], "watch", "goes on"), io.EOF},
 		"interrupted, to end": {Request{Wait: true, Cancel: true}, nil, true,
 			append(submitted[:8:8], "watch", "canceling run-1", "cancel run-1", "canceled", "report"), nil},

@@ -42,6 +42,12 @@ func Package(module string) string {
 	}
 }
 
+// Known tells whether a module is a public package's, or Python's own.
+func Known(module string) bool {
+	top, _, _ := strings.Cut(module, ".")
+	return Package(module) != "" || standard[top] != ""
+}
+
 // Standard says why a module of Python's own library may be missing, "" of other modules.
 func Standard(module string) string {
 	top, _, _ := strings.Cut(module, ".")

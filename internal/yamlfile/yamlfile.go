@@ -8,9 +8,7 @@ package yamlfile
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -54,23 +52,6 @@ func Parse(text []byte) (f *ast.File, err error) {
 		return nil, err
 	}
 	return parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
-}
-
-// Decode is Parse into a Go value, whose type names every key that the file may have.
-func Decode(text []byte, v any) error {
-	f, err := Parse(text)
-	if err != nil {
-		return err
-	}
-	for _, doc := range f.Docs {
-		if doc.Body == nil {
-			continue
-		}
-		if err := yaml.NodeToValue(doc.Body, v, yaml.Strict()); err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-	}
-	return nil
 }
 
 // DecodeData is Parse into a Go value of which nobody knows what else the file has. What

@@ -31,16 +31,6 @@ func reference(ref, kind string, w Workspace) string {
 	return w.path() + "/" + kind + "/" + name + "/versions/" + version
 }
 
-// unversioned refuses a reference that names an asset without saying which of it
-// (azure-ai-ml, get_asset_arm_id).
-func unversioned(ref string) error {
-	rest, ok := strings.CutPrefix(ref, "azureml:")
-	if !ok || rest != "" && (rest[0] == '/' || strings.ContainsAny(rest, ":@")) {
-		return nil
-	}
-	return &submit.Refusal{Reason: fmt.Sprintf("%s names no version; write azureml:%s:VERSION, or azureml:%s@latest for the newest", ref, rest, rest)}
-}
-
 // belowID returns what of a resource id is below another one. Case does not count in them.
 func belowID(id, parent string) (string, bool) {
 	if len(id) < len(parent) || !strings.EqualFold(id[:len(parent)], parent) {
@@ -49,21 +39,19 @@ func belowID(id, parent string) (string, bool) {
 	return id[len(parent):], true
 }
 
-// label resolves "azureml:NAME@latest" among the versions of an asset.
-func label(ref string) (name, label string, ok bool) {
+// latest tells "azureml:NAME@latest", the newest of the versions of an asset. Check has
+// seen that there is no other label.
+func latest(ref string) (name string, ok bool) {
 	rest, ok := strings.CutPrefix(ref, "azureml:")
 	if !ok || strings.HasPrefix(rest, "/") {
-		return "", "", false
+		return "", false
 	}
-	name, label, ok = strings.Cut(rest, "@")
-	return name, label, ok
+	name, _, ok = strings.Cut(rest, "@")
+	return name, ok
 }
 
 // labelled returns the resource id of the newest version of an asset.
-func (t *Target) labelled(ctx context.Context, c *connection, kind, name, label string) (string, error) {
-	if label != "latest" {
-		return "", &submit.Refusal{Reason: fmt.Sprintf("%s@%s: the only label is latest", name, label)}
-	}
+func (t *Target) labelled(ctx context.Context, c *connection, kind, name string) (string, error) {
 	order, one := to.Ptr("createdtime desc"), to.Ptr(int32(1))
 	id := ""
 	var err error
@@ -103,7 +91,7 @@ func (t *Target) compute(ctx context.Context, c *connection, name string) (strin
 	if full, ok := strings.CutPrefix(name, "//"); ok { // azureml://subscriptions/.../virtualclusters/NAME
 		m := virtualCluster.FindStringSubmatch(full)
 		if m == nil {
-			return "", &submit.Refusal{Reason: fmt.Sprintf("the compute target azureml:%s is named in short; write its resource id, /subscriptions/.../virtualclusters/NAME", name)}
+			return "", &submit.Refusal{Reason: inShort(name)}
 		}
 		return "/" + m[1] + "/providers/Microsoft.MachineLearningServices/" + m[2], nil
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/org/aml-train/internal/testing/testenv"
 	"github.com/org/aml-train/job"
-	"github.com/org/aml-train/submit"
 )
 
 // Computes are named in every way that Microsoft's client takes.
@@ -106,8 +105,8 @@ func TestLimits(t *testing.T) {
 			taken++
 			continue
 		}
-		var refusal *submit.Refusal
-		require.ErrorAs(t, err, &refusal)
+		var problems job.Problems
+		require.ErrorAs(t, err, &problems)
 		require.NotContains(t, err.Error(), "the workspace refuses", "what the service refuses is known before")
 		refused[strings.FieldsFunc(err.Error(), func(r rune) bool { return r == ' ' || r == '.' || r == ':' })[0]]++
 	}

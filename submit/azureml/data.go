@@ -23,12 +23,9 @@ import (
 func (t *Target) data(ctx context.Context, c *connection, s submit.Submission) (map[string]string, error) {
 	out := map[string]string{}
 	for name, in := range s.Job.Inputs {
-		if err := unversioned(in.Path); err != nil && !in.Literal {
-			return nil, fmt.Errorf("inputs.%s: %w", name, err)
-		}
 		if in.Literal || in.Path == "" || job.IsRemote(in.Path) {
-			if asset, l, ok := label(in.Path); ok && !in.Literal {
-				id, err := t.labelled(ctx, c, kindOf(in), asset, l)
+			if asset, ok := latest(in.Path); ok && !in.Literal {
+				id, err := t.labelled(ctx, c, kindOf(in), asset)
 				if err != nil {
 					return nil, fmt.Errorf("inputs.%s: %w", name, err)
 				}

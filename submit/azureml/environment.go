@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -109,7 +110,7 @@ func condaText(s submit.Submission) (string, error) {
 			return "", err
 		}
 		if list.Constraints != "" {
-			return "", fmt.Errorf("%s: an environment in Azure Machine Learning has no constraints (-c); pin the versions in it", e.Requirements)
+			return "", errors.New(noConstraints(e.Requirements))
 		}
 		text, err := yaml.Marshal(map[string]any{"channels": []string{"conda-forge"}, "dependencies": []any{
 			basePython, "pip", map[string]any{"pip": strings.Split(strings.TrimSuffix(list.Pip, "\n"), "\n")},
@@ -149,14 +150,8 @@ func (t *Target) buildContext(ctx context.Context, c *connection, j *job.Job) (s
 
 // environmentReference finds an environment by what names it.
 func (t *Target) environmentReference(ctx context.Context, c *connection, ref string) (string, error) {
-	if err := unversioned(ref); err != nil {
-		return "", err
-	}
 	versions := c.clients.NewEnvironmentVersionsClient()
-	if name, label, ok := label(ref); ok {
-		if label != "latest" {
-			return "", &submit.Refusal{Reason: fmt.Sprintf("the environment %s: the only label is latest", ref)}
-		}
+	if name, ok := latest(ref); ok {
 		page, err := versions.NewListPager(c.group, c.name, name, &armmachinelearning.EnvironmentVersionsClientListOptions{OrderBy: to.Ptr("createdtime desc"), Top: to.Ptr(int32(1))}).NextPage(ctx)
 		if err == nil && len(page.Value) > 0 {
 			return deref(page.Value[0].ID), nil

@@ -28,27 +28,6 @@ import (
 	"github.com/org/aml-train/submit"
 )
 
-// Check implements submit.Target.
-func (t *Target) Check(j *job.Job) error {
-	refuse := func(key, format string, args ...any) error {
-		text := fmt.Sprintf(format, args...)
-		if line := j.Line(key); line > 0 && j.File != "" {
-			text = fmt.Sprintf("%s:%d: %s", j.File, line, text)
-		}
-		return &submit.Refusal{Reason: text}
-	}
-	if e := j.Environment; e != nil && e.UserManaged {
-		return refuse("environment", "the compute target %s has no environment of its own; name an image (--environment docker:IMAGE), one of the workspace (azureml:NAME@latest), or none, for %s", j.Compute, DefaultEnvironment)
-	}
-	if key, problem := checkLimits(j); problem != "" {
-		return refuse(key, "%s", problem)
-	}
-	if missing := t.Missing(); len(missing) > 0 {
-		return refuse("compute", "the compute target is %q, and no workspace is known that has it; give --subscription-id, --resource-group and --workspace-name, write them under workspace in .aml-train.yaml, or put the config.json of Azure ML's studio here; --compute-target local runs it on this machine", j.Compute)
-	}
-	return nil
-}
-
 // Submit implements submit.Target. The job's name is decided before anything is sent,
 // so that a submission that is cut off and started again makes one job.
 func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run, error) {

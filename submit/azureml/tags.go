@@ -48,34 +48,39 @@ const (
 // YAML schema"; a run's id has at most 256 characters).
 var jobNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`)
 
-// checkLimits says which key of a job is beyond what the service takes, and how; "" is
-// none.
-func checkLimits(j *job.Job) (key, problem string) {
+// checkLimits finds what of a job is beyond what the service takes.
+func checkLimits(f *job.Findings) {
+	j := f.Job
 	long := func(text string, most int) bool { return utf8.RuneCountInString(text) > most }
-	switch {
-	case j.Name != "" && !jobNames.MatchString(j.Name):
-		return "name", fmt.Sprintf("name %q: the name of a job has letters, digits, - and _, at most 255, and begins with a letter or digit", j.Name)
-	case long(j.ExperimentName, longestName):
-		return "experiment_name", fmt.Sprintf("experiment_name has more than %d characters", longestName)
-	case long(j.DisplayName, longestName):
-		return "display_name", fmt.Sprintf("display_name has more than %d characters", longestName)
-	case long(j.Description, longestDescribed):
-		return "description", fmt.Sprintf("description has more than %d characters", longestDescribed)
+	if j.Name != "" && !jobNames.MatchString(j.Name) {
+		f.Add("name", "name %q: the name of a job has letters, digits, - and _, at most 255, "+
+			"and begins with a letter or digit", j.Name)
 	}
-	for kind, values := range map[string]map[string]string{"tags": j.Tags, "properties": j.Properties} {
-		if len(values) > mostTags-roomOfOurs {
-			return kind, fmt.Sprintf("a run has at most %d %s, of which aml-train needs %d; the job has %d", mostTags, kind, roomOfOurs, len(values))
+	for _, text := range []struct {
+		key, value string
+		most       int
+	}{{"experiment_name", j.ExperimentName, longestName}, {"display_name", j.DisplayName, longestName},
+		{"description", j.Description, longestDescribed}} {
+		if long(text.value, text.most) {
+			f.Add(text.key, "%s has more than %d characters", text.key, text.most)
 		}
-		for _, name := range slices.Sorted(maps.Keys(values)) {
-			switch {
-			case name == "" || long(name, longestKey):
-				return kind, fmt.Sprintf("%s: the name %q has not between 1 and %d characters", kind, clip(name), longestKey)
-			case long(values[name], longestValue):
-				return kind, fmt.Sprintf("%s.%s has more than %d characters", kind, name, longestValue)
+	}
+	for _, m := range []struct {
+		kind   string
+		values map[string]string
+	}{{"tags", j.Tags}, {"properties", j.Properties}} {
+		if len(m.values) > mostTags-roomOfOurs {
+			f.Add(m.kind, "a run has at most %d %s, of which aml-train needs %d; the job has %d",
+				mostTags, m.kind, roomOfOurs, len(m.values))
+		}
+		for _, name := range slices.Sorted(maps.Keys(m.values)) {
+			if name == "" || long(name, longestKey) {
+				f.Add(m.kind, "%s: the name %q has not between 1 and %d characters", m.kind, clip(name), longestKey)
+			} else if long(m.values[name], longestValue) {
+				f.Add(m.kind+" "+name, "%s.%s has more than %d characters", m.kind, name, longestValue)
 			}
 		}
 	}
-	return "", ""
 }
 
 // clip keeps a value of ours within what the service takes for one.

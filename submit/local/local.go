@@ -23,8 +23,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/moby/moby/api/types/container"
-
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit"
@@ -119,72 +117,6 @@ type input struct {
 	Type    string
 	Path    string // absolute, or an https: URL
 	Place   string // the folder that the path does not leave; "" of a URL
-}
-
-// Check implements submit.Target. The local environment is the machine's own.
-func (t *Target) Check(j *job.Job) error {
-	refuse := func(format string, args ...any) error {
-		return &submit.Refusal{Reason: fmt.Sprintf(format, args...)}
-	}
-	at := func(key string) string {
-		if line := j.Line(key); line > 0 && j.File != "" {
-			return fmt.Sprintf("%s:%d: ", j.File, line)
-		}
-		return ""
-	}
-	image := ""
-	switch e := j.Environment; {
-	case e == nil || e.UserManaged:
-	case e.Image == "" && e.Build == nil && e.Reference == "":
-		if _, err := t.packagesOf(j); err != nil {
-			return refuse("%s%v", at("environment"), err)
-		}
-	case e.Image != "" && e.Conda == nil && e.CondaFile == "":
-		image = e.Image
-		if err := dockerArgs(j.Resources, &container.Config{}, &container.HostConfig{}); err != nil {
-			return refuse("%sresources: %v", at("resources"), err)
-		}
-	case e.Image != "":
-		return refuse("%sthe environment adds a conda file to the image %s, which this machine does not build; build an image that has the packages and name that (image: NAME), or name a compute target", at("environment"), e.Image)
-	case e.Build != nil:
-		return refuse("%sthe environment is a Docker build context, which this machine does not build; run docker build -t NAME %s and name the image (--environment docker:NAME), or name a compute target", at("environment"), e.Build.Path)
-	case curatedImage(e.Reference) != "":
-		image = curatedImage(e.Reference)
-	default:
-		return refuse("%sthe environment %s is one of Azure Machine Learning, whose image is not public; name an image (--environment docker:IMAGE), the packages of a requirements file (--environment pip:FILE), this machine's own python (--environment %s), or a compute target", at("environment"), e.Reference, job.UserManaged)
-	}
-	if j.Resources != nil && max(j.Resources.InstanceCount, j.Resources.MaxInstanceCount) > 1 {
-		return refuse("%sthe job asks for %d instances, and this machine is one; name a compute target, or set instance_count to 1", at("resources"), max(j.Resources.InstanceCount, j.Resources.MaxInstanceCount))
-	}
-	if why := checkDistribution(j); why != "" {
-		return refuse("%s%s", at("distribution"), why)
-	}
-	for name, in := range j.Inputs {
-		switch {
-		case in.Literal || !job.IsRemote(in.Path):
-		case strings.HasPrefix(in.Path, "https://") && in.Type == job.URIFile:
-		case strings.HasPrefix(in.Path, "https://"):
-			return refuse("%sinputs.%s is a %s at %s; over https only a single file can be fetched: make its type uri_file, or name a local folder", at("inputs"), name, in.Type, in.Path)
-		default:
-			return refuse("%sinputs.%s is %s, which only Azure Machine Learning can reach; name a local path (--input %s=PATH) or a compute target", at("inputs"), name, in.Path, name)
-		}
-	}
-	if image != "" {
-		e, err := openEngine(context.Background())
-		if err != nil {
-			return err
-		}
-		return e.Close()
-	}
-	if !isWindows {
-		if _, err := exec.LookPath("sh"); err != nil { // the action's own image has nothing but this program
-			return refuse("there is no shell here to start a command with, and no python: inside the action, name the image that the job trains in (environment: {image: NAME} in the job file, or the input environment: docker:NAME), or put aml-train on the runner itself with the action org/aml-train/setup and use aml-train run")
-		}
-	}
-	if _, err := t.python(); err != nil && (j.Script() != "" || t.Python != "") {
-		return refuse("%v", err)
-	}
-	return nil
 }
 
 // image is the image that a job trains in, "" for this machine's own programs.

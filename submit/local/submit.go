@@ -279,7 +279,7 @@ func (t *Target) create(ctx context.Context, s submit.Submission, python string)
 			continue
 		}
 		if errors.Is(err, history.ErrRunExists) {
-			return nil, &submit.Refusal{Reason: fmt.Sprintf("there is a run %s already; take name out of the job file, or change it", j.Name)}
+			return nil, &submit.Refusal{Reason: nameTaken(j.Name)}
 		}
 		var refused *history.Error
 		if errors.As(err, &refused) {
@@ -314,7 +314,7 @@ func (t *Target) experiment(ctx context.Context, name string) (string, error) {
 		e, err := t.Store.ExperimentByName(ctx, name)
 		if err == nil {
 			if e.LifecycleStage != "active" {
-				return "", &submit.Refusal{Reason: fmt.Sprintf("the experiment %s is archived; aml-train archive --restore --experiment %s brings it back, or choose another with --experiment-name", name, name)}
+				return "", &submit.Refusal{Reason: experimentArchived(name)}
 			}
 			return e.ID, nil
 		}

@@ -1,0 +1,153 @@
+package local
+
+import (
+	"context"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/org/aml-train/job"
+)
+
+// Check implements submit.Target. The local environment is the machine's own.
+func (t *Target) Check(j *job.Job) error {
+	f := &job.Findings{Job: j}
+	t.checkEnvironment(f)
+	if r := j.Resources; r != nil && max(r.InstanceCount, r.MaxInstanceCount) > 1 {
+		key := "resources.instance_count"
+		if r.InstanceCount <= 1 {
+			key = "resources.max_instance_count"
+		}
+		f.Add(key, "the job asks for %d instances, and this machine is one; name a compute target, "+
+			"or set instance_count to 1", max(r.InstanceCount, r.MaxInstanceCount))
+	}
+	if why := checkDistribution(j); why != "" {
+		f.Add("distribution", "%s", why)
+	}
+	checkInputs(f)
+	t.checkHistory(f)
+	if (j.Environment == nil || j.Environment.UserManaged) && j.Sound("environment") {
+		t.checkPrograms(f)
+	}
+	if err := f.Err(); err != nil || image(j) == "" || !j.Sound("environment") {
+		return err
+	}
+	e, err := openEngine(context.Background())
+	if err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+func (t *Target) checkEnvironment(f *job.Findings) {
+	const key = "environment"
+	switch e := f.Job.Environment; {
+	case e == nil || e.UserManaged:
+	case e.Image == "" && e.Build == nil && e.Reference == "":
+		if !f.Job.Sound(key) {
+			return
+		}
+		if _, err := t.packagesOf(f.Job); err != nil {
+			f.Add(key, "%v", err)
+		}
+	case e.Image != "" && e.Conda == nil && e.CondaFile == "":
+		if err := dockerArgs(f.Job.Resources, &container.Config{}, &container.HostConfig{}); err != nil {
+			f.Add("resources.docker_args", "resources: %v", err)
+		}
+	case e.Image != "":
+		f.Add(key, "the environment adds a conda file to the image %s, which this machine does not build; build an image "+
+			"that has the packages and name that (image: NAME), or name a compute target", e.Image)
+	case e.Build != nil:
+		f.Add(key, "the environment is a Docker build context, which this machine does not build; run docker build -t NAME %s "+
+			"and name the image (--environment docker:NAME), or name a compute target", e.Build.Path)
+	case curatedImage(e.Reference) != "":
+	default:
+		f.Add(key, "the environment %s is one of Azure Machine Learning, whose image is not public; name an image "+
+			"(--environment docker:IMAGE), the packages of a requirements file (--environment pip:FILE), this machine's own "+
+			"python (--environment %s), or a compute target", e.Reference, job.UserManaged)
+	}
+}
+
+func checkInputs(f *job.Findings) {
+	for _, name := range slices.Sorted(maps.Keys(f.Job.Inputs)) {
+		in := f.Job.Inputs[name]
+		key := "inputs." + name + ".path"
+		switch {
+		case in.Literal || !job.IsRemote(in.Path):
+		case strings.HasPrefix(in.Path, "https://") && in.Type == job.URIFile:
+		case strings.HasPrefix(in.Path, "https://"):
+			f.Add(key, "inputs.%s is a %s at %s; over https only a single file can be fetched: make its type uri_file, "+
+				"or name a local folder", name, in.Type, in.Path)
+		default:
+			f.Add(key, "inputs.%s is %s, which only Azure Machine Learning can reach; name a local path (--input %s=PATH) "+
+				"or a compute target", name, in.Path, name)
+		}
+	}
+}
+
+// checkHistory asks the run history, where there is one, for what a new run cannot be.
+func (t *Target) checkHistory(f *job.Findings) {
+	if t.Store == nil {
+		return
+	}
+	ctx, j := context.Background(), f.Job
+	if j.Name != "" {
+		if _, err := t.Store.Run(ctx, j.Name); err == nil {
+			f.Add("name", "%s", nameTaken(j.Name))
+		}
+	}
+	if e, err := t.Store.ExperimentByName(ctx, j.ExperimentName); err == nil && e.LifecycleStage != "active" {
+		f.Add("experiment_name", "%s", experimentArchived(j.ExperimentName))
+	}
+}
+
+// checkPrograms looks for what starts a command on this machine.
+func (t *Target) checkPrograms(f *job.Findings) {
+	if !isWindows {
+		if _, err := exec.LookPath("sh"); err != nil { // the action's own image has nothing but this program
+			f.Add("command", "there is no shell here to start a command with, and no python: inside the action, name the "+
+				"image that the job trains in (environment: {image: NAME} in the job file, or the input environment: "+
+				"docker:NAME), or put aml-train on the runner itself with the action org/aml-train/setup and use aml-train run")
+			return
+		}
+	}
+	python, err := t.python()
+	module := f.Job.Foreign()
+	switch {
+	case err != nil && (f.Job.Script() != "" || module != "" || t.Python != ""):
+		f.Add("command", "%v", err)
+	case err == nil && module != "" && lacks(python, module, f.Job.EnvironmentVariables):
+		f.Add("command", "the module %s does not exist: it is in no folder of the source directory, and %s has no package "+
+			"of that name", module, python)
+	}
+}
+
+// lacks tells whether an interpreter knows for certain that it has no module. Only the
+// first part of its name is looked for, so that no code of a package runs.
+func lacks(python, module string, env map[string]string) bool {
+	for _, name := range []string{"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PATH"} {
+		if env[name] != "" {
+			return false // another interpreter, or one that looks elsewhere
+		}
+	}
+	top, _, _ := strings.Cut(module, ".")
+	const look = "import sys; sys.path[:] = [p for p in sys.path if p]\n" +
+		"import importlib.util as u\nprint('found' if u.find_spec(sys.argv[1]) else 'missing')"
+	cmd := exec.Command(python, "-c", look, top)
+	cmd.Env = scripts(os.Environ(), nil)
+	out, err := cmd.Output()
+	return err == nil && strings.TrimSpace(string(out)) == "missing"
+}
+
+func nameTaken(name string) string {
+	return "there is a run " + name + " already; take name out of the job file, or change it"
+}
+
+func experimentArchived(name string) string {
+	return "the experiment " + name + " is archived; aml-train archive --restore --experiment " + name +
+		" brings it back, or choose another with --experiment-name"
+}

@@ -197,6 +197,7 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"comments":     comments,
 			"push":         push,
 			"fork":         fork,
+			"contents":     contents,
 			"branch":       branch,
 			"foreign":      foreign,
 			"merge":        merge,
@@ -315,23 +316,25 @@ next:
 // it is the next workflow run.
 func workflow(ts *testscript.TestScript, neg bool, args []string) {
 	head := strings.TrimSpace(output(ts, "git", "rev-parse", "HEAD"))
+	base := strings.Fields(output(ts, "git", "rev-list", "--max-parents=0", "HEAD"))[0]
 	home := ts.Getenv("HOME")
 	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
 	if ts.Getenv("GITHUB_API_URL") == "" {
-		gh.PullRequests = []githubtest.PullRequest{{Number: 7, Head: head, Repo: "org/x"}}
+		gh.PullRequests = []githubtest.PullRequest{{Number: 7, Head: head, Repo: "org/x", Base: base}}
 		server := httptest.NewServer(gh)
 		ts.Defer(server.Close)
 		ts.Setenv("GITHUB_API_URL", server.URL)
 	}
 	run, _ := strconv.Atoi(ts.Getenv("GITHUB_RUN_ID"))
 	event := filepath.Join(home, fmt.Sprintf("event-%d.json", run))
-	ts.Check(os.WriteFile(event, []byte(strings.ReplaceAll(args[1], "$HEAD", head)), 0o644))
+	payload := strings.NewReplacer("$HEAD", head, "$BASE", base).Replace(args[1])
+	ts.Check(os.WriteFile(event, []byte(payload), 0o644))
 	for name, value := range map[string]string{
 		"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": args[0], "GITHUB_EVENT_PATH": event, "GITHUB_REPOSITORY": "org/x",
 		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_WORKFLOW": "train", "GITHUB_JOB": "train", "GITHUB_RUN_ID": strconv.Itoa(max(run, 40) + 1),
 		"GITHUB_ACTOR": "ada", "GITHUB_SHA": head, "GITHUB_REF": "refs/pull/7/merge", "GITHUB_WORKSPACE": ts.Getenv("WORK"),
 		"GITHUB_OUTPUT": filepath.Join(home, "output"), "GITHUB_STEP_SUMMARY": filepath.Join(home, "summary"),
-		"OUTPUT": filepath.Join(home, "output"), "SUMMARY": filepath.Join(home, "summary"), "HEAD": head,
+		"OUTPUT": filepath.Join(home, "output"), "SUMMARY": filepath.Join(home, "summary"), "HEAD": head, "BASE": base,
 	} {
 		ts.Setenv(name, value)
 	}
@@ -357,6 +360,21 @@ func push(ts *testscript.TestScript, neg bool, args []string) {
 // fork REPOSITORY makes the head of pull request 7 another repository's.
 func fork(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Value(gitHub{}).(*githubtest.GitHub).Fork(7, args[0])
+}
+
+// contents COMMIT [NAME FILE] is what GitHub knows to lie at the root of a commit: nothing,
+// or under a name what is in a file here. base is the commit that pull request 7 is based on.
+func contents(ts *testscript.TestScript, neg bool, args []string) {
+	files := map[string]string{}
+	if len(args) == 3 {
+		files[args[1]] = ts.ReadFile(args[2])
+	}
+	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
+	commit := args[0]
+	if commit == "base" {
+		commit = gh.PullRequests[0].Base
+	}
+	gh.Files = map[string]map[string]string{commit: files}
 }
 
 // branch NAME REVISION is what GitHub knows as a branch of org/x.

@@ -62,10 +62,10 @@ func branchHere(repo *git.Repository, name string) bool {
 // mostAncestors is how many commits are looked through for one that has a run.
 const mostAncestors = 20_000
 
-// base is the run that a run is compared with.
+// base is the run that a run is compared with, with what repeats both.
 func (s session) base(ctx context.Context, run *history.Run) (base history.Baseline, err error) {
 	if s.baseline == noBaseline {
-		return base, nil
+		return history.Baseline{This: []*history.Run{run}}, nil
 	}
 	repo, err := s.git.Find(".")
 	if err != nil {
@@ -79,7 +79,10 @@ func (s session) base(ctx context.Context, run *history.Run) (base history.Basel
 	if err == nil && base.Run != nil { // a search tells less of a run than there is to know
 		base.Run, err = s.History.Run(ctx, base.Run.Info.RunID)
 	}
-	return base, err
+	if err != nil {
+		return base, err
+	}
+	return history.FindRepeats(ctx, s.History, run, base, s.baseline != "")
 }
 
 func (s session) usualBase(

@@ -24,7 +24,7 @@ func (a *app) cancel() *cobra.Command {
 				return err
 			}
 			if a.json {
-				return s.printRun(run)
+				return s.printRun(run, nil)
 			}
 			a.say("Run %s: %s", run.Info.RunID, run.Status())
 			return nil

@@ -42,6 +42,7 @@ const (
 	exitOK          = 0
 	exitRun         = 1 // the run failed or was canceled
 	exitUsage       = 2 // bad usage, job file or configuration: nothing was submitted
+	exitRules       = 3 // a rule was broken
 	exitUnreachable = 4 // the target could not be reached, or refused
 )
 
@@ -68,6 +69,7 @@ type app struct {
 	store      *history.Store // of the runs on this machine
 	azure      azureFlags
 	baseline   string   // what a reported run is compared with
+	rules      rules    // and what it has to keep
 	candidates sync.Map // by the id of a run, the history.Baselines for it
 	secrets    secret.Redactor
 	commands   *github.Log // nil outside a workflow
@@ -144,6 +146,7 @@ func (a *app) exit(err error) int {
 
 func (a *app) fault(err error) int {
 	var ended *runEnded
+	var broken *rulesBroken
 	var usage usageError
 	var mistake *train.Mistake
 	var problems job.Problems
@@ -161,6 +164,8 @@ func (a *app) fault(err error) int {
 		return code
 	case errors.As(err, &ended):
 		return exitRun
+	case errors.As(err, &broken):
+		return exitRules
 	case errors.As(err, &problems):
 		a.fail(annotations(err))
 		for _, p := range problems {

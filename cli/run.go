@@ -83,7 +83,7 @@ The script needs no change: it finds the run history through MLFLOW_TRACKING_URI
 or writes its metrics to outputs/metrics.json.
 
 Ctrl-C cancels the run. Exit codes: 0 completed, 1 failed or canceled, 2 nothing
-was submitted, 4 the target could not be reached or refused.`,
+was submitted, 3 a rule was broken, 4 the target could not be reached or refused.`,
 		Example: "  aml-train run --script train.py --arguments \"--epochs 10\"\n  aml-train run job.yml --input epochs=50 --markdown report.md",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -107,6 +107,7 @@ was submitted, 4 the target could not be reached or refused.`,
 	f.add(cmd)
 	a.azure.add(cmd)
 	a.addBaseline(cmd)
+	a.addRules(cmd)
 	w.add(cmd)
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	return cmd
@@ -118,6 +119,9 @@ func (a *app) runJob(ctx context.Context, args []string, f jobFlags, w workflowF
 		return err
 	}
 	if err := a.checkBaseline(ctx); err != nil {
+		return err
+	}
+	if err := a.readRules(ctx, tell.flow); err != nil {
 		return err
 	}
 	request := a.request(args, f)

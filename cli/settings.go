@@ -11,6 +11,7 @@ import (
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/judge"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/azureml"
 )
@@ -30,6 +31,10 @@ type settings struct {
 	Report struct {
 		Metrics []string `yaml:"metrics"` // the names of those that a report begins with, where the job names none
 	} `yaml:"report"`
+
+	// Rules are what a run has to keep; Strict breaks one that cannot be judged.
+	Rules  []job.Item `yaml:"rules"`
+	Strict bool       `yaml:"strict"`
 
 	Workspace azureml.Workspace `yaml:"workspace"`
 }
@@ -58,10 +63,21 @@ func (a *app) readSettings(dir string, commit *snapshot.Snapshot) (settings, err
 	if err != nil {
 		return s, usage("%s: %w; settings are a file of the repository", relative(name), err)
 	}
-	shown := relative(name)
+	return parseSettings(text, relative(name), root)
+}
+
+// parseSettings reads the text of the settings file of that name, of the repository at
+// root.
+func parseSettings(text []byte, shown, root string) (s settings, err error) {
 	err = job.Settings(text, shown, &s, func(report func(key string, offset int, message string)) {
 		if s.Job != "" && !filepath.IsLocal(filepath.FromSlash(s.Job)) {
 			report("job", 0, fmt.Sprintf("job is %q; it has to be a path below the repository's root", s.Job))
+		}
+		for i, r := range s.Rules {
+			var wrong *judge.RuleError
+			if _, err := judge.ParseRule(r.Text); errors.As(err, &wrong) {
+				report(fmt.Sprintf("rules.%d", i), wrong.Column-1, wrong.Message)
+			}
 		}
 	})
 	if err != nil {

@@ -48,12 +48,19 @@ func (a *app) show() *cobra.Command {
 				defer f.Close()
 				_, err = io.Copy(a.out, f)
 				return err
-			case a.json:
-				return s.printRun(run)
+			}
+			if err := a.readRules(cmd.Context(), nil); err != nil {
+				return err
+			}
+			if a.json && (len(a.rules.list) == 0 || run.Status() != history.Completed) {
+				return s.printRun(run, nil)
 			}
 			r, err := s.collect(cmd.Context(), run)
 			if err != nil {
 				return err
+			}
+			if a.json {
+				return s.printRun(run, r.Judgement)
 			}
 			if markdown != "" {
 				return a.writeMarkdown(r, markdown)
@@ -67,6 +74,7 @@ func (a *app) show() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	a.addBaseline(cmd)
+	a.addRules(cmd)
 	cmd.Flags().BoolVar(&log, "log", false, "print the console output")
 	return cmd
 }
@@ -137,6 +145,7 @@ type runJSON struct {
 	Started    *time.Time     `json:"started"`
 	Ended      *time.Time     `json:"ended"`
 	Children   []runJSON      `json:"children,omitempty"` // with --children
+	Rules      []ruleJSON     `json:"rules,omitempty"`    // of a run that has completed
 }
 
 type outputJSON struct {
@@ -170,11 +179,12 @@ func moment(t time.Time) *time.Time {
 	return &t
 }
 
-func (s session) printRun(run *history.Run) error {
+func (s session) printRun(run *history.Run, judged *report.Judgement) error {
 	out, err := s.runJSON(context.Background(), run)
 	if err != nil {
 		return err
 	}
+	out.Rules = rulesJSON(judged)
 	return s.printJSON(out)
 }
 
@@ -201,6 +211,9 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 	r.Name, r.Key = s.experimentName(ctx, run), s.keyMetrics(run)
 	if name := displayName(run); name != "" && name != r.Name {
 		r.Name += " · " + name
+	}
+	if r.Judgement, err = s.judged(ctx, run, base); err != nil {
+		return nil, err
 	}
 	r.URL = run.Tag(history.TagBuild)
 	if url := httpsOnly(s.History.URL(run)); url != "" {
@@ -277,7 +290,7 @@ func (s session) report(ctx context.Context, run *history.Run, f *teller) error 
 		f.flow.ended(ctx, s, r, hurry)
 	}
 	if s.json {
-		if err := s.printRun(run); err != nil {
+		if err := s.printRun(run, r.Judgement); err != nil {
 			return err
 		}
 	}
@@ -286,6 +299,12 @@ func (s session) report(ctx context.Context, run *history.Run, f *teller) error 
 			s.say("aml-train: %v", undelivered)
 		}
 		return &runEnded{status}
+	}
+	if err := broken(r.Judgement); err != nil {
+		if undelivered != nil {
+			s.say("aml-train: %v", undelivered)
+		}
+		return err
 	}
 	return undelivered
 }

@@ -147,7 +147,7 @@ func (t *teller) Already(run *history.Run) { t.say("Submitted already: run %s", 
 
 func (t *teller) Left(_ context.Context, at train.Session, run *history.Run) error {
 	if t.json {
-		return t.at(at).printRun(run)
+		return t.at(at).printRun(run, nil)
 	}
 	t.say("aml-train watch %s shows its output", run.Info.RunID)
 	fmt.Fprintln(t.out, run.Info.RunID)

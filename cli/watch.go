@@ -21,6 +21,9 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 			if err := checkPlaces(markdown, ""); err != nil {
 				return err
 			}
+			if err := a.readRules(cmd.Context(), nil); err != nil {
+				return err
+			}
 			s, run, err := a.findRun(cmd.Context(), firstArg(args))
 			if err != nil {
 				return err
@@ -30,6 +33,7 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 		},
 	}
 	a.addBaseline(cmd)
+	a.addRules(cmd)
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	return cmd
 }

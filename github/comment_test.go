@@ -21,7 +21,7 @@ const (
 )
 
 func gitHubDouble(t *testing.T) (*githubtest.GitHub, string) {
-	g := &githubtest.GitHub{PullRequests: []githubtest.PullRequest{{Number: 7, Head: oldHead, Repo: "org/x"}}}
+	g := &githubtest.GitHub{PullRequests: []githubtest.PullRequest{{Number: 7, Head: oldHead, Repo: "org/x", Base: newHead}}}
 	server := httptest.NewServer(g)
 	t.Cleanup(server.Close)
 	return g, server.URL

@@ -48,6 +48,7 @@ type Workflow struct {
 	HeadRef        string // its branch
 	HeadRepository string // OWNER/NAME; "" where the event does not tell
 	BaseRef        string // the branch that it is to be merged into; "" where the event does not tell
+	Base           string // the commit at the tip of that branch; "" where the event does not tell
 
 	DefaultBranch string // of the repository; "" where the event does not tell
 
@@ -117,6 +118,7 @@ func (w *Workflow) readEvent(text []byte) error {
 			Repo *repository `json:"repo"` // null where the fork was deleted
 		} `json:"head"`
 		Base struct {
+			SHA string `json:"sha"`
 			Ref string `json:"ref"`
 		} `json:"base"`
 	}
@@ -135,6 +137,7 @@ func (w *Workflow) readEvent(text []byte) error {
 		MergeGroup *struct {
 			HeadRef string `json:"head_ref"`
 			BaseRef string `json:"base_ref"`
+			BaseSHA string `json:"base_sha"`
 		} `json:"merge_group"`
 		Repository struct {
 			DefaultBranch string `json:"default_branch"`
@@ -156,6 +159,7 @@ func (w *Workflow) readEvent(text []byte) error {
 		pr := event.PullRequest
 		w.PullRequest, w.Head, w.HeadRepository = pr.Number, pr.Head.SHA, name(pr.Head.Repo)
 		w.HeadRef, w.BaseRef = cmp.Or(pr.Head.Ref, w.HeadRef), cmp.Or(pr.Base.Ref, w.BaseRef)
+		w.Base = pr.Base.SHA
 	case event.Issue != nil && event.Issue.PullRequest != nil:
 		w.PullRequest = event.Issue.Number
 	case event.WorkflowRun != nil:
@@ -163,9 +167,10 @@ func (w *Workflow) readEvent(text []byte) error {
 		w.Head, w.HeadRef, w.HeadRepository = run.HeadSHA, run.HeadBranch, name(run.HeadRepository)
 		if len(run.PullRequests) > 0 {
 			w.PullRequest, w.BaseRef = run.PullRequests[0].Number, run.PullRequests[0].Base.Ref
+			w.Base = run.PullRequests[0].Base.SHA
 		}
 	case event.MergeGroup != nil:
-		w.BaseRef = strings.TrimPrefix(event.MergeGroup.BaseRef, "refs/heads/")
+		w.BaseRef, w.Base = strings.TrimPrefix(event.MergeGroup.BaseRef, "refs/heads/"), event.MergeGroup.BaseSHA
 		if m := queued.FindStringSubmatch(event.MergeGroup.HeadRef); m != nil {
 			w.PullRequest, _ = strconv.Atoi(m[1])
 		}

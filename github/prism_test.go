@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -124,7 +125,18 @@ func TestPrism(t *testing.T) {
 	own, err := OnBranch(t.Context(), w, githubtest.Workflow, oldHead)
 	require.NoError(t, err)
 	require.False(t, own)
-	for _, want := range []string{"GET user", "GET pulls/", "GET issues/7/comments", "POST issues/7/comments", "GET issues/comments/", "PATCH issues/comments/", "DELETE issues/comments/",
+	base, err := BaseOf(t.Context(), w, githubtest.Workflow)
+	require.NoError(t, err)
+	g.Files = map[string]map[string]string{base: {"a file.yaml": "rules: [ä]\n"}}
+	text, err := ReadFile(t.Context(), w, githubtest.Workflow, base, "a file.yaml")
+	require.NoError(t, err)
+	require.Equal(t, "rules: [ä]\n", string(text))
+	_, err = ReadFile(t.Context(), w, githubtest.Workflow, base, "none")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	_, err = ReadFile(t.Context(), w, githubtest.Workflow, oldHead, "none")
+	require.Error(t, err)
+	require.NotErrorIs(t, err, fs.ErrNotExist)
+	for _, want := range []string{"GET contents/none", "GET git/trees/", "GET user", "GET pulls/", "GET issues/7/comments", "POST issues/7/comments", "GET issues/comments/", "PATCH issues/comments/", "DELETE issues/comments/",
 		"GET commits/" + oldHead + "/branches-where-head", "GET compare/HEAD..."} {
 		require.True(t, seen[want], "%s is not among %v", want, seen)
 	}

@@ -5,13 +5,24 @@ import (
 	"context"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
+	"strings"
 )
 
 // Baseline is the run that another one is compared with.
 type Baseline struct {
 	Run  *Run   // nil where there is none
 	Note string // why there is none, or what a reader has to know of it; may be ""
+
+	// Repeats are all completed runs of the same commit with the same parameters, Run
+	// among them: they show what chance makes.
+	Repeats []*Run
+	// Seeded tells that they have different seeds; of each seed there is one then.
+	Seeded bool
+	// This are the completed runs that repeat the run itself, it among them where it has
+	// completed.
+	This []*Run
 }
 
 // Baselines are the runs that a run may be compared with: the completed ones of the same
@@ -119,7 +130,7 @@ func (b Baselines) Nearest(away map[string]int) Baseline {
 		}
 		best := b.nearest(list, distance)
 		if distance(best) == math.MaxInt {
-			return Baseline{best, "of the commits that this one is built on, none is known here to have a run of " +
+			return Baseline{Run: best, Note: "of the commits that this one is built on, none is known here to have a run of " +
 				"this job: the newest of " + base + " stands in"}
 		}
 		return Baseline{Run: best}
@@ -174,6 +185,80 @@ func (b Baselines) OfCommit(id string) Baseline {
 	}
 	return Baseline{Run: b.nearest(list, func(*Run) int { return 0 })}
 }
+
+// FindRepeats fills in what repeats a run and its base, of the runs that started before the
+// run, or at any time where later is set.
+func FindRepeats(ctx context.Context, runs Runs, run *Run, base Baseline, later bool) (Baseline, error) {
+	b, q := Baselines{run: run}, Query{Before: run.Info.StartTime}
+	if later {
+		q.Before = 0
+	}
+	for _, of := range []*Run{base.Run, run} {
+		if of == nil || of == run && run.Status() != Completed || of.Tag(TagSnapshot) == "" {
+			continue
+		}
+		if err := b.find(ctx, runs, q, map[string]string{TagSnapshot: of.Tag(TagSnapshot)}); err != nil {
+			return base, err
+		}
+	}
+	return b.withRepeats(base), nil
+}
+
+// withRepeats fills in what repeats the run and its base.
+func (b Baselines) withRepeats(base Baseline) Baseline {
+	if base.Run != nil {
+		base.Repeats = repetitions(base.Run, b.list)
+		base.Seeded = seeds(base.Run) != ""
+	}
+	others := slices.DeleteFunc(slices.Clone(b.list), func(r *Run) bool {
+		return slices.ContainsFunc(base.Repeats, func(of *Run) bool { return of.Info.RunID == r.Info.RunID })
+	})
+	if b.run.Status() == Completed {
+		base.This = repetitions(b.run, others)
+	}
+	return base
+}
+
+// repetitions are a run and those that repeat it. Where they have seeds, a second run
+// with the same one shows nothing new.
+func repetitions(run *Run, list []*Run) []*Run {
+	out, seen := []*Run{run}, map[string]bool{seeds(run): true}
+	for _, r := range list {
+		if s := seeds(r); r.Info.RunID != run.Info.RunID && repeats(r, run) && (s == "" || !seen[s]) {
+			out, seen[s] = append(out, r), true
+		}
+	}
+	return out
+}
+
+// seeds are the parameters of a run that set chance, as one text.
+func seeds(r *Run) string {
+	var out []string
+	for _, p := range r.Data.Params {
+		if seed.MatchString(p.Key) {
+			out = append(out, p.Key+"="+p.Value)
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n")
+}
+
+// repeats tells whether two runs of one job trained the same files with the same
+// parameters, a seed aside.
+func repeats(a, b *Run) bool {
+	if snapshot := a.Tag(TagSnapshot); snapshot == "" || snapshot != b.Tag(TagSnapshot) {
+		return false
+	}
+	for _, d := range Differing(a, b) {
+		if !seed.MatchString(d.Name) {
+			return false
+		}
+	}
+	return true
+}
+
+// seed is the name of a parameter that only sets chance.
+var seed = regexp.MustCompile(`(?i)(^|[/._-])(seed|random_state)$`)
 
 // Difference is a parameter in which two runs differ; "" is what a run does not have.
 type Difference struct{ Name, This, Base string }

@@ -2,6 +2,7 @@ package history
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -179,6 +180,22 @@ func (c *Client) MetricHistory(ctx context.Context, run, key string, each func(M
 			return nil
 		}
 	}
+}
+
+// Series returns every value of a metric in the order of its steps.
+func (c *Client) Series(ctx context.Context, run, key string) ([]float64, error) {
+	var all []Metric
+	if err := c.MetricHistory(ctx, run, key, func(m Metric) { all = append(all, m) }); err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(all, func(a, b Metric) int {
+		return cmp.Or(cmp.Compare(a.Step, b.Step), cmp.Compare(a.Timestamp, b.Timestamp))
+	})
+	out := make([]float64, len(all))
+	for i, m := range all {
+		out[i] = float64(m.Value)
+	}
+	return out, nil
 }
 
 // Curve returns a metric over its steps, drawn together to at most points values.

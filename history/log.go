@@ -328,6 +328,16 @@ func (s *Store) Curve(ctx context.Context, run, key string, points int) (Curve, 
 	return c, err
 }
 
+// Series returns every value of a metric in the order of its steps.
+func (s *Store) Series(ctx context.Context, run, key string) ([]float64, error) {
+	return query(ctx, s.db, func(row scanner) (float64, error) {
+		var v float64
+		var nan bool
+		err := row.Scan(&v, &nan)
+		return float64(fromColumn(v, nan)), err
+	}, `SELECT value, is_nan FROM metrics WHERE run_uuid = ? AND key = ? ORDER BY step, timestamp, value`, run, key)
+}
+
 func scanPoint(row scanner) (p Point, err error) {
 	err = row.Scan(&p.Step, &p.Value)
 	return p, err

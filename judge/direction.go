@@ -1,7 +1,6 @@
 package judge
 
 import (
-	"slices"
 	"strings"
 	"unicode"
 )
@@ -20,10 +19,11 @@ const (
 // what ends in score grows with the model's quality, and what ends in error or loss falls.
 var (
 	higherWords = words(`acc accuracy auc auroc auprc aucpr ap map mar f1 fbeta precision recall sensitivity
-		specificity r2 iou miou jaccard dice bleu rouge meteor chrf score reward return psnr ssim kappa mcc ndcg d2
-		mrr throughput likelihood elbo silhouette`)
+		specificity r2 iou miou jaccard dice bleu rouge meteor chrf score reward return psnr ssim kappa mcc ndcg dcg d2
+		hit hits gain correlation roc rougel rougelsum mrr throughput likelihood elbo silhouette`)
 	lowerWords = words(`loss losses error err errors mae mse rmse msle rmsle mape smape wape logloss nll
-		perplexity ppl wer cer eer ter fid kid lpips brier ece bouldin regret deviance bpc bpb`)
+		perplexity ppl wer cer eer ter fid kid lpips brier ece bouldin regret deviance bpc bpb crossentropy
+		divergence`)
 	// What stands behind a metric's name and says where, when or over what it was taken.
 	qualifierWords = words(`score rate mean avg average macro micro weighted samples binary epoch step batch
 		train training val valid validation eval test dev best final last top at k ovr ovo total coef
@@ -50,15 +50,21 @@ func DirectionOf(name string) Direction {
 		case qualifierWords[word] && i > 0:
 		case higherWords[word]:
 			direction = HigherIsBetter
-		case lowerWords[word]:
+		case lowerWords[word], strings.HasSuffix(word, "loss"):
 			direction = LowerIsBetter
 		default:
 			return NoDirection
 		}
 	}
-	for _, word := range parts { // scikit-learn's neg_ scorers and the shares that D2 explains grow
-		if slices.Contains([]string{"neg", "negative", "d2"}, word) && direction == LowerIsBetter {
+	for _, word := range parts {
+		switch {
+		case word == "d2" && direction != NoDirection: // the share that a model explains of an error
 			return HigherIsBetter
+		case word != "neg" && word != "negative": // which scikit-learn's scorers turn around
+		case direction == LowerIsBetter:
+			return HigherIsBetter
+		case direction == HigherIsBetter:
+			return LowerIsBetter
 		}
 	}
 	return direction

@@ -59,12 +59,16 @@ type Finding struct {
 	// the number of metrics that are judged (Holm, A simple sequentially rejective multiple
 	// test procedure, 1979). 1 where nothing was tested.
 	P float64
-	// Missing is how many runs of the base an undecided verdict lacks.
-	Missing int
+	// Missing is how many runs of the base an undecided verdict lacks. NoSpread is set where
+	// the base's runs agree to the last digit and nothing says that their seeds differ.
+	Missing  int
+	NoSpread bool
 }
 
-// Compare judges the metrics of a change together.
-func Compare(metrics []Metric) []Finding {
+// Compare judges the metrics of a change together. seeded says that the base's runs have
+// different seeds: only then runs that agree to the last digit show that chance makes
+// nothing here, and every difference is one.
+func Compare(metrics []Metric, seeded bool) []Finding {
 	findings := make([]Finding, len(metrics))
 	var tested []*Finding
 	for i, m := range metrics {
@@ -83,6 +87,8 @@ func Compare(metrics []Metric) []Finding {
 			}
 		case len(base) < LeastRuns:
 			f.Verdict, f.Missing = Undecided, LeastRuns-len(base)
+		case !seeded && equal(base) && !equal(slices.Concat(base, this)):
+			f.Verdict, f.NoSpread = Undecided, true
 		default:
 			f.P = chance(this, base)
 			tested = append(tested, f)
@@ -145,6 +151,8 @@ func holm(findings []*Finding) {
 		f.P = least
 	}
 }
+
+func equal(values []float64) bool { return slices.Min(values) == slices.Max(values) }
 
 func finite(values []float64) []float64 {
 	return slices.DeleteFunc(slices.Clone(values), func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })

@@ -37,7 +37,7 @@ func TestFalseAlarms(t *testing.T) {
 			for i := range metrics {
 				metrics[i] = judge.Metric{Direction: judge.HigherIsBetter, This: draws(r, size[0], 7), Base: draws(r, size[1], 7)}
 			}
-			for _, f := range judge.Compare(metrics) {
+			for _, f := range judge.Compare(metrics, true) {
 				if f.Verdict != judge.Same {
 					alarms++
 					break
@@ -65,7 +65,7 @@ func TestPower(t *testing.T) {
 				metrics[i] = judge.Metric{Direction: judge.LowerIsBetter, This: draws(r, size[0], 0), Base: draws(r, size[1], 0)}
 			}
 			metrics[0].This = draws(r, size[0], 2)
-			if judge.Compare(metrics)[0].Verdict == judge.Worse {
+			if judge.Compare(metrics, true)[0].Verdict == judge.Worse {
 				found++
 			}
 		}
@@ -104,7 +104,7 @@ func TestChanceAgainstSciPy(t *testing.T) {
 			family = append(family, s)
 			metrics = append(metrics, judge.Metric{Direction: judge.HigherIsBetter, This: s.This, Base: s.Base})
 		}
-		families, findings = append(families, family), append(findings, judge.Compare(metrics))
+		families, findings = append(families, family), append(findings, judge.Compare(metrics, true))
 	}
 	input, err := json.Marshal(families)
 	require.NoError(t, err)
@@ -147,35 +147,38 @@ func TestVerdicts(t *testing.T) {
 	up, down, no := judge.HigherIsBetter, judge.LowerIsBetter, judge.NoDirection
 	for _, c := range []struct {
 		name       string
+		seeded     bool
 		direction  judge.Direction
 		this, base []float64
 		want       judge.Verdict
 		missing    int
 	}{
-		{"far above", up, []float64{0.9}, []float64{0.50, 0.51, 0.49}, judge.Better, 0},
-		{"far above, and lower is better", down, []float64{0.9}, []float64{0.50, 0.51, 0.49}, judge.Worse, 0},
-		{"within the base's spread", up, []float64{0.52}, []float64{0.50, 0.53, 0.48}, judge.Same, 0},
-		{"no direction", no, []float64{0.9}, []float64{0.50, 0.51, 0.49}, judge.None, 0},
-		{"no base", up, []float64{0.9}, nil, judge.None, 0},
-		{"no value", up, nil, []float64{1, 2, 3}, judge.None, 0},
-		{"one run of the base", up, []float64{0.9}, []float64{0.5}, judge.Undecided, 2},
-		{"two runs of the base", up, []float64{0.9}, []float64{0.5, 0.5}, judge.Undecided, 1},
-		{"runs that repeat to the last digit", up, []float64{0.5000001}, []float64{0.5, 0.5, 0.5}, judge.Better, 0},
-		{"the same to the last digit", up, []float64{0.5}, []float64{0.5, 0.5, 0.5}, judge.Same, 0},
-		{"sums that round", up, []float64{0.1 + 0.2}, []float64{0.3, 0.3, 0.3}, judge.Same, 0},
-		{"a loss that diverged", down, []float64{nan}, []float64{1, 2, 3}, judge.Worse, 0},
-		{"one of two runs diverged", up, []float64{1, inf}, []float64{1, 2, 3}, judge.Worse, 0},
-		{"both sides diverged", down, []float64{nan}, []float64{1, 2, 3, nan}, judge.Undecided, 0},
-		{"a diverged run of the base is none", down, []float64{2}, []float64{1, 2, nan}, judge.Undecided, 1},
-		{"only diverged runs of the base", down, []float64{2}, []float64{nan, inf}, judge.None, 0},
-		{"several runs", down, []float64{1, 1.1, 0.9}, []float64{2, 2.1, 1.9, 2.05}, judge.Better, 0},
-		{"huge values", up, []float64{1e300}, []float64{-1e300, 1e300, 0}, judge.Same, 0},
+		{"far above", true, up, []float64{0.9}, []float64{0.50, 0.51, 0.49}, judge.Better, 0},
+		{"far above, and lower is better", true, down, []float64{0.9}, []float64{0.50, 0.51, 0.49}, judge.Worse, 0},
+		{"within the base's spread", true, up, []float64{0.52}, []float64{0.50, 0.53, 0.48}, judge.Same, 0},
+		{"no direction", true, no, []float64{0.9}, []float64{0.50, 0.51, 0.49}, judge.None, 0},
+		{"no base", true, up, []float64{0.9}, nil, judge.None, 0},
+		{"no value", true, up, nil, []float64{1, 2, 3}, judge.None, 0},
+		{"one run of the base", true, up, []float64{0.9}, []float64{0.5}, judge.Undecided, 2},
+		{"two runs of the base", true, up, []float64{0.9}, []float64{0.5, 0.5}, judge.Undecided, 1},
+		{"runs that repeat to the last digit", true, up, []float64{0.5000001}, []float64{0.5, 0.5, 0.5}, judge.Better, 0},
+		{"runs that may share their seed", false, up, []float64{0.6}, []float64{0.5, 0.5, 0.5}, judge.Undecided, 0},
+		{"runs that may share it, and this one too", false, up, []float64{0.5}, []float64{0.5, 0.5, 0.5}, judge.Same, 0},
+		{"the same to the last digit", true, up, []float64{0.5}, []float64{0.5, 0.5, 0.5}, judge.Same, 0},
+		{"sums that round", true, up, []float64{0.1 + 0.2}, []float64{0.3, 0.3, 0.3}, judge.Same, 0},
+		{"a loss that diverged", true, down, []float64{nan}, []float64{1, 2, 3}, judge.Worse, 0},
+		{"one of two runs diverged", true, up, []float64{1, inf}, []float64{1, 2, 3}, judge.Worse, 0},
+		{"both sides diverged", true, down, []float64{nan}, []float64{1, 2, 3, nan}, judge.Undecided, 0},
+		{"a diverged run of the base is none", true, down, []float64{2}, []float64{1, 2, nan}, judge.Undecided, 1},
+		{"only diverged runs of the base", true, down, []float64{2}, []float64{nan, inf}, judge.None, 0},
+		{"several runs", true, down, []float64{1, 1.1, 0.9}, []float64{2, 2.1, 1.9, 2.05}, judge.Better, 0},
+		{"huge values", true, up, []float64{1e300}, []float64{-1e300, 1e300, 0}, judge.Same, 0},
 	} {
-		f := judge.Compare([]judge.Metric{{Name: "m", Direction: c.direction, This: c.this, Base: c.base}})[0]
+		f := judge.Compare([]judge.Metric{{Name: "m", Direction: c.direction, This: c.this, Base: c.base}}, c.seeded)[0]
 		require.Equal(t, c.want, f.Verdict, c.name)
 		require.Equal(t, c.missing, f.Missing, c.name)
 	}
-	require.Empty(t, judge.Compare(nil))
+	require.Empty(t, judge.Compare(nil, true))
 }
 
 // TestDirectionsAgainstScikitLearn asks scikit-learn for its scorers, of which higher is
@@ -214,6 +217,11 @@ func TestDirections(t *testing.T) {
 		"r2": up, "R2_score": up, "episode_reward": up, "anomaly_score": up, "neg_log_loss": up,
 		"loss": down, "train/loss_epoch": down, "val_loss": down, "rmse": down, "mean_squared_error": down,
 		"error_rate": down, "eval/perplexity": down, "WER": down, "brier_score": down,
+		"trainLoss": down, "val/box_loss": down, "MAE": down, "test_mae": down, "log_loss": down, "ppl": down,
+		"val/nll": down, "cross_entropy/crossentropy": down, "FID": down, "neg_accuracy": down, "eval/focalloss": down,
+		"testAccuracy": up, "F1-macro": up, "roc_auc_score": up, "metrics/mAP50": up, "BLEU": up, "rougeL_score": up,
+		"mIoU": up, "ndcg@10": up, "neg_mean_squared_error": up, "top1_acc": up, "hit_rate": up,
+		"latency": no, "glossary": no, "terror": no,
 		"lr": no, "learning_rate": no, "loss_scale": no, "epoch": no, "grad_norm": no, "gpu/memory": no,
 		"fit_time": no, "score_time": no, "step": no, "n_parameters": no, "samples": no, "κλάση": no, "": no, "///": no,
 	} {

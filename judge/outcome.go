@@ -26,6 +26,7 @@ type Question struct {
 	// This are the change's runs, one or repeats; Base those of what it is compared with,
 	// of one commit.
 	This, Base []Run
+	Seeded     bool // the base's runs have different seeds
 	Rules      []Rule
 	// Strict breaks a rule that cannot be judged because the base lacks runs.
 	Strict bool
@@ -74,7 +75,7 @@ func Judge(q Question) (findings []Finding, outcomes []Outcome) {
 		r := Rule{Metric: j.name, Quoted: true, Point: j.point}
 		metrics[i] = Metric{j.name, q.direction(j.name), q.values(r, q.This), q.values(r, q.Base)}
 	}
-	findings = Compare(metrics)
+	findings = Compare(metrics, q.Seeded)
 	for _, r := range q.Rules {
 		var o Outcome
 		if r.Operator == "" {
@@ -212,6 +213,9 @@ func (q *Question) notWorse(r Rule, f Finding) Outcome {
 		o.Limit = stat.Mean(base, nil)
 	}
 	compared := fmt.Sprintf("%s is %s, and %s before", r.Metric, r.number(o.Value), r.number(o.Limit))
+	if len(f.Base) > 1 {
+		compared += " on average"
+	}
 	switch f.Verdict {
 	case Worse:
 		o.Message = compared + ": worse beyond noise"
@@ -220,8 +224,13 @@ func (q *Question) notWorse(r Rule, f Finding) Outcome {
 	case Same:
 		o.Passed, o.Message = true, compared+": within noise"
 	case Undecided:
+		n := len(finite(f.Base))
 		o.Neutral, o.Message = true, fmt.Sprintf("cannot be judged: of the base %d completed %s, and %d are needed",
-			len(finite(f.Base)), plural(len(finite(f.Base)), "run has "+r.Metric, "runs have "+r.Metric), LeastRuns)
+			n, plural(n, "run has "+r.Metric, "runs have "+r.Metric), LeastRuns)
+		if f.NoSpread {
+			o.Message = fmt.Sprintf("cannot be judged: %s is %s in all %d runs of the base, which shows no noise; "+
+				"give the job an input seed, and its runs different ones", r.Metric, number(f.Base[0]), n)
+		}
 	default:
 		o.Neutral, o.Message = true, "there is no completed run to compare with that has "+r.Metric
 		if f.Direction == NoDirection {
@@ -264,5 +273,7 @@ func (r Rule) number(v float64) string {
 	case !r.Quoted && r.Metric == Cost:
 		return strconv.FormatFloat(v, 'f', 2, 64) + " USD"
 	}
-	return strconv.FormatFloat(v, 'g', 6, 64)
+	return number(v)
 }
+
+func number(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }

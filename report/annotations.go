@@ -54,7 +54,8 @@ func (p Places) job(level, title, message string) Annotation {
 // the job file. The most telling come first, at most MaxAnnotations of a level.
 func (r *Report) Annotations(p Places) []Annotation {
 	var out []Annotation
-	title := r.Name + ": " + r.Title()
+	title := r.Name + ": " + r.Title() + r.brokenText()
+	out = append(out, r.ruleAnnotations(p)...)
 	status := plainText(r.statusText())
 	switch s := r.Run.Status(); {
 	case s == history.Completed:
@@ -139,7 +140,7 @@ func (r *Report) metricAnnotations(p Places, most int) []Annotation {
 		text := m.Key + " " + Number(float64(m.Value))
 		message := text
 		if before, ok := r.before(m.Key); ok {
-			message += ", " + Number(before) + " in " + r.BaseName + ": " + change(m.Key, float64(m.Value), before)
+			message += ", " + Number(before) + " in " + r.BaseName + ": " + r.change(m.Key, float64(m.Value), before)
 		}
 		if s := Sparkline(r.Curves[m.Key].Points, 20); s != "" {
 			message += "\n" + s

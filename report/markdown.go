@@ -59,9 +59,10 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 		now := float64(m.Value)
 		if before, ok := r.before(m.Key); ok && before != now && Change(now, before) != "" {
 			arrow, _, _ := strings.Cut(Change(now, before), " (")
-			b.WriteString(strings.TrimRight(" "+arrow+" "+verdict(m.Key, now, before), " "))
+			b.WriteString(strings.TrimRight(" "+arrow+" "+r.verdict(m.Key, now, before), " "))
 		}
 	}
+	b.WriteString(r.brokenText())
 	b.WriteString("\n\n" + r.statusLine() + "\n")
 	if d := r.Diagnosis; d != nil && d.Advice != "" {
 		b.WriteString("\n" + d.markdown() + "\n")
@@ -74,6 +75,7 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 	}
 	r.metricTables(&b, metrics[:min(len(metrics), e.metrics)])
 	drop(len(metrics)-e.metrics, "metrics")
+	b.WriteString(r.judgement())
 	b.WriteString(r.comparison())
 	if r.silent() {
 		b.WriteString("\n" + Escape(noMetrics) + "\n")

@@ -82,26 +82,32 @@ func (r *Report) silent() bool {
 	return len(r.Run.Data.Metrics)+len(r.Children) == 0 && r.Run.Status() == history.Completed
 }
 
-// verdict is what a change of a metric means, "" where that is not known.
-func verdict(name string, now, before float64) string {
-	direction, change := judge.DirectionOf(name), now-before
-	if direction == judge.LowerIsBetter {
-		change = -change
+// verdict is what a change of a metric means: beyond or within noise where that is judged,
+// else only better or worse, and "" where that is not known.
+func (r *Report) verdict(name string, now, before float64) string {
+	if r.Judgement != nil {
+		for _, f := range r.Judgement.Findings {
+			switch {
+			case f.Name != name:
+			case f.Verdict == judge.Better, f.Verdict == judge.Worse:
+				return string(f.Verdict) + " beyond noise"
+			case f.Verdict == judge.Same:
+				return "within noise"
+			}
+		}
 	}
-	switch {
-	case direction == judge.NoDirection:
+	switch d := judge.DirectionOf(name); {
+	case d == judge.NoDirection || !(now > before || now < before):
 		return ""
-	case change > 0:
+	case (now > before) == (d == judge.HigherIsBetter):
 		return "better"
-	case change < 0:
-		return "worse"
 	}
-	return ""
+	return "worse"
 }
 
 // change is Change with what it means.
-func change(name string, now, before float64) string {
-	return strings.TrimSpace(Change(now, before) + " " + verdict(name, now, before))
+func (r *Report) change(name string, now, before float64) string {
+	return strings.TrimSpace(Change(now, before) + " " + r.verdict(name, now, before))
 }
 
 // metricTables shows the key metrics, and folds the rest where there are many.
@@ -143,7 +149,7 @@ func (r *Report) metricTable(metrics []history.Metric) string {
 		now := float64(m.Value)
 		row := []string{Escape(m.Key), "**" + Number(now) + "**"}
 		if before, ok := r.before(m.Key); ok {
-			row = append(row, Number(before), Change(now, before), verdict(m.Key, now, before))
+			row = append(row, Number(before), Change(now, before), r.verdict(m.Key, now, before))
 		} else if r.Base != nil {
 			row = append(row, "", "", "")
 		}

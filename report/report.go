@@ -39,6 +39,7 @@ type Report struct {
 	BaseName  string
 	BaseNote  string // why there is none, or what a reader has to know of it
 	BaseCurve map[string]history.Curve
+	Judgement *Judgement // nil where nothing is judged
 	Files     []history.File
 	FileURL   func(path string) string // the link of an output; nil where there are none
 	Log       []string                 // the last lines of the console output
@@ -200,6 +201,9 @@ func (r *Report) Title() string {
 
 // icon stands before the title: a result that is no number is no success.
 func (r *Report) icon() string {
+	if len(r.brokenRules()) > 0 {
+		return "❌"
+	}
 	if _, broken := r.broken(); broken && r.Run.Status() == history.Completed {
 		return "⚠️"
 	}

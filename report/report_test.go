@@ -18,6 +18,7 @@ import (
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/imports"
+	"github.com/org/aml-train/judge"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -287,14 +288,21 @@ func TestMarkdownKeepsTheRun(t *testing.T) {
 	require.Equal(t, "b", r.Run.Data.Params[0].Key)
 }
 
+// What a change means, by the metric's name and by what is judged.
 func TestVerdict(t *testing.T) {
-	require.Equal(t, "worse", verdict("loss", 2, 1))
-	require.Equal(t, "better", verdict("loss", 1, 2))
-	require.Equal(t, "", verdict("loss", 1, 1))
-	require.Equal(t, "", verdict("loss", math.NaN(), 1))
-	require.Equal(t, "better", verdict("f1", 2, 1))
-	require.Equal(t, "better", verdict("neg_log_loss", 2, 1))
-	require.Equal(t, "", verdict("epoch", 2, 1))
+	var r Report
+	require.Equal(t, "worse", r.verdict("loss", 2, 1))
+	require.Equal(t, "better", r.verdict("loss", 1, 2))
+	require.Equal(t, "", r.verdict("loss", 1, 1))
+	require.Equal(t, "", r.verdict("loss", math.NaN(), 1))
+	require.Equal(t, "better", r.verdict("f1", 2, 1))
+	require.Equal(t, "better", r.verdict("neg_log_loss", 2, 1))
+	require.Equal(t, "", r.verdict("epoch", 2, 1))
+	r.Judgement = &Judgement{Findings: []judge.Finding{{Metric: judge.Metric{Name: "loss"}, Verdict: judge.Same},
+		{Metric: judge.Metric{Name: "f1"}, Verdict: judge.Worse}, {Metric: judge.Metric{Name: "auc"}, Verdict: judge.Undecided}}}
+	require.Equal(t, "within noise", r.verdict("loss", 2, 1))
+	require.Equal(t, "worse beyond noise", r.verdict("f1", 1, 2))
+	require.Equal(t, "better", r.verdict("auc", 2, 1))
 }
 
 // Of many metrics, the key ones stand first and the rest is folded; none is lost.

@@ -32,6 +32,9 @@ func (r *Report) Terminal(width int, color bool) string {
 	if isBroken && status == history.Completed {
 		mark, tone = "!", "33"
 	}
+	if len(r.brokenRules()) > 0 {
+		mark, tone = "✗", "31"
+	}
 	name := Line(r.Run.Info.RunID)
 	if n := Line(r.Run.Info.RunName); n != "" && n != name {
 		name += " (" + shorten(n, 60) + ")"
@@ -51,6 +54,7 @@ func (r *Report) Terminal(width int, color bool) string {
 	if r.silent() {
 		b.WriteString("\n" + wrap(noMetrics, max(width, 40), "  ") + "\n")
 	}
+	b.WriteString(r.judgementText(max(width, 40)))
 	b.WriteString(r.childrenText())
 	if files, bytes := r.outputs(); len(files) > 0 {
 		fmt.Fprintf(&b, "\n  %s, %s:\n", count(len(files), "output"), size.Format(bytes))
@@ -85,7 +89,7 @@ func (r *Report) metricsText(width int, paint func(code, text string) string) st
 		for _, m := range metrics[:n] {
 			line := fmt.Sprintf("  %s  %s", pad(Line(m.Key), name), paint("1", padLeft(Number(float64(m.Value)), value)))
 			if before, ok := r.before(m.Key); ok {
-				line += "  " + pad(change(m.Key, float64(m.Value), before), 25)
+				line += "  " + pad(r.change(m.Key, float64(m.Value), before), 25)
 			}
 			if s := Sparkline(r.Curves[m.Key].Points, 12); s != "" {
 				line += "  " + paint("34", s)

@@ -85,6 +85,9 @@ type History interface {
 	// ExperimentName is the name of a run's experiment.
 	ExperimentName(context.Context, *history.Run) string
 
+	// Series returns every value of a metric in the order of its steps.
+	Series(ctx context.Context, run, key string) ([]float64, error)
+
 	// Curve returns a metric over its steps, drawn together to at most points values.
 	Curve(ctx context.Context, run, key string, points int) (history.Curve, error)
 

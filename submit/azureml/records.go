@@ -315,6 +315,11 @@ func (r *records) URL(run *history.Run) string { return run.Tag(tagStudio) }
 // FileURL implements submit.History. The studio has one page for all files of a run.
 func (r *records) FileURL(run *history.Run, _ string) string { return run.Tag(tagStudio) }
 
+// Series implements submit.History.
+func (r *records) Series(ctx context.Context, run, key string) ([]float64, error) {
+	return r.c.mlflow.Series(ctx, run, key)
+}
+
 // Curve implements submit.History.
 func (r *records) Curve(ctx context.Context, run, key string, points int) (history.Curve, error) {
 	return r.c.mlflow.Curve(ctx, run, key, points)

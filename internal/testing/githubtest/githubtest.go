@@ -10,6 +10,7 @@ package githubtest
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -59,6 +60,7 @@ type PullRequest struct {
 	Head   string // the commit
 	Repo   string // of the head
 	Merge  string // the commit that merges the head into the base
+	Base   string // the commit at the tip of the base branch
 }
 
 // GitHub has one repository, org/x. Its fields may be changed while nothing is
@@ -71,6 +73,8 @@ type GitHub struct {
 
 	Branches map[string][]string // of org/x: their commits, the tip first; main is the default one
 	Forks    []string            // commits of forks, which GitHub finds through org/x too
+
+	Files map[string]map[string]string // by commit and name, those at the root; nil to tokens that may not read
 
 	// Answer, where it is set, may answer a request in GitHub's place.
 	Answer func(w http.ResponseWriter, r *http.Request) bool
@@ -217,6 +221,12 @@ func (g *GitHub) answer(w http.ResponseWriter, r *http.Request, body []byte) (in
 	if r.Method == http.MethodGet && len(parts) == 3 && parts[0] == "commits" && parts[2] == "branches-where-head" {
 		return g.tips(parts[1])
 	}
+	if r.Method == http.MethodGet && parts[0] == "contents" && len(parts) == 2 {
+		return g.contents(r.URL.Query().Get("ref"), parts[1])
+	}
+	if r.Method == http.MethodGet && len(parts) == 3 && parts[0] == "git" && parts[1] == "trees" {
+		return g.tree(parts[2])
+	}
 	if r.Method == http.MethodGet && len(parts) == 2 && parts[0] == "compare" {
 		return g.compare(parts[1])
 	}
@@ -231,7 +241,7 @@ func (g *GitHub) answer(w http.ResponseWriter, r *http.Request, body []byte) (in
 	switch {
 	case len(parts) == 2 && parts[0] == "pulls" && pull >= 0 && r.Method == http.MethodGet:
 		p := g.PullRequests[pull]
-		return http.StatusOK, map[string]any{"number": p.Number, "merge_commit_sha": p.Merge, "head": map[string]any{"sha": p.Head, "repo": map[string]any{"full_name": p.Repo}}}
+		return http.StatusOK, map[string]any{"number": p.Number, "merge_commit_sha": p.Merge, "base": map[string]any{"sha": p.Base}, "head": map[string]any{"sha": p.Head, "repo": map[string]any{"full_name": p.Repo}}}
 	case len(parts) == 3 && parts[2] == "comments" && pull >= 0 && r.Method == http.MethodGet:
 		return g.list(w, r, int(number))
 	case len(parts) == 3 && parts[2] == "comments" && pull >= 0 && r.Method == http.MethodPost:
@@ -359,4 +369,27 @@ func (g *GitHub) list(w http.ResponseWriter, r *http.Request, number int) (int, 
 		w.Header().Set("Link", fmt.Sprintf(`<http://%s%s?%s>; rel="next"`, r.Host, r.URL.Path, query.Encode()))
 	}
 	return http.StatusOK, out[from:to]
+}
+
+// contents is a file at the root of a commit.
+func (g *GitHub) contents(commit, name string) (int, any) {
+	text, ok := g.Files[commit][name]
+	if !ok {
+		return refuse(http.StatusNotFound, "Not Found")
+	}
+	return http.StatusOK, map[string]any{"type": "file", "name": name, "path": name, "size": len(text),
+		"encoding": "base64", "content": base64.StdEncoding.EncodeToString([]byte(text))}
+}
+
+// tree lists the files at the root of a commit.
+func (g *GitHub) tree(commit string) (int, any) {
+	files, ok := g.Files[commit]
+	if !ok {
+		return refuse(http.StatusNotFound, "Not Found")
+	}
+	list := []any{}
+	for name := range files {
+		list = append(list, map[string]any{"path": name, "mode": "100644", "type": "blob"})
+	}
+	return http.StatusOK, map[string]any{"sha": commit, "truncated": false, "tree": list}
 }

@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/github"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/judge"
+	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/snapshot"
+)
+
+// rules are the conditions under which a run may be merged.
+type rules struct {
+	required []string // by --require
+	strict   bool
+
+	list []placedRule
+	note string // what a reader has to know of where they come from
+}
+
+// placedRule is a rule and where it stands; File is "" where it came from the command line.
+type placedRule struct {
+	judge.Rule
+	File string
+	Line int
+}
+
+func (a *app) addRules(cmd *cobra.Command) {
+	s := cmd.Flags()
+	s.StringArrayVar(&a.rules.required, "require", nil,
+		"a rule that the run has to keep, such as 'accuracy >= 0.9' or 'loss not worse' (repeatable)")
+	s.BoolVar(&a.rules.strict, "strict", false, "a rule that cannot be judged is broken")
+}
+
+// readRules reads the rules that are in force, before anything is trained. In the
+// workflow of a pull request they are those of the branch that it is to be merged into: it
+// cannot loosen what judges it.
+func (a *app) readRules(ctx context.Context, flow *workflow) error {
+	a.rules.list, a.rules.note = nil, ""
+	own, err := a.readSettings(".", nil)
+	if err != nil {
+		return err
+	}
+	in := own
+	if flow != nil && (flow.PullRequest != 0 || flow.Base != "") {
+		if in, err = a.settingsOfBase(ctx, flow, own); err != nil {
+			return err
+		}
+		if !slices.Equal(texts(in.Rules), texts(own.Rules)) || in.Strict != own.Strict {
+			a.rules.note = "this change has other rules in " + settingsFile +
+				"; those of its base are in force until it is merged"
+		}
+	}
+	for _, r := range in.Rules {
+		parsed, err := judge.ParseRule(r.Text)
+		if err != nil {
+			return err // which reading the settings has found
+		}
+		a.rules.list = append(a.rules.list, placedRule{parsed, settingsFile, r.Line})
+	}
+	a.rules.strict = a.rules.strict || in.Strict
+	for _, text := range a.rules.required {
+		parsed, err := judge.ParseRule(text)
+		if err != nil {
+			return usage("--require %w", err)
+		}
+		a.rules.list = append(a.rules.list, placedRule{Rule: parsed})
+	}
+	return nil
+}
+
+func texts(list []job.Item) []string {
+	out := make([]string, len(list))
+	for i, r := range list {
+		out[i] = r.Text
+	}
+	return out
+}
+
+// settingsOfBase reads the settings of the commit that a pull request is based on: from
+// the clone where it has that, else from GitHub.
+func (a *app) settingsOfBase(ctx context.Context, flow *workflow, own settings) (settings, error) {
+	base, token := flow.Base, flow.flags.token
+	var err error
+	if base == "" {
+		base, err = github.BaseOf(ctx, flow.Workflow, token)
+	}
+	if err == nil {
+		if commit, missing := snapshot.Commit(ctx, &a.git, ".", base); missing == nil {
+			defer commit.Close()
+			return a.readSettings(".", commit)
+		}
+		var text []byte
+		text, err = github.ReadFile(ctx, flow.Workflow, token, base, settingsFile)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return settings{}, nil
+		case err == nil:
+			return parseSettings(text, settingsFile, ".")
+		}
+	}
+	if len(own.Rules) == 0 { // a team that has rules sees below what they need, in each of its pull requests
+		if token != "" {
+			a.rules.note = "whether the branch that this is to be merged into has rules could not be read: " + err.Error()
+		}
+		return own, nil
+	}
+	return settings{}, fmt.Errorf("the rules of the branch that this is to be merged into cannot be read: %w; "+
+		"give the step a token that may read the repository (permissions: contents: read), "+
+		"or check out with fetch-depth: 0", err)
+}
+
+// judged judges a run that has completed by the rules, beside what it is compared with.
+func (s session) judged(ctx context.Context, run *history.Run, base history.Baseline) (*report.Judgement, error) {
+	if run.Status() != history.Completed {
+		return nil, nil
+	}
+	q := judge.Question{Strict: s.rules.strict, Seeded: base.Seeded}
+	for _, r := range s.rules.list {
+		q.Rules = append(q.Rules, r.Rule)
+		if _, own := run.Metric(r.Metric); own && !slices.Contains(q.Metrics, r.Metric) {
+			q.Metrics = append(q.Metrics, r.Metric)
+		}
+	}
+	if len(q.Metrics) == 0 {
+		for _, name := range s.keyMetrics(run) {
+			if _, own := run.Metric(name); own {
+				q.Metrics = append(q.Metrics, name)
+			}
+		}
+	}
+	if len(q.Metrics) == 0 {
+		for _, m := range run.Data.Metrics {
+			q.Metrics = append(q.Metrics, m.Key)
+		}
+	}
+	var err error
+	if q.This, err = s.values(ctx, base.This); err != nil {
+		return nil, err
+	}
+	if q.Base, err = s.values(ctx, base.Repeats); err != nil {
+		return nil, err
+	}
+	out := &report.Judgement{Runs: len(q.This), BaseRuns: len(q.Base), Note: s.rules.note}
+	out.Findings, out.Outcomes = judge.Judge(q)
+	for _, r := range s.rules.list {
+		out.Places = append(out.Places, report.RulePlace{File: r.File, Line: r.Line})
+	}
+	return out, nil
+}
+
+// values are what is judged of runs: the whole series only of metrics of which a rule
+// asks for another value than the last.
+func (s session) values(ctx context.Context, runs []*history.Run) ([]judge.Run, error) {
+	var out []judge.Run
+	for _, r := range runs {
+		v := judge.Run{Metrics: map[string][]float64{}, Duration: math.NaN(), Cost: math.NaN()}
+		if !r.Started().IsZero() && !r.Ended().IsZero() {
+			v.Duration = r.Ended().Sub(r.Started()).Seconds()
+		}
+		for _, m := range r.Data.Metrics {
+			v.Metrics[m.Key] = []float64{float64(m.Value)}
+		}
+		for _, rule := range s.rules.list {
+			if _, has := v.Metrics[rule.Metric]; !has || rule.Point.Of == "last" {
+				continue
+			}
+			series, err := s.History.Series(ctx, r.Info.RunID, rule.Metric)
+			if err != nil {
+				return nil, err
+			}
+			if len(series) > 0 {
+				v.Metrics[rule.Metric] = series
+			}
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// rulesBroken is the error of a command whose run breaks a rule. Everything about it has
+// been said.
+type rulesBroken struct{ rules []string }
+
+func (e *rulesBroken) Error() string { return "broken: " + strings.Join(e.rules, ", ") }
+
+// broken is that error, or nil.
+func broken(j *report.Judgement) error {
+	if j == nil {
+		return nil
+	}
+	var e rulesBroken
+	for _, o := range j.Outcomes {
+		if !o.Passed && !o.Neutral {
+			e.rules = append(e.rules, o.Rule.Text)
+		}
+	}
+	if len(e.rules) == 0 {
+		return nil
+	}
+	return &e
+}
+
+// ruleJSON is what became of a rule, for machines; passed is null where it could not be
+// judged.
+type ruleJSON struct {
+	Rule    string `json:"rule"`
+	Passed  *bool  `json:"passed"`
+	Value   any    `json:"value"` // a number; NaN and the infinities as strings; null where there is none
+	Limit   any    `json:"limit"` // the same
+	Message string `json:"message"`
+}
+
+func rulesJSON(j *report.Judgement) (out []ruleJSON) {
+	if j == nil {
+		return nil
+	}
+	for _, o := range j.Outcomes {
+		r := ruleJSON{Rule: o.Rule.Text, Message: o.Message}
+		if !o.Neutral {
+			r.Passed = &o.Passed
+		}
+		if !math.IsNaN(o.Value) {
+			r.Value = history.Float(o.Value)
+		}
+		if !math.IsNaN(o.Limit) {
+			r.Limit = history.Float(o.Limit)
+		}
+		out = append(out, r)
+	}
+	return out
+}

@@ -27,6 +27,7 @@ import (
 type jobFlags struct {
 	job.Options
 	file        string
+	runConfig   string // its name or path
 	commit      string
 	branch      string // of commit, where the caller knows it
 	once        bool
@@ -57,6 +58,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.IntVar(&f.ProcessCount, "process-count", 0, "processes on each node; of tensorflow: workers")
 	s.IntVar(&f.NodeCount, "node-count", 0, "how many nodes")
 	s.StringVar(&f.python, "python", "", "the interpreter that python stands for on this machine")
+	s.StringVar(&f.runConfig, "runconfig", "", "a run configuration of SDK v1 in place of a job file: a path, or NAME of .azureml/NAME.runconfig")
 	s.StringVar(&f.maxSnapshot, "max-snapshot-size", "", "the most that may travel, such as 500MB (default 300MB)")
 	s.StringVar(&f.maxOutputs, "max-outputs-size", "", "the most that is kept of a run's outputs and logs on this machine, such as 500GB (default 100GB; 0 is no limit)")
 	short := map[string]string{"env": "environment-variables", "input": "inputs", "tag": "tags"}
@@ -201,6 +203,8 @@ func (a *app) request(args []string, f jobFlags) train.Request {
 		wrong(usage("the job file is given twice, as %s and as --job %s", args[0], f.file))
 	}
 	var err error
+	r.File, err = f.configured(r.File)
+	wrong(err)
 	r.Pass, err = a.passOn(&f)
 	wrong(err)
 	r.MaxOutputs, err = sizeFlag("--max-outputs-size", f.maxOutputs)
@@ -213,6 +217,25 @@ func (a *app) request(args []string, f jobFlags) train.Request {
 	r.Options = f.Options
 	r.Options.Workflow = github.InWorkflow(a.getenv)
 	return r
+}
+
+// configured returns the job file, which is a run configuration where one is named.
+func (f *jobFlags) configured(file string) (string, error) {
+	if f.runConfig == "" {
+		return file, nil
+	}
+	if file != "" {
+		return "", usage("both a job file, %s, and a run configuration, --runconfig %s; name one", file, f.runConfig)
+	}
+	f.RunConfig = true
+	found, err := job.FindRunConfig(f.runConfig, func(name string) bool {
+		info, err := os.Stat(filepath.FromSlash(name))
+		return err == nil && !info.IsDir()
+	})
+	if err != nil {
+		return "", usageError{err}
+	}
+	return found, nil
 }
 
 // sizeFlag reads a limit in bytes: 0 where none is given, -1 for no limit.

@@ -120,6 +120,7 @@ func (t *teller) at(s train.Session) session { return session{t.app, s} }
 func (t *teller) Submitted(ctx context.Context, at train.Session, what train.Submitted) {
 	run := what.Run
 	t.submitted = true
+	t.warn(what.Job)
 	if n := what.Snapshot; n != nil && what.Here {
 		t.say("Snapshot %s: %d files, %s, copied in %s",
 			n.ID[:7], len(n.Files), size.Format(n.Bytes), report.Duration(what.Took))

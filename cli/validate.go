@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,22 +13,29 @@ import (
 
 func (a *app) validate() *cobra.Command {
 	var f jobFlags
+	convert := false
 	cmd := &cobra.Command{
 		Use:   "validate [JOB]",
 		Short: "Every problem of a job; submits nothing",
 		Long: `Find every problem of a job at once, each with its place and what would be right:
 all that run would refuse before it submits the job. Nothing is submitted, and no
-workspace is asked. JOB and the flags are those of run. --json prints the resolved job.`,
-		Example: "  aml-train validate job.yml",
+workspace is asked. JOB and the flags are those of run. --json prints the resolved job,
+--convert a job file that says the same as a run configuration of SDK v1.`,
+		Example: "  aml-train validate job.yml\n  aml-train validate --runconfig gpu --convert > job.yml",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if convert {
+				return a.convert(args, f)
+			}
 			j, err := a.trainer(nil, &teller{app: a}, f.python).Check(cmd.Context(), a.request(args, f))
 			switch {
 			case err != nil && a.json:
 				return errors.Join(err, a.printJSON(map[string]any{"problems": problemsOf(err)}))
 			case err != nil:
 				return err
-			case a.json:
+			}
+			a.warn(j)
+			if a.json {
 				return a.printJSON(j)
 			}
 			name := "The job"
@@ -40,6 +48,7 @@ workspace is asked. JOB and the flags are those of run. --json prints the resolv
 	}
 	f.add(cmd)
 	a.azure.add(cmd)
+	cmd.Flags().BoolVar(&convert, "convert", false, "print a job file that says the same")
 	return cmd
 }
 
@@ -56,4 +65,36 @@ func problemsOf(err error) (list job.Problems) {
 		return list
 	}
 	return job.Problems{{Message: err.Error()}}
+}
+
+// convert prints the job as a job file. Whether its target can run it is not asked.
+func (a *app) convert(args []string, f jobFlags) error {
+	r := a.request(args, f)
+	if len(r.Wrong) > 0 {
+		return r.Wrong[0]
+	}
+	if r.File == "" {
+		return usage("name a job file, or a run configuration with --runconfig")
+	}
+	var err error
+	if r.Options.Files, err = train.Files(&a.git, r.File, nil); err != nil {
+		return err
+	}
+	j, err := job.Read(r.File, r.Options)
+	if err != nil {
+		return err
+	}
+	a.warn(j)
+	text, err := j.YAML()
+	if err == nil {
+		_, err = a.out.Write(text)
+	}
+	return err
+}
+
+// warn says what of a job has no effect.
+func (a *app) warn(j *job.Job) {
+	for _, w := range j.Warnings {
+		a.say("%s", strings.Replace(w.String(), ": ", ": warning: ", 1))
+	}
 }

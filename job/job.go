@@ -49,6 +49,8 @@ type Job struct {
 	// Report says how the run is reported. Azure ML's own schema has none.
 	Report *Report `json:"report,omitempty"`
 
+	Warnings Problems `json:"-"` // what the job file says without effect, and what replaces it
+
 	File string `json:"-"` // the job file, as it was named; "" for a job from flags
 	Dir  string `json:"-"` // absolute; the relative paths above start here
 

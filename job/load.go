@@ -37,6 +37,8 @@ type Options struct {
 	ProcessCount    int      // a node; of tensorflow: workers
 	NodeCount       int
 
+	RunConfig bool // the file is a run configuration of SDK v1, wherever it lies
+
 	// Files is whose files a job may name: those of the repository that it lies in. What
 	// options name may lie elsewhere, outside a workflow: there they may be anybody's.
 	Files    inside.Place
@@ -65,6 +67,10 @@ func Read(path string, o Options) (*Job, error) {
 	d := &document{}
 	j := &Job{Type: "command", Compute: Local, Dir: abs, Code: ".", place: place, document: d}
 	if path != "" {
+		read := read
+		if o.RunConfig || IsRunConfig(path) {
+			read = readRunConfig
+		}
 		if j, d = read(path, abs, place); j == nil {
 			return nil, d.sorted()
 		}
@@ -75,6 +81,7 @@ func Read(path string, o Options) (*Job, error) {
 	}
 	o.apply(j, d, cwd)
 	d.check(j, o)
+	j.Warnings = d.warnings
 	if j.ExperimentName == "" {
 		j.ExperimentName = defaultExperiment(j)
 	}

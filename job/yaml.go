@@ -60,6 +60,7 @@ type document struct {
 	what     string // a job file, say
 	lines    []string
 	problems Problems
+	warnings Problems
 	nodes    int
 	tooMany  bool
 	anchors  map[string]*value

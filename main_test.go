@@ -152,6 +152,12 @@ func TestScriptsWithDocker(t *testing.T) {
 	testscript.Run(t, params(t, "testdata/script/docker", ""))
 }
 
+// TestScriptsWithImages have the Docker Engine build what a job trains in.
+func TestScriptsWithImages(t *testing.T) {
+	testenv.Docker(t)
+	testscript.Run(t, params(t, "testdata/script/docker_build", ""))
+}
+
 func params(t *testing.T, dir, python string) testscript.Params {
 	root, err := os.Getwd()
 	if err != nil {

@@ -133,6 +133,8 @@ func (e *Environment) Text() string {
 		return UserManaged
 	case e.Requirements != "":
 		return PipPrefix + e.Requirements
+	case e.Build != nil:
+		return e.Build.Path
 	case e.Image != "":
 		return e.Image
 	case e.CondaFile != "":

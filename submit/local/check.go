@@ -33,7 +33,7 @@ func (t *Target) Check(j *job.Job) error {
 	if (j.Environment == nil || j.Environment.UserManaged) && j.Sound("environment") {
 		t.checkPrograms(f)
 	}
-	if err := f.Err(); err != nil || image(j) == "" || !j.Sound("environment") {
+	if err := f.Err(); err != nil || !inContainer(j) || !j.Sound("environment") {
 		return err
 	}
 	e, err := openEngine(context.Background())
@@ -54,16 +54,14 @@ func (t *Target) checkEnvironment(f *job.Findings) {
 		if _, err := t.packagesOf(f.Job); err != nil {
 			f.Add(key, "%v", err)
 		}
-	case e.Image != "" && e.Conda == nil && e.CondaFile == "":
+	case e.Image != "", e.Build != nil:
+		if e.Build != nil && job.IsRemote(e.Build.Path) {
+			f.Add(key, "the build context %s is not on this machine; name a folder of the repository, or a compute target",
+				e.Build.Path)
+		}
 		if err := dockerArgs(f.Job.Resources, &container.Config{}, &container.HostConfig{}); err != nil {
 			f.Add("resources.docker_args", "resources: %v", err)
 		}
-	case e.Image != "":
-		f.Add(key, "the environment adds a conda file to the image %s, which this machine does not build; build an image "+
-			"that has the packages and name that (image: NAME), or name a compute target", e.Image)
-	case e.Build != nil:
-		f.Add(key, "the environment is a Docker build context, which this machine does not build; run docker build -t NAME %s "+
-			"and name the image (--environment docker:NAME), or name a compute target", e.Build.Path)
 	case curatedImage(e.Reference) != "":
 	default:
 		f.Add(key, "the environment %s is one of Azure Machine Learning, whose image is not public; name an image "+

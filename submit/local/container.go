@@ -196,7 +196,13 @@ func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]st
 	}
 	defer e.Close()
 	e.sweep(ctx, t.Store.Home)
-	if err := t.pull(ctx, e, p); err != nil {
+	if p.Build != nil {
+		err = t.build(ctx, e, p, console)
+	}
+	if err == nil {
+		err = t.pull(ctx, e, p)
+	}
+	if err != nil {
 		return failed(err)
 	}
 	mode, address, disconnect, err := e.connect(ctx, base)

@@ -32,7 +32,7 @@ func checkDistribution(j *job.Job) string {
 		return ""
 	case d.Type == "ray":
 		return "the job is distributed with ray, and this machine starts no Ray cluster; remove the distribution, and ray.init() starts one itself, or name a compute target"
-	case image(j) != "":
+	case inContainer(j):
 		return fmt.Sprintf("the job is distributed (%s), and a container on this machine runs one process; start the others from the command (torchrun --nproc_per_node, mpirun), train with this machine's own python (--environment %s), or name a compute target", d.Type, job.UserManaged)
 	case count(d) > maxProcesses:
 		return fmt.Sprintf("the job asks for %d processes, and this machine starts at most %d; name a compute target", count(d), maxProcesses)

@@ -105,8 +105,9 @@ type plan struct {
 	Resources *job.Resources
 
 	Distribution *job.Distribution
-	Packages     *packages // that are built for it, nil for none
-	Mark         string    // by which its container is known, nobody else's
+	Packages     *packages   // that are built for it, nil for none
+	Build        *imageBuild // that is built for it, nil for none
+	Mark         string      // by which its container is known, nobody else's
 
 	carried []string // see carry
 }
@@ -119,9 +120,16 @@ type input struct {
 	Place   string // the folder that the path does not leave; "" of a URL
 }
 
-// image is the image that a job trains in, "" for this machine's own programs.
+// inContainer tells whether a job trains in a container.
+func inContainer(j *job.Job) bool { return isBuilt(j) || image(j) != "" }
+
+// image is the image that a job trains in, "" for this machine's own programs and for one
+// that has to be built.
 func image(j *job.Job) string {
 	if j.Environment == nil {
+		return ""
+	}
+	if isBuilt(j) {
 		return ""
 	}
 	return cmp.Or(j.Environment.Image, curatedImage(j.Environment.Reference))

@@ -115,6 +115,12 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 	if p.Packages, err = t.packagesOf(s.Job); err != nil {
 		return lock, err
 	}
+	if isBuilt(s.Job) {
+		if p.Build, err = writeContext(ctx, s.Job, dir); err != nil {
+			return lock, fmt.Errorf("environment: %w", err)
+		}
+		p.Image = p.Build.Image
+	}
 	t.locate(&p, run)
 	for name, in := range s.Job.Inputs {
 		if p.Inputs[name], err = t.input(ctx, s.Job, in, filepath.Join(p.Base, inputsDir, name)); err != nil {

@@ -123,10 +123,13 @@ func (a *app) runJob(ctx context.Context, args []string, f jobFlags, w workflowF
 	if err := a.checkBaseline(ctx); err != nil {
 		return err
 	}
-	if err := a.readRules(ctx, tell.flow); err != nil {
-		return err
-	}
 	request := a.request(args, f)
+	// What is wrong with the settings themselves is told with all that is wrong with the job.
+	if _, err := a.readSettings(".", nil); err == nil || f.commit != "" {
+		if err := a.readRules(ctx, tell.flow); err != nil {
+			request.Wrong = append(request.Wrong, err)
+		}
+	}
 	request.Wait, request.Cancel = w.wait, w.cancelWithWorkflow
 	return a.trainer(tell.flow, tell, f.python).Train(ctx, request)
 }

@@ -31,7 +31,7 @@ func TestPlantedLinks(t *testing.T) {
 			before := p.outside(t)
 			for _, args := range [][]string{
 				{"runs"}, {"runs", "--json"}, {"show"}, {"show", "--json"}, {"show", "made"},
-				{"show", "--log", "running-1"}, {"watch", "made"}, {"watch", "running-1"},
+				{"logs", "running-1"}, {"watch", "made"}, {"watch", "running-1"},
 				{"compare", "made", "running-1"}, {"__complete", "show", ""}, {"__complete", "download", "made", ""},
 				{"hook", "status"},
 				{"download", "made", "--to", filepath.Join(p.dir, "got")}, {"archive", "made"}, {"cancel", "running-1"},

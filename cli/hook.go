@@ -167,7 +167,7 @@ func (a *app) push(repo *git.Repository) *hooks.Push {
 		Read: func(commit *snapshot.Snapshot) (s hooks.Settings, no string, err error) {
 			settings, err := a.readSettings(repo.Root, commit)
 			if err == nil {
-				if _, err := defaultJob(settings, commit); err != nil {
+				if _, err := a.defaultJob(settings, commit); err != nil {
 					no = "the commit has neither job.yml nor a job in " + settingsFile
 				}
 			}
@@ -176,7 +176,7 @@ func (a *app) push(repo *git.Repository) *hooks.Push {
 		Submit: func(commit, branch string, log *os.File) (func() error, error) {
 			return submitApart(repo, commit, branch, log)
 		},
-		Logs: func() (*os.Root, error) { return a.logs(true) },
+		Logs: func() (*os.Root, error) { return a.hookLogs(true) },
 		Say:  a.say,
 	}
 }
@@ -254,8 +254,8 @@ func (a *app) updates(in io.Reader) ([]hooks.Update, error) {
 // logsDir, in .aml-train, has a log of each submission.
 const logsDir = "hook"
 
-// logs opens the folder of the logs, and makes it if create is set.
-func (a *app) logs(create bool) (*os.Root, error) {
+// hookLogs opens the folder of the logs, and makes it if create is set.
+func (a *app) hookLogs(create bool) (*os.Root, error) {
 	h, err := a.home(create)
 	if err != nil {
 		return nil, err
@@ -309,7 +309,7 @@ func (a *app) hookStatus(ctx context.Context) error {
 
 // lastPushes prints what the last pushes did.
 func (a *app) lastPushes() error {
-	logs, err := a.logs(false)
+	logs, err := a.hookLogs(false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

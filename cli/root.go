@@ -229,12 +229,12 @@ reports what came out: metrics, outputs, and why it failed.`,
 		return usage("%w; %s --help shows what there is", err, cmd.CommandPath())
 	})
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON to standard output")
-	root.AddCommand(a.run(), a.submit(), a.watch(), a.cancel(), a.show(), a.runs(), a.download(), a.compare(),
+	root.AddCommand(a.run(), a.submit(), a.watch(), a.logs(), a.cancel(), a.show(), a.runs(), a.download(), a.compare(),
 		a.snapshot(), a.metadata(), a.validate(), a.init(), a.archive(), a.hook(), a.history(), a.supervise())
 	for _, c := range root.Commands() {
 		usageErrors(c)
 		switch c.Name() {
-		case "watch", "cancel", "show", "runs", "download", "compare", "archive":
+		case "watch", "logs", "cancel", "show", "runs", "download", "compare", "archive":
 			a.azure.add(c)
 		}
 	}

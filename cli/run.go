@@ -26,8 +26,10 @@ import (
 // action's inputs.
 type jobFlags struct {
 	job.Options
-	file        string
-	runConfig   string // its name or path
+	file        string   // by --job
+	named       string   // as the argument
+	behind      []string // --, for the script
+	runConfig   string   // its name or path
 	commit      string
 	branch      string // of commit, where the caller knows it
 	once        bool
@@ -70,6 +72,15 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	}
 }
 
+// arguments takes at most a job file, and behind -- what is handed to the script.
+func (f *jobFlags) arguments(cmd *cobra.Command, args []string) error {
+	if at := cmd.ArgsLenAtDash(); at >= 0 {
+		f.behind, args = args[at:], args[:at]
+	}
+	f.named = firstArg(args)
+	return cobra.MaximumNArgs(1)(cmd, args)
+}
+
 func (a *app) run() *cobra.Command {
 	var f jobFlags
 	var w workflowFlags
@@ -80,14 +91,15 @@ func (a *app) run() *cobra.Command {
 		Long: `Submit a job, stream its output, wait for its end, and report.
 
 JOB is a job file in the CLI v2 schema; flags describe a job without one, or
-change what it says. Without either, job in .aml-train.yaml or ./job.yml is run.
+change what it says. Without either, job in .aml-train.yaml is run, else job.yml
+here or at the repository's root. What stands behind -- is for the script.
 The script needs no change: it finds the run history through MLFLOW_TRACKING_URI,
 or writes its metrics to outputs/metrics.json.
 
 Ctrl-C cancels the run. Exit codes: 0 completed, 1 failed or canceled, 2 nothing
 was submitted, 3 a rule was broken, 4 the target could not be reached or refused.`,
 		Example: "  aml-train run --script train.py --arguments \"--epochs 10\"\n  aml-train run job.yml --input epochs=50 --markdown report.md",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    f.arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			flow, err := a.enterWorkflow(ctx, w)
@@ -96,12 +108,12 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 			}
 			tell := &teller{app: a, flow: flow, markdown: markdown, download: w.download}
 			if flow == nil {
-				return a.runJob(ctx, args, f, w, tell)
+				return a.runJob(ctx, f, w, tell)
 			}
-			flow.identity = f.identity(args)
-			err = a.runJob(ctx, args, f, w, tell)
+			flow.identity = f.identity()
+			err = a.runJob(ctx, f, w, tell)
 			if !tell.submitted {
-				flow.refused(ctx, f.name(args), err)
+				flow.refused(ctx, f.name(), err)
 			}
 			return err
 		},
@@ -116,14 +128,14 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 }
 
 // runJob runs what the flags and arguments describe, to its report.
-func (a *app) runJob(ctx context.Context, args []string, f jobFlags, w workflowFlags, tell *teller) error {
+func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *teller) error {
 	if err := checkPlaces(tell.markdown, w.download); err != nil {
 		return err
 	}
 	if err := a.checkBaseline(ctx); err != nil {
 		return err
 	}
-	request := a.request(args, f)
+	request := a.request(f)
 	// What is wrong with the settings themselves is told with all that is wrong with the job.
 	if _, err := a.readSettings(".", nil); err == nil || f.commit != "" {
 		if err := a.readRules(ctx, tell.flow); err != nil {
@@ -151,14 +163,14 @@ func checkPlaces(markdown, download string) error {
 
 // identity tells jobs apart by what was asked for, also where the job cannot be read; not
 // by what may differ from push to push, as inputs and commands do.
-func (f *jobFlags) identity(args []string) string {
-	return strings.Join([]string{cmp.Or(firstArg(args), f.file), f.Script, f.SourceDirectory,
+func (f *jobFlags) identity() string {
+	return strings.Join([]string{cmp.Or(f.named, f.file), f.Script, f.SourceDirectory,
 		f.ExperimentName, f.DisplayName}, "\x00")
 }
 
 // name is what the job is called, as far as the flags tell.
-func (f *jobFlags) name(args []string) string {
-	name := cmp.Or(f.ExperimentName, firstArg(args), f.file, f.Script, "the job")
+func (f *jobFlags) name() string {
+	name := cmp.Or(f.ExperimentName, f.named, f.file, f.Script, "the job")
 	if f.DisplayName != "" {
 		name += " · " + f.DisplayName
 	}
@@ -174,14 +186,14 @@ func (a *app) submit() *cobra.Command {
 		Long: `Submit a job and return as soon as the run has started. It goes on without
 this command: watch shows its output, cancel ends it.`,
 		Example: "  run=$(aml-train submit job.yml) && aml-train watch $run",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    f.arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			flow, err := a.enterWorkflow(cmd.Context(), w)
 			if err != nil {
 				return err
 			}
 			a.brief = f.branch != ""
-			request := a.request(args, f)
+			request := a.request(f)
 			return a.trainer(flow, &teller{app: a}, f.python).Train(cmd.Context(), request)
 		},
 	}
@@ -195,15 +207,15 @@ this command: watch shows its output, cancel ends it.`,
 }
 
 // request is what the flags and arguments ask for.
-func (a *app) request(args []string, f jobFlags) train.Request {
-	r := train.Request{File: cmp.Or(firstArg(args), f.file), Commit: f.commit, Branch: f.branch, Once: f.once}
+func (a *app) request(f jobFlags) train.Request {
+	r := train.Request{File: cmp.Or(f.named, f.file), Commit: f.commit, Branch: f.branch, Once: f.once}
 	wrong := func(err error) {
 		if err != nil {
 			r.Wrong = append(r.Wrong, err)
 		}
 	}
-	if len(args) > 0 && f.file != "" {
-		wrong(usage("the job file is given twice, as %s and as --job %s", args[0], f.file))
+	if f.named != "" && f.file != "" {
+		wrong(usage("the job file is given twice, as %s and as --job %s", f.named, f.file))
 	}
 	var err error
 	r.File, err = f.configured(r.File)
@@ -216,6 +228,12 @@ func (a *app) request(args []string, f jobFlags) train.Request {
 	wrong(err)
 	if f.once {
 		a.azure.attempt = "once" // the job's name then says what it is, and a name is taken once
+	}
+	if len(f.behind) > 0 && f.Script == "" {
+		wrong(usage("what stands behind -- is for the script that --script names; a job file says its own"))
+	}
+	for _, word := range f.behind {
+		f.Arguments = strings.TrimSpace(f.Arguments + " " + job.Quote(word))
 	}
 	r.Options = f.Options
 	r.Options.Workflow = github.InWorkflow(a.getenv)
@@ -279,18 +297,32 @@ func (a *app) passOn(f *jobFlags) (map[string]string, error) {
 	return passed, errors.Join(missing...)
 }
 
-// defaultJob is the job file that is run when none is named.
-func defaultJob(settings settings, commit *snapshot.Snapshot) (string, error) {
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// defaultJob is the job file that is run when none is named: that of the settings, else one
+// in the current folder, else at the repository's root.
+func (a *app) defaultJob(settings settings, commit *snapshot.Snapshot) (string, error) {
 	if settings.Job != "" {
 		return settings.Job, nil
 	}
+	dirs := []string{"."}
+	if repo, err := a.git.Find("."); err == nil && repo != nil {
+		dirs = append(dirs, repo.Root)
+	}
 	for _, name := range []string{"job.yml", "job.yaml"} {
-		if commit == nil {
-			if _, err := os.Stat(name); err == nil {
-				return name, nil
+		if commit != nil {
+			if commit.Find(name) != nil {
+				return relative(filepath.Join(commit.Dir, name)), nil
 			}
-		} else if commit.Find(name) != nil {
-			return relative(filepath.Join(commit.Dir, name)), nil
+			continue
+		}
+		for _, dir := range dirs {
+			if path := filepath.Join(dir, name); exists(path) {
+				return relative(path), nil
+			}
 		}
 	}
 	return "", usage("nothing to run: name a job file, or describe the job with --script train.py; aml-train run --help shows both")

@@ -21,9 +21,10 @@ import (
 
 // runFilter says which runs are listed.
 type runFilter struct {
-	experiment, commit, status string
-	limit                      int
-	archived, children         bool
+	experiment, commit, branch, status string
+	tags                               []string // NAME=VALUE
+	limit                              int
+	archived, children                 bool
 }
 
 // listed is a run in a list: where it is, and the runs that its script made.
@@ -53,7 +54,7 @@ func (a *app) runs() *cobra.Command {
 				return a.printRuns(cmd.Context(), runs)
 			case len(runs) > 0:
 				return a.table(runs)
-			case f.experiment+f.commit+f.status == "":
+			case f.experiment+f.commit+f.branch+f.status+strings.Join(f.tags, "") == "":
 				a.say("No runs yet; aml-train run makes the first one.")
 			default:
 				a.say("No runs match.")
@@ -63,6 +64,8 @@ func (a *app) runs() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.experiment, "experiment", "", "of this experiment")
 	cmd.Flags().StringVar(&f.commit, "commit", "", "of this commit, or the beginning of its id")
+	cmd.Flags().StringVar(&f.branch, "branch", "", "of this branch")
+	cmd.Flags().StringArrayVar(&f.tags, "tag", nil, "with this tag, NAME=VALUE (repeatable)")
 	cmd.Flags().StringVar(&f.status, "status", "", "in this status, such as Completed, Failed, Running")
 	cmd.Flags().IntVar(&f.limit, "limit", 30, "how many")
 	cmd.Flags().BoolVar(&f.archived, "archived", false, "those that were archived")
@@ -171,6 +174,17 @@ func (s session) listRuns(ctx context.Context, f runFilter) ([]*history.Run, err
 		}
 		q.Commit = f.commit
 	}
+	q.Tags = map[string]string{}
+	if f.branch != "" {
+		q.Tags[history.TagBranch] = f.branch
+	}
+	for _, tag := range f.tags {
+		name, value, ok := strings.Cut(tag, "=")
+		if !ok || name == "" {
+			return nil, usage("--tag %q has to be NAME=VALUE", tag)
+		}
+		q.Tags[name] = value
+	}
 	want := history.Status("")
 	if f.status != "" {
 		for _, known := range history.Statuses {
@@ -235,13 +249,16 @@ func (a *app) table(runs []listed) error {
 		if m, ok := (&report.Report{Run: r}).Headline(); ok {
 			result = m.Key + " " + report.Number(float64(m.Value))
 		}
+		if why := r.Tag(history.TagError); why != "" {
+			result = why
+		}
 		commit := r.Tag(gitmeta.PropCommit)
 		commit = commit[:min(7, len(commit))]
 		if commit != "" && r.Tag(gitmeta.PropDirty) == "True" {
 			commit += "+"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", name, r.Status(), r.Started().Format(time.DateTime), took,
-			report.Line(result), commit)
+			report.Shorten(report.Line(result), 60), commit)
 	}
 	for _, l := range runs {
 		r := secret.Of(&a.secrets, l.Run)

@@ -23,12 +23,11 @@ import (
 
 func (a *app) show() *cobra.Command {
 	var markdown string
-	var log bool
 	cmd := &cobra.Command{
 		Use:               "show [RUN]",
 		Short:             "A run's status, error, metrics, outputs and log files",
 		Long:              "Show a run: status, error and what to do about it, metrics, outputs and log files.\nWithout RUN, the newest one. A unique beginning of its id is enough.",
-		Example:           "  aml-train show iris-3f2a91c-1\n  aml-train show --log | less",
+		Example:           "  aml-train show iris-3f2a91c-1",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -37,16 +36,6 @@ func (a *app) show() *cobra.Command {
 			}
 			s, run, err := a.findRun(cmd.Context(), firstArg(args))
 			if err != nil {
-				return err
-			}
-			switch {
-			case log:
-				f, err := s.openArtifact(cmd.Context(), run, history.ConsoleLog)
-				if err != nil {
-					return err
-				}
-				defer f.Close()
-				_, err = io.Copy(a.out, f)
 				return err
 			}
 			if err := a.readRules(cmd.Context(), nil); err != nil {
@@ -75,7 +64,6 @@ func (a *app) show() *cobra.Command {
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	a.addBaseline(cmd)
 	a.addRules(cmd)
-	cmd.Flags().BoolVar(&log, "log", false, "print the console output")
 	return cmd
 }
 

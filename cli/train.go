@@ -26,7 +26,7 @@ func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Traine
 		Settings: func(commit *snapshot.Snapshot) ([]string, func() (string, error), error) {
 			s, err := a.readSettings(".", commit)
 			machine.python = cmp.Or(python, s.Python)
-			return s.Keep, func() (string, error) { return defaultJob(s, commit) }, err
+			return s.Keep, func() (string, error) { return a.defaultJob(s, commit) }, err
 		},
 		Admit:     func(ctx context.Context, commit *snapshot.Snapshot) error { return flow.admitHere(ctx, commit) },
 		AdmitJob:  func(ctx context.Context, j *job.Job) error { return flow.admitJob(ctx, j) },

@@ -22,12 +22,12 @@ all that run would refuse before it submits the job. Nothing is submitted, and n
 workspace is asked. JOB and the flags are those of run. --json prints the resolved job,
 --convert a job file that says the same as a run configuration of SDK v1.`,
 		Example: "  aml-train validate job.yml\n  aml-train validate --runconfig gpu --convert > job.yml",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    f.arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if convert {
-				return a.convert(args, f)
+				return a.convert(f)
 			}
-			j, err := a.trainer(nil, &teller{app: a}, f.python).Check(cmd.Context(), a.request(args, f))
+			j, err := a.trainer(nil, &teller{app: a}, f.python).Check(cmd.Context(), a.request(f))
 			switch {
 			case err != nil && a.json:
 				return errors.Join(err, a.printJSON(map[string]any{"problems": problemsOf(err)}))
@@ -68,8 +68,8 @@ func problemsOf(err error) (list job.Problems) {
 }
 
 // convert prints the job as a job file. Whether its target can run it is not asked.
-func (a *app) convert(args []string, f jobFlags) error {
-	r := a.request(args, f)
+func (a *app) convert(f jobFlags) error {
+	r := a.request(f)
 	if len(r.Wrong) > 0 {
 		return r.Wrong[0]
 	}

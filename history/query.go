@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Query is a search of MLflow's API (mlflow.org/docs, "Search Runs").
@@ -65,4 +66,18 @@ func (q Query) conditions() ([]condition, error) {
 			value: fmt.Sprint(int64(q.Before)), number: true})
 	}
 	return out, err
+}
+
+// TagFilter writes in MLflow's language of filters that a tag has a value; ok is false
+// where it cannot say that: it knows no escapes within quotes (mlflow.org, "Search Runs",
+// Syntax).
+func TagFilter(key, value string) (filter string, ok bool) {
+	quote := "'"
+	if strings.Contains(value, quote) {
+		quote = `"`
+	}
+	if strings.Contains(key, "`") || strings.Contains(value, quote) || strings.HasSuffix(value, `\`) {
+		return "", false
+	}
+	return "tags.`" + key + "` = " + quote + value + quote, true
 }

@@ -280,15 +280,15 @@ func (o Options) applyScript(j *Job, d *document, cwd string) {
 		}
 	}
 	d.given("command")
-	j.Command = "python " + quote(filepath.ToSlash(script))
+	j.Command = "python " + Quote(filepath.ToSlash(script))
 	for _, w := range words {
-		j.Command += " " + quote(w)
+		j.Command += " " + Quote(w)
 	}
 }
 
-// quote writes a word so that a shell passes it on as it is. An expression in it
+// Quote writes a word so that a shell passes it on as it is. An expression in it
 // is still one.
-func quote(word string) string {
+func Quote(word string) string {
 	if word != "" && plain(word) {
 		return word
 	}

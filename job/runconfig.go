@@ -433,9 +433,9 @@ func (r *runConfig) finish(root *value) {
 	}
 	j.Command = r.expand(strings.Join(r.command, " "))
 	if j.Command == "" && r.script != "" {
-		j.Command = "python " + quote(r.script)
+		j.Command = "python " + Quote(r.script)
 		for _, word := range r.arguments {
-			j.Command += " " + quote(r.expand(word))
+			j.Command += " " + Quote(r.expand(word))
 		}
 	} else if len(r.command) > 0 && r.script != "" && len(r.arguments) > 0 {
 		line, column := at("command")

@@ -38,7 +38,7 @@ func Chart(name string, c, base history.Curve, baseName string) string {
 	n := min(len(c.Points), curvePoints)
 	curves := [][]history.Point{c.Points}
 	// The chart is 640 pixels wide: a longer title would be cut off.
-	title := shorten(name, 50)
+	title := Shorten(name, 50)
 	var notes []string
 	if len(base.Points) > 1 {
 		from, to := ends(base.Points)
@@ -54,7 +54,7 @@ func Chart(name string, c, base history.Curve, baseName string) string {
 				n = int(min(float64(last)-float64(first)+1, curvePoints))
 			}
 			curves = append(curves, base.Points)
-			title = shorten(name, 18) + ": this run (blue), " + shorten(baseName, 18) + " (grey)"
+			title = Shorten(name, 18) + ": this run (blue), " + Shorten(baseName, 18) + " (grey)"
 		}
 	}
 	if c.Gaps > 0 {
@@ -128,8 +128,8 @@ const chartStyle = `%%{init: {"xyChart": {"height": 240, "width": 640}, "themeVa
 	`"yAxisLabelColor": "#8b949e", "yAxisTitleColor": "#8b949e", ` +
 	`"yAxisTickColor": "#8b949e", "yAxisLineColor": "#8b949e"}}}}%%`
 
-// shorten cuts the middle out of a text that is too long.
-func shorten(s string, most int) string {
+// Shorten cuts the middle out of a text that is too long.
+func Shorten(s string, most int) string {
 	r := []rune(s)
 	if len(r) <= most {
 		return s

@@ -124,7 +124,7 @@ func (r *Report) childrenMarkdown() string {
 	for _, c := range t.runs {
 		b.WriteString("| " + Icon(c.Status()) + " |")
 		for _, text := range t.cells(c) {
-			b.WriteString(" " + Escape(shorten(text, 60)) + " |")
+			b.WriteString(" " + Escape(Shorten(text, 60)) + " |")
 		}
 		b.WriteString("\n")
 	}
@@ -148,7 +148,7 @@ func (r *Report) childrenText() string {
 	width := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i := range row {
-			row[i] = Line(shorten(row[i], 60))
+			row[i] = Line(Shorten(row[i], 60))
 			width[i] = max(width[i], len([]rune(row[i])))
 		}
 	}

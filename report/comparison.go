@@ -77,5 +77,5 @@ func orNone(value string) string {
 	if value == "" {
 		return "–"
 	}
-	return shorten(value, 100)
+	return Shorten(value, 100)
 }

@@ -85,7 +85,7 @@ func Diagnose(run *history.Run, log []string, c Context) *Diagnosis {
 		d.File, d.Line, d.Code = f.File, f.Line, f.Code
 	}
 	if d.advise(cause, c); cause.title() != d.Title && d.Advice != "" {
-		d.Advice = "The cause is `" + strings.ReplaceAll(shorten(cause.title(), 300), "`", "'") + "`: " + d.Advice
+		d.Advice = "The cause is `" + strings.ReplaceAll(Shorten(cause.title(), 300), "`", "'") + "`: " + d.Advice
 	}
 	return d
 }

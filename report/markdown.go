@@ -184,7 +184,7 @@ func (r *Report) whatRan() string {
 		parts = append(parts, s)
 	}
 	if d := t("mlflow.note.content"); d != "" {
-		parts = append(parts, "described as “"+Escape(shorten(strings.Join(strings.Fields(d), " "), 300))+"”")
+		parts = append(parts, "described as “"+Escape(Shorten(strings.Join(strings.Fields(d), " "), 300))+"”")
 	}
 	if tags := r.tags(); len(tags) > 0 {
 		parts = append(parts, "tags "+Code(strings.Join(tags, " ")))
@@ -218,7 +218,7 @@ func (r *Report) tags() (out []string) {
 			ours = ours || strings.HasPrefix(strings.ToLower(t.Key), prefix)
 		}
 		if !ours && len(out) < 12 {
-			out = append(out, shorten(t.Key+"="+t.Value, 100))
+			out = append(out, Shorten(t.Key+"="+t.Value, 100))
 		}
 	}
 	slices.Sort(out)

@@ -21,7 +21,7 @@ func (r Refused) Markdown(limit int) string {
 	var b strings.Builder
 	b.WriteString(head + "\n\n")
 	for i, p := range r.Problems {
-		line := "- " + Escape(shorten(Line(p.Message), 1000)) + "\n"
+		line := "- " + Escape(Shorten(Line(p.Message), 1000)) + "\n"
 		if p.File != "" {
 			line = "- " + Code(fmt.Sprintf("%s:%d", p.File, p.Line)) + " " + line[len("- "):]
 		}

@@ -37,7 +37,7 @@ func (r *Report) Terminal(width int, color bool) string {
 	}
 	name := Line(r.Run.Info.RunID)
 	if n := Line(r.Run.Info.RunName); n != "" && n != name {
-		name += " (" + shorten(n, 60) + ")"
+		name += " (" + Shorten(n, 60) + ")"
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+name), strings.ToLower(string(status)), r.sinceWord(), Duration(r.took()))

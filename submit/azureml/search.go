@@ -64,17 +64,21 @@ func (r *records) SearchRuns(ctx context.Context, q history.Query) ([]*history.R
 	if q.Completed || q.Before != 0 || q.Commit != "" { // most of a page may be left out
 		ask.MaxResults = max(q.MaxResults, 100)
 	}
-	for _, key := range slices.Sorted(maps.Keys(q.Tags)) {
-		if ask.Filter != "" {
-			ask.Filter += " AND "
-		}
-		ask.Filter += fmt.Sprintf("tags.`%s` = '%s'", key, q.Tags[key])
-	}
+	tags := maps.Clone(q.Tags)
 	if q.Owner != "" {
+		tags = map[string]string{history.TagParent: q.Owner}
+		maps.Copy(tags, q.Tags)
+	}
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		is, ok := history.TagFilter(key, tags[key])
+		if !ok { // no filter can say it: it is looked at here
+			ask.MaxResults = max(q.MaxResults, 100)
+			continue
+		}
 		if ask.Filter != "" {
 			ask.Filter += " AND "
 		}
-		ask.Filter += fmt.Sprintf("tags.`%s` = '%s'", history.TagParent, q.Owner)
+		ask.Filter += is
 	}
 	if ask.ExperimentIDs == nil { // MLflow wants them named
 		all, err := r.experiments(ctx)

@@ -415,6 +415,8 @@ func runEnvironment(p *plan, base, token string) map[string]string {
 		"MLFLOW_EXPERIMENT_ID":   p.ExperimentID,
 		"MLFLOW_EXPERIMENT_NAME": p.Experiment,
 		"AZUREML_RUN_ID":         p.Run,
+		// An address of this machine's loopback is gone when somebody reads it.
+		"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 	}
 	for _, name := range p.Pass {
 		env[name] = os.Getenv(name)

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/secret"
+	"github.com/org/aml-train/judge"
 	"github.com/org/aml-train/report"
 )
 
@@ -23,57 +25,78 @@ func (a *app) compare() *cobra.Command {
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, run, err := a.findRun(cmd.Context(), args[0])
+			ctx := cmd.Context()
+			s, run, err := a.findRun(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			_, base, err := a.findRun(cmd.Context(), args[1])
+			of, base, err := a.findRun(ctx, args[1])
 			if err != nil {
 				return err
 			}
-			run, base = secret.Of(&a.secrets, run), secret.Of(&a.secrets, base)
+			with := history.Baseline{Run: base, Repeats: []*history.Run{base}, This: []*history.Run{run}}
+			if s.History == of.History { // repeats of runs lie beside them
+				if with, err = history.FindRepeats(ctx, s.History, run, with, true); err != nil {
+					return err
+				}
+			}
+			judged, err := s.judged(ctx, run, with)
+			if err != nil {
+				return err
+			}
+			r := secret.Of(&a.secrets, &report.Report{Run: run, Base: base, Judgement: judged})
 			if a.json {
-				return a.printJSON(comparison(run, base))
+				return a.printJSON(comparison(r))
 			}
-			w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-			fmt.Fprintf(w, "\t%s\t%s\tCHANGE\n", run.Info.RunID, base.Info.RunID)
-			for _, name := range metricNames(run, base) {
-				now, ok := run.Metric(name)
-				before, had := base.Metric(name)
-				cells := [3]string{}
-				if ok {
-					cells[0] = report.Number(now)
-				}
-				if had {
-					cells[1] = report.Number(before)
-				}
-				if ok && had {
-					cells[2] = report.Change(now, before)
-				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", report.Line(name), cells[0], cells[1], cells[2])
-			}
-			for _, d := range history.Differing(run, base) {
-				fmt.Fprintf(w, "%s\t%s\t%s\t\n", report.Line(d.Name), report.Line(d.This), report.Line(d.Base))
-			}
-			return w.Flush()
+			return a.compared(r)
 		},
 	}
 }
 
-type comparedMetric struct {
-	Run    any `json:"run"`  // a number; NaN and the infinities as strings; null where the run has none
-	Base   any `json:"base"` // the same
-	Change any `json:"change"`
-}
-
-func comparison(run, base *history.Run) any {
-	metrics := map[string]comparedMetric{}
+// compared prints two runs side by side.
+func (a *app) compared(r *report.Report) error {
+	run, base := r.Run, r.Base
+	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "\t%s\t%s\tCHANGE\t\n", run.Info.RunID, base.Info.RunID)
 	for _, name := range metricNames(run, base) {
-		var m comparedMetric
 		now, ok := run.Metric(name)
 		before, had := base.Metric(name)
+		cells := [4]string{}
 		if ok {
-			m.Run = history.Float(now)
+			cells[0] = report.Number(now)
+		}
+		if had {
+			cells[1] = report.Number(before)
+		}
+		if ok && had {
+			cells[2], cells[3] = report.Change(now, before), r.Verdict(name, now, before)
+		}
+		fmt.Fprintf(w, "%s\t%s\n", report.Line(name), strings.Join(cells[:], "\t"))
+	}
+	for _, d := range history.Differing(run, base) {
+		fmt.Fprintf(w, "%s\t%s\t%s\t\t\n", report.Line(d.Name), report.Line(d.This), report.Line(d.Base))
+	}
+	return w.Flush()
+}
+
+// comparedMetric is a metric of two runs; a value is a number, NaN and the infinities as
+// strings, and null where a run has none.
+type comparedMetric struct {
+	Name    string        `json:"name"`
+	This    any           `json:"this"`
+	Base    any           `json:"base"`
+	Change  any           `json:"change"`
+	Verdict judge.Verdict `json:"verdict"`
+}
+
+func comparison(r *report.Report) any {
+	metrics := []comparedMetric{}
+	for _, name := range metricNames(r.Run, r.Base) {
+		m := comparedMetric{Name: name, Verdict: judge.None}
+		now, ok := r.Run.Metric(name)
+		before, had := r.Base.Metric(name)
+		if ok {
+			m.This = history.Float(now)
 		}
 		if had {
 			m.Base = history.Float(before)
@@ -81,17 +104,16 @@ func comparison(run, base *history.Run) any {
 		if change := now - before; ok && had && !math.IsNaN(change) && !math.IsInf(change, 0) {
 			m.Change = change
 		}
-		metrics[name] = m
+		if r.Judgement != nil {
+			for _, f := range r.Judgement.Findings {
+				if f.Name == name {
+					m.Verdict = f.Verdict
+				}
+			}
+		}
+		metrics = append(metrics, m)
 	}
-	type values struct {
-		Run  string `json:"run"`
-		Base string `json:"base"`
-	}
-	parameters := map[string]values{}
-	for _, d := range history.Differing(run, base) {
-		parameters[d.Name] = values{d.This, d.Base}
-	}
-	return map[string]any{"run": run.Info.RunID, "base": base.Info.RunID, "metrics": metrics, "parameters": parameters}
+	return map[string]any{"this": r.Run.Info.RunID, "base": r.Base.Info.RunID, "metrics": metrics}
 }
 
 func metricNames(runs ...*history.Run) (names []string) {

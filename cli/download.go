@@ -68,7 +68,7 @@ everything is downloaded. Without RUN, from the newest run.`,
 			if err != nil {
 				return err
 			}
-			a.say("%d files, %s, in %s", len(files), size.Format(bytes), to)
+			a.say("%s, %s, in %s", size.Count(len(files), "file"), size.Format(bytes), to)
 			return nil
 		},
 	}

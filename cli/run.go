@@ -231,9 +231,10 @@ func (a *app) request(f jobFlags) train.Request {
 	}
 	if len(f.behind) > 0 && f.Script == "" {
 		wrong(usage("what stands behind -- is for the script that --script names; a job file says its own"))
-	}
-	for _, word := range f.behind {
-		f.Arguments = strings.TrimSpace(f.Arguments + " " + job.Quote(word))
+	} else {
+		for _, word := range f.behind {
+			f.Arguments = strings.TrimSpace(f.Arguments + " " + job.Quote(word))
+		}
 	}
 	r.Options = f.Options
 	r.Options.Workflow = github.InWorkflow(a.getenv)

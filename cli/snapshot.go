@@ -70,7 +70,7 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 			if s.Bytes > 0 {
 				bytes = ", " + size.Format(s.Bytes)
 			}
-			a.say("%s: %d files%s; %d ignored", s.ID, len(s.Files), bytes, len(s.Excluded))
+			a.say("%s: %s%s; %d ignored", s.ID, size.Count(len(s.Files), "file"), bytes, len(s.Excluded))
 			return nil
 		},
 	}

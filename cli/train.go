@@ -122,8 +122,8 @@ func (t *teller) Submitted(ctx context.Context, at train.Session, what train.Sub
 	t.submitted = true
 	t.warn(what.Job)
 	if n := what.Snapshot; n != nil && what.Here {
-		t.say("Snapshot %s: %d files, %s, copied in %s",
-			n.ID[:7], len(n.Files), size.Format(n.Bytes), report.Duration(what.Took))
+		t.say("Snapshot %s: %s, %s, copied in %s",
+			n.ID[:7], size.Count(len(n.Files), "file"), size.Format(n.Bytes), report.Duration(what.Took))
 	}
 	t.say("Run %s on %s: %s", run.Info.RunID, what.Job.Compute, oneLine(run.Tag(history.TagCommand)))
 	if url := httpsOnly(at.History.URL(run)); url != "" {

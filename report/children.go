@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/judge"
 )
 
@@ -153,7 +154,7 @@ func (r *Report) childrenText() string {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n  %s of the script:\n", count(len(r.Children), "run"))
+	fmt.Fprintf(&b, "\n  %s of the script:\n", size.Count(len(r.Children), "run"))
 	for _, row := range rows {
 		line := "   "
 		for i, text := range row {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/judge"
 )
 
@@ -42,7 +43,7 @@ func (r *Report) brokenText() string {
 	if broken == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", %d of %s broken", broken, count(len(r.Judgement.Outcomes), "rule"))
+	return fmt.Sprintf(", %d of %s broken", broken, size.Count(len(r.Judgement.Outcomes), "rule"))
 }
 
 // mark is a rule's state.
@@ -133,7 +134,7 @@ func (r *Report) verdicts(of string, name func(string) string) string {
 	if len(parts) > 0 {
 		power := judge.Power(n, base, judged, twoDeviations)
 		parts[len(parts)-1] += fmt.Sprintf(" (%s against %d; "+
-			"a difference of two standard deviations is seen in %.0f %% of cases)", count(n, "run"), base, 100*power)
+			"a difference of two standard deviations is seen in %.0f %% of cases)", size.Count(n, "run"), base, 100*power)
 	}
 	if list := names[judge.Undecided]; len(list) > 0 {
 		text := "cannot be judged: " + listed(list)
@@ -141,9 +142,9 @@ func (r *Report) verdicts(of string, name func(string) string) string {
 			text = "whether it is better than noise cannot be judged"
 		}
 		if slices.ContainsFunc(r.Judgement.Findings, func(f judge.Finding) bool { return f.NoSpread }) {
-			text += fmt.Sprintf(": the %s of %s agree to the last digit, which shows no noise", count(base, "run"), of)
+			text += fmt.Sprintf(": the %s of %s agree to the last digit, which shows no noise", size.Count(base, "run"), of)
 		} else if missing > 0 {
-			text += fmt.Sprintf(": %s of %s, %d are needed", count(base, "run"), of, judge.LeastRuns)
+			text += fmt.Sprintf(": %s of %s, %d are needed", size.Count(base, "run"), of, judge.LeastRuns)
 		}
 		parts = append(parts, text)
 	}

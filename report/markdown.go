@@ -59,7 +59,7 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 		now := float64(m.Value)
 		if before, ok := r.before(m.Key); ok && before != now && Change(now, before) != "" {
 			arrow, _, _ := strings.Cut(Change(now, before), " (")
-			b.WriteString(strings.TrimRight(" "+arrow+" "+r.verdict(m.Key, now, before), " "))
+			b.WriteString(strings.TrimRight(" "+arrow+" "+r.Verdict(m.Key, now, before), " "))
 		}
 	}
 	b.WriteString(r.brokenText())
@@ -91,7 +91,7 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 		for _, f := range files[:min(len(files), e.files)] {
 			links = append(links, r.link(f)+" "+size.Format(int64(f.Size)))
 		}
-		fmt.Fprintf(&b, "\n<details><summary>Outputs: %s, %s</summary>\n\n%s\n\n</details>\n", count(len(files), "file"), size.Format(bytes), strings.Join(links, " · "))
+		fmt.Fprintf(&b, "\n<details><summary>Outputs: %s, %s</summary>\n\n%s\n\n</details>\n", size.Count(len(files), "file"), size.Format(bytes), strings.Join(links, " · "))
 		drop(len(files)-e.files, "outputs")
 	}
 	if log := r.Log[max(0, len(r.Log)-e.log):]; len(log) > 0 && e.log > 0 && r.Run.Status() != history.Completed {
@@ -116,13 +116,6 @@ func clipped(lines []string) []string {
 		}
 	}
 	return out
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func (r *Report) before(key string) (float64, bool) {
@@ -175,7 +168,7 @@ func (r *Report) whatRan() string {
 		var files int
 		var bytes int64
 		if n, _ := fmt.Sscanf(t(history.TagFiles), "%d %d", &files, &bytes); n == 2 {
-			s += fmt.Sprintf(" (%s, %s", count(files, "file"), size.Format(bytes))
+			s += fmt.Sprintf(" (%s, %s", size.Count(files, "file"), size.Format(bytes))
 			if n, _ := fmt.Sscanf(t(history.TagSent), "%d %d", &files, &bytes); n == 2 && files > 0 {
 				s += fmt.Sprintf("; %d sent, %s", files, size.Format(bytes))
 			}

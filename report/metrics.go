@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/judge"
 )
 
@@ -82,9 +83,9 @@ func (r *Report) silent() bool {
 	return len(r.Run.Data.Metrics)+len(r.Children) == 0 && r.Run.Status() == history.Completed
 }
 
-// verdict is what a change of a metric means: beyond or within noise where that is judged,
+// Verdict is what a change of a metric means: beyond or within noise where that is judged,
 // else only better or worse, and "" where that is not known.
-func (r *Report) verdict(name string, now, before float64) string {
+func (r *Report) Verdict(name string, now, before float64) string {
 	if r.Judgement != nil {
 		for _, f := range r.Judgement.Findings {
 			switch {
@@ -107,7 +108,7 @@ func (r *Report) verdict(name string, now, before float64) string {
 
 // change is Change with what it means.
 func (r *Report) change(name string, now, before float64) string {
-	return strings.TrimSpace(Change(now, before) + " " + r.verdict(name, now, before))
+	return strings.TrimSpace(Change(now, before) + " " + r.Verdict(name, now, before))
 }
 
 // metricTables shows the key metrics, and folds the rest where there are many.
@@ -130,7 +131,7 @@ func (r *Report) metricTables(b *strings.Builder, metrics []history.Metric) {
 	b.WriteString("\n" + r.metricTable(shown))
 	if len(rest) > 0 {
 		fmt.Fprintf(b, "\n<details><summary>%s more</summary>\n\n%s\n</details>\n",
-			count(len(rest), "metric"), r.metricTable(rest))
+			size.Count(len(rest), "metric"), r.metricTable(rest))
 	}
 }
 
@@ -149,7 +150,7 @@ func (r *Report) metricTable(metrics []history.Metric) string {
 		now := float64(m.Value)
 		row := []string{Escape(m.Key), "**" + Number(now) + "**"}
 		if before, ok := r.before(m.Key); ok {
-			row = append(row, Number(before), Change(now, before), r.verdict(m.Key, now, before))
+			row = append(row, Number(before), Change(now, before), r.Verdict(m.Key, now, before))
 		} else if r.Base != nil {
 			row = append(row, "", "", "")
 		}

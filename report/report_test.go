@@ -291,18 +291,18 @@ func TestMarkdownKeepsTheRun(t *testing.T) {
 // What a change means, by the metric's name and by what is judged.
 func TestVerdict(t *testing.T) {
 	var r Report
-	require.Equal(t, "worse", r.verdict("loss", 2, 1))
-	require.Equal(t, "better", r.verdict("loss", 1, 2))
-	require.Equal(t, "", r.verdict("loss", 1, 1))
-	require.Equal(t, "", r.verdict("loss", math.NaN(), 1))
-	require.Equal(t, "better", r.verdict("f1", 2, 1))
-	require.Equal(t, "better", r.verdict("neg_log_loss", 2, 1))
-	require.Equal(t, "", r.verdict("epoch", 2, 1))
+	require.Equal(t, "worse", r.Verdict("loss", 2, 1))
+	require.Equal(t, "better", r.Verdict("loss", 1, 2))
+	require.Equal(t, "", r.Verdict("loss", 1, 1))
+	require.Equal(t, "", r.Verdict("loss", math.NaN(), 1))
+	require.Equal(t, "better", r.Verdict("f1", 2, 1))
+	require.Equal(t, "better", r.Verdict("neg_log_loss", 2, 1))
+	require.Equal(t, "", r.Verdict("epoch", 2, 1))
 	r.Judgement = &Judgement{Findings: []judge.Finding{{Metric: judge.Metric{Name: "loss"}, Verdict: judge.Same},
 		{Metric: judge.Metric{Name: "f1"}, Verdict: judge.Worse}, {Metric: judge.Metric{Name: "auc"}, Verdict: judge.Undecided}}}
-	require.Equal(t, "within noise", r.verdict("loss", 2, 1))
-	require.Equal(t, "worse beyond noise", r.verdict("f1", 1, 2))
-	require.Equal(t, "better", r.verdict("auc", 2, 1))
+	require.Equal(t, "within noise", r.Verdict("loss", 2, 1))
+	require.Equal(t, "worse beyond noise", r.Verdict("f1", 1, 2))
+	require.Equal(t, "better", r.Verdict("auc", 2, 1))
 }
 
 // Of many metrics, the key ones stand first and the rest is folded; none is lost.

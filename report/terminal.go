@@ -57,7 +57,7 @@ func (r *Report) Terminal(width int, color bool) string {
 	b.WriteString(r.judgementText(max(width, 40)))
 	b.WriteString(r.childrenText())
 	if files, bytes := r.outputs(); len(files) > 0 {
-		fmt.Fprintf(&b, "\n  %s, %s:\n", count(len(files), "output"), size.Format(bytes))
+		fmt.Fprintf(&b, "\n  %s, %s:\n", size.Count(len(files), "output"), size.Format(bytes))
 		for _, f := range files[:min(len(files), 10)] {
 			fmt.Fprintf(&b, "    %s  %s\n", Line(f.Path), size.Format(int64(f.Size)))
 		}

@@ -1,4 +1,4 @@
-// Package size answers: how is a number of bytes written for people, and read
+// Package size answers: how is a number of bytes or of things written for people, and read
 // from them?
 package size
 
@@ -28,6 +28,14 @@ func Format(bytes int64) string {
 		return fmt.Sprintf("%.1f %s", v, unit)
 	}
 	return fmt.Sprintf("%.0f %s", v, unit)
+}
+
+// Count writes how many of something there are: 1 file, 2 files.
+func Count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 // Parse reads "300MB", "2 GB", "1048576"; units are powers of 1024 and their

@@ -79,7 +79,7 @@ func (t *Target) uploadFiles(ctx context.Context, c *connection, tree *inside.Tr
 		}
 		sent, err := t.upload(ctx, store, prefix, list, nil)
 		if err == nil {
-			t.say("Data %s: %d files sent, %s", tree.Path, sent.Files, size.Format(sent.Bytes))
+			t.say("Data %s: %s sent, %s", tree.Path, size.Count(sent.Files, "file"), size.Format(sent.Bytes))
 		}
 		return err
 	})

@@ -107,7 +107,7 @@ func testLocked(t *testing.T, azurite string, lock azuremltest.Storage) {
 	_, err = target.Submit(t.Context(), change())
 	require.NoError(t, err)
 	if writes {
-		require.Contains(t, said[0], "1 files sent, 8 B; 1 copied within the workspace")
+		require.Contains(t, said[0], "1 file sent, 8 B; 1 copied within the workspace")
 	}
 
 	// What a run made is listed and read.

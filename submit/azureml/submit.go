@@ -53,7 +53,8 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		return nil, err
 	}
 	if n := s.Snapshot; n != nil && (sent.Files > 0 || sent.Copied > 0) {
-		t.say("Snapshot %s: %d files sent, %s; %d copied within the workspace", n.ID[:7], sent.Files, size.Format(sent.Bytes), sent.Copied)
+		t.say("Snapshot %s: %s sent, %s; %d copied within the workspace",
+			n.ID[:7], size.Count(sent.Files, "file"), size.Format(sent.Bytes), sent.Copied)
 	}
 	tags, properties := tagsOf(s, sent)
 	b, version := body(s.Job, p, t.Workspace, tags, properties)

@@ -56,14 +56,16 @@ func TestAssetNames(t *testing.T) {
 		require.NoError(t, err, name)
 		require.Equal(t, want, got, name)
 	}
-	for name, want := range map[string]string{"azureml:ours": "azureml:ours names no version; write azureml:ours:VERSION, or azureml:ours@latest", "azureml:ours:4": "no such version",
+	for name, want := range map[string]string{"azureml:ours:4": "no such version",
 		"azureml:" + target.path() + "/environments/ours/versions/4": "no such version"} {
 		_, err := target.environmentReference(t.Context(), c, name)
 		require.ErrorContains(t, err, want, name)
 	}
 	s := submission(t)
+	s.Job.Environment = &job.Environment{Reference: "azureml:ours"}
 	s.Job.Inputs = map[string]job.Input{"data": {Type: job.URIFolder, Path: "azureml:flowers"}}
-	_, err = target.data(t.Context(), c, s)
+	err = target.Check(s.Job)
+	require.ErrorContains(t, err, "azureml:ours names no version; write azureml:ours:VERSION, or azureml:ours@latest")
 	require.ErrorContains(t, err, "inputs.data: azureml:flowers names no version")
 }
 

@@ -84,10 +84,13 @@ PARTS := PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_N
 # cases, and the scripts that have the program do several things at a time: it takes ten
 # times as long to start with the race detector.
 RACED := distributed|interrupt|partial|twice|workflow
+# One thing after the other in one goroutine, or in another program: twenty times as long
+# with the race detector, which has nothing to see there. make race runs them too.
+UNRACED := TestLookupsInALargeHistory|TestClientWithMLflow|TestMermaid|TestPrism|TestDamagedObjects|TestTreesOfTrees|TestTooLargeObjects|TestChain
 test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/act $(NEWER)/git docker
 	@rm -f $(CACHE)/skipped
 	$(PARTS) .ci/test go test -timeout 30m ./...
-	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test go test -race -timeout 30m $$(go list ./... | tail -n +2) && \
+	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test go test -race -timeout 30m -skip '^($(UNRACED))$$' $$(go list ./... | tail -n +2) && \
 		$(PARTS) .ci/test go test -race -short -run 'TestScripts$$/^($(RACED))$$' .; \
 		else echo "There is no C compiler, so nothing ran with the race detector."; fi
 	@if [ -x $(NEWER)/git ]; then PATH="$(NEWER):$$PATH" .ci/test go test -short -count 1 -run 'AgainstGit|TestDamage' ./snapshot ./internal/git; fi

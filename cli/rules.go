@@ -45,15 +45,15 @@ func (a *app) addRules(cmd *cobra.Command) {
 // readRules reads the rules that are in force, before anything is trained. In the
 // workflow of a pull request they are those of the branch that it is to be merged into: it
 // cannot loosen what judges it.
-func (a *app) readRules(ctx context.Context, flow *workflow) error {
+func (a *app) readRules(ctx context.Context, w *github.Workflow, token string) error {
 	a.rules.list, a.rules.note = nil, ""
 	own, err := a.readSettings(".", nil)
 	if err != nil {
 		return err
 	}
 	in := own
-	if flow != nil && (flow.PullRequest != 0 || flow.Base != "") {
-		if in, err = a.settingsOfBase(ctx, flow, own); err != nil {
+	if w != nil && (w.PullRequest != 0 || w.Base != "") {
+		if in, err = a.settingsOfBase(ctx, w, token, own); err != nil {
 			return err
 		}
 		if !slices.Equal(texts(in.Rules), texts(own.Rules)) || in.Strict != own.Strict {
@@ -79,6 +79,21 @@ func (a *app) readRules(ctx context.Context, flow *workflow) error {
 	return nil
 }
 
+// rulesHere are those of a command that only looks at a run: in a step of a workflow they are
+// the same as where the run was started.
+func (a *app) rulesHere(ctx context.Context) error {
+	w, err := github.ReadWorkflow(a.getenv)
+	if err != nil {
+		return usageError{err}
+	}
+	token := ""
+	if w != nil {
+		token = w.Token
+		a.mask(token)
+	}
+	return a.readRules(ctx, w, token)
+}
+
 func texts(list []job.Item) []string {
 	out := make([]string, len(list))
 	for i, r := range list {
@@ -89,11 +104,12 @@ func texts(list []job.Item) []string {
 
 // settingsOfBase reads the settings of the commit that a pull request is based on: from
 // the clone where it has that, else from GitHub.
-func (a *app) settingsOfBase(ctx context.Context, flow *workflow, own settings) (settings, error) {
-	base, token := flow.Base, flow.flags.token
-	var err error
+func (a *app) settingsOfBase(
+	ctx context.Context, w *github.Workflow, token string, own settings,
+) (_ settings, err error) {
+	base := w.Base
 	if base == "" {
-		base, err = github.BaseOf(ctx, flow.Workflow, token)
+		base, err = github.BaseOf(ctx, w, token)
 	}
 	if err == nil {
 		if commit, missing := snapshot.Commit(ctx, &a.git, ".", base); missing == nil {
@@ -101,7 +117,7 @@ func (a *app) settingsOfBase(ctx context.Context, flow *workflow, own settings) 
 			return a.readSettings(".", commit)
 		}
 		var text []byte
-		text, err = github.ReadFile(ctx, flow.Workflow, token, base, settingsFile)
+		text, err = github.ReadFile(ctx, w, token, base, settingsFile)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return settings{}, nil

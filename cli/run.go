@@ -138,7 +138,12 @@ func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *tel
 	request := a.request(f)
 	// What is wrong with the settings themselves is told with all that is wrong with the job.
 	if _, err := a.readSettings(".", nil); err == nil || f.commit != "" {
-		if err := a.readRules(ctx, tell.flow); err != nil {
+		var of *github.Workflow
+		token := ""
+		if tell.flow != nil {
+			of, token = tell.flow.Workflow, tell.flow.flags.token
+		}
+		if err := a.readRules(ctx, of, token); err != nil {
 			request.Wrong = append(request.Wrong, err)
 		}
 	}

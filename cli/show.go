@@ -38,7 +38,7 @@ func (a *app) show() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.readRules(cmd.Context(), nil); err != nil {
+			if err := a.rulesHere(cmd.Context()); err != nil {
 				return err
 			}
 			if a.json && (len(a.rules.list) == 0 || run.Status() != history.Completed) {

@@ -21,7 +21,7 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 			if err := checkPlaces(markdown, ""); err != nil {
 				return err
 			}
-			if err := a.readRules(cmd.Context(), nil); err != nil {
+			if err := a.rulesHere(cmd.Context()); err != nil {
 				return err
 			}
 			s, run, err := a.findRun(cmd.Context(), firstArg(args))

@@ -94,7 +94,6 @@ func described(mock string, r *http.Request, body []byte) error {
 
 // TestPrism shows every request that we make to GitHub to Prism as well.
 func TestPrism(t *testing.T) {
-	testenv.OneGoroutine(t)
 	mock := prism(t)
 	seen := map[string]bool{}
 	g, api := gitHubDouble(t)

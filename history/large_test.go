@@ -57,7 +57,6 @@ func TestLookupsUseIndexes(t *testing.T) {
 }
 
 func TestLookupsInALargeHistory(t *testing.T) {
-	testenv.OneGoroutine(t)
 	testenv.Large(t, "it makes 110,000 runs")
 	s := large(t)
 	for name, want := range map[string]string{"newest": "job-10000", "page": "job-10000", "page of experiment": "job-08076", "base": "job-04076", "children": "job-00077c000769"} {

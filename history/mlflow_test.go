@@ -20,7 +20,6 @@ import (
 // TestClientWithMLflow is TestClient with MLflow's own server, on a history that
 // this package made.
 func TestClientWithMLflow(t *testing.T) {
-	testenv.OneGoroutine(t)
 	python := testenv.Python(t)
 	s := open(t)
 	newRun(t, s, "a")

@@ -179,23 +179,3 @@ func Power(this, base, metrics int, effect float64) float64 {
 	}
 	return found / steps
 }
-
-// Plan is how many runs of the change and of the base together find a difference of so
-// many standard deviations four times out of five, fewest runs in all first, with at most
-// so many in all; what is there already is not run again. ok is false where no plan of
-// that size does.
-func Plan(haveThis, haveBase, metrics, most int, effect float64) (this, base int, ok bool) {
-	const enough = 0.8
-	for total := haveThis + haveBase; total <= most; total++ {
-		best := 0.0
-		for m := max(haveThis, 1); m <= total-max(haveBase, LeastRuns); m++ {
-			if p := Power(m, total-m, metrics, effect); p > best {
-				best, this, base = p, m, total-m
-			}
-		}
-		if best >= enough {
-			return this, base, true
-		}
-	}
-	return 0, 0, false
-}

@@ -50,13 +50,12 @@ func TestFalseAlarms(t *testing.T) {
 	}
 }
 
-// TestPower compares the power that is told with that of simulated changes, and prints
-// the plans that reach 0.8.
+// TestPower compares the power that is told with that of simulated changes, and prints both.
 func TestPower(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(uint64(testenv.Seed()), 2))
 	cases := testenv.Cases(20000)
-	sizes := [][3]int{{1, 5, 1}, {3, 5, 1}, {3, 10, 1}, {1, 3, 1}, {2, 3, 1}, {5, 5, 1}, {1, 20, 1}, {3, 5, 10}}
+	sizes := [][3]int{{1, 5, 1}, {3, 5, 1}, {3, 10, 1}, {1, 3, 1}, {2, 3, 1}, {5, 5, 1}, {1, 20, 1}, {3, 5, 10}, {5, 6, 1}}
 	for _, size := range sizes {
 		found := 0
 		for range cases {
@@ -74,14 +73,6 @@ func TestPower(t *testing.T) {
 			size[0], size[1], size[2], rate, told)
 		require.InDelta(t, rate, told, 0.015+2/math.Sqrt(float64(cases)))
 	}
-	for _, metrics := range []int{1, 5, 20} {
-		this, base, ok := judge.Plan(1, 0, metrics, 40, 2)
-		require.True(t, ok)
-		t.Logf("%d metrics: %d runs against %d reach %.3f", metrics, this, base, judge.Power(this, base, metrics, 2))
-		require.GreaterOrEqual(t, judge.Power(this, base, metrics, 2), 0.8)
-	}
-	_, _, ok := judge.Plan(1, 3, 1, 4, 2)
-	require.False(t, ok)
 	require.Zero(t, judge.Power(1, 2, 1, 2))
 }
 

@@ -2,6 +2,7 @@ package judge_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"math"
 	"os"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/org/aml-train/judge"
 )
+
+var update = flag.Bool("update", false, "write the golden file anew")
 
 // base are three runs of a base, and this a run that is judged.
 func question(rules ...judge.Rule) judge.Question {
@@ -69,7 +72,7 @@ func TestRules(t *testing.T) {
 		require.Equal(t, outcomes[0].Passed, strict[0].Passed)
 		fmt.Fprintf(&got, "  %s: %s\n", state, outcomes[0].Message)
 	}
-	if os.Getenv("AML_TRAIN_UPDATE") != "" {
+	if *update {
 		require.NoError(t, os.WriteFile("testdata/rules.txt", []byte(got.String()), 0o644))
 	}
 	require.Equal(t, string(text), got.String())

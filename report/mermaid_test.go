@@ -19,7 +19,6 @@ import (
 // TestMermaid has Mermaid itself draw every chart of every report, in Chromium. With
 // AML_TRAIN_TEST_PAGES, the pages are left in that folder to be looked at.
 func TestMermaid(t *testing.T) {
-	testenv.OneGoroutine(t)
 	modules, chromium := testenv.Node(t), testenv.Program(t, "chromium")
 	dir := os.Getenv("AML_TRAIN_TEST_PAGES")
 	if dir == "" {

@@ -35,24 +35,33 @@ func File(name string, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	base, ok := checkout(abs)
-	if !ok {
+	root, rel, err := inCheckout(abs)
+	if err != nil {
+		return err
+	}
+	if root == nil {
 		return elsewhere(abs, content)
 	}
-	root, err := os.OpenRoot(base)
-	if err != nil {
-		return err
-	}
 	defer root.Close()
-	rel, err := filepath.Rel(base, abs)
-	if err != nil {
-		return err
-	}
 	if err := plainWay(root, filepath.Dir(rel), false); err != nil {
 		return err
 	}
 	_, err = put(root, rel, content)
 	return err
+}
+
+// inCheckout opens the checkout that a path lies in, and returns the path below it; nil
+// where it lies in none.
+func inCheckout(abs string) (root *os.Root, rel string, err error) {
+	base, ok := checkout(abs)
+	if !ok {
+		return nil, "", nil
+	}
+	if rel, err = filepath.Rel(base, abs); err != nil {
+		return nil, "", err
+	}
+	root, err = os.OpenRoot(base)
+	return root, rel, err
 }
 
 // Check tells whether File would refuse a path, or Open where it is to be a folder, before
@@ -62,16 +71,12 @@ func Check(name string, folder bool) error {
 	if err != nil {
 		return err
 	}
-	if base, ok := checkout(abs); ok {
-		root, err := os.OpenRoot(base)
-		if err != nil {
-			return err
-		}
+	root, rel, err := inCheckout(abs)
+	if err != nil {
+		return err
+	}
+	if root != nil {
 		defer root.Close()
-		rel, err := filepath.Rel(base, abs)
-		if err != nil {
-			return err
-		}
 		var link *LinkError
 		if err := plainWay(root, rel, false); errors.As(err, &link) {
 			return err

@@ -280,7 +280,10 @@ func TestEveryReadFailsOnce(t *testing.T) {
 			require.NoError(t, target.Archive(t.Context(), run.Info.RunID, n%2 == 0), n)
 			_, _, err = past.SearchRuns(t.Context(), history.Query{Commit: "none", MaxResults: 1})
 			require.NoError(t, err, n)
-			if asked < n {
+			mu.Lock()
+			enough := asked < n
+			mu.Unlock()
+			if enough {
 				require.Greater(t, n, 12)
 				break
 			}

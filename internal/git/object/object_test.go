@@ -189,8 +189,7 @@ func TestRepackedMeanwhile(t *testing.T) {
 
 // A bit that is wrong is noticed wherever it stands: nothing is read that is not
 // what was stored, and nothing crashes.
-func TestDamaged(t *testing.T) {
-	testenv.OneGoroutine(t)
+func TestDamagedObjects(t *testing.T) {
 	dir := repository(t)
 	git(t, dir, "", "repack", "-adfq")
 	packs, err := filepath.Glob(filepath.Join(dir, ".git/objects/pack/*.pack"))

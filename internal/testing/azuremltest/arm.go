@@ -47,6 +47,16 @@ func (w *Workspace) fakes() *fake.ServerFactory {
 						Value: []*armmachinelearning.Workspace{&one}}}, nil)
 			return
 		}
+	w.datastoreFakes(f)
+	computeFakes(f)
+	assetFakes(f)
+	w.codeFakes(f)
+	w.environmentFakes(f)
+	w.jobFakes(f)
+	return f
+}
+
+func (w *Workspace) datastoreFakes(f *fake.ServerFactory) {
 	f.DatastoresServer.Get = func(_ context.Context, _, _, name string,
 		_ *armmachinelearning.DatastoresClientGetOptions) (
 		resp azfake.Responder[armmachinelearning.DatastoresClientGetResponse], errResp azfake.ErrorResponder) {
@@ -85,6 +95,9 @@ func (w *Workspace) fakes() *fake.ServerFactory {
 			armmachinelearning.DatastoresClientListSecretsResponse{DatastoreSecretsClassification: secrets}, nil)
 		return
 	}
+}
+
+func computeFakes(f *fake.ServerFactory) {
 	f.ComputeServer.Get = func(_ context.Context, _, _, name string, _ *armmachinelearning.ComputeClientGetOptions) (
 		resp azfake.Responder[armmachinelearning.ComputeClientGetResponse], errResp azfake.ErrorResponder) {
 		c := computes[name]
@@ -108,6 +121,10 @@ func (w *Workspace) fakes() *fake.ServerFactory {
 				PaginatedComputeResourcesList: armmachinelearning.PaginatedComputeResourcesList{Value: list}}, nil)
 		return
 	}
+}
+
+// assetFakes are those of data and models, whose versions are listed.
+func assetFakes(f *fake.ServerFactory) {
 	f.DataVersionsServer.NewListPager = func(_, _, name string, _ *armmachinelearning.DataVersionsClientListOptions) (
 		resp azfake.PagerResponder[armmachinelearning.DataVersionsClientListResponse]) {
 		var list []*armmachinelearning.DataVersionBase
@@ -138,10 +155,6 @@ func (w *Workspace) fakes() *fake.ServerFactory {
 						Value: list}}, nil)
 			return
 		}
-	w.codeFakes(f)
-	w.environmentFakes(f)
-	w.jobFakes(f)
-	return f
 }
 
 func (w *Workspace) workspace() armmachinelearning.Workspace {

@@ -74,6 +74,11 @@ func (w *Workspace) jobFakes(f *fake.ServerFactory) {
 		}
 		return
 	}
+	w.submitFakes(f)
+}
+
+// submitFakes are those that start and end jobs.
+func (w *Workspace) submitFakes(f *fake.ServerFactory) {
 	f.JobsServer.CreateOrUpdate = func(ctx context.Context, _, _, id string, body armmachinelearning.JobBase,
 		_ *armmachinelearning.JobsClientCreateOrUpdateOptions) (
 		resp azfake.Responder[armmachinelearning.JobsClientCreateOrUpdateResponse], errResp azfake.ErrorResponder) {
@@ -157,7 +162,7 @@ func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func
 	// the data lie there too
 	j := &job.Job{Type: "command", Name: id, Compute: job.Local, Command: *s.command.Command,
 		ExperimentName: *s.command.ExperimentName, Dir: w.work,
-		Inputs: map[string]job.Input{}, Outputs: map[string]job.Output{}, EnvironmentVariables: map[string]string{}}
+		Outputs: map[string]job.Output{}, EnvironmentVariables: map[string]string{}}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -184,25 +189,9 @@ func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func
 	for name, value := range s.command.EnvironmentVariables {
 		j.EnvironmentVariables[name] = *value
 	}
-	for name, in := range s.command.Inputs {
-		switch in := in.(type) {
-		case *armmachinelearning.LiteralJobInput:
-			j.Inputs[name] = job.Input{Literal: true, Value: *in.Value}
-		case *armmachinelearning.URIFileJobInput:
-			p, err := w.Fetch(ctx, *in.URI, filepath.Join(w.work, "data", id, name))
-			if err != nil {
-				return "", err
-			}
-			j.Inputs[name] = job.Input{Type: job.URIFile, Path: p}
-		case *armmachinelearning.URIFolderJobInput:
-			p, err := w.Fetch(ctx, *in.URI, filepath.Join(w.work, "data", id, name))
-			if err != nil {
-				return "", err
-			}
-			j.Inputs[name] = job.Input{Type: job.URIFolder, Path: p}
-		default:
-			return "", fmt.Errorf("input %s: the double knows no %T", name, in)
-		}
+	var err error
+	if j.Inputs, err = w.inputs(ctx, id, s.command.Inputs); err != nil {
+		return "", err
 	}
 	for name := range s.command.Outputs {
 		if name == "default" {
@@ -228,25 +217,58 @@ func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func
 		return "", err
 	}
 	set(history.Finalizing)
+	return run.Status(), w.keepAll(ctx, id, run)
+}
+
+// inputs fetches the data of a job's inputs.
+func (w *Workspace) inputs(
+	ctx context.Context, id string, of map[string]armmachinelearning.JobInputClassification,
+) (map[string]job.Input, error) {
+	inputs := map[string]job.Input{}
+	for name, in := range of {
+		switch in := in.(type) {
+		case *armmachinelearning.LiteralJobInput:
+			inputs[name] = job.Input{Literal: true, Value: *in.Value}
+		case *armmachinelearning.URIFileJobInput:
+			p, err := w.Fetch(ctx, *in.URI, filepath.Join(w.work, "data", id, name))
+			if err != nil {
+				return nil, err
+			}
+			inputs[name] = job.Input{Type: job.URIFile, Path: p}
+		case *armmachinelearning.URIFolderJobInput:
+			p, err := w.Fetch(ctx, *in.URI, filepath.Join(w.work, "data", id, name))
+			if err != nil {
+				return nil, err
+			}
+			inputs[name] = job.Input{Type: job.URIFolder, Path: p}
+		default:
+			return nil, fmt.Errorf("input %s: the double knows no %T", name, in)
+		}
+	}
+	return inputs, nil
+}
+
+// keepAll puts the files of a run where the service keeps them.
+func (w *Workspace) keepAll(ctx context.Context, id string, run *history.Run) error {
 	files, err := w.store.Artifacts(ctx, run)
 	if err != nil {
-		return "", err
+		return err
 	}
 	for _, f := range files {
 		r, err := w.store.OpenArtifact(ctx, run, f.Path)
 		if err != nil {
-			return "", err
+			return err
 		}
 		text, err := io.ReadAll(r)
 		r.Close()
 		if err != nil {
-			return "", err
+			return err
 		}
 		if err := w.Keep(id, f.Path, string(text)); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return run.Status(), nil
+	return nil
 }
 
 // Keep puts a file of a run where the service keeps it: what belongs to a named output in

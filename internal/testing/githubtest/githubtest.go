@@ -218,18 +218,29 @@ func (g *GitHub) answer(w http.ResponseWriter, r *http.Request, body []byte) (in
 	if !ok || len(parts) < 2 {
 		return refuse(http.StatusNotFound, "Not Found")
 	}
-	if r.Method == http.MethodGet && len(parts) == 3 && parts[0] == "commits" && parts[2] == "branches-where-head" {
+	if r.Method == http.MethodGet && parts[0] != "pulls" && parts[0] != "issues" {
+		return g.code(parts, r.URL.Query().Get("ref"))
+	}
+	return g.talk(w, r, parts, user, body)
+}
+
+// code answers what is asked of the repository's commits and files.
+func (g *GitHub) code(parts []string, ref string) (int, any) {
+	switch {
+	case len(parts) == 3 && parts[0] == "commits" && parts[2] == "branches-where-head":
 		return g.tips(parts[1])
-	}
-	if r.Method == http.MethodGet && parts[0] == "contents" && len(parts) == 2 {
-		return g.contents(r.URL.Query().Get("ref"), parts[1])
-	}
-	if r.Method == http.MethodGet && len(parts) == 3 && parts[0] == "git" && parts[1] == "trees" {
+	case len(parts) == 2 && parts[0] == "contents":
+		return g.contents(ref, parts[1])
+	case len(parts) == 3 && parts[0] == "git" && parts[1] == "trees":
 		return g.tree(parts[2])
-	}
-	if r.Method == http.MethodGet && len(parts) == 2 && parts[0] == "compare" {
+	case len(parts) == 2 && parts[0] == "compare":
 		return g.compare(parts[1])
 	}
+	return refuse(http.StatusNotFound, "Not Found")
+}
+
+// talk answers what a user asks and says of pull requests and their comments.
+func (g *GitHub) talk(w http.ResponseWriter, r *http.Request, parts []string, user User, body []byte) (int, any) {
 	number, err := strconv.ParseInt(parts[len(parts)-1], 10, 64)
 	if len(parts) == 3 && parts[0] == "issues" && parts[2] == "comments" {
 		number, err = strconv.ParseInt(parts[1], 10, 64)

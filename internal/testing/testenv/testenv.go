@@ -75,16 +75,6 @@ func Cases(usual int) int {
 	return usual
 }
 
-// OneGoroutine skips, with the race detector, a test that handles much, one thing after the
-// other: it takes twenty times as long there and shows nothing. make test runs every test
-// without the race detector, too.
-func OneGoroutine(t testing.TB) {
-	t.Helper()
-	if race {
-		t.Skip("left out with -race: it is one goroutine")
-	}
-}
-
 // Large skips a test with -short that takes long because of how much it handles.
 func Large(t testing.TB, what string) {
 	t.Helper()

@@ -61,7 +61,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.IntVar(&f.NodeCount, "node-count", 0, "how many nodes")
 	s.StringVar(&f.python, "python", "", "the interpreter that python stands for on this machine")
 	s.StringVar(&f.runConfig, "runconfig", "", "a run configuration of SDK v1 in place of a job file: a path, or NAME of .azureml/NAME.runconfig")
-	s.StringVar(&f.maxSnapshot, "max-snapshot-size", "", "the most that may travel, such as 500MB (default 300MB)")
+	s.StringVar(&f.maxSnapshot, "max-snapshot-size", "", "the most that may travel, such as 500MB (default 300MiB)")
 	s.StringVar(&f.maxOutputs, "max-outputs-size", "", "the most that is kept of a run's outputs and logs on this machine, such as 500GB (default 100GB; 0 is no limit)")
 	short := map[string]string{"env": "environment-variables", "input": "inputs", "tag": "tags"}
 	s.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {

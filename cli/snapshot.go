@@ -77,7 +77,7 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 	cmd.Flags().StringVar(&commit, "commit", "", "the files of a commit, such as HEAD, a branch or a tag")
 	cmd.Flags().StringVar(&since, "diff", "", "what changed since a commit")
 	cmd.Flags().StringVar(&why, "why", "", "name the ignore line that decides over a path")
-	cmd.Flags().StringVar(&most, "max-snapshot-size", "", "the most that may travel, such as 500MB (default 300MB)")
+	cmd.Flags().StringVar(&most, "max-snapshot-size", "", "the most that may travel, such as 500MB (default 300MiB)")
 	return cmd
 }
 

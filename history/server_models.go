@@ -7,6 +7,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/org/aml-train/internal/size"
 )
 
 type modelRef struct {
@@ -241,7 +243,8 @@ type roomReader struct {
 func (r *roomReader) Read(b []byte) (int, error) {
 	n, err := r.Reader.Read(b)
 	if room := r.v.access.Room; r.v.bytes.Add(int64(n)) > room && room > 0 {
-		return 0, invalid("The artifacts of the run are more than the %d bytes that are kept (--max-outputs-size moves that)", room)
+		return 0, invalid("The artifacts of the run are more than the %s that are kept (--max-outputs-size moves that)",
+			size.Limit(room))
 	}
 	return n, err
 }

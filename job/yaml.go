@@ -108,7 +108,7 @@ func open(path, shown string, place inside.Place) (*document, *value) {
 		if info, err := place.Stat(path); err == nil {
 			is = size.Format(info.Size())
 		}
-		d.report(0, 0, "is %s; a job file has at most %s", is, size.Format(large.Limit))
+		d.report(0, 0, "is %s; a job file has at most %s", is, size.Limit(large.Limit))
 		return d, nil
 	case errors.As(err, &outside) && outside.Into != "":
 		d.report(0, 0, "leads into %s, where no job file lies", outside.Into)

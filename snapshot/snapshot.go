@@ -53,7 +53,7 @@ import (
 	"github.com/org/aml-train/internal/size"
 )
 
-// DefaultMaxBytes is Azure ML's own limit of a snapshot: 300 MB
+// DefaultMaxBytes is Azure ML's own limit of a snapshot: 300 MiB
 // (how-to-save-write-experiment-files, "Storage limits of experiment
 // snapshots").
 const DefaultMaxBytes = 300 << 20
@@ -268,7 +268,7 @@ type TooLargeError struct {
 func (e *TooLargeError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "the snapshot is %s, over the limit of %s (--max-snapshot-size moves it); largest:",
-		size.Format(e.Bytes), size.Format(e.Limit))
+		size.Format(e.Bytes), size.Limit(e.Limit))
 	for _, l := range e.Largest {
 		fmt.Fprintf(&b, "\n  %10s  %s  (to leave it out, add this line to %s: /%s)", size.Format(l.Bytes), l.Path,
 			e.IgnoreFile, escapePattern(l.Path))

@@ -13,7 +13,7 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/docker/go-units"
+	"github.com/org/aml-train/internal/size"
 )
 
 // Config is the most, in bytes, that a file which a person writes by hand may have:
@@ -32,7 +32,7 @@ type TooLargeError struct {
 
 func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("%s has more than %s, the most that is read of such a file", e.Name,
-		units.BytesSize(float64(e.Limit)))
+		size.Limit(e.Limit))
 }
 
 // Read returns the content of a regular file of at most limit bytes. It follows links:

@@ -271,7 +271,7 @@ func (r *reading) text(f File) ([]byte, error) {
 	var large *limited.TooLargeError
 	if errors.As(err, &large) {
 		return nil, fmt.Errorf("%s is over %s; log a series that long with MLflow while the script runs", f.Path,
-			size.Format(maxText))
+			size.Limit(maxText))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Path, cause(err))

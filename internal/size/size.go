@@ -1,25 +1,30 @@
 // Package size answers: how is a number of bytes or of things written for people, and read
 // from them?
+//
+// kB, MB, GB and TB are the SI's, powers of 1000, as in docker's and GitHub's figures; KiB,
+// MiB, GiB and TiB are powers of 1024 (IEC 80000-13).
 package size
 
 import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/docker/go-units"
 )
 
-// Format writes bytes with three significant digits and a binary unit's usual
-// name: 512 B, 1.20 kB, 84.1 MB.
+// Format writes bytes with three significant digits and an SI unit: 512 B, 1.20 kB,
+// 84.1 MB.
 func Format(bytes int64) string {
 	if bytes < 1000 {
 		return fmt.Sprintf("%d B", bytes)
 	}
-	v, unit := float64(bytes)/1024, "kB"
+	v, unit := float64(bytes)/1000, "kB"
 	for _, next := range []string{"MB", "GB", "TB"} {
 		if v < 999.5 {
 			break
 		}
-		v, unit = v/1024, next
+		v, unit = v/1000, next
 	}
 	switch {
 	case v < 9.995:
@@ -30,6 +35,17 @@ func Format(bytes int64) string {
 	return fmt.Sprintf("%.0f %s", v, unit)
 }
 
+// Limit writes a limit as whoever set it would: 300 MiB where it is a whole number of
+// binary units, else as Format does.
+func Limit(bytes int64) string {
+	for i, unit := range []string{"TiB", "GiB", "MiB", "KiB"} {
+		if of := int64(1) << (40 - 10*i); bytes%of == 0 && bytes >= of && bytes/of < 10_000 {
+			return fmt.Sprintf("%d %s", bytes/of, unit)
+		}
+	}
+	return Format(bytes)
+}
+
 // Count writes how many of something there are: 1 file, 2 files.
 func Count(n int, what string) string {
 	if n != 1 {
@@ -38,24 +54,38 @@ func Count(n int, what string) string {
 	return fmt.Sprintf("%d %s", n, what)
 }
 
-// Parse reads "300MB", "2 GB", "1048576"; units are powers of 1024 and their
-// case does not matter.
+// Parse reads "300MB", "2 GiB", "1048576". The case of a unit does not matter, and its B
+// may be missing.
 func Parse(s string) (int64, error) {
-	t := strings.ToLower(strings.TrimSpace(s))
-	t = strings.TrimSuffix(strings.TrimSuffix(t, "b"), "i")
+	t := strings.TrimSuffix(strings.ToLower(strings.TrimSpace(s)), "b")
+	t, binary := strings.CutSuffix(t, "i")
+	step := 1000.0
+	if binary {
+		step = 1024
+	}
 	factor := 1.0
 	for i, unit := range []string{"k", "m", "g", "t"} {
 		if rest, ok := strings.CutSuffix(t, unit); ok {
-			t = rest
+			t, binary = rest, false
 			for range i + 1 {
-				factor *= 1024
+				factor *= step
 			}
 			break
 		}
 	}
 	v, err := strconv.ParseFloat(strings.TrimSpace(t), 64)
-	if err != nil || !(v >= 0) || v*factor > 1<<62 {
-		return 0, fmt.Errorf("%q is no size; write it as 300MB or 2GB", s)
+	if err != nil || binary || !(v >= 0) || v*factor > 1<<62 {
+		return 0, fmt.Errorf("%q is no size; write it as 300MB, 2GB or 300MiB", s)
 	}
 	return int64(v * factor), nil
+}
+
+// ParseMemory reads a size as docker run's --memory and --shm-size do: its units are powers
+// of 1024, whichever way they are written.
+func ParseMemory(s string) (int64, error) {
+	n, err := units.RAMInBytes(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no size; write it as 64m or 2g", s)
+	}
+	return n, nil
 }

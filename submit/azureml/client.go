@@ -21,6 +21,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/submit"
 )
 
@@ -95,7 +96,7 @@ func (b *limitedBody) Read(p []byte) (int, error) {
 type largeError struct{ host string }
 
 func (e *largeError) Error() string {
-	return fmt.Sprintf("an answer of %s is larger than %d MB, and is not read", e.host, answerSize>>20)
+	return fmt.Sprintf("an answer of %s is larger than %s, and is not read", e.host, size.Limit(answerSize))
 }
 
 // NonRetriable tells azcore's retry policy.

@@ -23,7 +23,7 @@ import (
 
 // MaxOutputs is how many bytes of a run's outputs and logs are kept, where a submission
 // says nothing else.
-const MaxOutputs = 100 << 30
+const MaxOutputs = 100e9
 
 // maxFiles is how many files of a run's outputs and logs are kept. Whoever looks at the
 // run reads the list of them.
@@ -341,7 +341,7 @@ func (c *collector) lost() error {
 	var all error
 	if n := len(c.tooLarge); n > 0 {
 		all = fmt.Errorf("its outputs and logs are more than the %s that are kept (--max-outputs-size moves that); "+
-			"not kept: %s", size.Format(c.limit), some(c.tooLarge))
+			"not kept: %s", size.Limit(c.limit), some(c.tooLarge))
 	}
 	if c.tooMany > 0 {
 		all = errors.Join(all,

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,7 +109,7 @@ func dockerArgs(r *job.Resources, c *container.Config, h *container.HostConfig) 
 		return nil
 	}
 	if r.ShmSize != "" {
-		n, err := size.Parse(r.ShmSize)
+		n, err := size.ParseMemory(r.ShmSize)
 		if err != nil {
 			return fmt.Errorf("shm_size: %w", err)
 		}
@@ -128,49 +127,82 @@ func dockerArgs(r *job.Resources, c *container.Config, h *container.HostConfig) 
 				value, words = words[0], words[1:]
 			}
 		}
-		var err error
-		switch name {
-		case "--shm-size":
-			h.ShmSize, err = size.Parse(value)
-		case "--memory", "-m":
-			h.Memory, err = size.Parse(value)
-		case "--cpus":
-			var n float64
-			n, err = strconv.ParseFloat(value, 64)
-			h.NanoCPUs = int64(n * 1e9)
-		case "--cpuset-cpus":
-			h.CpusetCpus = value
-		case "--pids-limit":
-			var n int64
-			n, err = strconv.ParseInt(value, 10, 64)
-			h.PidsLimit = &n
-		case "--ulimit":
-			var u *units.Ulimit
-			if u, err = units.ParseUlimit(value); err == nil {
-				h.Ulimits = append(h.Ulimits, u)
-			}
-		case "--user", "-u":
-			c.User = value
-		case "--gpus":
-			gpus := container.DeviceRequest{Count: -1, Capabilities: [][]string{{"gpu"}}}
-			if ids, ok := strings.CutPrefix(value, "device="); ok {
-				gpus.Count, gpus.DeviceIDs = 0, strings.Split(ids, ",")
-			} else if value != "all" {
-				gpus.Count, err = strconv.Atoi(value)
-			}
-			h.DeviceRequests = append(h.DeviceRequests, gpus)
-		case "--ipc":
-			return errors.New("docker_args: --ipc opens this machine's memory to the job; resources.shm_size gives it as much of its own as it needs")
-		case "--env", "-e":
-			return errors.New("docker_args: --env; environment variables stand under environment_variables")
-		default:
-			return fmt.Errorf("docker_args: %s is not allowed on this machine; allowed are --gpus, --shm-size, --memory, --cpus, --cpuset-cpus, --pids-limit, --ulimit and --user", name)
-		}
-		if err != nil || value == "" {
-			return fmt.Errorf("docker_args: %s=%s: %w", name, value, cmp.Or(err, errors.New("the value is missing")))
+		err := dockerArg(name, value, c, h)
+		var refused *refusedArg
+		switch {
+		case errors.As(err, &refused):
+			return fmt.Errorf("docker_args: %w", err)
+		case err != nil:
+			return fmt.Errorf("docker_args: %s=%s: %w", name, value, err)
+		case value == "":
+			return fmt.Errorf("docker_args: %s: the value is missing", name)
 		}
 	}
 	return nil
+}
+
+// refusedArg is the error of an argument that this machine does not take, whatever its
+// value is.
+type refusedArg struct{ reason string }
+
+func (r *refusedArg) Error() string { return r.reason }
+
+// dockerArg puts one argument of docker run into the container's settings.
+func dockerArg(name, value string, c *container.Config, h *container.HostConfig) (err error) {
+	whole := func() int64 {
+		n, wrong := strconv.ParseInt(value, 10, 64)
+		if wrong != nil {
+			err = errors.New("it takes a whole number")
+		}
+		return n
+	}
+	switch name {
+	case "--shm-size":
+		h.ShmSize, err = size.ParseMemory(value)
+	case "--memory", "-m":
+		h.Memory, err = size.ParseMemory(value)
+	case "--cpus":
+		n, wrong := strconv.ParseFloat(value, 64)
+		if wrong != nil || !(n >= 0 && n < 1e6) {
+			return errors.New("it takes a number, such as 1.5")
+		}
+		h.NanoCPUs = int64(n * 1e9)
+	case "--cpuset-cpus":
+		h.CpusetCpus = value
+	case "--pids-limit":
+		n := whole()
+		h.PidsLimit = &n
+	case "--ulimit":
+		u, wrong := units.ParseUlimit(value)
+		if errors.Is(wrong, strconv.ErrSyntax) || errors.Is(wrong, strconv.ErrRange) {
+			return errors.New("it takes NAME=SOFT or NAME=SOFT:HARD, which are whole numbers")
+		}
+		if wrong != nil {
+			return wrong
+		}
+		h.Ulimits = append(h.Ulimits, u)
+	case "--user", "-u":
+		c.User = value
+	case "--gpus":
+		gpus := container.DeviceRequest{Count: -1, Capabilities: [][]string{{"gpu"}}}
+		if ids, ok := strings.CutPrefix(value, "device="); ok {
+			gpus.Count, gpus.DeviceIDs = 0, strings.Split(ids, ",")
+		} else if value != "all" {
+			if gpus.Count = int(whole()); err != nil {
+				return errors.New("it takes all, how many, or device=ID")
+			}
+		}
+		h.DeviceRequests = append(h.DeviceRequests, gpus)
+	case "--ipc":
+		return &refusedArg{"--ipc opens this machine's memory to the job; resources.shm_size gives it as much of its " +
+			"own as it needs"}
+	case "--env", "-e":
+		return &refusedArg{"--env; environment variables stand under environment_variables"}
+	default:
+		return &refusedArg{name + " is not allowed on this machine; allowed are --gpus, --shm-size, --memory, --cpus, " +
+			"--cpuset-cpus, --pids-limit, --ulimit and --user"}
+	}
+	return err
 }
 
 // shellOf starts a command as Azure ML does, in bash, where the image has one.

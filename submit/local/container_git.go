@@ -46,7 +46,7 @@ func leaveObjects(top string) (warnings []string, err error) {
 		return nil, nil
 	}
 	return []string{fmt.Sprintf("the run's container had no git repository: its objects are %s, and at most %s are "+
-			"copied into one", size.Format(bytes), size.Format(maxObjects))},
+			"copied into one", size.Format(bytes), size.Limit(maxObjects))},
 		os.RemoveAll(filepath.Join(top, ".git"))
 }
 

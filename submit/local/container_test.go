@@ -85,7 +85,8 @@ func TestDockerArgs(t *testing.T) {
 		"--mount type=bind,src=/,dst=/h": "not allowed", "--cap-add ALL": "not allowed",
 		"--security-opt seccomp=unconfined": "not allowed", "--ipc=host": "shm_size",
 		"-e A=1": "environment_variables", "--memory": "no size", "--cpuset-cpus": "missing",
-		"--memory lots": "no size", "--gpus some": "invalid syntax", "--ulimit x": "invalid", "'": "docker_args",
+		"--memory lots": "no size", "--gpus some": "it takes all, how many, or device=ID", "--cpus NaN": "it takes a number, such as 1.5",
+		"--pids-limit 1.5": "it takes a whole number", "--ulimit nofile=x": "it takes NAME=SOFT", "--ulimit x": "invalid", "'": "docker_args",
 	} {
 		_, _, err := args(bad)
 		require.ErrorContains(t, err, why, bad)

@@ -201,7 +201,7 @@ func TestLimits(t *testing.T) {
 	require.NoError(t, os.Truncate(filepath.Join(dir, "index"), 1<<40))
 	require.LessOrEqual(t, testenv.Allocated(func() {
 		_, err = Read(filepath.Join(dir, "index"), dir, nil)
-		require.ErrorContains(t, err, filepath.Join(dir, "index")+" has more than 1GiB")
+		require.ErrorContains(t, err, filepath.Join(dir, "index")+" has more than 1 GiB")
 	}), int64(1<<20))
 }
 

@@ -65,7 +65,7 @@ func TestTreesOfTrees(t *testing.T) {
 		}
 		return true
 	})
-	require.ErrorContains(t, err, "the list of the files takes more than 512MiB; name a folder with fewer of them")
+	require.ErrorContains(t, err, "the list of the files takes more than 512 MiB; name a folder with fewer of them")
 	require.InDelta(t, 32<<20/entryBytes, files, 100_000)
 
 	id, mode = write(t, dir, plumbing.BlobObject, []byte("x"), 1), "100644"
@@ -75,7 +75,7 @@ func TestTreesOfTrees(t *testing.T) {
 	}
 	deepest := 0
 	err = s.Walk(id, nearly(), func(path string, _ Entry) bool { deepest = len(path); return true })
-	require.ErrorContains(t, err, "the list of the files takes more than 512MiB")
+	require.ErrorContains(t, err, "the list of the files takes more than 512 MiB")
 	require.Less(t, deepest, 200<<10)
 }
 

@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"github.com/docker/go-units"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
+
+	"github.com/org/aml-train/internal/size"
 )
 
 // maxListed is the most, in bytes, that the list of the files below a tree may take:
@@ -30,7 +31,7 @@ func (b *Budget) Spend(path string, entries []Entry) error {
 	}
 	if b.spent.Add(int64(n)) > maxListed {
 		return fmt.Errorf("%s: the list of the files takes more than %s; name a folder with fewer of them",
-			path, units.BytesSize(maxListed))
+			path, size.Limit(maxListed))
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -543,7 +542,7 @@ func TestHelp(t *testing.T) {
 	os.Stdout = w
 	for _, name := range strings.Fields("run submit watch cancel show runs download compare snapshot metadata validate archive hook history") {
 		fmt.Fprintln(w, "=====", name)
-		if code := cli.Main(context.Background(), []string{name, "--help"}, func() {}); code != 0 {
+		if code := cli.Main([]string{name, "--help"}, nil); code != 0 {
 			t.Errorf("%s --help exits with %d", name, code)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,8 +65,9 @@ type app struct {
 	out, err   io.Writer
 	getenv     func(string) string
 	json       bool
-	git        git.Finder     // of the repositories that the command is about
-	stop       func()         // gives Ctrl-C its usual meaning back
+	git        git.Finder // of the repositories that the command is about
+	interrupts interrupts
+	lasts      atomic.Bool    // the command goes on where nobody reads what it says
 	store      *history.Store // of the runs on this machine
 	azure      azureFlags
 	baseline   string   // what a reported run is compared with
@@ -76,16 +78,16 @@ type app struct {
 	brief      bool        // what is wrong is said in one line as well, the last: a hook looks for it there
 }
 
-// Main runs one command line and returns the exit code. stop ends the handling of
-// signals, so that a second Ctrl-C ends the program.
-func Main(ctx context.Context, args []string, stop func()) int {
+// Main runs one command line and returns the exit code. signals are those that ask the
+// program to end: at the first it does so in good order, at the second at once.
+func Main(args []string, signals chan os.Signal) int {
 	hide()
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		collectLate()
 	}
-	a := &app{getenv: os.Getenv, stop: stop}
+	a := &app{getenv: os.Getenv, interrupts: interrupts{signals: signals}}
 	a.secrets.Add(secret.Values(os.Environ())...)
-	var stdout, stderr io.Writer = os.Stdout, os.Stderr
+	var stdout, stderr io.Writer = stream{os.Stdout, &a.lasts}, stream{os.Stderr, &a.lasts}
 	root := a.root()
 	if github.InWorkflow(a.getenv) {
 		if dir := github.Workspace(a.getenv); dir != "" { // the runner's, which need not be a container's user
@@ -107,11 +109,20 @@ func Main(ctx context.Context, args []string, stop func()) int {
 	root.SetArgs(args)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
-	err := root.ExecuteContext(ctx)
-	if a.store != nil {
-		err = errors.Join(err, a.store.Close())
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	again := a.interrupts.listen(a.getenv, cancel)
+	ended := make(chan error, 1)
+	go func() { ended <- root.ExecuteContext(ctx) }()
+	select {
+	case err := <-ended:
+		if a.store != nil {
+			err = errors.Join(err, a.store.Close())
+		}
+		return a.exit(err)
+	case <-again:
+		return a.interrupted()
 	}
-	return a.exit(err)
 }
 
 // mask makes texts secrets, here and in the workflow's log.
@@ -271,8 +282,8 @@ func (a *app) printJSON(v any) error {
 // welcome there.
 func terminal(w io.Writer, getenv func(string) string) (width int, color bool) {
 	width = 80
-	f, ok := unwrapped(w).(*os.File)
-	if !ok || !isTerminal(f) {
+	f, ok := unwrapped(w).(stream)
+	if !ok || !isTerminal(w) {
 		return width, false
 	}
 	if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
@@ -289,7 +300,7 @@ func unwrapped(w io.Writer) io.Writer {
 }
 
 func isTerminal(w io.Writer) bool {
-	f, ok := unwrapped(w).(*os.File)
+	f, ok := unwrapped(w).(stream)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 

@@ -129,6 +129,8 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 
 // runJob runs what the flags and arguments describe, to its report.
 func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *teller) error {
+	a.last()
+	a.interrupts.leaves("If a run was submitted, aml-train runs shows it.")
 	if err := checkPlaces(tell.markdown, w.download); err != nil {
 		return err
 	}
@@ -197,6 +199,8 @@ this command: watch shows its output, cancel ends it.`,
 			if err != nil {
 				return err
 			}
+			a.last()
+			a.interrupts.leaves("If a run was submitted, aml-train runs shows it.")
 			a.brief = f.branch != ""
 			request := a.request(f)
 			return a.trainer(flow, &teller{app: a}, f.python).Train(cmd.Context(), request)
@@ -337,12 +341,13 @@ func (a *app) defaultJob(settings settings, commit *snapshot.Snapshot) (string, 
 // console is where the output of a run is shown: on a terminal as it is, elsewhere as a
 // terminal would leave it, so that a progress bar is one line. flush shows the line that
 // has not ended.
-func (a *app) console() (log *resumed, flush func()) {
+func (a *app) console() (log *resumed, to *shown, flush func()) {
+	to = &shown{w: a.err}
 	if isTerminal(a.err) {
-		return &resumed{w: a.err}, func() {}
+		return &resumed{w: to}, to, func() {}
 	}
-	s := screen.NewWriter(a.err)
-	return &resumed{w: s}, func() { s.Flush() }
+	s := screen.NewWriter(to)
+	return &resumed{w: s}, to, func() { s.Flush() }
 }
 
 // resumed is the log of a run that is written from the beginning a second time:

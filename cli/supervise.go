@@ -17,7 +17,7 @@ func (a *app) supervise() *cobra.Command {
 		Args:   cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			lock := local.InheritedLock()
-			a.stop() // a signal to this process is meant: it ends, and the run is interrupted
+			a.interrupts.stop() // a signal to this process is meant: it ends, and the run is interrupted
 			store, err := history.Open(args[1])
 			if err != nil {
 				return err

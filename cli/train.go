@@ -113,6 +113,7 @@ type teller struct {
 
 	log   *resumed
 	flush func()
+	shown *shown
 }
 
 func (t *teller) at(s train.Session) session { return session{t.app, s} }
@@ -158,38 +159,30 @@ func (t *teller) Left(_ context.Context, at train.Session, run *history.Run) err
 func (t *teller) Watch(
 	ctx context.Context, at train.Session, id string, watch train.Watch,
 ) (ended *history.Run, err error) {
-	t.log, t.flush = t.console()
-	shown := func() error {
+	t.log, t.shown, t.flush = t.console()
+	show := func() error {
 		defer t.flush()
 		ended, err = watch(ctx, t.log)
 		return err
 	}
 	if t.flow == nil {
-		err = shown()
+		err = show()
 		return ended, err
 	}
 	stop := t.flow.follow(ctx, t.at(at), id)
 	defer stop()
-	err = t.flow.step.Group("Output of "+id, shown)
+	err = t.flow.step.Group("Output of "+id, show)
 	return ended, err
 }
 
 func (t *teller) GoesOn(run *history.Run) error {
-	t.again()
 	t.say("\nThe run goes on; aml-train watch %[1]s shows it again, aml-train cancel %[1]s ends it.", run.Info.RunID)
 	return &runEnded{run.Status()}
 }
 
 func (t *teller) Canceling(id string) {
-	t.again()
+	t.interrupts.leaves("Run " + id + " may go on; aml-train cancel " + id + " asks it to end.")
 	t.say("\nCanceling run %s ...", id)
-}
-
-// again lets a second Ctrl-C end this program; a workflow sends a second signal anyway.
-func (t *teller) again() {
-	if t.flow == nil {
-		t.stop()
-	}
 }
 
 // cancelPatience is how long a workflow that is being canceled waits for the run's
@@ -204,6 +197,9 @@ func (t *teller) Canceled(
 ) (*history.Run, error) {
 	if failed != nil {
 		t.say("aml-train: %v", failed)
+	} else {
+		t.interrupts.leaves("Run " + id + " was asked to end, and does so without this command; " +
+			"aml-train show " + id + " tells how.")
 	}
 	t.log.again()
 	defer t.flush()
@@ -220,5 +216,9 @@ func (t *teller) Canceled(
 }
 
 func (t *teller) Report(ctx context.Context, at train.Session, run *history.Run) error {
+	t.interrupts.leaves("Run " + run.Info.RunID + " has ended; aml-train show " + run.Info.RunID + " reports it.")
+	if t.shown != nil {
+		t.lost(t.shown, run.Info.RunID)
+	}
 	return t.at(at).report(ctx, run, t)
 }

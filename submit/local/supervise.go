@@ -210,9 +210,14 @@ func listen(ctx context.Context, p *plan, dir *os.Root, stop func(error)) {
 	if p.Attached {
 		go func() {
 			io.Copy(io.Discard, os.Stdin)
-			if ctx.Err() == nil {
-				stop(errors.New("interrupted: the aml-train command that started the run was killed"))
+			if ctx.Err() != nil {
+				return
 			}
+			// Whoever asks twice to cancel a run does not wait for its end.
+			if reason, err := limited.ReadBelow(dir, cancelFile, limited.Config); err == nil {
+				stop(errors.New(string(reason)))
+			}
+			stop(errors.New("interrupted: the aml-train command that started the run was killed"))
 		}()
 	}
 	tick := time.NewTicker(50 * time.Millisecond)

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/imports"
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
@@ -77,7 +77,7 @@ func install(run *history.Run, repo *imports.Repository, pkg string) string {
 }
 
 // programs is a Python interpreter as a command names it, with the folder that it lies in.
-var programs = regexp.MustCompile(`(?:^|[\s;&|(])((?:[\w.~/-]*/)?python[\d.]*)(?:\s|$)`)
+var programs = lazyregexp.New(`(?:^|[\s;&|(])((?:[\w.~/-]*/)?python[\d.]*)(?:\s|$)`)
 
 // interpreter is the Python that a run's command names, and where it lies, in ", PATH",
 // where the name alone does not tell.

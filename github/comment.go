@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	gh "github.com/google/go-github/v88/github"
+
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 // Comment is the one comment that a job has on a pull request. It is made when the
@@ -78,7 +79,7 @@ func client(w *Workflow, token string) (*gh.Client, error) {
 
 // first is the hidden line that a comment of ours starts with: the key, the
 // workflow run and its attempt, and whether the run has ended.
-var first = regexp.MustCompile(`^<!-- aml-train ([0-9a-f]{16}) (\d+)\.(\d+) (running|ended) -->\r?\n`)
+var first = lazyregexp.New(`^<!-- aml-train ([0-9a-f]{16}) (\d+)\.(\d+) (running|ended) -->\r?\n`)
 
 // earlier stands before an earlier result, within a comment.
 const earlier = "<!-- aml-train earlier -->\n"

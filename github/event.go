@@ -9,11 +9,11 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 )
 
@@ -104,7 +104,7 @@ func ReadWorkflow(getenv func(string) string) (*Workflow, error) {
 }
 
 // queued is the branch of a merge queue's group, as GitHub names it.
-var queued = regexp.MustCompile(`^refs/heads/gh-readonly-queue/.+/pr-(\d+)-[0-9a-f]+$`)
+var queued = lazyregexp.New(`^refs/heads/gh-readonly-queue/.+/pr-(\d+)-[0-9a-f]+$`)
 
 func (w *Workflow) readEvent(text []byte) error {
 	type repository struct {

@@ -1,21 +1,22 @@
 package gitmeta
 
 import (
-	"regexp"
 	"strings"
+
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 var (
-	scheme  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
-	helper  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+.-]*::`)           // gitremote-helpers(7): TRANSPORT::ADDRESS
-	address = regexp.MustCompile(`^(\[[^][\s/@]+\]|[^][\s\\/:@]*)(:\d*)?$`) // HOST[:PORT]
-	local   = regexp.MustCompile(`^(\.|~|/[^/]|/?$|[A-Za-z]:[\\/])`)
+	scheme  = lazyregexp.New(`^[A-Za-z][A-Za-z0-9+.-]*://`)
+	helper  = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9+.-]*::`)           // gitremote-helpers(7): TRANSPORT::ADDRESS
+	address = lazyregexp.New(`^(\[[^][\s/@]+\]|[^][\s\\/:@]*)(:\d*)?$`) // HOST[:PORT]
+	local   = lazyregexp.New(`^(\.|~|/[^/]|/?$|[A-Za-z]:[\\/])`)
 	// scp is git's short form of an ssh address, [USER[:PASSWORD]@]HOST:PATH.
-	scp = regexp.MustCompile(`^(?:([^/:@]+)(?::(?s:.*))?@)?((?:\[[^][\s/@]+\]|[^\s/:@[]+):[^@]*)$`)
+	scp = lazyregexp.New(`^(?:([^/:@]+)(?::(?s:.*))?@)?((?:\[[^][\s/@]+\]|[^\s/:@[]+):[^@]*)$`)
 	// simpleScp needs no password to be found: any @ after its first is the path's.
-	simpleScp = regexp.MustCompile(`^[^/:@]+@(\[[^][\s/@]+\]|[^/:@[]+):`)
+	simpleScp = lazyregexp.New(`^[^/:@]+@(\[[^][\s/@]+\]|[^/:@[]+):`)
 	// nested is what signs in within a path, as in https://PROXY/https://USER:PASSWORD@HOST/.
-	nested = regexp.MustCompile(`//[^/]*@|/[^/:]*:[^/]*@`)
+	nested = lazyregexp.New(`//[^/]*@|/[^/:]*:[^/]*@`)
 )
 
 // StripCredentials removes what could sign somebody in from a remote's address:

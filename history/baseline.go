@@ -5,9 +5,10 @@ import (
 	"context"
 	"maps"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 // Baseline is the run that another one is compared with.
@@ -258,7 +259,7 @@ func repeats(a, b *Run) bool {
 }
 
 // seed is the name of a parameter that only sets chance.
-var seed = regexp.MustCompile(`(?i)(^|[/._-])(seed|random_state)$`)
+var seed = lazyregexp.New(`(?i)(^|[/._-])(seed|random_state)$`)
 
 // Difference is a parameter in which two runs differ; "" is what a run does not have.
 type Difference struct{ Name, This, Base string }

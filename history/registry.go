@@ -5,11 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 // RegisteredModel is a name under which versions of a model are found
@@ -52,8 +53,8 @@ func checkModelName(name string) error {
 }
 
 var (
-	aliasName    = regexp.MustCompile(`^[\pL\pN_\-]+$`) // of at most 255
-	aliasVersion = regexp.MustCompile(`^[vV]\d+$`)
+	aliasName    = lazyregexp.New(`^[\pL\pN_\-]+$`) // of at most 255
+	aliasVersion = lazyregexp.New(`^[vV]\d+$`)
 )
 
 func checkAlias(alias string) error {

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 // The database is a file that somebody else may have written: it came out of an archive,
@@ -15,7 +16,7 @@ import (
 
 // validID is what an id of a run or of a model looks like. It becomes the name of a
 // folder.
-var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+var validID = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
 
 // ValidID tells whether a text can be the id of a run or of a logged model: one name
 // of a folder, on every system.
@@ -31,7 +32,7 @@ func validExperiment(id string) bool {
 // errStrange is the error of a row that no client of this history can have written.
 var errStrange = errors.New("no run of this history")
 
-var tableName = regexp.MustCompile(`(?m)^CREATE TABLE "?(\w+)`)
+var tableName = lazyregexp.New(`(?m)^CREATE TABLE "?(\w+)`)
 
 // checkSchema refuses a database in which our tables are more than tables: a trigger
 // runs when they are written, a view when they are read. MLflow has triggers on tables

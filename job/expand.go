@@ -2,16 +2,16 @@ package job
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/suggest"
 )
 
 // expression is Azure ML's ${{inputs.NAME}}, with spaces allowed
 // inside the braces.
-var expression = regexp.MustCompile(`\$\{\{\s*([^{}]*?)\s*\}\}`)
+var expression = lazyregexp.New(`\$\{\{\s*([^{}]*?)\s*\}\}`)
 
 // Expand puts values into the expressions of the command, as Azure ML does: as
 // they are, without quoting, so that a job means the same on every target. The
@@ -66,7 +66,7 @@ func unresolved(j *Job) []reference {
 
 // reference in a text that is not the command. Azure ML fills in ${{name}} and others of
 // its own in the paths of outputs.
-var fieldReference = regexp.MustCompile(`\$\{\{\s*(?:inputs|outputs|search_space|parent)\.[^{}]*\}\}`)
+var fieldReference = lazyregexp.New(`\$\{\{\s*(?:inputs|outputs|search_space|parent)\.[^{}]*\}\}`)
 
 // unexpanded reports an expression where Azure ML leaves it as it is: its commands know
 // no $[[ ]] outside a component, and its other fields no inputs and outputs.

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 )
 
@@ -85,17 +85,17 @@ func (r *requirements) file(name string, within []string) ([]string, error) {
 }
 
 var (
-	comment = regexp.MustCompile(`(^|\s)#.*$`)
+	comment = lazyregexp.New(`(^|\s)#.*$`)
 	// include is an option that names another file.
-	include = regexp.MustCompile(`^(-r|-c|--requirement\b|--constraint\b)\s*=?\s*(.+)$`)
+	include = lazyregexp.New(`^(-r|-c|--requirement\b|--constraint\b)\s*=?\s*(.+)$`)
 	// source is one that names where packages come from.
-	source = regexp.MustCompile(`^(?:-f|--find-links|-i|--index-url|--pypi-url|--extra-index-url)(?:\s*=\s*|\s+)(\S+)`)
+	source = lazyregexp.New(`^(?:-f|--find-links|-i|--index-url|--pypi-url|--extra-index-url)(?:\s*=\s*|\s+)(\S+)`)
 	// remote is an address from which pip loads, without the file system.
-	remote = regexp.MustCompile(`^(?:(?:git|hg|svn|bzr)\+)?(?:https?|ssh|git)://`)
+	remote = lazyregexp.New(`^(?:(?:git|hg|svn|bzr)\+)?(?:https?|ssh|git)://`)
 	// direct is a requirement with its address (PEP 508).
-	direct = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?\s*@\s*(\S+)`)
+	direct = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?\s*@\s*(\S+)`)
 	// archive is the name of a file that pip installs.
-	archive = regexp.MustCompile(`(?i)\.(?:whl|zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz)(?:\s|\[|;|$)`)
+	archive = lazyregexp.New(`(?i)\.(?:whl|zip|tar|tar\.gz|tgz|tar\.bz2|tar\.xz)(?:\s|\[|;|$)`)
 )
 
 func (r *requirements) lines(name, text string, within []string) (all []string, err error) {

@@ -3,11 +3,11 @@ package job
 import (
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/org/aml-train/internal/inside"
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 func read(path, abs string, place inside.Place) (*Job, *document) {
@@ -119,9 +119,9 @@ func (d *document) find(line int, text string) (int, int) {
 }
 
 var (
-	azureName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`) // and at most 255 long
-	inputName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	shmSize   = regexp.MustCompile(`^[1-9][0-9]*[bkmg]$`)
+	azureName = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9_-]*$`) // and at most 255 long
+	inputName = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	shmSize   = lazyregexp.New(`^[1-9][0-9]*[bkmg]$`)
 )
 
 func checkName(name string) error {

@@ -5,13 +5,13 @@ import (
 	"io/fs"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/kballard/go-shellquote"
 
 	"github.com/org/aml-train/internal/imports"
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 // start is the file or module that a command starts first.
@@ -22,11 +22,11 @@ type start struct {
 
 var (
 	// segment parts a command into those that run one after the other.
-	segment = regexp.MustCompile(`\n|&&|;`)
+	segment = lazyregexp.New(`\n|&&|;`)
 	// open is what a shell makes something else of, or sends elsewhere.
-	opens = regexp.MustCompile("[$*?{}\\[\\]~<>|`#]")
+	opens = lazyregexp.New("[$*?{}\\[\\]~<>|`#]")
 	// assigned is a variable before a command.
-	assigned = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
+	assigned = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*=`)
 	// harmless are commands that make no file which a later one starts.
 	harmless = map[string]bool{"pip": true, "pip3": true, "conda": true, "export": true, "set": true, "echo": true,
 		"mkdir": true, "nvidia-smi": true, "ls": true, "pwd": true, "date": true, "true": true, "ulimit": true}
@@ -135,8 +135,8 @@ func pythonStarts(words []string) *start {
 }
 
 var (
-	pythonFlags = regexp.MustCompile(`^-[bBdEiIOPqRsSuvx]+$`)
-	moduleName  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$`)
+	pythonFlags = lazyregexp.New(`^-[bBdEiIOPqRsSuvx]+$`)
+	moduleName  = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$`)
 )
 
 // launched is the script among the words of a launcher.
@@ -253,7 +253,7 @@ func (j *Job) compiled(module string) bool {
 
 // python is a command that starts with a script, and nothing that could change
 // the folder before it.
-var python = regexp.MustCompile(`^\s*python[0-9.]*\s+(?:-u\s+)?([^\s'"$;|&<>()\\-][^\s'"$;|&<>()\\]*\.py)(?:\s|$)`)
+var python = lazyregexp.New(`^\s*python[0-9.]*\s+(?:-u\s+)?([^\s'"$;|&<>()\\-][^\s'"$;|&<>()\\]*\.py)(?:\s|$)`)
 
 // noScript says what starts a file that a command has python start and that is no Python,
 // "" where there is none.
@@ -280,7 +280,7 @@ func noScript(command string) string {
 		script, shown, shellquote.Join("outputs/"+path.Base(script)), shown, stem)
 }
 
-var pythonProgram = regexp.MustCompile(`^python[0-9.]*$`)
+var pythonProgram = lazyregexp.New(`^python[0-9.]*$`)
 
 // scriptOf returns the script that a command starts, "" where that cannot be
 // told for certain.

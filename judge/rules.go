@@ -3,7 +3,6 @@ package judge
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/suggest"
 )
 
@@ -159,7 +159,7 @@ func (p *parser) value(r *Rule) error {
 	return p.metric(r, "<>=")
 }
 
-var not = regexp.MustCompile(`\s+not\s`)
+var not = lazyregexp.New(`\s+not\s`)
 
 // metric is a metric's name: quoted, or all before an operator or the words not worse.
 func (p *parser) metric(r *Rule, until string) error {

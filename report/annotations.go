@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 // Annotation is a remark on a line of a file, as a pull request shows it.
@@ -175,7 +176,7 @@ func newMetricLines(p Places) *metricLines {
 	return m
 }
 
-var logCall = regexp.MustCompile(`\blog\w*\s*\(`)
+var logCall = lazyregexp.New(`\blog\w*\s*\(`)
 
 // find returns the file and line for a metric, line 0 where there is none. A line
 // that calls something like log_metric counts more than one that makes a

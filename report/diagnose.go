@@ -2,11 +2,11 @@ package report
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/imports"
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/screen"
 	"github.com/org/aml-train/internal/secret"
 )
@@ -49,10 +49,10 @@ type Context struct {
 }
 
 var (
-	exception = regexp.MustCompile(
+	exception = lazyregexp.New(
 		`^((?:[A-Za-z_][\w]*\.)*[A-Z_]\w*(?:Error|Exception|Warning|Interrupt|Exit|Iteration|NotFound|Group|Timeout|Abort)?)(?:: (.*))?$`)
-	noModule = regexp.MustCompile(`No module named '?([\w.]+)'?`)
-	noFile   = regexp.MustCompile(`\[Errno 2\] No such file or directory: '([^']+)'`)
+	noModule = lazyregexp.New(`No module named '?([\w.]+)'?`)
+	noFile   = lazyregexp.New(`\[Errno 2\] No such file or directory: '([^']+)'`)
 )
 
 // Diagnose finds out why a run failed, from its log and the reason that it ended
@@ -192,7 +192,7 @@ func known(text string) string {
 	return ""
 }
 
-var escapes = regexp.MustCompile("\x1b\\[[0-9;?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[@-Z\\\\-_]")
+var escapes = lazyregexp.New("\x1b\\[[0-9;?]*[ -/]*[@-~]|\x1b\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[@-Z\\\\-_]")
 
 // Plain is console output without what a terminal would interpret: colours and
 // other escape sequences, and lines that a carriage return overwrote, as progress

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/org/aml-train/internal/imports"
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 )
 
@@ -67,7 +68,7 @@ func (d *Diagnosis) missingFile(name string, c Context) {
 	}
 }
 
-var noName = regexp.MustCompile(`\W+`)
+var noName = lazyregexp.New(`\W+`)
 
 // inputBlock is what a job file says to make a file, or the folder that it lies in, an
 // input.
@@ -151,7 +152,7 @@ func submodule(modules []byte, p string) bool {
 	return regexp.MustCompile(`(?m)^\s*path\s*=\s*` + regexp.QuoteMeta(p) + `\s*$`).Match(modules)
 }
 
-var plainWord = regexp.MustCompile(`^[\w@%+=:,./*-]+$`)
+var plainWord = lazyregexp.New(`^[\w@%+=:,./*-]+$`)
 
 // quoted is a path as a shell takes it.
 func quoted(p string) string {
@@ -167,11 +168,11 @@ var unrelated = []string{"NameError", "UnboundLocalError", "SyntaxError", "Inden
 	"SystemError", "UnicodeEncodeError", "OverflowError"}
 
 var (
-	literal = regexp.MustCompile(`"([^"\\\n]{1,200})"|'([^'\\\n]{1,200})'`)
-	reading = regexp.MustCompile(
+	literal = lazyregexp.New(`"([^"\\\n]{1,200})"|'([^'\\\n]{1,200})'`)
+	reading = lazyregexp.New(
 		`\b(r?glob|i?glob|Path|open|join|listdir|scandir|walk|iterdir|exists|isfile|isdir|(read|load|from)_?\w*|\w*(Folder|Dataset|Loader)\w*)\s*\(`)
-	writing  = regexp.MustCompile(`["'][wax][bt+]*["']|\b(to_|save|dump|write|mkdir|makedirs|rmtree|remove)\w*\s*\(`)
-	variable = regexp.MustCompile(`^'(\w+)'$`)
+	writing  = lazyregexp.New(`["'][wax][bt+]*["']|\b(to_|save|dump|write|mkdir|makedirs|rmtree|remove)\w*\s*\(`)
+	variable = lazyregexp.New(`^'(\w+)'$`)
 )
 
 // absent looks for what the code that failed names and the run did not have: what it

@@ -2,13 +2,13 @@ package report
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"sort"
 	"strings"
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/internal/size"
 )
@@ -235,7 +235,7 @@ const apart = "\x01"
 // references are the words that GitHub makes links of: GH-1, and what may be a commit's id
 // (docs.github.com, "Autolinked references and URLs"). The others have signs that special
 // takes apart.
-var references = regexp.MustCompile(`(?i)\b(gh)(-\d)|\b([0-9a-f]{3})([0-9a-f]{4,37})\b`)
+var references = lazyregexp.New(`(?i)\b(gh)(-\d)|\b([0-9a-f]{3})([0-9a-f]{4,37})\b`)
 
 // label writes what names a run of this program's: its branch, and its commit, of which
 // GitHub's link is welcome.
@@ -247,7 +247,7 @@ func label(s string) string {
 	return Escape(s[:i]) + s[i:]
 }
 
-var commitID = regexp.MustCompile(`^[0-9a-f]{7}$`)
+var commitID = lazyregexp.New(`^[0-9a-f]{7}$`)
 
 // Escape writes text so that GitHub's Markdown shows it as it is: no markup, no
 // mention, no reference, in one line.
@@ -255,7 +255,7 @@ func Escape(s string) string {
 	return special.Replace(references.ReplaceAllString(secret.Visible(s), "${1}${3}"+apart+"${2}${4}"))
 }
 
-var ticks = regexp.MustCompile("`+")
+var ticks = lazyregexp.New("`+")
 
 func longestTicks(s string) int {
 	n := 0

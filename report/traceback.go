@@ -2,10 +2,11 @@ package report
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 // traceback is one of the Python tracebacks of a log.
@@ -27,13 +28,13 @@ const (
 )
 
 var (
-	frame = regexp.MustCompile(`^\s*File "([^"]+)", line (\d+)(?:, in (.*))?$`)
-	begin = regexp.MustCompile(`^(?:Original |Exception Group )?Traceback \(most recent call last\):`)
+	frame = lazyregexp.New(`^\s*File "([^"]+)", line (\d+)(?:, in (.*))?$`)
+	begin = lazyregexp.New(`^(?:Original |Exception Group )?Traceback \(most recent call last\):`)
 	// process is what launchers put before each line of a process: torchrun, Open MPI and Ray.
-	process = regexp.MustCompile(`^(?:\[(?:rank|default)?\d+\]:|\[\d+,\d+\]<std(?:err|out)>:|` +
+	process = lazyregexp.New(`^(?:\[(?:rank|default)?\d+\]:|\[\d+,\d+\]<std(?:err|out)>:|` +
 		`\([\w.]+ pid=\d+(?:, ip=[\d.]+)?\)) ?`)
 	// margin is what Python draws beside a group of exceptions.
-	margin = regexp.MustCompile(`^((?:  )+)(?:\| |\|$|\+ |\+[-+]+[ \d.]*-*$)`)
+	margin = lazyregexp.New(`^((?:  )+)(?:\| |\|$|\+ |\+[-+]+[ \d.]*-*$)`)
 )
 
 // wraps tells whether it is of a program that started the one that failed.

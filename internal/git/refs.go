@@ -7,12 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 
 	"github.com/go-git/go-git/v5/plumbing"
 
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 )
 
@@ -91,14 +91,14 @@ func (r *Repository) Reference(name string) (last string, id plumbing.Hash, err 
 }
 
 // own are the references that each working tree has for itself.
-var own = regexp.MustCompile(`^(refs/(bisect|worktree|rewritten)/|[A-Z_-]+$)`)
+var own = lazyregexp.New(`^(refs/(bisect|worktree|rewritten)/|[A-Z_-]+$)`)
 
 // beside are the references that lie beside HEAD, such as ORIG_HEAD.
-var beside = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
+var beside = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
 
 // ofWorktree are the references of one working tree, as others call them
 // (git-worktree(1), "REFS").
-var ofWorktree = regexp.MustCompile(`^(main-worktree|worktrees/[^/]+)/[A-Z_-]+$`)
+var ofWorktree = lazyregexp.New(`^(main-worktree|worktrees/[^/]+)/[A-Z_-]+$`)
 
 // nameable tells whether a revision can name a reference so.
 func nameable(name string) bool {

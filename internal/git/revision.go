@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/org/aml-train/internal/git/object"
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 )
 
@@ -21,10 +21,10 @@ var ErrRevision = errors.New("names no commit")
 
 // refused are the forms of a revision that are not answered (gitrevisions(7)): git would
 // look into the index or the text of commits, or they stand for several commits.
-var refused = regexp.MustCompile(`^:|\^\{/|\^[-!@]|\.\.`)
+var refused = lazyregexp.New(`^:|\^\{/|\^[-!@]|\.\.`)
 
 // marks are what stands behind names in @{...}.
-var marks = regexp.MustCompile(`@\{([^}]*)\}`)
+var marks = lazyregexp.New(`@\{([^}]*)\}`)
 
 // answered tells whether a revision is of a form that is read here. Of a reflog, that
 // is an entry by its number, not by its time.
@@ -38,7 +38,7 @@ func answered(rev string) bool {
 }
 
 // suffix is what may follow the name of a revision: parents, ancestors and types.
-var suffix = regexp.MustCompile(`^(\^\{[a-z]*\}|\^[0-9]*|~[0-9]*)`)
+var suffix = lazyregexp.New(`^(\^\{[a-z]*\}|\^[0-9]*|~[0-9]*)`)
 
 // Revision returns the object that a revision names, as git rev-parse does: an id or the
 // unique beginning of one, a reference, what git describe prints, what a reference was
@@ -152,7 +152,7 @@ func (r *Repository) rewritten() string {
 var rules = []string{"%s", "refs/%s", "refs/tags/%s", "refs/heads/%s", "refs/remotes/%s", "refs/remotes/%s/HEAD"}
 
 // described is what git describe prints of a commit that has no tag.
-var described = regexp.MustCompile(`-g([0-9a-f]{4,40})$`)
+var described = lazyregexp.New(`-g([0-9a-f]{4,40})$`)
 
 // abbreviated returns the object whose id begins so: of several, the only commit or tag
 // of one.

@@ -9,10 +9,10 @@ package imports
 import (
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/suggest"
 )
 
@@ -156,7 +156,7 @@ func (r *Repository) exists(name string) bool {
 }
 
 // compiled is the end of the name of an extension module: .so, .cpython-311-x86_64-linux-gnu.so.
-var compiled = regexp.MustCompile(`^(\.[\w-]+)?\.(so|pyd)$`)
+var compiled = lazyregexp.New(`^(\.[\w-]+)?\.(so|pyd)$`)
 
 // candidates returns what is called so in the repository, nearer to its root first.
 func (r *Repository) candidates(top string) (found []Module) {

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 )
 
@@ -195,4 +196,4 @@ func names(text []byte, pattern, pkg string) bool {
 	return err == nil && re.Match(text)
 }
 
-var separators = regexp.MustCompile(`(?:-|_|\\\.)+`)
+var separators = lazyregexp.New(`(?:-|_|\\\.)+`)

@@ -5,10 +5,10 @@ package layout
 import (
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 )
 
@@ -23,18 +23,18 @@ type Layout struct {
 // writers are the tools that write where they write: by what stands in the code that uses
 // them. A group of the pattern names the folder, where the code does.
 var writers = []struct {
-	code *regexp.Regexp
+	code *lazyregexp.Regexp
 	keep string
 }{
-	{regexp.MustCompile(`(?m)^\s*(?:import|from) (?:pytorch_lightning|lightning)\b`), "lightning_logs/"},
-	{regexp.MustCompile(`(?m)^\s*(?:import|from) hydra\b`), "multirun/"},
-	{regexp.MustCompile(`(?m)^\s*(?:import|from) wandb\b`), "wandb/"},
-	{regexp.MustCompile(`(?m)^\s*(?:import|from) dvclive\b`), "dvclive/"},
-	{regexp.MustCompile(`(?m)^\s*(?:import|from) ultralytics\b|\bSummaryWriter\(\s*\)`), "runs/"},
-	{regexp.MustCompile(`\bSummaryWriter\(\s*(?:log_?dir\s*=\s*)?["']([\w-][\w./-]*)["']`), ""},
-	{regexp.MustCompile(`(?:TrainingArguments|SFTConfig)\((?s:.{0,400}?)output_dir\s*=\s*["']([\w-][\w./-]*)["']`), ""},
-	{regexp.MustCompile(`\bdirpath\s*=\s*["']([\w-][\w./-]*)["']`), ""},
-	{regexp.MustCompile(
+	{lazyregexp.New(`(?m)^\s*(?:import|from) (?:pytorch_lightning|lightning)\b`), "lightning_logs/"},
+	{lazyregexp.New(`(?m)^\s*(?:import|from) hydra\b`), "multirun/"},
+	{lazyregexp.New(`(?m)^\s*(?:import|from) wandb\b`), "wandb/"},
+	{lazyregexp.New(`(?m)^\s*(?:import|from) dvclive\b`), "dvclive/"},
+	{lazyregexp.New(`(?m)^\s*(?:import|from) ultralytics\b|\bSummaryWriter\(\s*\)`), "runs/"},
+	{lazyregexp.New(`\bSummaryWriter\(\s*(?:log_?dir\s*=\s*)?["']([\w-][\w./-]*)["']`), ""},
+	{lazyregexp.New(`(?:TrainingArguments|SFTConfig)\((?s:.{0,400}?)output_dir\s*=\s*["']([\w-][\w./-]*)["']`), ""},
+	{lazyregexp.New(`\bdirpath\s*=\s*["']([\w-][\w./-]*)["']`), ""},
+	{lazyregexp.New(
 		`\b(?:savefig|torch\.save|joblib\.dump|save_model|save_pretrained)\((?:[^"'\n]*,)?\s*f?["']([\w-][\w-]*)/`),
 		""},
 }

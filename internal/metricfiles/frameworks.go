@@ -8,13 +8,13 @@ import (
 	"io"
 	"math"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/yamlfile"
 )
@@ -66,7 +66,7 @@ func readCSV(r *reading, f File) (values []Value, err error) {
 	}
 }
 
-var checkpoint = regexp.MustCompile(`^(.*/|)checkpoint-(\d+)/trainer_state\.json$`)
+var checkpoint = lazyregexp.New(`^(.*/|)checkpoint-(\d+)/trainer_state\.json$`)
 
 // ofCheckpoint returns the folder whose checkpoint a file belongs to, and its step.
 func ofCheckpoint(name string) (folder string, step int64, ok bool) {

@@ -7,14 +7,15 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"regexp"
 	"sort"
 	"strings"
+
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 // bare is what Python's json writes for numbers that JSON does not have, and how
 // they are quoted. A string holds it only between quotes.
-var bare = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b`)
+var bare = lazyregexp.New(`"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b`)
 
 // readJSON reads a file of numbers by name, or of JSON lines.
 func readJSON(r *reading, f File) ([]Value, error) {

@@ -16,10 +16,10 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/size"
 )
@@ -183,7 +183,7 @@ func ordered(files []File) []File {
 }
 
 // dated is the folders that Hydra makes of the date and time of a run.
-var dated = regexp.MustCompile(`(^|/)\d{4}-\d{2}-\d{2}/\d{2}-\d{2}-\d{2}(/|$)`)
+var dated = lazyregexp.New(`(^|/)\d{4}-\d{2}-\d{2}/\d{2}-\d{2}-\d{2}(/|$)`)
 
 // folderOf says where files of metrics lie, below the folders that say nothing: a run's
 // own, and without dates those of Hydra.

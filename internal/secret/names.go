@@ -1,12 +1,13 @@
 package secret
 
 import (
-	"regexp"
 	"strings"
+
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 // named is what the variables are called that people keep secrets in.
-var named = regexp.MustCompile(`(?i)(^|_)(token|secret|passw(or)?d|pwd|pat|sas|credentials?|creds|` +
+var named = lazyregexp.New(`(?i)(^|_)(token|secret|passw(or)?d|pwd|pat|sas|credentials?|creds|` +
 	`(api|access|account|private|secret|storage)_?key|connection_?string)$`)
 
 // Values are the values of the environment that are secrets by their names. A path

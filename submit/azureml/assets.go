@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/submit"
 )
 
@@ -81,7 +81,7 @@ var trains = []armmachinelearning.ComputeType{armmachinelearning.ComputeTypeAmlC
 	armmachinelearning.ComputeTypeKubernetes, armmachinelearning.ComputeTypeVirtualMachine, armmachinelearning.ComputeTypeSynapseSpark}
 
 // virtualCluster is the full name of one (azure-ai-ml, SINGULARITY_FULL_NAME_REGEX_FORMAT).
-var virtualCluster = regexp.MustCompile(`(?i)^(subscriptions/[^/]+/resourceGroups/[^/]+)/(virtualclusters/[^/]+)$`)
+var virtualCluster = lazyregexp.New(`(?i)^(subscriptions/[^/]+/resourceGroups/[^/]+)/(virtualclusters/[^/]+)$`)
 
 // compute returns the resource id of a compute target, "" for serverless.
 func (t *Target) compute(ctx context.Context, c *connection, name string) (string, error) {

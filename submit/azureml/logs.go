@@ -6,24 +6,25 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 // The console output of a run, newer and older (azure-ai-ml, constants/_job/job.py,
 // JobLogPattern).
 var (
-	userLog   = regexp.MustCompile(`^user_logs/std_log.*\.txt$`)
-	legacyLog = regexp.MustCompile(`^azureml-logs/[\d]{2}.+\.txt$`)
+	userLog   = lazyregexp.New(`^user_logs/std_log.*\.txt$`)
+	legacyLog = lazyregexp.New(`^azureml-logs/[\d]{2}.+\.txt$`)
 )
 
 // streamable lists the console output among a run's logs, the first process first.
 func streamable(logs map[string]string) []string {
 	var out []string
-	for _, pattern := range []*regexp.Regexp{userLog, legacyLog} {
+	for _, pattern := range []*lazyregexp.Regexp{userLog, legacyLog} {
 		for name := range logs {
 			if pattern.MatchString(name) {
 				out = append(out, name)
@@ -37,7 +38,7 @@ func streamable(logs map[string]string) []string {
 	return out
 }
 
-var digits = regexp.MustCompile(`\d+`)
+var digits = lazyregexp.New(`\d+`)
 
 // natural pads numbers, so that process 10 comes after process 9.
 func natural(s string) string {

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +20,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/submit"
 )
 
@@ -263,7 +263,7 @@ func environmentName(id string) string {
 }
 
 // expression is what stands for an input or output in a command.
-var expression = regexp.MustCompile(`\$\{\{\s*(inputs|outputs)\.([A-Za-z0-9_-]+)\s*\}\}`)
+var expression = lazyregexp.New(`\$\{\{\s*(inputs|outputs)\.([A-Za-z0-9_-]+)\s*\}\}`)
 
 // readable is the command with its inputs, for people.
 func readable(c *armmachinelearning.CommandJob) string {

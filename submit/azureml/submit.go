@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/job"
@@ -149,7 +149,7 @@ func (t *Target) prepare(ctx context.Context, c *connection, s submit.Submission
 	return p, sent, err
 }
 
-var notSlug = regexp.MustCompile(`[^a-z0-9]+`)
+var notSlug = lazyregexp.New(`[^a-z0-9]+`)
 
 // jobName decides the job's name: what it is, and a few digits of what this
 // submission is. In a workflow that is the workflow run, its attempt and step;

@@ -3,12 +3,12 @@ package azureml
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"unicode/utf8"
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit"
@@ -46,7 +46,7 @@ const (
 
 // jobNames are the names that a job can have (learn.microsoft.com, "CLI (v2) command job
 // YAML schema"; a run's id has at most 256 characters).
-var jobNames = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`)
+var jobNames = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`)
 
 // checkLimits finds what of a job is beyond what the service takes.
 func checkLimits(f *job.Findings) {

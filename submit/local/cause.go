@@ -3,9 +3,10 @@ package local
 import (
 	"cmp"
 	"os"
-	"regexp"
 	"slices"
 	"time"
+
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 // failure is the end of one process of several, before anybody ended it.
@@ -26,8 +27,8 @@ var passedOn = []string{"SIGABRT", "SIGPIPE"}
 
 // spoken is an error in a log, and missed one about another process that is gone.
 var (
-	spoken = regexp.MustCompile(`(?i)error|exception|traceback|fatal|abort|panic`)
-	missed = regexp.MustCompile(
+	spoken = lazyregexp.New(`(?i)error|exception|traceback|fatal|abort|panic`)
+	missed = lazyregexp.New(
 		`(?i)connection (reset|refused|closed|was aborted|aborted)|connection(reset|refused|aborted)` +
 			`|broken ?pipe|closed by peer|by remote peer|peer closed|remote process exited|EOFError|socket timeout`)
 )

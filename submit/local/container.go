@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/job"
 )
@@ -86,7 +86,7 @@ func openEngine(ctx context.Context) (*engine, error) {
 // containerID finds the id in a line of mountinfo (proc_pid_mountinfo(5)): what is mounted
 // at /etc/hostname and its like comes from a folder of that name. The machine itself has
 // mounts below such folders, for the containers that run there.
-var containerID = regexp.MustCompile(`(?m)^\S+ \S+ \S+ \S*/containers/([0-9a-f]{64})/\S+ /etc/(?:hostname|hosts|resolv\.conf) `)
+var containerID = lazyregexp.New(`(?m)^\S+ \S+ \S+ \S*/containers/([0-9a-f]{64})/\S+ /etc/(?:hostname|hosts|resolv\.conf) `)
 
 // ownContainer returns the id of the container that this program is in: Docker
 // mounts files of its own into every container.

@@ -12,11 +12,11 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/snapshot"
 )
@@ -213,7 +213,7 @@ func (p *plan) carry(e *environmentOf) (warnings []string) {
 // files.
 const pythonDir = "python"
 
-var programPath = regexp.MustCompile(`(/[^\s"';|&()<>]+/)[^\s"';|&()<>/]+`)
+var programPath = lazyregexp.New(`(/[^\s"';|&()<>]+/)[^\s"';|&()<>/]+`)
 
 // interpreters are those that the run may call: its own, and those in whose folder lies
 // something that the command names by its path.

@@ -17,13 +17,13 @@ import (
 	"net/url"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit"
 )
@@ -137,7 +137,7 @@ func image(j *job.Job) string {
 
 // curated is a name of one of Microsoft's own environments: in a workspace, where it may
 // have the prefix of its short form, or in the registry.
-var curated = regexp.MustCompile(`^(?:azureml:)?(?:AzureML-|//registries/azureml/environments/)([A-Za-z0-9._-]+?)` +
+var curated = lazyregexp.New(`^(?:azureml:)?(?:AzureML-|//registries/azureml/environments/)([A-Za-z0-9._-]+?)` +
 	`(?:(?::|/versions/)([0-9]+)|(?:@|/labels/)latest)?$`)
 
 // curatedImage is the public image of one of Microsoft's environments (mcr.microsoft.com,

@@ -9,11 +9,11 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"time"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 )
 
@@ -23,7 +23,7 @@ import (
 
 // plainPath is a path that a shell takes as it is, so that it can be put into a
 // command line unquoted, as Azure ML does with the paths of its inputs.
-var plainPath = regexp.MustCompile(`^[A-Za-z0-9_./:\\@%+=,-]+$`)
+var plainPath = lazyregexp.New(`^[A-Za-z0-9_./:\\@%+=,-]+$`)
 
 // homeFile, in a place, names the history that the copies there belong to.
 const homeFile = "home"

@@ -13,11 +13,11 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/job"
 )
@@ -286,7 +286,7 @@ func resolve(ctx context.Context, p *plan, base *os.Root) (map[string]string, er
 	return values, nil
 }
 
-var unsafe = regexp.MustCompile(`[^A-Za-z0-9_.=+-]+`)
+var unsafe = lazyregexp.New(`[^A-Za-z0-9_.=+-]+`)
 
 func safeName(name string) string {
 	if name = strings.TrimLeft(unsafe.ReplaceAllString(name, "_"), "-"); name == "" {

@@ -20,6 +20,7 @@ import (
 // back in time is what git takes it for.
 func TestRacy(t *testing.T) {
 	isolate(t)
+	rememberAll(t)
 	believed := 0
 	for i := range testenv.Cases(40) {
 		seed := testenv.Seed() + i

@@ -28,6 +28,7 @@ type scope struct {
 	info    *attributes.List // .git/info/attributes, which win over all others
 	index   *index.Index
 	objects *object.Store
+	sizes   *sizes
 
 	ignoreCase bool   // core.ignoreCase
 	fileMode   bool   // core.fileMode
@@ -47,6 +48,10 @@ func (w *walker) newScope(repo *git.Repository) (*scope, error) {
 	if s.index, err = repo.Index(s.objects); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
+	s.sizes = newSizes(repo, s.index, s.objects)
+	w.mu.Lock()
+	w.sizes = append(w.sizes, s.sizes)
+	w.mu.Unlock()
 	return s, nil
 }
 
@@ -131,8 +136,7 @@ func (s *scope) sameBytes(entry int, f *File, filters attributes.Stack) bool {
 	if !filter.OnlyLines() {
 		return false
 	}
-	_, size, err := s.objects.Size(s.index.ID(entry))
-	return err == nil && size == f.Size
+	return s.sizes.is(entry, f.Size)
 }
 
 // read returns the text of a file that says something of others, and whether it is

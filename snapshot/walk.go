@@ -54,6 +54,7 @@ type walker struct {
 
 	stores   stores
 	mu       sync.Mutex
+	sizes    []*sizes // of each scope
 	excluded []Exclusion
 	skipped  []File // tracked, but not in the working tree
 }
@@ -271,6 +272,9 @@ func (w *walker) walk() error {
 	w.tasks.group.Go(func() error { return w.read(first) })
 	if err := w.tasks.group.Wait(); err != nil {
 		return err
+	}
+	for _, z := range w.sizes {
+		z.save()
 	}
 	if !w.hasAmlignore {
 		if err := w.addSkipped(w.scope, w.in, ""); err != nil {

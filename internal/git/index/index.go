@@ -36,6 +36,9 @@ type Index struct {
 	// Special counts the entries that are not just a tracked file: those with a
 	// stage, submodules, and those with one of the bits below.
 	Special int
+	// Checksum is the SHA-1 of all that Read was given, zero where git was told to leave
+	// it out (index.skipHash).
+	Checksum plumbing.Hash
 
 	data    string // holds the records and names, as in the file
 	entries []entry
@@ -191,6 +194,7 @@ func Read(name, dir string, objects *object.Store) (*Index, error) {
 		return nil, fmt.Errorf("git index %s: %w", name, err)
 	}
 	x.Time = when
+	copy(x.Checksum[:], text[len(text)-20:])
 	return x, nil
 }
 

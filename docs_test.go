@@ -123,6 +123,44 @@ func TestExampleWorkflows(t *testing.T) {
 	}
 }
 
+// majors are the newest of the actions that our workflows and examples use: older ones run
+// on a Node that runners no longer have.
+var majors = map[string]string{"actions/checkout": "v7", "actions/setup-go": "v7", "actions/setup-python": "v7",
+	"actions/upload-artifact": "v7", "docker/build-push-action": "v7", "docker/login-action": "v4",
+	"docker/setup-buildx-action": "v4", "docker/setup-qemu-action": "v4", "pypa/gh-action-pypi-publish": "release/v1",
+	"org/aml-train": "v1", "org/aml-train/setup": "v1"}
+
+// TestActionVersions looks whether every workflow, every example and what init writes use
+// those, and whether no example has a filter of paths, which would leave a required check
+// pending for ever.
+func TestActionVersions(t *testing.T) {
+	var files []string
+	for _, pattern := range []string{".github/workflows/*.yml", "examples/workflows/*.yml", "*.md", "docs/*.md",
+		"cli/init.go", "setup/action.yml", "action.yml"} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, found, pattern)
+		files = append(files, found...)
+	}
+	uses := regexp.MustCompile(`(?m)\buses: *([\w-]+/[\w./-]+)@([\w./-]+)`)
+	filter := regexp.MustCompile(`(?m)^ +paths(-ignore)?:`)
+	found := map[string]bool{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, m := range uses.FindAllStringSubmatch(string(text), -1) {
+			if !strings.Contains(m[1], "/.github/workflows/") {
+				require.Equal(t, majors[m[1]], m[2], "%s: %s", file, m[0])
+				found[m[1]] = true
+			}
+		}
+		if strings.Contains(file, "workflows/") {
+			require.NotRegexp(t, filter, string(text), file)
+		}
+	}
+	require.Len(t, found, len(majors))
+}
+
 // TestLayouts looks whether each row of docs/layouts.md names a test that has what the row
 // says, each word of code in it, and whether a row names each test of a layout.
 func TestLayouts(t *testing.T) {

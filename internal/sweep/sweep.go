@@ -1,0 +1,200 @@
+// Package sweep answers: which values does a trial of a sweep get, and which trial is not
+// worth its time?
+//
+// Its functions are those of Azure ML's sweep jobs and know no run: what a trial gets
+// follows from the sweep and the trial's number, and what a policy decides from the values
+// that the trials have logged so far.
+package sweep
+
+import (
+	"encoding/json"
+	"maps"
+	"math"
+	"slices"
+
+	"gonum.org/v1/gonum/stat/distuv"
+)
+
+// Parameters are the numbers of each distribution, in the order of the REST API
+// (learn.microsoft.com, "CLI (v2) sweep job YAML schema", Parameter expressions). A choice
+// has values in their place.
+var Parameters = map[string][]string{
+	"choice": nil, "randint": {"upper"},
+	"uniform": {"min_value", "max_value"}, "loguniform": {"min_value", "max_value"},
+	"quniform": {"min_value", "max_value", "q"}, "qloguniform": {"min_value", "max_value", "q"},
+	"normal": {"mu", "sigma"}, "lognormal": {"mu", "sigma"},
+	"qnormal": {"mu", "sigma", "q"}, "qlognormal": {"mu", "sigma", "q"},
+}
+
+// Distribution is where a hyperparameter's values come from.
+type Distribution struct {
+	Type    string    // one of Parameters
+	Values  []any     // of a choice: int64, float64, string, or map[string]any of values and Distributions
+	Numbers []float64 // of the others, as Parameters names them
+}
+
+// MarshalJSON writes a distribution as a job file has it.
+func (d Distribution) MarshalJSON() ([]byte, error) {
+	fields := map[string]any{"type": d.Type}
+	if d.Type == "choice" {
+		fields["values"] = d.Values
+	}
+	for i, name := range Parameters[d.Type] {
+		fields[name] = d.Numbers[i]
+	}
+	return json.Marshal(fields)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (d *Distribution) UnmarshalJSON(text []byte) error {
+	var fields struct {
+		Type   string
+		Values []any
+	}
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return err
+	}
+	d.Type, d.Values, d.Numbers = fields.Type, fields.Values, nil
+	for i, v := range d.Values {
+		if f, ok := v.(float64); ok && f == math.Trunc(f) && math.Abs(f) < 1<<53 {
+			d.Values[i] = int64(f)
+		}
+	}
+	var numbers map[string]any
+	if err := json.Unmarshal(text, &numbers); err != nil {
+		return err
+	}
+	for _, name := range Parameters[d.Type] {
+		n, _ := numbers[name].(float64)
+		d.Numbers = append(d.Numbers, n)
+	}
+	return nil
+}
+
+// Nested tells whether a choice has values that are search spaces of their own.
+func (d Distribution) Nested() bool {
+	return slices.ContainsFunc(d.Values, func(v any) bool { _, is := v.(map[string]any); return is })
+}
+
+// count is how many values there are, 0 for more than can be counted.
+func (d Distribution) count() int {
+	switch d.Type {
+	case "choice":
+		return len(d.Values)
+	case "randint":
+		return int(d.Numbers[0])
+	}
+	return 0
+}
+
+// at is the value at a quantile u of [0, 1), by the formulas of "Hyperparameter tuning a
+// model (v2)", Define the search space: int64 where values are whole, else float64, or a
+// value of the choice. base is that of the logarithms.
+func (d Distribution) at(u, base float64) any {
+	n := d.Numbers
+	normal := func() float64 { return n[0] + n[1]*distuv.UnitNormal.Quantile(max(u, 0x1p-54)) }
+	uniform := func() float64 { return n[0] + u*(n[1]-n[0]) }
+	power := func(x float64) float64 {
+		if base == math.E {
+			return math.Exp(x)
+		}
+		return math.Pow(base, x)
+	}
+	switch d.Type {
+	case "choice":
+		return d.Values[min(int(u*float64(len(d.Values))), len(d.Values)-1)]
+	case "randint":
+		return min(int64(u*n[0]), int64(n[0])-1)
+	case "uniform":
+		return uniform()
+	case "loguniform":
+		return power(uniform())
+	case "quniform":
+		return quantized(uniform(), n[2])
+	case "qloguniform":
+		return quantized(power(uniform()), n[2])
+	case "normal":
+		return normal()
+	case "lognormal":
+		return power(normal())
+	case "qnormal":
+		return quantized(normal(), n[2])
+	}
+	return quantized(power(normal()), n[2]) // qlognormal
+}
+
+// quantized is the nearest multiple of q, whole where q is: a script then reads it as an
+// integer as well as a number.
+func quantized(x, q float64) any {
+	v := math.RoundToEven(x/q) * q
+	if q == math.Trunc(q) && math.Abs(v) < 1<<53 {
+		return int64(v)
+	}
+	return v
+}
+
+// Space is the distributions of the hyperparameters by their names.
+type Space map[string]Distribution
+
+// Names are the hyperparameters in their order.
+func (s Space) Names() []string { return slices.Sorted(maps.Keys(s)) }
+
+// Sampling is how values are taken from the search space.
+type Sampling struct {
+	Type    string `json:"type"` // random, grid or bayesian
+	Seed    *int64 `json:"seed,omitempty"`
+	Rule    string `json:"rule,omitempty"`    // of random: random or sobol
+	LogBase any    `json:"logbase,omitempty"` // of random: a positive number, or "e"
+}
+
+// base is that of the logarithms, e unless one is named (azure-ai-ml,
+// RandomSamplingAlgorithm).
+func (s Sampling) base() float64 {
+	switch b := s.LogBase.(type) {
+	case int64:
+		return float64(b)
+	case float64:
+		return b
+	}
+	return math.E
+}
+
+// Objective is what a sweep is for.
+type Objective struct {
+	Goal          string `json:"goal"` // minimize or maximize
+	PrimaryMetric string `json:"primary_metric"`
+}
+
+// Better tells whether a is a better value of the metric than b.
+func (o Objective) Better(a, b float64) bool {
+	switch {
+	case math.IsNaN(a):
+		return false
+	case math.IsNaN(b):
+		return true
+	case o.Goal == "maximize":
+		return a > b
+	}
+	return a < b
+}
+
+// Best is the best of the values that a trial has logged; it is not there where no value is
+// a number (azureml-train-core, HyperDriveRun.get_children_sorted_by_primary_metric takes
+// the best, not the last).
+func (o Objective) Best(values []float64) (best float64, ok bool) {
+	best = math.NaN()
+	for _, v := range values {
+		if o.Better(v, best) {
+			best = v
+		}
+	}
+	return best, !math.IsNaN(best)
+}
+
+// Limits bound a sweep. Times are in seconds; 0 is none.
+type Limits struct {
+	MaxTotalTrials      int `json:"max_total_trials"`
+	MaxConcurrentTrials int `json:"max_concurrent_trials,omitempty"`
+	Timeout             int `json:"timeout,omitempty"`
+	TrialTimeout        int `json:"trial_timeout,omitempty"`
+}

@@ -333,6 +333,12 @@ const (
 	TagPullRequest = "aml-train.pull_request" // its number
 	TagActor       = "aml-train.actor"        // who started it
 	TagBuild       = "aml-train.build"        // the link of the workflow run
+	TagSweep       = "aml-train.sweep"        // of a sweep: its objective, a JSON object
+	TagSeed        = "aml-train.seed"         // that a sweep samples with
+	TagBest        = "aml-train.best"         // of a sweep: its best trial
+	TagTrial       = "aml-train.trial"        // of a trial: its hyperparameters, a JSON object
+	TagObjective   = "aml-train.objective"    // of a trial: the best value of the primary metric
+	TagPolicy      = "aml-train.policy"       // of a trial that a policy ended: why
 	TagDisplayName = "mlflow.runName"
 	TagUser        = "mlflow.user"
 	TagParent      = "mlflow.parentRunId" // of a run that another one made: that run

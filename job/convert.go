@@ -2,12 +2,13 @@ package job
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"github.com/goccy/go-yaml"
 )
 
-// schema is what editors and az know a command job by.
-const schema = "https://azuremlschemas.azureedge.net/latest/commandJob.schema.json"
+// schema is what editors and az know a kind of job by.
+const schema = "https://azuremlschemas.azureedge.net/latest/%sJob.schema.json"
 
 // YAML writes the job as a job file, for the folder Dir.
 func (j *Job) YAML() ([]byte, error) {
@@ -19,11 +20,18 @@ func (j *Job) YAML() ([]byte, error) {
 	if err := yaml.UnmarshalWithOptions(text, &fields, yaml.UseOrderedMap()); err != nil {
 		return nil, err
 	}
-	file := yaml.MapSlice{{Key: "$schema", Value: schema}}
+	file := yaml.MapSlice{{Key: "$schema", Value: fmt.Sprintf(schema, j.Type)}}
 	for _, f := range fields {
 		switch f.Key {
 		case "environment":
 			f.Value = j.Environment.written(f.Value)
+		case "trial":
+			trial := f.Value.(yaml.MapSlice)
+			for i := range trial {
+				if trial[i].Key == "environment" {
+					trial[i].Value = j.Environment.written(trial[i].Value)
+				}
+			}
 		case "inputs":
 			f.Value = writtenInputs(j.Inputs, f.Value.(yaml.MapSlice))
 		case "compute":

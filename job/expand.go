@@ -33,6 +33,9 @@ func normalise(ref string) string {
 	return ref
 }
 
+// kindOf is what a section of expressions has.
+var kindOf = map[string]string{"inputs": "input", "outputs": "output", "search_space": "hyperparameter"}
+
 type reference struct{ text, problem string }
 
 // unresolved returns the expressions of the command that nothing stands for.
@@ -51,6 +54,10 @@ func unresolved(j *Job) []reference {
 				known = append(known, n)
 			}
 		case "search_space":
+			if j.Sweep != nil {
+				known = j.Sweep.SearchSpace.Names()
+				break
+			}
 			out = append(out, reference{m[0], m[0] + " stands for a value of a sweep's search space, and this job is no sweep"})
 			continue
 		default:
@@ -58,7 +65,7 @@ func unresolved(j *Job) []reference {
 			continue
 		}
 		if !slices.Contains(known, name) {
-			out = append(out, reference{m[0], fmt.Sprintf("%s: the job has no %s called %q%s", m[0], strings.TrimSuffix(section, "s"), name, suggest.DidYouMean(name, known))})
+			out = append(out, reference{m[0], fmt.Sprintf("%s: the job has no %s called %q%s", m[0], kindOf[section], name, suggest.DidYouMean(name, known))})
 		}
 	}
 	return out

@@ -1,8 +1,8 @@
 // Package job answers: what shall run?
 //
-// Its model is Azure ML's command job, in the words of the CLI v2 YAML schema
-// (learn.microsoft.com: "CLI (v2) command job YAML schema"), which is also the
-// form in which people keep their jobs. A job is read from such a file, from
+// Its model is Azure ML's command job, and a sweep of such jobs, in the words of the CLI v2
+// YAML schema (learn.microsoft.com: "CLI (v2) command job YAML schema", "CLI (v2) sweep job
+// YAML schema"), which is also the form in which people keep their jobs. A job is read from such a file, from
 // flags in the words of SDK v1's ScriptRunConfig, or from a file with flags over
 // it; either way every problem is reported at once.
 package job
@@ -20,7 +20,7 @@ import (
 
 // Job is what shall run. Its JSON form is the job file's own vocabulary.
 type Job struct {
-	Type                 string             `json:"type"` // "command"
+	Type                 string             `json:"type"` // "command" or "sweep"
 	Name                 string             `json:"name,omitempty"`
 	DisplayName          string             `json:"display_name,omitempty"`
 	ExperimentName       string             `json:"experiment_name,omitempty"`
@@ -41,6 +41,10 @@ type Job struct {
 	Services             map[string]Service `json:"services,omitempty"`
 	QueueSettings        *QueueSettings     `json:"queue_settings,omitempty"`
 	ParentJobName        string             `json:"parent_job_name,omitempty"`
+
+	// Sweep makes trials of the command, of which the job's command, code, environment,
+	// distribution and resources are then the trial's. It is nil of a command job.
+	Sweep *Sweep `json:"-"`
 
 	// Keep is patterns, as in .gitignore and relative to the source directory, of files
 	// besides ./outputs and ./logs that a run keeps. Azure ML's own schema has none.
@@ -211,12 +215,15 @@ type QueueSettings struct {
 	Priority string `json:"priority,omitempty"` // low, medium or high
 }
 
-// MaxDuration is how long the job may run; 0 is no limit.
+// MaxDuration is how long the job may run, of a sweep with all its trials; 0 is no limit.
 func (j *Job) MaxDuration() time.Duration {
-	if j.Limits == nil {
-		return 0
+	seconds := 0
+	if j.Sweep != nil {
+		seconds = j.Sweep.Limits.Timeout
+	} else if j.Limits != nil {
+		seconds = j.Limits.Timeout
 	}
-	return time.Duration(j.Limits.Timeout) * time.Second
+	return time.Duration(seconds) * time.Second
 }
 
 // SourceDirectory is the folder whose snapshot travels, "" where none does.

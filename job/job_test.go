@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -195,4 +196,51 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("%+v", j)
 		}
 	})
+}
+
+// A trial of a sweep is a command job with the limits and resources that are its own.
+func TestTrial(t *testing.T) {
+	j, err := Load("testdata/sweep.yml", Options{MaxRunSeconds: 60})
+	require.NoError(t, err)
+	require.Equal(t, time.Minute, j.MaxDuration())
+	trial := j.Trial()
+	require.Equal(t, "command", trial.Type)
+	require.Nil(t, trial.Sweep)
+	require.Equal(t, 10*time.Minute, trial.MaxDuration())
+	require.Equal(t, 2, trial.Resources.InstanceCount)
+	require.Same(t, trial, trial.Trial())
+	require.NotEqual(t, j.Digest(), trial.Digest())
+	other, err := Load("testdata/sweep.yml", Options{})
+	require.NoError(t, err)
+	require.NotEqual(t, j.Digest(), other.Digest())
+	warned := ""
+	for _, w := range j.Warnings {
+		warned += w.Message
+	}
+	require.Contains(t, warned, "the command names no ${{search_space.dropout}}")
+	require.NotContains(t, warned, "${{search_space.rate}}")
+}
+
+// What was read, written as a job file and read again is the same sweep.
+func TestSweepYAML(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS("testdata")))
+	for _, file := range []string{"sweep.yml", "sweep_hello.yml", "sweep_data.yml"} {
+		j, err := Load(filepath.Join(dir, file), Options{})
+		require.NoError(t, err)
+		text, err := j.YAML()
+		require.NoError(t, err)
+		require.Contains(t, string(text), "latest/sweepJob.schema.json")
+		again := filepath.Join(dir, "written.yml")
+		require.NoError(t, os.WriteFile(again, text, 0o644))
+		back, err := Load(again, Options{})
+		require.NoError(t, err, string(text))
+		require.Equal(t, j.Digest(), back.Digest(), string(text))
+	}
+}
+
+func TestText(t *testing.T) {
+	for want, v := range map[string]any{"16": int64(16), "0.1": 0.1, "1e-05": 1e-5, "2.0": 2.0, "a b": "a b"} {
+		require.Equal(t, want, Text(v))
+	}
 }

@@ -193,6 +193,8 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 	switch {
 	case o.MaxRunSeconds < 0:
 		d.flagProblem("--max-run-duration-seconds is %d; it has to be positive", o.MaxRunSeconds)
+	case o.MaxRunSeconds > 0 && j.Sweep != nil:
+		j.Sweep.Limits.Timeout = o.MaxRunSeconds
 	case o.MaxRunSeconds > 0:
 		j.Limits = &Limits{Timeout: o.MaxRunSeconds}
 	}
@@ -363,6 +365,9 @@ func (d *document) check(j *Job, o Options) {
 		} else {
 			d.flagProblem("%s", ref.problem)
 		}
+	}
+	if j.Sweep != nil {
+		d.checkSpace(j)
 	}
 	d.checkSource(j, o, report)
 	d.checkEnvironment(j, o)

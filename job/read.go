@@ -2,6 +2,7 @@ package job
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,76 +36,98 @@ func (d *document) job(root *value, j *Job) {
 		kind = "pipeline"
 	}
 	switch {
-	case strings.EqualFold(kind, "command"):
-	case slices.Contains([]string{"sweep", "pipeline", "spark", "parallel", "automl", "import"}, kind):
+	case strings.EqualFold(kind, commandKind):
+		d.commandJob(root, j)
+	case strings.EqualFold(kind, sweepKind):
+		d.sweepJob(root, j)
+	case slices.Contains([]string{"pipeline", "spark", "parallel", "automl", "import"}, kind):
 		at := root.keys[0]
 		if k := root.get("type"); k != nil {
 			at = *k
 		}
-		d.report(at.value.line, at.value.column, "this is a %s job; only command jobs can be run. Write what one trial or step runs as a command job", kind)
+		d.report(at.value.line, at.value.column, "this is a %s job; only command jobs and sweeps can be run. "+
+			"Write what one step runs as a command job", kind)
 		return
 	default:
 		k := root.get("type")
-		d.report(k.value.line, k.value.column, "type is %q; it can be command", kind)
+		d.report(k.value.line, k.value.column, "type is %q; it can be command, sweep", kind)
+		d.commandJob(root, j)
 	}
-	d.object(root, "a command job", map[string]field{
-		"$schema":               nil,
-		"type":                  nil,
-		"name":                  d.str("name", &j.Name),
-		"display_name":          d.str("display_name", &j.DisplayName),
-		"experiment_name":       d.str("experiment_name", &j.ExperimentName),
-		"description":           d.str("description", &j.Description),
-		"tags":                  d.texts("tags", &j.Tags, d.text),
-		"properties":            d.texts("properties", &j.Properties, d.text),
-		"command":               d.str("command", &j.Command),
-		"code":                  d.code(&j.Code),
-		"inputs":                d.inputs(j),
-		"outputs":               d.outputs(j),
-		"environment":           d.environment(j),
-		"environment_variables": d.texts("environment_variables", &j.EnvironmentVariables, d.literal),
-		"compute":               d.compute(&j.Compute),
-		"distribution":          d.distribution(j),
-		"resources":             d.resources(j),
-		"limits": func(v *value) {
-			j.Limits = &Limits{}
-			d.object(v, "limits", map[string]field{"timeout": d.integer("limits.timeout (seconds)", 1, &j.Limits.Timeout)})
-		},
-		"identity": d.identity(j),
-		"services": d.services(j),
-		"queue_settings": func(v *value) {
-			j.QueueSettings = &QueueSettings{}
-			d.object(v, "queue_settings", map[string]field{
-				"job_tier": d.oneOf("queue_settings.job_tier", &j.QueueSettings.JobTier, "spot", "basic", "standard", "premium", "null"),
-				"priority": d.oneOf("queue_settings.priority", &j.QueueSettings.Priority, "low", "medium", "high"),
-			})
-		},
-		"parent_job_name": d.str("parent_job_name", &j.ParentJobName),
+	for key, name := range map[string]string{"name": j.Name, "experiment_name": j.ExperimentName} {
+		if name == "" {
+			continue
+		}
+		if err := checkName(name); err != nil {
+			k := root.get(key)
+			d.report(k.value.line, k.value.column, "%s %v", key, err)
+		}
+	}
+}
+
+func (d *document) commandJob(root *value, j *Job) {
+	fields := d.common(j)
+	maps.Copy(fields, d.command(j))
+	fields["limits"] = func(v *value) {
+		j.Limits = &Limits{}
+		d.object(v, "limits", map[string]field{"timeout": d.integer("limits.timeout (seconds)", 1, &j.Limits.Timeout)})
+	}
+	fields["parent_job_name"] = d.str("parent_job_name", &j.ParentJobName)
+	fields["is_deterministic"] = nil // of components; az writes it into exported jobs
+	d.object(root, "a command job", fields)
+	if root.get("command") == nil {
+		d.report(1, 1, "a command job needs a command, such as \"command: python train.py\"")
+	}
+}
+
+// common are the fields of every job.
+func (d *document) common(j *Job) map[string]field {
+	return map[string]field{
+		"$schema":         nil,
+		"type":            nil,
+		"name":            d.str("name", &j.Name),
+		"display_name":    d.str("display_name", &j.DisplayName),
+		"experiment_name": d.str("experiment_name", &j.ExperimentName),
+		"description":     d.str("description", &j.Description),
+		"tags":            d.texts("tags", &j.Tags, d.text),
+		"properties":      d.texts("properties", &j.Properties, d.text),
+		"inputs":          d.inputs(j),
+		"outputs":         d.outputs(j),
+		"compute":         d.compute(&j.Compute),
+		"identity":        d.identity(j),
+		"services":        d.services(j),
+		"queue_settings":  d.queueSettings(&j.QueueSettings),
 		"keep":            d.patterns("keep", &j.Keep),
 		"report": func(v *value) {
 			j.Report = &Report{}
 			d.object(v, "report", map[string]field{"metrics": d.patterns("report.metrics", &j.Report.Metrics)})
 		},
-		"is_deterministic": nil, // of components; az writes it into exported jobs
 		"creation_context": nil, // these four az prints with a job and ignores when it reads one
 		"id":               nil,
 		"status":           nil,
 		"log_files":        nil,
-	})
-	at := func(key string) (int, int) {
-		if k := root.get(key); k != nil {
-			return k.value.line, k.value.column
-		}
-		return 1, 1
 	}
-	if root.get("command") == nil {
-		d.report(1, 1, "a command job needs a command, such as \"command: python train.py\"")
+}
+
+// command are the fields of what runs.
+func (d *document) command(j *Job) map[string]field {
+	return map[string]field{
+		"command":               d.str("command", &j.Command),
+		"code":                  d.code(&j.Code),
+		"environment":           d.environment(j),
+		"environment_variables": d.texts("environment_variables", &j.EnvironmentVariables, d.literal),
+		"distribution":          d.distribution(j),
+		"resources":             d.resources(&j.Resources),
 	}
-	for key, name := range map[string]string{"name": j.Name, "experiment_name": j.ExperimentName} {
-		if line, column := at(key); name != "" {
-			if err := checkName(name); err != nil {
-				d.report(line, column, "%s %v", key, err)
-			}
-		}
+}
+
+func (d *document) queueSettings(to **QueueSettings) field {
+	return func(v *value) {
+		q := &QueueSettings{}
+		*to = q
+		d.object(v, "queue_settings", map[string]field{
+			"job_tier": d.oneOf("queue_settings.job_tier", &q.JobTier, "spot", "basic", "standard", "premium", "null"),
+			"priority": d.oneOf("queue_settings.priority", &q.Priority, "low", "medium", "high"),
+		})
 	}
 }
 
@@ -353,10 +376,10 @@ func (d *document) distribution(j *Job) field {
 	}
 }
 
-func (d *document) resources(j *Job) field {
+func (d *document) resources(to **Resources) field {
 	return func(v *value) {
 		r := &Resources{}
-		j.Resources = r
+		*to = r
 		d.object(v, "resources", map[string]field{
 			"instance_count":     d.integer("resources.instance_count", 1, &r.InstanceCount),
 			"max_instance_count": d.integer("resources.max_instance_count", 1, &r.MaxInstanceCount),

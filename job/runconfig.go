@@ -429,7 +429,7 @@ func (r *runConfig) finish(root *value) {
 	}
 	if strings.EqualFold(r.framework, "PySpark") {
 		line, column := at("framework")
-		r.report(line, column, "this is a Spark job; only command jobs can be run. A standalone Spark job of Azure Machine Learning replaces it")
+		r.report(line, column, "this is a Spark job; only command jobs and sweeps can be run. A standalone Spark job of Azure Machine Learning replaces it")
 	}
 	j.Command = r.expand(strings.Join(r.command, " "))
 	if j.Command == "" && r.script != "" {

@@ -75,6 +75,9 @@ func (s Submission) Tags() (tags, properties map[string]string) {
 	if s.Job.Report != nil {
 		properties[history.TagReport] = strings.Join(s.Job.Report.Metrics, "\n")
 	}
+	if w := s.Job.Sweep; w != nil {
+		properties[history.TagSweep] = history.ObjectiveTag(w.Objective)
+	}
 	properties[history.TagSource] = s.Source()
 	properties[history.TagBaseBranch] = s.Git.BaseBranch
 	if s.Snapshot != nil {

@@ -8,6 +8,7 @@ package sweep
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -33,16 +34,25 @@ type Distribution struct {
 	Numbers []float64 // of the others, as Parameters names them
 }
 
-// MarshalJSON writes a distribution as a job file has it.
+// MarshalJSON writes a distribution as a job file has it, its type first.
 func (d Distribution) MarshalJSON() ([]byte, error) {
-	fields := map[string]any{"type": d.Type}
+	names, values := []string{"type"}, []any{d.Type}
 	if d.Type == "choice" {
-		fields["values"] = d.Values
+		names, values = append(names, "values"), append(values, d.Values)
 	}
 	for i, name := range Parameters[d.Type] {
-		fields[name] = d.Numbers[i]
+		names, values = append(names, name), append(values, d.Numbers[i])
 	}
-	return json.Marshal(fields)
+	var out []byte
+	for i, name := range names {
+		value, err := json.Marshal(values[i])
+		if err != nil {
+			return nil, err
+		}
+		out = fmt.Appendf(out, ",%q:%s", name, value)
+	}
+	out[0] = '{'
+	return append(out, '}'), nil
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.

@@ -59,27 +59,36 @@ type place struct {
 	data        map[string]string // of local inputs, where they were uploaded to
 }
 
-// body is the job as the control plane takes it (azure-ai-ml, command_job.py,
-// _to_rest_object and what it calls; REST reference, "Jobs - Create Or Update",
-// CommandJob), and the api-version that knows all of it.
+// body is the job as the control plane takes it (azure-ai-ml, command_job.py and
+// sweep_job.py, _to_rest_object and what it calls; REST reference, "Jobs - Create Or
+// Update", CommandJob and SweepJob), and the api-version that knows all of it.
 func body(j *job.Job, p place, w Workspace, tags, properties map[string]string) (object, string) {
-	o := object{"jobType": "Command", "command": j.Command, "environmentId": p.environment, "isArchived": false}
-	o.set("codeId", p.code)
+	command := object{"command": j.Command, "environmentId": p.environment}
+	command.set("codeId", p.code)
+	command.set("environmentVariables", j.EnvironmentVariables)
+	command.set("distribution", distributionBody(j.Distribution))
+	command.set("resources", resourcesBody(j.Resources))
+	o := object{"isArchived": false}
+	if j.Sweep != nil {
+		maps.Copy(o, sweepBody(j.Sweep))
+		o["trial"] = command
+		o.set("resources", resourcesBody(cmp.Or(j.Sweep.Resources, j.Resources)))
+	} else {
+		maps.Copy(o, command)
+		o["jobType"] = "Command"
+		if limit := j.MaxDuration(); limit > 0 {
+			o["limits"] = object{"jobLimitsType": "Command", "timeout": duration(int(limit.Seconds()))}
+		}
+	}
 	o.set("computeId", p.compute)
 	o.set("displayName", j.DisplayName)
 	o.set("description", j.Description)
 	o.set("experimentName", j.ExperimentName)
-	o.set("environmentVariables", j.EnvironmentVariables)
 	o.set("tags", merged(j.Tags, tags))
 	o.set("properties", merged(j.Properties, properties))
 	o.set("inputs", inputsBody(j, p, w))
 	o.set("outputs", outputsBody(j, w))
-	o.set("distribution", distributionBody(j.Distribution))
-	o.set("resources", resourcesBody(j.Resources))
 	o.set("identity", identityBody(j.Identity))
-	if limit := j.MaxDuration(); limit > 0 {
-		o["limits"] = object{"jobLimitsType": "Command", "timeout": duration(int(limit.Seconds()))}
-	}
 	services := object{}
 	for name, s := range j.Services {
 		services[name] = serviceBody(s)

@@ -19,12 +19,13 @@ import (
 var (
 	userLog   = lazyregexp.New(`^user_logs/std_log.*\.txt$`)
 	legacyLog = lazyregexp.New(`^azureml-logs/[\d]{2}.+\.txt$`)
+	sweepLog  = lazyregexp.New(`^azureml-logs/hyperdrive\.txt$`)
 )
 
 // streamable lists the console output among a run's logs, the first process first.
 func streamable(logs map[string]string) []string {
 	var out []string
-	for _, pattern := range []*lazyregexp.Regexp{userLog, legacyLog} {
+	for _, pattern := range []*lazyregexp.Regexp{userLog, legacyLog, sweepLog} {
 		for name := range logs {
 			if pattern.MatchString(name) {
 				out = append(out, name)

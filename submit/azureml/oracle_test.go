@@ -29,17 +29,21 @@ class Encoder(SdkJSONEncoder):
         except TypeError:
             return str(o) # an environment that the job describes, which is registered first
 for name in sys.argv[1:]:
-    print(json.dumps(load_job(name)._to_job()._to_rest_object(), cls=Encoder, exclude_readonly=True))
+    job = load_job(name)
+    job = job._to_job() if hasattr(job, "_to_job") else job # a command is loaded as a component
+    print(json.dumps(job._to_rest_object(), cls=Encoder, exclude_readonly=True))
 `
 
 // differences are what our body has otherwise than Microsoft's client, by the path in
 // the body, with the reason. Everything else is the same.
 var differences = map[string]string{
-	"properties.properties":    "azure-ai-ml adds the git properties of its own working directory and client",
-	"properties.codeId":        "looked up later by either",
-	"properties.computeId":     "looked up later by either",
-	"properties.environmentId": "looked up later by either",
-	"properties.tags":          "ours are added when the job is submitted",
+	"properties.properties":          "azure-ai-ml adds the git properties of its own working directory and client",
+	"properties.codeId":              "looked up later by either",
+	"properties.computeId":           "looked up later by either",
+	"properties.environmentId":       "looked up later by either",
+	"properties.trial.codeId":        "the same of a sweep",
+	"properties.trial.environmentId": "the same of a sweep",
+	"properties.tags":                "ours are added when the job is submitted",
 	"properties.experimentName": "where none is given, azure-ai-ml takes the name of its working directory and we " +
 		"that of the source directory",
 }

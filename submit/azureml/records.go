@@ -21,6 +21,7 @@ import (
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/lazyregexp"
+	"github.com/org/aml-train/internal/sweep"
 	"github.com/org/aml-train/submit"
 )
 
@@ -119,12 +120,36 @@ func (r *records) job(ctx context.Context, id string) (armmachinelearning.JobBas
 	return j.JobBase, nil
 }
 
+// commandOf is the command job that a job is, or that the trials of a sweep are, with what
+// the sweep has besides.
 func commandOf(j armmachinelearning.JobBase) (*armmachinelearning.CommandJob, error) {
-	command, ok := j.Properties.(*armmachinelearning.CommandJob)
-	if !ok {
-		return nil, fmt.Errorf("%s is no command job, which is the only kind that aml-train reads", deref(j.Name))
+	switch p := j.Properties.(type) {
+	case *armmachinelearning.CommandJob:
+		return p, nil
+	case *armmachinelearning.SweepJob:
+		c := &armmachinelearning.CommandJob{
+			ComputeID: p.ComputeID, Description: p.Description, DisplayName: p.DisplayName, ExperimentName: p.ExperimentName,
+			Inputs: p.Inputs, IsArchived: p.IsArchived, Outputs: p.Outputs, Properties: p.Properties, Services: p.Services,
+			Status: p.Status, Tags: p.Tags,
+		}
+		if t := p.Trial; t != nil {
+			c.Command, c.EnvironmentID, c.CodeID = t.Command, t.EnvironmentID, t.CodeID
+			c.EnvironmentVariables, c.Distribution, c.Resources = t.EnvironmentVariables, t.Distribution, t.Resources
+		}
+		return c, nil
 	}
-	return command, nil
+	return nil, fmt.Errorf("%s is neither a command job nor a sweep, which are the kinds that aml-train reads",
+		deref(j.Name))
+}
+
+// objectiveOf is what a sweep is for, as a tag says it; "" of a job that is none.
+func objectiveOf(j armmachinelearning.JobBase) string {
+	p, ok := j.Properties.(*armmachinelearning.SweepJob)
+	if !ok || p.Objective == nil {
+		return ""
+	}
+	return history.ObjectiveTag(sweep.Objective{Goal: strings.ToLower(string(deref(p.Objective.Goal))),
+		PrimaryMetric: deref(p.Objective.PrimaryMetric)})
 }
 
 // ErrNoRun says that a workspace has no run of that name.
@@ -182,6 +207,9 @@ func runOf(j armmachinelearning.JobBase, d *details, run *history.Run) (*history
 		tags[history.TagTarget] = "serverless"
 	}
 	tags[tagExperiment] = deref(command.ExperimentName)
+	if objective := objectiveOf(j); objective != "" {
+		tags[history.TagSweep] = objective
+	}
 	tags[tagOutputs] = outputsOf(command)
 	if s := command.Services["Studio"]; s != nil {
 		tags[tagStudio] = deref(s.Endpoint)

@@ -159,25 +159,37 @@ func (r *records) searchJobs(ctx context.Context, q history.Query) ([]*history.R
 		view = armmachinelearning.ListViewTypeAll
 	}
 	var out []*history.Run
-	pager := r.c.clients.NewJobsClient().NewListPager(r.c.group, r.c.name, &armmachinelearning.JobsClientListOptions{
-		JobType: to.Ptr(string(armmachinelearning.JobTypeCommand)), ListViewType: &view})
-	for seen := 0; seen < most && pager.More(); {
-		page, err := pager.NextPage(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("the workspace's jobs cannot be listed: %w", short(err))
+	add := func(run *history.Run) {
+		run.Info.ExperimentID = ids[run.Tag(tagExperiment)]
+		if fits(run, q) && (q.ExperimentIDs == nil || slices.Contains(q.ExperimentIDs, run.Info.ExperimentID)) {
+			out = append(out, run)
 		}
-		seen += len(page.Value)
-		for _, j := range page.Value {
-			run, err := runOf(*j, accepted(*j), nil)
-			if err != nil {
-				continue // of another kind
-			}
-			run.Info.ExperimentID = ids[run.Tag(tagExperiment)]
-			if fits(run, q) && (q.ExperimentIDs == nil || slices.Contains(q.ExperimentIDs, run.Info.ExperimentID)) {
-				out = append(out, run)
-			}
+	}
+	for _, kind := range []armmachinelearning.JobType{armmachinelearning.JobTypeCommand, armmachinelearning.JobTypeSweep} {
+		if err := r.jobs(ctx, kind, view, add); err != nil {
+			return nil, err
 		}
 	}
 	slices.SortStableFunc(out, func(a, b *history.Run) int { return int(b.Info.StartTime - a.Info.StartTime) })
 	return out[:min(len(out), cmp.Or(q.MaxResults, most))], nil
+}
+
+// jobs hands over the control plane's newest jobs of a kind.
+func (r *records) jobs(ctx context.Context, kind armmachinelearning.JobType, view armmachinelearning.ListViewType,
+	add func(*history.Run)) error {
+	pager := r.c.clients.NewJobsClient().NewListPager(r.c.group, r.c.name, &armmachinelearning.JobsClientListOptions{
+		JobType: to.Ptr(string(kind)), ListViewType: &view})
+	for seen := 0; seen < most && pager.More(); {
+		page, err := pager.NextPage(ctx)
+		if err != nil {
+			return fmt.Errorf("the workspace's jobs cannot be listed: %w", short(err))
+		}
+		seen += len(page.Value)
+		for _, j := range page.Value {
+			if run, err := runOf(*j, accepted(*j), nil); err == nil { // else of another kind
+				add(run)
+			}
+		}
+	}
+	return nil
 }

@@ -16,6 +16,9 @@ import (
 // Check implements submit.Target. The local environment is the machine's own.
 func (t *Target) Check(j *job.Job) error {
 	f := &job.Findings{Job: j}
+	if j.Sweep != nil {
+		f.Add("type", "a sweep runs in a workspace; name a compute target")
+	}
 	t.checkEnvironment(f)
 	if r := j.Resources; r != nil && max(r.InstanceCount, r.MaxInstanceCount) > 1 {
 		key := "resources.instance_count"

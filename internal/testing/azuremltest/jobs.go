@@ -58,6 +58,9 @@ func (w *Workspace) jobFakes(f *fake.ServerFactory) {
 			func(a, b *submitted) int { return b.created.Compare(a.created) })
 		newest = slices.DeleteFunc(newest, func(s *submitted) bool {
 			archived := deref(s.command.IsArchived)
+			if o != nil && o.JobType != nil && *o.JobType != string(*s.job.Properties.GetJobBaseProperties().JobType) {
+				return true
+			}
 			return archived && view == armmachinelearning.ListViewTypeActiveOnly || !archived &&
 				view == armmachinelearning.ListViewTypeArchivedOnly
 		})

@@ -4,44 +4,42 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
-	"github.com/org/aml-train/internal/secret"
-	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/submit"
 )
 
 // runFilter says which runs are listed.
 type runFilter struct {
 	experiment, commit, branch, status string
+	sort                               string
 	tags                               []string // NAME=VALUE
 	limit                              int
 	archived, children                 bool
 }
 
-// listed is a run in a list: where it is, and the runs that its script made.
+// listed is a run in a list: where it is, the name of its experiment, and the runs that its
+// script made.
 type listed struct {
 	*history.Run
-	in       session
-	children []*history.Run
+	in         session
+	experiment string
+	children   []*history.Run
 }
 
 func (a *app) runs() *cobra.Command {
 	var f runFilter
 	cmd := &cobra.Command{
-		Use:     "runs",
-		Short:   "The run history, newest first",
-		Long:    "List the run history, newest first.",
-		Example: "  aml-train runs --experiment iris --status Completed\n  aml-train runs --commit 3f2a91c --json",
-		Args:    cobra.NoArgs,
+		Use:   "runs",
+		Short: "The run history, newest first",
+		Long: `List the run history, newest first, or in the order of --sort: by a metric (metrics.NAME
+where a field has its name), a parameter (params.NAME) or a field. Runs without it come last.`,
+		Example: "  aml-train runs --experiment iris --status Completed\n  aml-train runs --sort -accuracy --limit 5\n" +
+			"  aml-train runs --commit 3f2a91c --json",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.limit < 1 {
 				return usage("--limit is %d; it has to be positive", f.limit)
@@ -53,7 +51,11 @@ func (a *app) runs() *cobra.Command {
 			case a.json:
 				return a.printRuns(cmd.Context(), runs)
 			case len(runs) > 0:
-				return a.table(runs)
+				width := 0 // a program reads it, or a pager that moves sideways
+				if isTerminal(a.out) {
+					width, _ = terminal(a.out, a.getenv)
+				}
+				return a.table(runs, width)
 			case f.experiment+f.commit+f.branch+f.status+strings.Join(f.tags, "") == "":
 				a.say("No runs yet; aml-train run makes the first one.")
 			default:
@@ -67,6 +69,7 @@ func (a *app) runs() *cobra.Command {
 	cmd.Flags().StringVar(&f.branch, "branch", "", "of this branch")
 	cmd.Flags().StringArrayVar(&f.tags, "tag", nil, "with this tag, NAME=VALUE (repeatable)")
 	cmd.Flags().StringVar(&f.status, "status", "", "in this status, such as Completed, Failed, Running")
+	cmd.Flags().StringVar(&f.sort, "sort", "-started", "by a metric, or by run, status, started, took, experiment or name; -KEY is from the greatest to the least")
 	cmd.Flags().IntVar(&f.limit, "limit", 30, "how many")
 	cmd.Flags().BoolVar(&f.archived, "archived", false, "those that were archived")
 	cmd.Flags().BoolVar(&f.children, "children", false, "below each, the runs that its script made")
@@ -79,6 +82,10 @@ func (a *app) runs() *cobra.Command {
 
 // list returns the newest runs of both targets, as far as they are there.
 func (a *app) list(ctx context.Context, f runFilter) ([]listed, error) {
+	order, err := readOrder(f.sort)
+	if err != nil {
+		return nil, err
+	}
 	store, err := a.openStore(ctx, false)
 	if err != nil {
 		return nil, err
@@ -99,7 +106,7 @@ func (a *app) list(ctx context.Context, f runFilter) ([]listed, error) {
 		var runs []*history.Run
 		s, err := a.session(ctx, t)
 		if err == nil {
-			runs, err = s.listRuns(ctx, f)
+			runs, err = s.listRuns(ctx, f, order)
 		}
 		var mistake usageError
 		switch {
@@ -109,11 +116,16 @@ func (a *app) list(ctx context.Context, f runFilter) ([]listed, error) {
 		case err != nil:
 			a.say("aml-train: the workspace's runs are not among these: %v", err)
 		}
+		names := map[string]string{} // of experiments, by their ids
 		for _, r := range runs {
-			all = append(all, listed{Run: r, in: s})
+			id := r.Info.ExperimentID
+			if names[id] == "" {
+				names[id] = cmp.Or(f.experiment, s.experimentName(ctx, r))
+			}
+			all = append(all, listed{Run: r, in: s, experiment: names[id]})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b listed) int { return cmp.Compare(b.Info.StartTime, a.Info.StartTime) })
+	order.sort(all)
 	all = all[:min(f.limit, len(all))]
 	for i := range all {
 		if r := &all[i]; f.children {
@@ -153,49 +165,18 @@ func statusNames() []string {
 	return names
 }
 
-func (s session) listRuns(ctx context.Context, f runFilter) ([]*history.Run, error) {
-	q := history.Query{Submitted: true, MaxResults: min(f.limit, 1000)}
-	if f.archived {
-		q.View = "DELETED_ONLY"
+// listRuns returns the runs of one place, the first of the order as far as that can order
+// them.
+func (s session) listRuns(ctx context.Context, f runFilter, order runOrder) ([]*history.Run, error) {
+	q, want, err := s.runQuery(ctx, f)
+	if err != nil {
+		return nil, err
 	}
-	if f.status != "" { // most of a page may be left out
-		q.MaxResults = 1000
-	}
-	if f.experiment != "" {
-		id, err := s.experimentID(ctx, f.experiment)
-		if err != nil {
-			return nil, err
-		}
-		q.ExperimentIDs = []string{id}
-	}
-	if f.commit != "" {
-		if strings.ContainsAny(f.commit, "'\"%`") {
-			return nil, usage("--commit %q is no commit's id", f.commit)
-		}
-		q.Commit = f.commit
-	}
-	q.Tags = map[string]string{}
-	if f.branch != "" {
-		q.Tags[history.TagBranch] = f.branch
-	}
-	for _, tag := range f.tags {
-		name, value, ok := strings.Cut(tag, "=")
-		if !ok || name == "" {
-			return nil, usage("--tag %q has to be NAME=VALUE", tag)
-		}
-		q.Tags[name] = value
-	}
-	want := history.Status("")
-	if f.status != "" {
-		for _, known := range history.Statuses {
-			if strings.EqualFold(string(known), f.status) {
-				want = known
-			}
-		}
-		if want == "" {
-			return nil, usage("--status %q: it can be %s%s", f.status, strings.Join(statusNames(), ", "),
-				didYouMean(f.status, statusNames()))
-		}
+	most := f.limit
+	if by, ok := order.query(s.Target); ok {
+		q.OrderBy = by
+	} else { // the first of them may be the oldest
+		q.MaxResults, most = 1000, mostSorted
 	}
 	var out []*history.Run
 	for {
@@ -205,7 +186,7 @@ func (s session) listRuns(ctx context.Context, f runFilter) ([]*history.Run, err
 		}
 		for _, r := range runs {
 			if want == "" || r.Status() == want {
-				if out = append(out, r); len(out) == f.limit {
+				if out = append(out, r); len(out) == most {
 					return out, nil
 				}
 			}
@@ -215,6 +196,48 @@ func (s session) listRuns(ctx context.Context, f runFilter) ([]*history.Run, err
 		}
 		q.PageToken = token
 	}
+}
+
+// runQuery is the query of a filter, and the status that is looked at here.
+func (s session) runQuery(ctx context.Context, f runFilter) (q history.Query, want history.Status, err error) {
+	q = history.Query{Submitted: true, MaxResults: min(f.limit, 1000), Tags: map[string]string{}}
+	if f.archived {
+		q.View = "DELETED_ONLY"
+	}
+	if f.experiment != "" {
+		id, err := s.experimentID(ctx, f.experiment)
+		if err != nil {
+			return q, "", err
+		}
+		q.ExperimentIDs = []string{id}
+	}
+	if f.commit != "" {
+		if strings.ContainsAny(f.commit, "'\"%`") {
+			return q, "", usage("--commit %q is no commit's id", f.commit)
+		}
+		q.Commit = f.commit
+	}
+	if f.branch != "" {
+		q.Tags[history.TagBranch] = f.branch
+	}
+	for _, tag := range f.tags {
+		name, value, ok := strings.Cut(tag, "=")
+		if !ok || name == "" {
+			return q, "", usage("--tag %q has to be NAME=VALUE", tag)
+		}
+		q.Tags[name] = value
+	}
+	if f.status == "" {
+		return q, "", nil
+	}
+	q.MaxResults = 1000 // most of a page may be left out
+	for _, known := range history.Statuses {
+		if strings.EqualFold(string(known), f.status) {
+			return q, known, nil
+		}
+	}
+	return q, "", usage("--status %q: it can be %s%s", f.status, strings.Join(statusNames(), ", "),
+		didYouMean(f.status, statusNames()))
 }
 
 // experimentID returns the id of an experiment. Where there is none of that name, the
@@ -234,42 +257,4 @@ func (s session) experimentID(ctx context.Context, name string) (string, error) 
 		}
 	}
 	return "", usage("there is no experiment %q%s", name, didYouMean(name, names))
-}
-
-// table prints the runs, and below each those that its script made.
-func (a *app) table(runs []listed) error {
-	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "RUN\tSTATUS\tSTARTED\tTOOK\tRESULT\tCOMMIT")
-	row := func(r *history.Run, name string) {
-		took := report.Duration(time.Since(r.Started()))
-		if !r.Ended().IsZero() {
-			took = report.Duration(r.Ended().Sub(r.Started()))
-		}
-		result := ""
-		if m, ok := (&report.Report{Run: r}).Headline(); ok {
-			result = m.Key + " " + report.Number(float64(m.Value))
-		}
-		if why := r.Tag(history.TagError); why != "" {
-			result = why
-		}
-		commit := r.Tag(gitmeta.PropCommit)
-		commit = commit[:min(7, len(commit))]
-		if commit != "" && r.Tag(gitmeta.PropDirty) == "True" {
-			commit += "+"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", name, r.Status(), r.Started().Format(time.DateTime), took,
-			report.Shorten(report.Line(result), 60), commit)
-	}
-	for _, l := range runs {
-		r := secret.Of(&a.secrets, l.Run)
-		name := report.Line(r.Info.RunID)
-		if display := report.Line(displayName(r)); display != "" {
-			name += " (" + display + ")"
-		}
-		row(r, name)
-		for _, c := range secret.Of(&a.secrets, l.children) {
-			row(c, "  "+report.Line(cmp.Or(c.Info.RunName, c.Info.RunID)))
-		}
-	}
-	return w.Flush()
 }

@@ -80,9 +80,10 @@ func (r *records) SearchRuns(ctx context.Context, q history.Query) ([]*history.R
 		}
 		ask.Filter += is
 	}
+	var all map[string]string
 	if ask.ExperimentIDs == nil { // MLflow wants them named
-		all, err := r.experiments(ctx)
-		if err != nil {
+		var err error
+		if all, err = r.experiments(ctx); err != nil {
 			return nil, "", err
 		}
 		ask.ExperimentIDs = slices.Sorted(maps.Keys(all))
@@ -94,7 +95,7 @@ func (r *records) SearchRuns(ctx context.Context, q history.Query) ([]*history.R
 			return nil, "", err
 		}
 		for _, run := range runs {
-			rename(run)
+			rename(run, all[run.Info.ExperimentID])
 			if fits(run, q) {
 				out = append(out, run)
 			}
@@ -113,8 +114,12 @@ func (r *records) SearchRuns(ctx context.Context, q history.Query) ([]*history.R
 	}
 }
 
-// rename gives a run the tags of ours that MLflow has under names of its own.
-func rename(run *history.Run) {
+// rename gives a run the tags of ours that MLflow has under names of its own, and the name
+// of its experiment where that is known.
+func rename(run *history.Run, experiment string) {
+	if experiment != "" && run.Tag(tagExperiment) == "" {
+		run.Data.Tags = append(run.Data.Tags, history.KeyValue{Key: tagExperiment, Value: experiment})
+	}
 	for name, from := range map[string]string{gitmeta.PropCommit: gitmeta.PropMLflowCommit,
 		gitmeta.PropBranch: gitmeta.PropMLflowBranch} {
 		if run.Tag(name) == "" && run.Tag(from) != "" {

@@ -210,7 +210,7 @@ func TestLargeAnswers(t *testing.T) {
 		w.Write(bytes.Repeat([]byte(" "), answerSize+1))
 	})
 	err := c.get(t.Context(), "/history", nil)
-	require.ErrorContains(t, err, "an answer of w.workspace.mars.api.azureml.ms is larger than 64 MB")
+	require.ErrorContains(t, err, "an answer of w.workspace.mars.api.azureml.ms is larger than 64 MiB")
 	res, err := c.fetch(t.Context(), "https://a.blob.core.windows.net/l?sig=x", 0)
 	require.NoError(t, err)
 	n, err := io.Copy(io.Discard, res.Body)

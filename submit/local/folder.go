@@ -6,10 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"runtime"
-	"sync"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/home"
@@ -112,33 +109,8 @@ func empty(dir *os.Root, but string) {
 	}
 }
 
-// removeAll deletes a file, or a folder with many files, whose entries in parallel.
-func removeAll(root *os.Root, name string) {
-	if info, err := root.Lstat(name); err == nil && info.IsDir() {
-		entries, _ := fs.ReadDir(root.FS(), name)
-		var wg sync.WaitGroup
-		slots := make(chan struct{}, runtime.GOMAXPROCS(0)*2)
-		for _, e := range entries {
-			slots <- struct{}{}
-			wg.Go(func() {
-				defer func() { <-slots }()
-				root.RemoveAll(path.Join(name, e.Name()))
-			})
-		}
-		wg.Wait()
-	}
-	if root.RemoveAll(name) == nil {
-		return
-	}
-	// A script may have taken its own rights away.
-	fs.WalkDir(root.FS(), name, func(p string, e fs.DirEntry, err error) error {
-		if err == nil && e.IsDir() {
-			root.Chmod(p, 0o700)
-		}
-		return nil
-	})
-	root.RemoveAll(name)
-}
+// removeAll deletes a file, or a folder with many files; what cannot be deleted stays.
+func removeAll(root *os.Root, name string) { home.RemoveAll(root, name) }
 
 // tail returns the last bytes of a file.
 func tail(dir *os.Root, name string, most int64) string {

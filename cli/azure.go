@@ -9,6 +9,7 @@ import (
 
 	"github.com/sethvargo/go-githubactions"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/job"
@@ -24,6 +25,10 @@ type azureFlags struct {
 
 func (f *azureFlags) add(cmd *cobra.Command) {
 	s := cmd.Flags()
+	under("Azure Machine Learning", s, func() { f.define(s) })
+}
+
+func (f *azureFlags) define(s *pflag.FlagSet) {
 	s.StringVar(&f.Subscription, "subscription-id", "", "the subscription of the Azure Machine Learning workspace")
 	s.StringVar(&f.ResourceGroup, "resource-group", "", "the workspace's resource group")
 	s.StringVar(&f.Workspace.Name, "workspace-name", "", "the workspace (default: workspace in .aml-train.yaml, else Azure ML's config.json)")

@@ -236,9 +236,8 @@ reports what came out: metrics, outputs, and why it failed.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usage("%w; %s --help shows what there is", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
+	root.SetUsageTemplate(helpTemplate(root))
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON to standard output")
 	root.AddCommand(a.run(), a.submit(), a.watch(), a.logs(), a.cancel(), a.show(), a.runs(), a.download(), a.compare(),
 		a.snapshot(), a.metadata(), a.validate(), a.init(), a.archive(), a.delete(), a.hook(), a.history(), a.supervise())
@@ -252,8 +251,10 @@ reports what came out: metrics, outputs, and why it failed.`,
 	return root
 }
 
-// usageErrors makes a wrong number of arguments a mistake in usage.
+// usageErrors makes a wrong number of arguments a mistake in usage, and has help show flags
+// as they were declared.
 func usageErrors(c *cobra.Command) {
+	c.Flags().SortFlags = false
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {

@@ -76,19 +76,25 @@ func (f *workflowFlags) add(cmd *cobra.Command) {
 	s := cmd.Flags()
 	s.BoolVar(&f.wait, "wait", true, "stream the run and wait for its end; false returns once it is submitted")
 	s.BoolVar(&f.cancelWithWorkflow, "cancel-with-workflow", true, "cancel the run when the workflow, or Ctrl-C, cancels this command")
-	s.BoolVar(&f.cancelSuperseded, "cancel-superseded", false, "cancel the runs of earlier pushes to the same pull request")
+	under("In a workflow", s, func() {
+		s.BoolVar(&f.cancelSuperseded, "cancel-superseded", false, "cancel the runs of earlier pushes to the same pull request")
+	})
 	f.addGate(cmd)
-	s.BoolVar(&f.comment, "comment", true, "in a workflow, keep one comment on the pull request up to date")
-	s.BoolVar(&f.annotations, "annotations", true, "in a workflow, annotate the lines that log metrics or failed")
-	s.BoolVar(&f.summary, "summary", true, "in a workflow, write the report to the job's summary")
+	under("In a workflow", s, func() {
+		s.BoolVar(&f.comment, "comment", true, "in a workflow, keep one comment on the pull request up to date")
+		s.BoolVar(&f.annotations, "annotations", true, "in a workflow, annotate the lines that log metrics or failed")
+		s.BoolVar(&f.summary, "summary", true, "in a workflow, write the report to the job's summary")
+	})
 	s.StringVar(&f.download, "download-outputs", "", "a folder to put the run's outputs and logs into")
 }
 
 // addGate adds what decides whose code is submitted.
 func (f *workflowFlags) addGate(cmd *cobra.Command) {
 	s := cmd.Flags()
-	s.BoolVar(&f.allowFork, "allow-fork", false, "run the code of another repository with this one's secrets")
-	s.StringVar(&f.token, "github-token", "", "in a workflow, the token that asks GitHub and comments on the pull request (default: GITHUB_TOKEN)")
+	under("In a workflow", s, func() {
+		s.BoolVar(&f.allowFork, "allow-fork", false, "run the code of another repository with this one's secrets")
+		s.StringVar(&f.token, "github-token", "", "in a workflow, the token that asks GitHub and comments on the pull request (default: GITHUB_TOKEN)")
+	})
 }
 
 // enterWorkflow returns nil outside a workflow. It comes before anything else that

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// headings are those under which help shows flags apart from a command's own, in order.
+var headings = []string{"In a workflow", "Azure Machine Learning"}
+
+// headingKey is the annotation of a flag that names its heading.
+const headingKey = "aml-train-heading"
+
+// under puts the flags that add defines under a heading of the help.
+func under(heading string, s *pflag.FlagSet, add func()) {
+	before := map[string]bool{}
+	s.VisitAll(func(f *pflag.Flag) { before[f.Name] = true })
+	add()
+	s.VisitAll(func(f *pflag.Flag) {
+		if !before[f.Name] {
+			s.SetAnnotation(f.Name, headingKey, []string{heading})
+		}
+	})
+}
+
+// flagUsages shows the flags of a command as they were declared: its own first, then those
+// that stand under a heading.
+func flagUsages(cmd *cobra.Command) string {
+	local := cmd.LocalFlags()
+	parts := map[string]*pflag.FlagSet{}
+	local.SortFlags = false
+	local.VisitAll(func(f *pflag.Flag) {
+		heading := ""
+		if named := f.Annotations[headingKey]; len(named) > 0 {
+			heading = named[0]
+		}
+		if parts[heading] == nil {
+			parts[heading] = pflag.NewFlagSet(heading, pflag.ContinueOnError)
+			parts[heading].SortFlags = false
+		}
+		parts[heading].AddFlag(f)
+	})
+	var b strings.Builder
+	for _, heading := range append([]string{""}, headings...) {
+		if s := parts[heading]; s != nil && s.HasAvailableFlags() {
+			if heading == "" {
+				heading = "Flags"
+			}
+			b.WriteString("\n\n" + heading + ":\n" + strings.TrimRight(s.FlagUsages(), "\n"))
+		}
+	}
+	return b.String()
+}
+
+// helpTemplate is cobra's usage template with our flags.
+func helpTemplate(root *cobra.Command) string {
+	cobra.AddTemplateFunc("flagUsages", flagUsages)
+	const theirs = "{{if .HasAvailableLocalFlags}}\n\nFlags:\n{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}"
+	return strings.Replace(root.UsageTemplate(), theirs, "{{flagUsages .}}", 1)
+}
+
+// flagError says what is wrong with a flag in words: pflag's own hold those of the functions
+// that read numbers.
+func flagError(cmd *cobra.Command, err error) error {
+	var wrong *pflag.InvalidValueError
+	if errors.As(err, &wrong) {
+		takes := map[string]string{"int": "a whole number", "bool": "true or false"}[wrong.GetFlag().Value.Type()]
+		if takes != "" {
+			return usage("--%s %q: it takes %s; %s --help shows what there is", wrong.GetFlag().Name, wrong.GetValue(),
+				takes, cmd.CommandPath())
+		}
+	}
+	return usage("%w; %s --help shows what there is", err, cmd.CommandPath())
+}

@@ -7,7 +7,8 @@
 # make lint    gofmt, go vet, staticcheck, unparam
 # make image   the action's container image
 # make fuzz    every fuzz target, FUZZTIME each
-# make differential    every answer of random repositories against git, until stopped
+# make differential    every answer of random repositories against git, and of random calls
+#              against MLflow, until stopped
 
 CACHE := $(CURDIR)/.cache
 VENV  := $(CACHE)/venv
@@ -138,9 +139,12 @@ fuzz:
 	go test -run '^$$' -fuzz FuzzManifest -fuzztime $(FUZZTIME) ./submit/azureml
 	go test -run '^$$' -fuzz FuzzDiagnose -fuzztime $(FUZZTIME) ./report
 
-# CASES=20000 SEED=7 make differential. Each round starts where the last one ended;
+# CASES=20000 SEED=7 make differential. Each round starts where the last one ended, and tries
+# a thousandth as many sequences of calls against MLflow's own server;
 # PATH=$PWD/.cache/newer-git/bin:$PATH compares with the newer git.
 CASES ?= 10000
 SEED  ?= 1000000
-differential:
-	@seed=$(SEED); while AML_TRAIN_CASES=$(CASES) AML_TRAIN_SEED=$$seed go test -run 'AgainstGit|TestDamage' -count 1 -timeout 0 -v ./snapshot ./internal/git; do seed=$$((seed + $(CASES))); done
+differential: $(VENV)/ready
+	@seed=$(SEED); while AML_TRAIN_CASES=$(CASES) AML_TRAIN_SEED=$$seed go test -run 'AgainstGit|TestDamage' -count 1 -timeout 0 -v ./snapshot ./internal/git && \
+		$(PARTS) AML_TRAIN_CASES=$$(($(CASES) / 1000 + 1)) AML_TRAIN_SEED=$$seed .ci/test go test -run 'TestScriptsWithMLflow$$/^differential' -count 1 -timeout 0 .; \
+		do seed=$$((seed + $(CASES))); done

@@ -175,7 +175,7 @@ func params(t *testing.T, dir, python string) testscript.Params {
 				"HOME": home, "XDG_CONFIG_HOME": "", "GIT_CONFIG_NOSYSTEM": "1", "NO_COLOR": "1", "GITHUB_ACTIONS": "",
 				"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com", "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.com",
 				"GIT_AUTHOR_DATE": "2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z",
-				"ROOT": root, "MLFLOW_PYTHON": python, "AML_TRAIN_SEED": os.Getenv("AML_TRAIN_SEED"), "TMPDIR": e.Getenv("WORK"), "PYTHONDONTWRITEBYTECODE": "1",
+				"ROOT": root, "MLFLOW_PYTHON": python, "AML_TRAIN_SEED": os.Getenv("AML_TRAIN_SEED"), "AML_TRAIN_CASES": os.Getenv("AML_TRAIN_CASES"), "TMPDIR": e.Getenv("WORK"), "PYTHONDONTWRITEBYTECODE": "1",
 			} {
 				e.Setenv(name, value)
 			}

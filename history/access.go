@@ -92,7 +92,7 @@ func (v *Server) mayWriteModel(ctx context.Context, id string) error {
 	if v.access.Run == "" {
 		return nil
 	}
-	m, err := v.store.model(ctx, id)
+	m, err := v.store.anyModel(ctx, id)
 	if err != nil {
 		return err
 	}

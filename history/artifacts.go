@@ -107,7 +107,8 @@ func (s *Store) list(f folder, dir string) ([]File, error) {
 		return nil, err
 	}
 	defer root.Close()
-	if info, err := root.Stat(path.Join(dir, ".")); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+	if info, err := root.Stat(path.Join(dir, ".")); errors.Is(err, fs.ErrNotExist) ||
+		err != nil && blocked(err) || err == nil && !info.IsDir() {
 		return files, nil // a file has nothing below it
 	}
 	entries, err := fs.ReadDir(root.FS(), path.Join(dir, "."))
@@ -233,7 +234,7 @@ func (s *Store) openFile(f folder, name string) (*os.File, error) {
 	defer root.Close()
 	file, err := openFile(root, path.Join(name, "."))
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), err != nil && blocked(err): // below a file there is nothing
 		return nil, missing
 	case errors.Is(err, errNoFile):
 		return nil, invalid("The artifact '%s' is no file", clip(name, maxKey))
@@ -302,7 +303,10 @@ func (s *Store) removeFile(f folder, name string) error {
 		return err
 	}
 	defer root.Close()
-	return root.RemoveAll(name)
+	if err := root.RemoveAll(name); err != nil && !blocked(err) { // below a file there is nothing
+		return err
+	}
+	return nil
 }
 
 // findFolder finds the folder of artifacts that a path of the artifacts API names, and

@@ -68,10 +68,15 @@ func (s *Store) CreateExperiment(ctx context.Context, n NewExperiment) (string, 
 	if err := checkExperimentName(n.Name); err != nil {
 		return "", err
 	}
+	named := map[string]bool{}
 	for _, t := range n.Tags {
 		if err := checkExperimentTag(t); err != nil {
 			return "", err
 		}
+		if named[t.Key] {
+			return "", &Error{codeExists, fmt.Sprintf("Two tags of the experiment are named %s.", clip(t.Key, 60))}
+		}
+		named[t.Key] = true
 	}
 	if n.Owner != "" {
 		n.Tags = append(n.Tags, KeyValue{tagOwner, n.Owner})

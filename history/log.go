@@ -31,22 +31,31 @@ func validKey(key string) bool {
 	})
 }
 
-// checkKey checks the name of a metric, parameter or tag as MLflow does: its
-// letters, and that it is a path which leads nowhere else.
+// checkKey checks the name of a metric, parameter or tag as MLflow does: its length, and as
+// checkName.
 func checkKey(what, key string) error {
+	if err := checkName(what, key); err != nil {
+		return err
+	}
+	if utf8.RuneCountInString(key) > maxKey {
+		return invalid("%s name '%s...' exceeds the maximum length of %d characters", what, clip(key, 60), maxKey)
+	}
+	return nil
+}
+
+// checkName checks the letters of a name, and that it is a path which leads nowhere else.
+func checkName(what, key string) error {
 	switch {
 	case key == "":
 		return invalid("Missing value for required parameter 'key' of a %s", what)
 	case !validKey(key):
 		return invalid("Invalid %s name: '%s'. Names may only contain alphanumerics, underscores (_), dashes (-), "+
 			"periods (.), spaces ( ), colon(:) and slashes (/).", what, clip(key, maxKey))
-	case utf8.RuneCountInString(key) > maxKey:
-		return invalid("%s name '%s...' exceeds the maximum length of %d characters", what, clip(key, 60), maxKey)
 	}
 	for part := range strings.SplitSeq(key, "/") {
 		if part == "" || part == "." || part == ".." {
 			return invalid("Invalid %s name: '%s'. Names may be treated as files in certain cases, and must not "+
-				"resolve to other names when treated as such.", what, key)
+				"resolve to other names when treated as such.", what, clip(key, maxKey))
 		}
 	}
 	return nil

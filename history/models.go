@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	sqlite "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // LoggedModel is a model that a run logged (MLflow 3).
@@ -60,10 +63,10 @@ func (s *Store) createModel(ctx context.Context, m LoggedModel) (*LoggedModel, e
 			VALUES (?, ?, ?, ?, ?, ?, 1, 'active', ?, ?)`, id, experiment, m.Info.Name, uri, now, now, m.Info.ModelType, m.Info.SourceRunID); err != nil {
 			return err
 		}
-		if err := modelParams.set(tx, id, experiment, m.Data.Params); err != nil {
+		if err := modelParams.add(tx, id, experiment, m.Data.Params); err != nil {
 			return err
 		}
-		return modelTags.set(tx, id, experiment, m.Info.Tags)
+		return modelTags.add(tx, id, experiment, m.Info.Tags)
 	})
 	if err != nil {
 		return nil, err
@@ -72,20 +75,33 @@ func (s *Store) createModel(ctx context.Context, m LoggedModel) (*LoggedModel, e
 }
 
 // modelTable is a table of what a logged model has by name.
-type modelTable struct{ name, key, value string }
+type modelTable struct{ what, name, key, value string }
 
 var (
-	modelTags   = modelTable{"logged_model_tags", "tag_key", "tag_value"}
-	modelParams = modelTable{"logged_model_params", "param_key", "param_value"}
+	modelTags   = modelTable{"tag", "logged_model_tags", "tag_key", "tag_value"}
+	modelParams = modelTable{"parameter", "logged_model_params", "param_key", "param_value"}
 )
 
+// set replaces what is there; add refuses it, and a name that is given twice.
 func (t modelTable) set(tx *sql.Tx, model string, experiment int64, pairs []KeyValue) error {
+	return t.insert(tx, "INSERT OR REPLACE", model, experiment, pairs)
+}
+
+func (t modelTable) add(tx *sql.Tx, model string, experiment int64, pairs []KeyValue) error {
+	err := t.insert(tx, "INSERT", model, experiment, pairs)
+	var taken *sqlite.Error
+	if errors.As(err, &taken) && taken.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY {
+		return invalid("A %s of the logged model has that name already, or two have the same name", t.what)
+	}
+	return err
+}
+
+func (t modelTable) insert(tx *sql.Tx, how, model string, experiment int64, pairs []KeyValue) error {
 	var args []any
 	for _, p := range pairs {
 		args = append(args, model, experiment, p.Key, p.Value)
 	}
-	return insert(tx, `INSERT OR REPLACE INTO `+t.name+` (model_id, experiment_id, `+t.key+`, `+t.value+`)`, 4,
-		args, "")
+	return insert(tx, how+` INTO `+t.name+` (model_id, experiment_id, `+t.key+`, `+t.value+`)`, 4, args, "")
 }
 
 const modelColumns = `model_id, experiment_id, name, artifact_location, creation_timestamp_ms, last_updated_timestamp_ms, status, coalesce(model_type, ''), coalesce(source_run_id, ''), coalesce(status_message, '')`
@@ -107,6 +123,11 @@ func scanModel(row scanner) (*LoggedModel, error) {
 
 func (s *Store) model(ctx context.Context, id string) (*LoggedModel, error) {
 	return one(s.models(ctx, `model_id = ? AND lifecycle_stage = 'active'`, id))(noModel(id))
+}
+
+// anyModel is a model that may have been deleted.
+func (s *Store) anyModel(ctx context.Context, id string) (*LoggedModel, error) {
+	return one(s.models(ctx, `model_id = ?`, id))(noModel(id))
 }
 
 func noModel(id string) error {
@@ -148,11 +169,12 @@ func scanModelMetric(row scanner) (id string, add func(*LoggedModel), err error)
 	return id, func(m *LoggedModel) { m.Data.Metrics = append(m.Data.Metrics, x) }, err
 }
 
-// changeModel runs f in a transaction, where the model exists.
+// changeModel runs f in a transaction, where the model exists: MLflow changes those that were
+// deleted, too.
 func (s *Store) changeModel(ctx context.Context, id string, f func(tx *sql.Tx, experiment int64) error) error {
 	return s.write(ctx, func(tx *sql.Tx) error {
 		experiment, err := queryOne(ctx, tx, noModel(id), value[int64],
-			`SELECT experiment_id FROM logged_models WHERE model_id = ? AND lifecycle_stage = 'active'`, id)
+			`SELECT experiment_id FROM logged_models WHERE model_id = ?`, id)
 		if err != nil {
 			return err
 		}
@@ -178,7 +200,7 @@ func (s *Store) finalizeModel(ctx context.Context, id, status string) (*LoggedMo
 	if err != nil {
 		return nil, err
 	}
-	return s.model(ctx, id)
+	return s.anyModel(ctx, id)
 }
 
 func (s *Store) deleteModel(ctx context.Context, id string) error {
@@ -188,9 +210,18 @@ func (s *Store) deleteModel(ctx context.Context, id string) error {
 	})
 }
 
-// setModel sets tags or parameters of a logged model; deleteModelTag removes a tag.
-func (s *Store) setModel(ctx context.Context, id string, t modelTable, pairs []KeyValue) error {
-	return s.changeModel(ctx, id, func(tx *sql.Tx, experiment int64) error { return t.set(tx, id, experiment, pairs) })
+// setModelTags sets tags of a logged model, and addModelParams adds parameters, which stay as
+// they are; deleteModelTag removes a tag.
+func (s *Store) setModelTags(ctx context.Context, id string, tags []KeyValue) error {
+	return s.changeModel(ctx, id, func(tx *sql.Tx, experiment int64) error {
+		return modelTags.set(tx, id, experiment, tags)
+	})
+}
+
+func (s *Store) addModelParams(ctx context.Context, id string, params []KeyValue) error {
+	return s.changeModel(ctx, id, func(tx *sql.Tx, experiment int64) error {
+		return modelParams.add(tx, id, experiment, params)
+	})
 }
 
 func (s *Store) deleteModelTag(ctx context.Context, id, key string) error {
@@ -198,56 +229,6 @@ func (s *Store) deleteModelTag(ctx context.Context, id, key string) error {
 		res, err := tx.Exec(`DELETE FROM logged_model_tags WHERE model_id = ? AND tag_key = ?`, id, key)
 		return changed(res, err, notFound("No tag with key '%s' found for model with ID '%s'.", clip(key, maxKey), id))
 	})
-}
-
-func (s *Store) searchModels(ctx context.Context, q Query) ([]*LoggedModel, string, error) {
-	where, args := "lifecycle_stage = 'active' AND experiment_id IN (NULL"+strings.Repeat(",?",
-		len(q.ExperimentIDs))+")", []any{}
-	for _, id := range q.ExperimentIDs {
-		args = append(args, id)
-	}
-	conditions, err := parseFilter(q.Filter)
-	if err != nil {
-		return nil, "", err
-	}
-	columns := map[string]string{"name": "name", "model_id": "model_id", "model_type": "model_type",
-		"source_run_id":      "source_run_id",
-		"creation_timestamp": "creation_timestamp_ms", "creation_time": "creation_timestamp_ms", "last_updated_timestamp": "last_updated_timestamp_ms"}
-	tables := map[string][3]string{"tag": {"logged_model_tags", "tag_key", "tag_value"},
-		"parameter": {"logged_model_params", "param_key", "param_value"}, "metric": {"logged_model_metrics",
-			"metric_name", "metric_value"}}
-	for _, c := range conditions {
-		column, ok := columns[c.key]
-		if c.entity == "attribute" && ok {
-			sql, with, err := c.compare(column, strings.Contains(column, "timestamp"))
-			if err != nil {
-				return nil, "", err
-			}
-			where, args = where+" AND "+sql, append(args, with...)
-			continue
-		}
-		t, ok := tables[c.entity]
-		if !ok {
-			return nil, "", invalid("Invalid filter on %s '%s' of logged models", c.entity, c.key)
-		}
-		sql, with, err := c.exists(t[0]+" x WHERE x.model_id = logged_models.model_id", t[1], "x."+t[2],
-			c.entity == "metric")
-		if err != nil {
-			return nil, "", err
-		}
-		where, args = where+" AND "+sql, append(args, with...)
-	}
-	offset, limit, err := q.page(100, 1000)
-	if err != nil {
-		return nil, "", err
-	}
-	list, err := s.models(ctx, where+` ORDER BY creation_timestamp_ms DESC, model_id LIMIT ? OFFSET ?`,
-		append(args, limit+1, offset)...)
-	if err != nil {
-		return nil, "", err
-	}
-	list, token := cut(list, offset, limit)
-	return list, token, nil
 }
 
 // modelMetrics records the metrics that name a logged model with that model too.

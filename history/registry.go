@@ -215,6 +215,9 @@ func (s *Store) tagRegistered(ctx context.Context, name string, tag KeyValue) er
 }
 
 func (s *Store) untagRegistered(ctx context.Context, name, key string) error {
+	if err := errors.Join(checkModelName(name), checkName("tag", key)); err != nil {
+		return err
+	}
 	return s.changeRegistered(ctx, name, func(tx *sql.Tx) error {
 		_, err := tx.Exec(`DELETE FROM registered_model_tags WHERE name = ? AND key = ?`, name, key)
 		return err

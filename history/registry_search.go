@@ -9,6 +9,7 @@ import (
 type registrySearch struct {
 	columns map[string]string // by MLflow's names
 	tags    string            // the table of tags, and how its rows belong to the outer row
+	named   string            // those of whatever has the outer row's name
 	order   string            // the usual one
 }
 
@@ -16,13 +17,16 @@ var (
 	registeredSearch = registrySearch{
 		columns: map[string]string{"name": "name", "last_updated_timestamp": "last_updated_time",
 			"timestamp": "last_updated_time"},
-		tags: "registered_model_tags x WHERE x.name = registered_models.name", order: "name"}
+		tags:  "registered_model_tags x WHERE x.name = registered_models.name",
+		named: "registered_model_tags x WHERE x.name = registered_models.name", order: "name"}
 	versionSearch = registrySearch{
 		columns: map[string]string{"name": "name", "version_number": "version", "run_id": "run_id",
 			"source_path": "source", "creation_timestamp": "creation_time",
 			"last_updated_timestamp": "last_updated_time"},
 		tags: "model_version_tags x WHERE x.name = model_versions.name AND x.version = " +
-			"model_versions.version", order: "last_updated_time DESC, name, version DESC"}
+			"model_versions.version",
+		named: "model_version_tags x WHERE x.name = model_versions.name",
+		order: "last_updated_time DESC, name, version DESC"}
 )
 
 const promptTag = "mlflow.prompt.is_prompt"
@@ -34,13 +38,14 @@ func (r registrySearch) sql(q Query) (where, order string, args []any, err error
 		return "", "", nil, err
 	}
 	// MLflow keeps prompts among the models, told by a tag, and finds only those that are
-	// asked for.
-	where = "NOT EXISTS (SELECT 1 FROM " + r.tags + " AND x.key = '" + promptTag + "' AND x.value = 'true')"
+	// asked for; a model of which one version is a prompt's is a prompt.
+	const prompts = " AND x.key = '" + promptTag + "' AND x.value = 'true')"
+	where = "NOT EXISTS (SELECT 1 FROM " + r.named + prompts
 	for _, c := range conditions {
 		if c.entity == "tag" && c.key == promptTag {
 			yes := strings.EqualFold(c.value, "true")
 			if yes && c.op == "=" || !yes && c.op == "!=" {
-				where = strings.TrimPrefix(where, "NOT ")
+				where = "EXISTS (SELECT 1 FROM " + r.tags + prompts
 			}
 			continue
 		}

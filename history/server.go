@@ -15,6 +15,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,6 +52,9 @@ type Server struct {
 	turns  chan struct{} // one for each request that is held in memory
 
 	bytes, files atomic.Int64 // of the artifacts that were put
+
+	tell sync.Mutex
+	told map[string]bool // the runs whose script knows that traces are not kept
 }
 
 // NewServer returns the handler.
@@ -63,6 +67,7 @@ func NewServer(s *Store, a Access) *Server {
 	v.modelCalls()
 	v.registryCalls()
 	v.artifactCalls()
+	v.traceCalls()
 	return v
 }
 
@@ -130,8 +135,7 @@ func plain(p string) error {
 
 func noEndpoint(r *http.Request) error {
 	if strings.Contains(r.URL.Path, "trace") {
-		return &Error{codeNoEndpoint, "traces are not kept here: this is the run history of aml-train. " +
-			"mlflow.tracing.disable() turns them off"}
+		return &Error{codeNoEndpoint, noTraces}
 	}
 	return &Error{codeNoEndpoint, fmt.Sprintf("%s %s is no part of the tracking API that aml-train offers (MLflow %s: "+
 		"experiments, runs, metrics, logged and registered models, artifacts)",
@@ -200,18 +204,22 @@ func respond(w http.ResponseWriter, answer any, err error) {
 func call[Q any](v *Server, pattern string, f func(context.Context, *Q) (any, error)) {
 	method, name, _ := strings.Cut(pattern, " ")
 	for _, prefix := range []string{"/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/"} {
-		v.calls.HandleFunc(method+" "+prefix+name, func(w http.ResponseWriter, r *http.Request) {
-			v.turns <- struct{}{}
-			defer func() { <-v.turns }()
-			q := new(Q)
-			err := decode(w, r, q)
-			var answer any
-			if err == nil {
-				answer, err = f(r.Context(), q)
-			}
-			respond(w, answer, err)
-		})
+		handle(v, method+" "+prefix+name, f)
 	}
+}
+
+func handle[Q any](v *Server, pattern string, f func(context.Context, *Q) (any, error)) {
+	v.calls.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		v.turns <- struct{}{}
+		defer func() { <-v.turns }()
+		q := new(Q)
+		err := decode(w, r, q)
+		var answer any
+		if err == nil {
+			answer, err = f(r.Context(), q)
+		}
+		respond(w, answer, err)
+	})
 }
 
 // maxBody bounds a request of JSON; artifacts are streamed. The largest that MLflow

@@ -57,13 +57,14 @@ func (v *Server) createModel(ctx context.Context, q *struct {
 }
 
 func (v *Server) searchModels(ctx context.Context, q *struct {
-	Filter        string        `json:"filter"`
-	MaxResults    Int           `json:"max_results"`
-	PageToken     string        `json:"page_token"`
-	ExperimentIDs batch[string] `json:"experiment_ids"`
+	Filter        string            `json:"filter"`
+	MaxResults    Int               `json:"max_results"`
+	PageToken     string            `json:"page_token"`
+	ExperimentIDs batch[string]     `json:"experiment_ids"`
+	OrderBy       batch[modelOrder] `json:"order_by"`
 }) (any, error) {
 	list, token, err := v.store.searchModels(ctx, Query{ExperimentIDs: q.ExperimentIDs, Filter: q.Filter,
-		MaxResults: int(q.MaxResults), PageToken: q.PageToken})
+		MaxResults: int(q.MaxResults), PageToken: q.PageToken}, q.OrderBy)
 	for _, m := range list {
 		m.Info.ArtifactURI = modelFolder(m).uri()
 	}
@@ -109,7 +110,7 @@ func (v *Server) setModelTags(ctx context.Context, q *struct {
 	if err := v.mayTagModel(ctx, q.ModelID, q.Tags...); err != nil {
 		return nil, err
 	}
-	return nil, v.store.setModel(ctx, q.ModelID, modelTags, q.Tags)
+	return nil, v.store.setModelTags(ctx, q.ModelID, q.Tags)
 }
 
 func (v *Server) deleteModelTag(ctx context.Context, q *struct {
@@ -129,7 +130,7 @@ func (v *Server) logModelParams(ctx context.Context, q *struct {
 	if err := v.mayWriteModel(ctx, q.ModelID); err != nil {
 		return nil, err
 	}
-	return nil, v.store.setModel(ctx, q.ModelID, modelParams, q.Params)
+	return nil, v.store.addModelParams(ctx, q.ModelID, q.Params)
 }
 
 func (v *Server) mayTagModel(ctx context.Context, id string, tags ...KeyValue) error {

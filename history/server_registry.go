@@ -288,6 +288,9 @@ func (v *Server) getDownloadURI(ctx context.Context, q *versionRef) (any, error)
 	if err != nil {
 		return nil, err
 	}
+	if m.prompt() {
+		return map[string]string{"artifact_uri": m.Source}, nil
+	}
 	f, within, err := v.store.place(ctx, m.Source)
 	if err != nil {
 		return nil, err
@@ -403,5 +406,5 @@ func (s *Store) noteVersion(ctx context.Context, model string, version *ModelVer
 	if err != nil {
 		return err
 	}
-	return s.setModel(ctx, model, modelTags, []KeyValue{{tag, string(text)}})
+	return s.setModelTags(ctx, model, []KeyValue{{tag, string(text)}})
 }

@@ -261,6 +261,7 @@ func (v *Server) searchRuns(ctx context.Context, q *struct {
 	list, token, err := v.store.SearchRuns(ctx, query)
 	for _, r := range list {
 		proxied(r)
+		r.Inputs.ModelInputs = nil // as MLflow's server leaves them out here
 	}
 	return page("runs", list, token, err)
 }

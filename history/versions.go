@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,12 +41,14 @@ func stageNamed(stage string) (string, error) {
 		strings.Join(stages, ", "))
 }
 
-// latest adds the last version of each stage.
+// latest adds the last version of each stage, in the order in which the stages' first
+// versions came.
 func (s *Store) latest(ctx context.Context, models map[string]*RegisteredModel) error {
 	for name, m := range models {
 		list, err := s.versions(ctx,
 			`name = ? AND version IN (SELECT max(version) FROM model_versions WHERE name = ? AND current_stage != '`+
-				stageDeleted+`' GROUP BY current_stage) ORDER BY version`, name, name)
+				stageDeleted+`' GROUP BY current_stage) ORDER BY (SELECT min(version) FROM model_versions f
+				WHERE f.name = model_versions.name AND f.current_stage = model_versions.current_stage)`, name, name)
 		if err != nil {
 			return err
 		}
@@ -155,6 +158,9 @@ func (s *Store) place(ctx context.Context, source string) (f folder, within stri
 		name, version, ok := strings.Cut(rest, "/")
 		if !ok {
 			m, err := s.model(ctx, name)
+			if NotFound(err) {
+				err = bad
+			}
 			if err != nil {
 				return f, "", err
 			}
@@ -184,14 +190,25 @@ func (s *Store) place(ctx context.Context, source string) (f folder, within stri
 	return f, "", bad
 }
 
+// prompt tells a version of a prompt, which has no artifacts: it has the tag, and what
+// MLflow's client gives as a prompt's source.
+func (v *ModelVersion) prompt() bool {
+	return (v.Source == "prompt-template" || v.Source == "dummy-source") &&
+		slices.ContainsFunc(v.Tags, func(t KeyValue) bool { return t.Key == promptTag && t.Value == "true" })
+}
+
 // createVersion adds a version of a registered model.
 func (s *Store) createVersion(ctx context.Context, v ModelVersion) (*ModelVersion, error) {
 	if err := errors.Join(checkModelName(v.Name), checkModelTags(v.Tags)); err != nil {
 		return nil, err
 	}
-	f, within, err := s.place(ctx, v.Source)
-	if err != nil {
-		return nil, err
+	var f folder
+	var within string
+	if !v.prompt() { // a prompt's text is among its tags
+		var err error
+		if f, within, err = s.place(ctx, v.Source); err != nil {
+			return nil, err
+		}
 	}
 	if rest, ok := strings.CutPrefix(v.Source, "models:/"); ok && strings.Contains(rest, "/") {
 		v.Source = path.Join(f.uri(), within)
@@ -204,14 +221,17 @@ func (s *Store) createVersion(ctx context.Context, v ModelVersion) (*ModelVersio
 		v.RunID = m.Info.SourceRunID
 	}
 	number := 0
-	err = s.changeRegistered(ctx, v.Name, func(tx *sql.Tx) error {
+	err := s.changeRegistered(ctx, v.Name, func(tx *sql.Tx) error {
 		if err := tx.QueryRow(`SELECT coalesce(max(version), 0) + 1 FROM model_versions WHERE name = ?`,
 			v.Name).Scan(&number); err != nil {
 			return err
 		}
 		now := time.Now().UnixMilli()
 		// The place is for MLflow's own server; ours follows from the source.
-		at := s.location(path.Join(append(f.parts()[1:], within)...))
+		at := v.Source
+		if !v.prompt() {
+			at = s.location(path.Join(append(f.parts()[1:], within)...))
+		}
 		if _, err := tx.Exec(`INSERT INTO model_versions (name, version, creation_time, last_updated_time,
 			description, current_stage, source, run_id, status, run_link, storage_location)
 			VALUES (?, ?, ?, ?, ?, 'None', ?, nullif(?, ''), 'READY', ?, ?)`, v.Name, number, now, now, v.Description,
@@ -300,6 +320,9 @@ func (s *Store) tagVersion(ctx context.Context, name, version string, tag KeyVal
 }
 
 func (s *Store) untagVersion(ctx context.Context, name, version, key string) error {
+	if err := errors.Join(checkModelName(name), checkName("tag", key)); err != nil {
+		return err
+	}
 	return s.changeVersion(ctx, name, version, func(tx *sql.Tx, n int) error {
 		_, err := tx.Exec(`DELETE FROM model_version_tags WHERE name = ? AND version = ? AND key = ?`, name, n, key)
 		return err

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -52,26 +53,7 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 				}
 				return a.changes(list)
 			}
-			if a.json {
-				if err := s.Sizes(cmd.Context()); err != nil {
-					return usageError{err}
-				}
-				return printSnapshot(a.out, s)
-			}
-			out := bufio.NewWriter(a.out)
-			for i := range s.Files {
-				out.WriteString(s.Files[i].Path)
-				out.WriteByte('\n')
-			}
-			if err := out.Flush(); err != nil {
-				return err
-			}
-			bytes := ""
-			if s.Bytes > 0 {
-				bytes = ", " + size.Format(s.Bytes)
-			}
-			a.say("%s: %s%s; %d ignored", s.ID, size.Count(len(s.Files), "file"), bytes, len(s.Excluded))
-			return nil
+			return a.listSnapshot(cmd.Context(), s)
 		},
 	}
 	cmd.Flags().StringVar(&commit, "commit", "", "the files of a commit, such as HEAD, a branch or a tag")
@@ -79,6 +61,30 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 	cmd.Flags().StringVar(&why, "why", "", "name the ignore line that decides over a path")
 	cmd.Flags().StringVar(&most, "max-snapshot-size", "", "the most that may travel, such as 500MB (default 300MiB)")
 	return cmd
+}
+
+// listSnapshot prints the files of a snapshot, one a line or as JSON.
+func (a *app) listSnapshot(ctx context.Context, s *snapshot.Snapshot) error {
+	if a.json {
+		if err := s.Sizes(ctx); err != nil {
+			return usageError{err}
+		}
+		return printSnapshot(a.out, s)
+	}
+	out := bufio.NewWriter(a.out)
+	for i := range s.Files {
+		out.WriteString(s.Files[i].Path)
+		out.WriteByte('\n')
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	bytes := ""
+	if s.Bytes > 0 {
+		bytes = ", " + size.Format(s.Bytes)
+	}
+	a.say("%s: %s%s; %d ignored", s.ID, size.Count(len(s.Files), "file"), bytes, len(s.Excluded))
+	return nil
 }
 
 // printSnapshot prints a snapshot as one JSON object, a file a line.

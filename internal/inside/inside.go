@@ -261,79 +261,107 @@ const mostLinks = 40
 // resolve follows the links in a path, itself one included. Where it leads nowhere, the
 // error is fs.ErrNotExist; that it leads out is said all the same.
 func (v view) resolve(name string) (string, fs.FileInfo, error) {
-	var at []string
-	rest := strings.Split(name, "/")
-	info, err := fs.Lstat(v.fsys, ".")
-	missing, links := err, 0
-	link, text := "", ""
-	outside := func(into string) error { return &OutsideError{Link: link, To: text, Into: into} }
-	for len(rest) > 0 {
-		part := rest[0]
-		rest = rest[1:]
-		switch {
-		case part == "" || part == ".":
-			continue
-		case part == ".." && len(at) == 0: // out, and perhaps in again
-			if rest, err = v.below(v.dir + "/../" + strings.Join(rest, "/")); errors.Is(err, errOut) {
-				return "", nil, outside("")
-			} else if err != nil {
-				missing = fs.ErrNotExist
-			}
-			continue
-		case part == "..":
-			at = at[:len(at)-1]
-			continue
-		case Hidden(part) || missing == nil && v.alias(at, part):
-			return "", nil, outside(part)
-		}
-		at = append(at[:len(at):len(at)], part)
-		if missing != nil {
-			continue
-		}
-		here := path.Join(at...)
-		if info, missing = fs.Lstat(v.fsys, here); missing != nil {
-			continue
-		}
-		if info.Mode()&fs.ModeSymlink == 0 {
-			if !info.IsDir() && len(rest) > 0 {
-				missing = fs.ErrNotExist // nothing is below a file
-			}
-			continue
-		}
-		if links++; links > mostLinks {
-			return "", nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
-		}
-		say, err := fs.ReadLink(v.fsys, here)
-		if err != nil {
+	w := &way{view: v, rest: strings.Split(name, "/")}
+	w.info, w.missing = fs.Lstat(v.fsys, ".")
+	for len(w.rest) > 0 {
+		if err := w.step(); err != nil {
 			return "", nil, err
 		}
-		if link == "" {
-			link, text = here, say
-		}
-		at = at[:len(at)-1]
-		if say = filepath.ToSlash(say); strings.HasPrefix(say, "/") ||
-			filepath.VolumeName(filepath.FromSlash(say)) != "" {
-			if rest, err = v.below(say + "/" + strings.Join(rest, "/")); errors.Is(err, errOut) {
-				return "", nil, outside("")
-			} else if err != nil {
-				missing = fs.ErrNotExist
-			}
-			at = nil
-			continue
-		}
-		rest = append(strings.Split(say, "/"), rest...)
 	}
-	real := path.Join(at...)
+	if w.links > mostLinks {
+		return "", nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	real := path.Join(w.at...)
 	if real == "" {
 		real = "."
 	}
-	if missing == nil {
-		info, missing = fs.Lstat(v.fsys, real) // ".." may have led back
+	if w.missing == nil {
+		w.info, w.missing = fs.Lstat(v.fsys, real) // ".." may have led back
 	}
-	if missing != nil {
-		return real, nil, &fs.PathError{Op: "open", Path: name, Err: unwrap(missing)}
+	if w.missing != nil {
+		return real, nil, &fs.PathError{Op: "open", Path: name, Err: unwrap(w.missing)}
 	}
-	return real, info, nil
+	return real, w.info, nil
+}
+
+// way is how far a path has been followed.
+type way struct {
+	view
+	at, rest []string    // behind, without links, and before
+	info     fs.FileInfo // of what is behind
+	missing  error       // why there is nothing; the rest is looked at only for where it leads
+
+	links    int
+	link, to string // the first one, and what it says
+}
+
+// outside is the error of a path that leads out, or into what never travels.
+func (w *way) outside(into string) error { return &OutsideError{Link: w.link, To: w.to, Into: into} }
+
+// step goes on by one part of the path.
+func (w *way) step() error {
+	part := w.rest[0]
+	w.rest = w.rest[1:]
+	switch {
+	case part == "" || part == ".":
+		return nil
+	case part == ".." && len(w.at) == 0: // out, and perhaps in again
+		return w.from(w.dir + "/..")
+	case part == "..":
+		w.at = w.at[:len(w.at)-1]
+		return nil
+	case Hidden(part) || w.missing == nil && w.alias(w.at, part):
+		return w.outside(part)
+	}
+	w.at = append(w.at[:len(w.at):len(w.at)], part)
+	if w.missing != nil {
+		return nil
+	}
+	here := path.Join(w.at...)
+	if w.info, w.missing = fs.Lstat(w.fsys, here); w.missing != nil {
+		return nil
+	}
+	if w.info.Mode()&fs.ModeSymlink != 0 {
+		return w.follow(here)
+	}
+	if !w.info.IsDir() && len(w.rest) > 0 {
+		w.missing = fs.ErrNotExist // nothing is below a file
+	}
+	return nil
+}
+
+// follow goes on where a link leads.
+func (w *way) follow(link string) error {
+	if w.links++; w.links > mostLinks {
+		w.rest = nil
+		return nil
+	}
+	to, err := fs.ReadLink(w.fsys, link)
+	if err != nil {
+		return err
+	}
+	if w.link == "" {
+		w.link, w.to = link, to
+	}
+	w.at = w.at[:len(w.at)-1]
+	if to = filepath.ToSlash(to); strings.HasPrefix(to, "/") || filepath.VolumeName(filepath.FromSlash(to)) != "" {
+		w.at = nil
+		return w.from(to)
+	}
+	w.rest = append(strings.Split(to, "/"), w.rest...)
+	return nil
+}
+
+// from goes on at an absolute path, which has to lie in the folder on disk.
+func (w *way) from(dir string) (err error) {
+	w.rest, err = w.below(dir + "/" + strings.Join(w.rest, "/"))
+	if errors.Is(err, errOut) {
+		return w.outside("")
+	}
+	if err != nil {
+		w.missing = fs.ErrNotExist
+	}
+	return nil
 }
 
 // unwrap drops the path of an error.

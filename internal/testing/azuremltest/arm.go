@@ -202,60 +202,63 @@ func (w *Workspace) codeFakes(f *fake.ServerFactory) {
 			armmachinelearning.CodeVersionsClientCreateOrUpdateResponse{CodeVersion: body}, nil)
 		return
 	}
-	f.CodeVersionsServer.NewListPager = func(_, _, name string, o *armmachinelearning.CodeVersionsClientListOptions) (
-		resp azfake.PagerResponder[armmachinelearning.CodeVersionsClientListResponse]) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		var list []*armmachinelearning.CodeVersion
-		if o != nil && o.Hash != nil { // whatever its name: Microsoft's own client asks so
-			for _, c := range w.codes {
-				if h := c.Properties.Properties["hash_sha256"]; h != nil && *h == *o.Hash {
-					list = append(list, &c)
-				}
-			}
-			resp.AddPage(http.StatusOK,
-				armmachinelearning.CodeVersionsClientListResponse{
-					CodeVersionResourceArmPaginatedResult: armmachinelearning.CodeVersionResourceArmPaginatedResult{
-						Value: list}}, nil)
-			return
-		}
-		for _, version := range slices.Backward(w.order) {
-			if c, ok := w.codes[name+"/"+version]; ok {
+	f.CodeVersionsServer.NewListPager = w.listCodes
+	f.CodeVersionsServer.CreateOrGetStartPendingUpload = w.pendingUpload
+}
+
+// listCodes lists by name, or by hash whatever the name is: Microsoft's own client asks so.
+func (w *Workspace) listCodes(_, _, name string, o *armmachinelearning.CodeVersionsClientListOptions) (
+	resp azfake.PagerResponder[armmachinelearning.CodeVersionsClientListResponse]) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var list []*armmachinelearning.CodeVersion
+	if o != nil && o.Hash != nil {
+		for _, c := range w.codes {
+			if h := c.Properties.Properties["hash_sha256"]; h != nil && *h == *o.Hash {
 				list = append(list, &c)
 			}
 		}
 		resp.AddPage(http.StatusOK,
 			armmachinelearning.CodeVersionsClientListResponse{
 				CodeVersionResourceArmPaginatedResult: armmachinelearning.CodeVersionResourceArmPaginatedResult{
-					Value: list[:min(1, len(list))]}}, nil)
+					Value: list}}, nil)
 		return
 	}
-	f.CodeVersionsServer.CreateOrGetStartPendingUpload = func(_ context.Context, _, _, name, version string,
-		_ armmachinelearning.PendingUploadRequestDto,
-		_ *armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadOptions) (
-		resp azfake.Responder[armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadResponse],
-		errResp azfake.ErrorResponder) {
-		container := fmt.Sprintf("pending-%d", time.Now().UnixNano())
-		if err := w.create(container); err != nil {
-			errResp.SetResponseError(http.StatusInternalServerError, "InternalError")
-			return
+	for _, version := range slices.Backward(w.order) {
+		if c, ok := w.codes[name+"/"+version]; ok {
+			list = append(list, &c)
 		}
-		at := w.blob + "/" + container
-		resp.SetResponse(http.StatusOK, armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadResponse{
-			PendingUploadResponseDto: armmachinelearning.PendingUploadResponseDto{
-				PendingUploadType: ptr(armmachinelearning.PendingUploadTypeTemporaryBlobReference),
-				BlobReferenceForConsumption: &armmachinelearning.BlobReferenceForConsumptionDto{BlobURI: &at,
-					Credential: &armmachinelearning.SASCredentialDto{
-						CredentialType: ptr(armmachinelearning.PendingUploadCredentialTypeSAS),
-						SasURI:         ptr(at + "?" + w.delegate(container, ""))}}}}, nil)
+	}
+	resp.AddPage(http.StatusOK,
+		armmachinelearning.CodeVersionsClientListResponse{
+			CodeVersionResourceArmPaginatedResult: armmachinelearning.CodeVersionResourceArmPaginatedResult{
+				Value: list[:min(1, len(list))]}}, nil)
+	return
+}
+
+// pendingUpload makes a container to upload to.
+func (w *Workspace) pendingUpload(_ context.Context, _, _, name, version string,
+	_ armmachinelearning.PendingUploadRequestDto,
+	_ *armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadOptions) (
+	resp azfake.Responder[armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadResponse],
+	errResp azfake.ErrorResponder) {
+	container := fmt.Sprintf("pending-%d", time.Now().UnixNano())
+	if err := w.create(container); err != nil {
+		errResp.SetResponseError(http.StatusInternalServerError, "InternalError")
 		return
 	}
+	at := w.blob + "/" + container
+	resp.SetResponse(http.StatusOK, armmachinelearning.CodeVersionsClientCreateOrGetStartPendingUploadResponse{
+		PendingUploadResponseDto: armmachinelearning.PendingUploadResponseDto{
+			PendingUploadType: ptr(armmachinelearning.PendingUploadTypeTemporaryBlobReference),
+			BlobReferenceForConsumption: &armmachinelearning.BlobReferenceForConsumptionDto{BlobURI: &at,
+				Credential: &armmachinelearning.SASCredentialDto{
+					CredentialType: ptr(armmachinelearning.PendingUploadCredentialTypeSAS),
+					SasURI:         ptr(at + "?" + w.delegate(container, ""))}}}}, nil)
+	return
 }
 
 func (w *Workspace) environmentFakes(f *fake.ServerFactory) {
-	id := func(name, version string) *string {
-		return ptr(root + "/environments/" + name + "/versions/" + version)
-	}
 	f.EnvironmentContainersServer.NewListPager =
 		func(string, string, *armmachinelearning.EnvironmentContainersClientListOptions) (
 			resp azfake.PagerResponder[armmachinelearning.EnvironmentContainersClientListResponse]) {
@@ -274,7 +277,7 @@ func (w *Workspace) environmentFakes(f *fake.ServerFactory) {
 			resp azfake.PagerResponder[armmachinelearning.EnvironmentVersionsClientListResponse]) {
 			var list []*armmachinelearning.EnvironmentVersion
 			if version := environments[name]; version != "" {
-				list = append(list, &armmachinelearning.EnvironmentVersion{ID: id(name, version), Name: ptr(version)})
+				list = append(list, &armmachinelearning.EnvironmentVersion{ID: environmentID(name, version), Name: ptr(version)})
 			}
 			resp.AddPage(http.StatusOK,
 				armmachinelearning.EnvironmentVersionsClientListResponse{
@@ -289,7 +292,7 @@ func (w *Workspace) environmentFakes(f *fake.ServerFactory) {
 		defer w.mu.Unlock()
 		e, ok := w.envs[name+"/"+version]
 		if environments[name] == version {
-			e, ok = armmachinelearning.EnvironmentVersion{ID: id(name, version), Name: &version}, true
+			e, ok = armmachinelearning.EnvironmentVersion{ID: environmentID(name, version), Name: &version}, true
 		}
 		if !ok {
 			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
@@ -299,26 +302,33 @@ func (w *Workspace) environmentFakes(f *fake.ServerFactory) {
 			nil)
 		return
 	}
-	f.EnvironmentVersionsServer.CreateOrUpdate = func(_ context.Context, _, _, name, version string,
-		body armmachinelearning.EnvironmentVersion,
-		_ *armmachinelearning.EnvironmentVersionsClientCreateOrUpdateOptions) (
-		resp azfake.Responder[armmachinelearning.EnvironmentVersionsClientCreateOrUpdateResponse],
-		errResp azfake.ErrorResponder) {
-		p := body.Properties
-		if p == nil || (p.Image == nil) == (p.Build == nil) || p.CondaFile != nil && p.Image == nil {
-			errResp.SetResponseError(http.StatusBadRequest, "EnvironmentNeedsImageOrBuild")
-			return
-		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if _, ok := w.envs[name+"/"+version]; ok {
-			errResp.SetResponseError(http.StatusConflict, "EnvironmentVersionExists")
-			return
-		}
-		body.ID, body.Name = id(name, version), &version
-		w.envs[name+"/"+version] = body
-		resp.SetResponse(http.StatusCreated, armmachinelearning.EnvironmentVersionsClientCreateOrUpdateResponse{
-			EnvironmentVersion: body}, nil)
+	f.EnvironmentVersionsServer.CreateOrUpdate = w.createEnvironment
+}
+
+// createEnvironment refuses what the service refuses.
+func (w *Workspace) createEnvironment(_ context.Context, _, _, name, version string,
+	body armmachinelearning.EnvironmentVersion,
+	_ *armmachinelearning.EnvironmentVersionsClientCreateOrUpdateOptions) (
+	resp azfake.Responder[armmachinelearning.EnvironmentVersionsClientCreateOrUpdateResponse],
+	errResp azfake.ErrorResponder) {
+	p := body.Properties
+	if p == nil || (p.Image == nil) == (p.Build == nil) || p.CondaFile != nil && p.Image == nil {
+		errResp.SetResponseError(http.StatusBadRequest, "EnvironmentNeedsImageOrBuild")
 		return
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.envs[name+"/"+version]; ok {
+		errResp.SetResponseError(http.StatusConflict, "EnvironmentVersionExists")
+		return
+	}
+	body.ID, body.Name = environmentID(name, version), &version
+	w.envs[name+"/"+version] = body
+	resp.SetResponse(http.StatusCreated, armmachinelearning.EnvironmentVersionsClientCreateOrUpdateResponse{
+		EnvironmentVersion: body}, nil)
+	return
+}
+
+func environmentID(name, version string) *string {
+	return ptr(root + "/environments/" + name + "/versions/" + version)
 }

@@ -5,13 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
+	"time"
 
 	"github.com/sethvargo/go-githubactions"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/org/aml-train/github"
+	"github.com/org/aml-train/internal/debuglog"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit/azureml"
 )
@@ -81,7 +84,8 @@ func (a *app) workspace() (*azureml.Target, error) {
 	}
 	if w.CanIdentify {
 		t.SignIn.IDToken = func(ctx context.Context) (string, error) {
-			return githubactions.New(githubactions.WithGetenv(a.getenv)).GetIDToken(ctx, "api://AzureADTokenExchange")
+			of := &http.Client{Transport: debuglog.Transport(http.DefaultTransport), Timeout: 30 * time.Second}
+			return githubactions.New(githubactions.WithGetenv(a.getenv), githubactions.WithHTTPClient(of)).GetIDToken(ctx, "api://AzureADTokenExchange")
 		}
 		t.SignIn.Subject = w.Subject()
 	}

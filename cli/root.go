@@ -25,6 +25,7 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/hooks"
+	"github.com/org/aml-train/internal/debuglog"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/limited"
@@ -65,6 +66,8 @@ type app struct {
 	out, err   io.Writer
 	getenv     func(string) string
 	json       bool
+	debug      bool // each step is told
+	begun      time.Time
 	git        git.Finder // of the repositories that the command is about
 	interrupts interrupts
 	lasts      atomic.Bool    // the command goes on where nobody reads what it says
@@ -85,7 +88,7 @@ func Main(args []string, signals chan os.Signal) int {
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		collectLate()
 	}
-	a := &app{getenv: os.Getenv, interrupts: interrupts{signals: signals}}
+	a := &app{getenv: os.Getenv, begun: time.Now(), interrupts: interrupts{signals: signals}}
 	a.secrets.Add(secret.Values(os.Environ())...)
 	var stdout, stderr io.Writer = stream{os.Stdout, &a.lasts}, stream{os.Stderr, &a.lasts}
 	root := a.root()
@@ -152,7 +155,16 @@ func (a *app) exit(err error) int {
 		first, _, _ := strings.Cut(err.Error(), "\n")
 		fmt.Fprintln(a.err, hooks.Refused+first)
 	}
+	debuglog.Step(a.begun, "exit code %d", code)
 	return code
+}
+
+// trace has each step told where somebody asked for that.
+func (a *app) trace(cmd *cobra.Command) {
+	if a.debug || github.Debugging(a.getenv) {
+		debuglog.To(a.err)
+		debuglog.Step(a.begun, "%s, aml-train %s", cmd.CommandPath(), version.String())
+	}
 }
 
 func (a *app) fault(err error) int {
@@ -238,6 +250,8 @@ reports what came out: metrics, outputs, and why it failed.`,
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(helpTemplate(root))
+	root.PersistentFlags().BoolVar(&a.debug, "debug", false, "tell requests, git lookups and how long each took, on standard error")
+	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) { a.trace(cmd) }
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON to standard output")
 	root.AddCommand(a.run(), a.submit(), a.watch(), a.logs(), a.cancel(), a.show(), a.runs(), a.download(), a.compare(),
 		a.snapshot(), a.metadata(), a.validate(), a.init(), a.archive(), a.delete(), a.hook(), a.history(), a.supervise())

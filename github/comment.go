@@ -13,6 +13,7 @@ import (
 
 	gh "github.com/google/go-github/v88/github"
 
+	"github.com/org/aml-train/internal/debuglog"
 	"github.com/org/aml-train/internal/lazyregexp"
 )
 
@@ -74,7 +75,7 @@ func client(w *Workflow, token string) (*gh.Client, error) {
 	// The client waits by itself for no rate limit: how long there is to wait is
 	// known here.
 	return gh.NewClient(gh.WithURLs(&base, nil), gh.WithAuthToken(token), gh.WithTimeout(30*time.Second),
-		gh.WithUserAgent("aml-train"), gh.WithDisableRateLimitCheck())
+		gh.WithUserAgent("aml-train"), gh.WithTransport(debuglog.Transport(http.DefaultTransport)), gh.WithDisableRateLimitCheck())
 }
 
 // first is the hidden line that a comment of ours starts with: the key, the

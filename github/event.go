@@ -58,6 +58,10 @@ type Workflow struct {
 // InWorkflow tells whether this program is a step of a workflow.
 func InWorkflow(getenv func(string) string) bool { return getenv("GITHUB_ACTIONS") == "true" }
 
+// Debugging tells whether somebody ran the workflow again with debug logging
+// (docs.github.com, "Variables reference", RUNNER_DEBUG).
+func Debugging(getenv func(string) string) bool { return getenv("RUNNER_DEBUG") == "1" }
+
 // Workspace is the folder that the steps of a workflow share, "" outside one.
 func Workspace(getenv func(string) string) string {
 	if !InWorkflow(getenv) {

@@ -19,6 +19,7 @@ import (
 	sqlite "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"github.com/org/aml-train/internal/debuglog"
 	"github.com/org/aml-train/internal/home"
 )
 
@@ -64,6 +65,8 @@ func OpenExisting(dir string) (*Store, error) {
 }
 
 func openHome(h *home.Home) (*Store, error) {
+	begin := time.Now()
+	defer func() { debuglog.Step(begin, "run history %s opened", filepath.Join(h.Dir, database)) }()
 	s := &Store{Home: h.Dir, Files: h.Root}
 	if err := s.connect(); err != nil {
 		return nil, errors.Join(fmt.Errorf("run history %s: %w", filepath.Join(h.Dir, database), explain(err)),

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
@@ -38,10 +39,12 @@ func Commit(ctx context.Context, finder *git.Finder, dir, rev string) (*Snapshot
 
 // open is snapshot for as long as that is not closed.
 func (c *committed) open(ctx context.Context, dir, rev string, o Options) (*Snapshot, error) {
+	begin := time.Now()
 	snap, err := c.snapshot(ctx, dir, rev, o)
 	if err != nil {
 		c.stores.close()
 	}
+	traced(begin, dir+" at "+rev, snap, err)
 	return snap, err
 }
 

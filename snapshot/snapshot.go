@@ -43,10 +43,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 
+	"github.com/org/aml-train/internal/debuglog"
 	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/git/object"
@@ -166,6 +168,20 @@ type Options struct {
 // limit, and an error that names the file where one cannot travel: a link that
 // leads out of dir, a name that no blob store can hold, an unreadable file.
 func Take(ctx context.Context, dir string, o Options) (*Snapshot, error) {
+	begin := time.Now()
+	s, err := takeOf(ctx, dir, o)
+	traced(begin, dir, s, err)
+	return s, err
+}
+
+// traced notes that a snapshot was taken.
+func traced(begin time.Time, of string, s *Snapshot, err error) {
+	if err == nil {
+		debuglog.Step(begin, "snapshot of %s: %s, %s, %d ignored", of, s.ID, size.Count(len(s.Files), "file"), len(s.Excluded))
+	}
+}
+
+func takeOf(ctx context.Context, dir string, o Options) (*Snapshot, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err

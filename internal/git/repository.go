@@ -10,9 +10,12 @@ import (
 	"errors"
 	"path/filepath"
 	"sync"
+	"time"
 
+	"github.com/org/aml-train/internal/debuglog"
 	"github.com/org/aml-train/internal/git/index"
 	"github.com/org/aml-train/internal/git/object"
+	"github.com/org/aml-train/internal/size"
 )
 
 // Repository is where the parts of a repository lie, as absolute paths.
@@ -34,7 +37,12 @@ func (r *Repository) Objects() *object.Store { return object.New(r.ObjectDir, r.
 // Index reads what git's index says. The folders that it keeps as one entry are listed
 // from the objects, and stay one entry without any.
 func (r *Repository) Index(objects *object.Store) (*index.Index, error) {
-	return index.Read(r.IndexFile, r.GitDir, objects)
+	begin := time.Now()
+	x, err := index.Read(r.IndexFile, r.GitDir, objects)
+	if err == nil {
+		debuglog.Step(begin, "git: index %s, %s", r.IndexFile, size.Count(x.Len(), "path"))
+	}
+	return x, err
 }
 
 // Finder finds repositories, each of them once. A command has one, which it hands down:
@@ -68,8 +76,10 @@ func (f *Finder) Find(dir string) (*Repository, error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	begin := time.Now()
 	r, err := f.discover(dir)
 	if err != nil || r == nil {
+		debuglog.Step(begin, "git: no repository around %s", dir)
 		return nil, err
 	}
 	key := r.Root + "\x00" + r.GitDir
@@ -79,6 +89,8 @@ func (f *Finder) Find(dir string) (*Repository, error) {
 	if r.Config, err = readConfig(r, &f.texts); err != nil {
 		return nil, err
 	}
+	debuglog.Step(begin, "git: repository %s, git directory %s, %s of configuration", r.Root, r.GitDir,
+		size.Count(len(r.Config.entries), "value"))
 	if f.found == nil {
 		f.found = map[string]*Repository{}
 	}

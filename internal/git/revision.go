@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 
+	"github.com/org/aml-train/internal/debuglog"
 	"github.com/org/aml-train/internal/git/object"
 	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
@@ -46,6 +48,17 @@ var suffix = lazyregexp.New(`^(\^\{[a-z]*\}|\^[0-9]*|~[0-9]*)`)
 // ~N and ^{TYPE} behind it. Any other form is refused with the reason, and never taken for
 // another commit.
 func (r *Repository) Revision(rev string) (plumbing.Hash, error) {
+	begin := time.Now()
+	id, err := r.revision(rev)
+	if err != nil {
+		debuglog.Step(begin, "git: revision %q of %s: %v", rev, r.Root, err)
+	} else {
+		debuglog.Step(begin, "git: revision %q of %s is %s", rev, r.Root, id)
+	}
+	return id, err
+}
+
+func (r *Repository) revision(rev string) (plumbing.Hash, error) {
 	unread := fmt.Errorf("%q is a revision of a form that is not read here; "+
 		"give the commit that git rev-parse prints for it", rev)
 	if !answered(rev) {

@@ -3,11 +3,14 @@ package secret
 import (
 	"errors"
 	"io"
+	"sync"
 )
 
 // Writer takes the secrets out of what is written to w. The end of a write that may be
-// the beginning of a secret waits for the next one, or for Flush.
+// the beginning of a secret waits for the next one, or for Flush. It is safe for use by
+// several goroutines.
 type Writer struct {
+	mu   sync.Mutex
 	w    io.Writer
 	r    *Redactor
 	held string
@@ -18,6 +21,8 @@ func NewWriter(w io.Writer, r *Redactor) *Writer { return &Writer{w: w, r: r} }
 
 // Write implements io.Writer.
 func (w *Writer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.held == "" && w.r.none() { // a flood of output costs no memory
 		return w.w.Write(p)
 	}
@@ -33,6 +38,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 
 // Flush writes what waits.
 func (w *Writer) Flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	text := w.r.String(w.held)
 	w.held = ""
 	_, err := io.WriteString(w.w, text)

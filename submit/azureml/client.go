@@ -21,6 +21,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/debuglog"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/submit"
 )
@@ -43,7 +44,7 @@ func newHTTPClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = 128
 	t.ResponseHeaderTimeout = answerWithin
-	return &http.Client{Transport: t,
+	return &http.Client{Transport: debuglog.Transport(t),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 

@@ -99,7 +99,11 @@ func (s session) usualBase(
 	if repo != nil {
 		away = ancestors(repo, run.Tag(gitmeta.PropCommit))
 	}
-	return runs.(history.Baselines).Of(run).Nearest(away), nil
+	candidates := runs.(history.Baselines).Of(run)
+	if others := candidates.Others(); len(others) > 0 && away != nil {
+		candidates = candidates.StandIns(stoodFor(repo, away, run.Tag(history.TagSource), others))
+	}
+	return candidates.Nearest(away), nil
 }
 
 // namedBase is the run, the newest one on the branch, or that of the commit that --baseline

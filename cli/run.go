@@ -36,6 +36,7 @@ type jobFlags struct {
 	python      string
 	maxSnapshot string
 	maxOutputs  string
+	reuse       reuseFlag
 }
 
 func (f *jobFlags) add(cmd *cobra.Command) {
@@ -63,6 +64,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.runConfig, "runconfig", "", "a run configuration of SDK v1 in place of a job file: a path, or NAME of .azureml/NAME.runconfig")
 	s.StringVar(&f.maxSnapshot, "max-snapshot-size", "", "the most that may travel, such as 500MB (default 300MiB)")
 	s.StringVar(&f.maxOutputs, "max-outputs-size", "", "the most that is kept of a run's outputs and logs on this machine, such as 500GB (default 100GB; 0 is no limit)")
+	f.reuse.add(s)
 	short := map[string]string{"env": "environment-variables", "input": "inputs", "tag": "tags"}
 	s.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		return pflag.NormalizedName(cmp.Or(short[name], name))
@@ -245,6 +247,8 @@ func (a *app) request(f jobFlags) train.Request {
 			f.Arguments = strings.TrimSpace(f.Arguments + " " + job.Quote(word))
 		}
 	}
+	r.Reuse, err = f.reuse.wanted()
+	wrong(err)
 	r.Options = f.Options
 	r.Options.Workflow = github.InWorkflow(a.getenv)
 	return r

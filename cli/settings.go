@@ -28,6 +28,8 @@ type settings struct {
 	Python string   `yaml:"python"`
 	Keep   []string `yaml:"keep"` // patterns of files that every run keeps, see job.Job
 
+	Reuse bool `yaml:"reuse"` // a run that has trained the same is reported instead of another
+
 	Report struct {
 		Metrics []string `yaml:"metrics"` // the names of those that a report begins with, where the job names none
 	} `yaml:"report"`

@@ -134,6 +134,7 @@ type runJSON struct {
 	Ended      *time.Time     `json:"ended"`
 	Children   []runJSON      `json:"children,omitempty"` // with --children
 	Rules      []ruleJSON     `json:"rules,omitempty"`    // of a run that has completed
+	Reused     bool           `json:"reused,omitempty"`   // it was not trained for what was asked
 }
 
 type outputJSON struct {
@@ -147,7 +148,7 @@ func (s session) runJSON(ctx context.Context, run *history.Run) (runJSON, error)
 		Run: run.Info.RunID, Name: run.Info.RunName, Experiment: s.experimentName(ctx, run), Status: string(run.Status()),
 		Target: run.Tag(history.TagTarget), URL: s.History.URL(run), Snapshot: run.Tag(history.TagSnapshot), Job: run.Tag(history.TagJob),
 		Metrics: map[string]any{}, Outputs: []outputJSON{}, Error: run.Tag(history.TagError),
-		Started: moment(run.Started()), Ended: moment(run.Ended()),
+		Started: moment(run.Started()), Ended: moment(run.Ended()), Reused: s.answers(run),
 	}
 	for _, m := range run.Data.Metrics {
 		out.Metrics[m.Key] = m.Value
@@ -185,9 +186,14 @@ func (s session) children(ctx context.Context, run *history.Run) ([]*history.Run
 // collect gathers the report of a run: compared with its baseline, and with a diagnosis
 // where it failed.
 func (s session) collect(ctx context.Context, run *history.Run) (*report.Report, error) {
-	base, err := s.base(ctx, run)
+	base, err := s.base(ctx, s.asked(run))
 	if err != nil {
 		return nil, err
+	}
+	for i, r := range base.This { // it took what it took
+		if r.Info.RunID == run.Info.RunID {
+			base.This[i] = run
+		}
 	}
 	r, err := report.Collect(ctx, s.History, run, base)
 	if err != nil {
@@ -203,6 +209,7 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 	if r.Judgement, err = s.judged(ctx, run, base); err != nil {
 		return nil, err
 	}
+	r.Reused = s.reuse(run)
 	r.URL = run.Tag(history.TagBuild)
 	if url := httpsOnly(s.History.URL(run)); url != "" {
 		links := map[string]string{}

@@ -23,10 +23,11 @@ func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Traine
 	machine := &here{a, python}
 	return &train.Trainer{
 		Git: &a.git, Code: a.codeOf, Secrets: &a.secrets, Tell: tell,
-		Settings: func(commit *snapshot.Snapshot) ([]string, func() (string, error), error) {
+		Settings: func(commit *snapshot.Snapshot) (train.Settings, error) {
 			s, err := a.readSettings(".", commit)
 			machine.python = cmp.Or(python, s.Python)
-			return s.Keep, func() (string, error) { return a.defaultJob(s, commit) }, err
+			file := func() (string, error) { return a.defaultJob(s, commit) }
+			return train.Settings{Keep: s.Keep, Reuse: s.Reuse, File: file}, err
 		},
 		Admit:     func(ctx context.Context, commit *snapshot.Snapshot) error { return flow.admitHere(ctx, commit) },
 		AdmitJob:  func(ctx context.Context, j *job.Job) error { return flow.admitJob(ctx, j) },

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -124,6 +125,7 @@ func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
 	f.step.Output("experiment", s.experimentName(ctx, run))
 	f.step.Output("snapshot", run.Tag(history.TagSnapshot))
 	f.step.Output("status", string(run.Status()))
+	f.step.Output("reused", strconv.FormatBool(f.a.answers(run)))
 	f.prepareComment()
 }
 
@@ -267,6 +269,7 @@ func (a *app) fail(list []report.Annotation) {
 // actionOutputs are the outputs of the action, and what they are.
 var actionOutputs = map[string]string{
 	"run":          "the run's id",
+	"reused":       "true where a run that had trained the same is reported, and nothing was trained",
 	"run-url":      "the run's page: in the studio, or the workflow run for a run on this machine",
 	"experiment":   "the experiment",
 	"status":       "how the run ended: Completed, Failed, Canceled or NotResponding; without wait, its status then",

@@ -27,11 +27,40 @@ type Baseline struct {
 }
 
 // Baselines are the runs that a run may be compared with: the completed ones of the same
-// job, the newest first. A run of another pull request is never one.
+// job, the newest first. A run of another pull request is one only of a commit that has
+// its files: where a run was reused, no other was made of that commit.
 type Baselines struct {
-	run  *Run
-	list []*Run
+	run    *Run
+	list   []*Run
+	others []*Run // of other pull requests of the repository's own
 }
+
+// Others are the snapshots of runs of other pull requests, each once.
+func (b Baselines) Others() []string {
+	var ids []string
+	for _, r := range b.others {
+		if id := r.Tag(TagSnapshot); !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// StandIns adds the runs of other pull requests that trained what a commit holds; of is
+// that commit by the snapshot. The run's own files are compared with nothing of the same.
+func (b Baselines) StandIns(of map[string]string) Baselines {
+	b.list = slices.Clone(b.list)
+	for _, r := range b.others {
+		id := r.Tag(TagSnapshot)
+		if commit := of[id]; commit != "" && id != b.run.Tag(TagSnapshot) {
+			b.list = append(b.list, r.With(map[string]string{tagStands: commit}))
+		}
+	}
+	return b
+}
+
+// tagStands, of a run in a list of baselines, is the commit that it stands for.
+const tagStands = "aml-train.stands"
 
 // Runs is where runs are looked for.
 type Runs interface {
@@ -47,7 +76,7 @@ const mostBaselines = 50
 func FindBaselines(ctx context.Context, runs Runs, run *Run) (Baselines, error) {
 	b := Baselines{run: run}
 	err := b.find(ctx, runs, Query{Before: run.Info.StartTime}, nil)
-	if base := run.Tag(TagBaseBranch); err == nil && base != "" && len(b.list) > 0 {
+	if base := run.Tag(TagBaseBranch); err == nil && base != "" && len(b.list)+len(b.others) > 0 {
 		err = b.find(ctx, runs, Query{Before: run.Info.StartTime}, map[string]string{TagBranch: base})
 	}
 	return b, err
@@ -78,8 +107,12 @@ func (b *Baselines) find(ctx context.Context, runs Runs, q Query, tags map[strin
 		}
 		seen += max(len(page), 1)
 		for _, r := range page {
-			if !known[r.Info.RunID] && b.may(r) {
+			switch {
+			case known[r.Info.RunID]:
+			case b.may(r):
 				b.list = append(b.list, r)
+			case r.Tag(TagFork) == "" && r.Tag(TagSnapshot) != "":
+				b.others = append(b.others, r)
 			}
 		}
 		if next == "" || next == q.PageToken {
@@ -110,7 +143,7 @@ func (b Baselines) Of(run *Run) Baselines {
 func (b Baselines) Nearest(away map[string]int) Baseline {
 	commit, base := b.run.Tag(TagCommit), b.run.Tag(TagBaseBranch)
 	distance := func(r *Run) int {
-		c := r.Tag(TagCommit)
+		c := cmp.Or(r.Tag(tagStands), r.Tag(TagCommit))
 		if n, ok := away[c]; ok {
 			return n
 		}
@@ -119,7 +152,7 @@ func (b Baselines) Nearest(away map[string]int) Baseline {
 		}
 		return math.MaxInt
 	}
-	ofBase := b.those(func(r *Run) bool { return base != "" && onBranch(r, base) })
+	ofBase := b.those(func(r *Run) bool { return base != "" && (onBranch(r, base) || r.Tag(tagStands) != "") })
 	ofAncestors := b.those(func(r *Run) bool { return distance(r) < math.MaxInt })
 	order := [][]*Run{ofBase, ofAncestors}
 	if onBranch(b.run, base) {
@@ -133,6 +166,9 @@ func (b Baselines) Nearest(away map[string]int) Baseline {
 		if distance(best) == math.MaxInt {
 			return Baseline{Run: best, Note: "of the commits that this one is built on, none is known here to have a run of " +
 				"this job: the newest of " + base + " stands in"}
+		}
+		if c := best.Tag(tagStands); c != "" {
+			return Baseline{Run: best, Note: "it trained the files of commit " + c[:min(len(c), 7)] + ", of which there is no run"}
 		}
 		return Baseline{Run: best}
 	}

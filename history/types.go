@@ -11,7 +11,9 @@ package history
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -164,6 +166,23 @@ func (r *Run) Tag(key string) string {
 		}
 	}
 	return ""
+}
+
+// With returns a copy of the run that has other tags; "" takes one away.
+func (r *Run) With(tags map[string]string) *Run {
+	out := *r
+	out.Data.Tags = nil
+	for _, t := range r.Data.Tags {
+		if _, other := tags[t.Key]; !other {
+			out.Data.Tags = append(out.Data.Tags, t)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		if tags[key] != "" {
+			out.Data.Tags = append(out.Data.Tags, KeyValue{key, tags[key]})
+		}
+	}
+	return &out
 }
 
 // Metric returns the last value of a metric.
@@ -319,6 +338,7 @@ const (
 	TagFiles       = "aml-train.files"        // how many files the snapshot has, and their bytes: "12 34567"
 	TagSent        = "aml-train.sent"         // how many of them were sent, and their bytes
 	TagJob         = "aml-train.job"          // the digest of the resolved job
+	TagKey         = "aml-train.key"          // identifies all that decides what comes out (submit.Submission.Key)
 	TagSeries      = "aml-train.series"       // which job it is, whatever its inputs and code are: such runs are compared
 	TagBaseBranch  = "aml-train.base_branch"  // the branch that its code is meant for
 	TagReport      = "aml-train.report"       // the names of the metrics that the report begins with, one a line

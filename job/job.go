@@ -259,7 +259,11 @@ func IsRemote(path string) bool {
 func (j *Job) Digest() string {
 	same := *j
 	same.Name, same.DisplayName, same.Keep, same.Report = "", "", nil, nil
-	text, err := json.Marshal(&same)
+	return digest(&same)
+}
+
+func digest(v any) string {
+	text, err := json.Marshal(v)
 	if err != nil {
 		panic(err) // maps, slices and scalars only
 	}

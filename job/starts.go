@@ -222,6 +222,29 @@ func (j *Job) Foreign() string {
 	return s.name
 }
 
+// StartsPython tells whether all that the command starts is what python stands for, apart
+// from programs that decide nothing.
+func (j *Job) StartsPython() bool {
+	starts := false
+	for _, part := range segment.Split(strings.ReplaceAll(j.Command, "\\\n", " "), -1) {
+		words, err := shellquote.Split(part)
+		if err != nil {
+			return false
+		}
+		for len(words) > 0 && (assigned.MatchString(words[0]) || wrappers[words[0]] > 0) {
+			words = words[1:]
+		}
+		switch {
+		case len(words) == 0:
+		case pythonProgram.MatchString(words[0]):
+			starts = true
+		case !harmless[words[0]] || strings.HasPrefix(words[0], "pip") || words[0] == "conda":
+			return false
+		}
+	}
+	return starts
+}
+
 // pythonPath are the folders of the source directory in which Python looks for modules.
 func (j *Job) pythonPath() []string {
 	source := j.SourceDirectory()

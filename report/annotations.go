@@ -103,7 +103,11 @@ func (r *Report) statusText() string {
 	if target := r.Run.Tag(history.TagTarget); target != "" {
 		s += " on " + target
 	}
-	return s + ", run " + r.Run.Info.RunID
+	s += ", run " + r.Run.Info.RunID
+	if r.Reused != nil {
+		s += ", reused"
+	}
+	return s
 }
 
 func (r *Report) metricAnnotations(p Places, most int) []Annotation {

@@ -64,6 +64,9 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 	}
 	b.WriteString(r.brokenText())
 	b.WriteString("\n\n" + r.statusLine() + "\n")
+	if text := r.reused(label); text != "" {
+		b.WriteString("\n" + text + "\n")
+	}
 	if d := r.Diagnosis; d != nil && d.Advice != "" {
 		b.WriteString("\n" + d.markdown() + "\n")
 	} else if reason := r.Run.Tag(history.TagError); reason != "" && reason != r.Title() {

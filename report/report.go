@@ -40,12 +40,36 @@ type Report struct {
 	BaseNote  string // why there is none, or what a reader has to know of it
 	BaseCurve map[string]history.Curve
 	Judgement *Judgement // nil where nothing is judged
+	Reused    *Reuse     // nil where the run was trained for what is reported
 	Files     []history.File
 	FileURL   func(path string) string // the link of an output; nil where there are none
 	Log       []string                 // the last lines of the console output
 	Diagnosis *Diagnosis               // of a run that failed
 	Children  []*history.Run           // that its script made
 	At        time.Time                // when this was so
+}
+
+// Reuse says for which code a run stands that has trained the same before.
+type Reuse struct {
+	Commit string // "" outside a repository
+	Dirty  bool   // with uncommitted changes
+}
+
+// reused says that nothing was trained, without any markup but label's; "" where something
+// was.
+func (r *Report) reused(label func(string) string) string {
+	if r.Reused == nil {
+		return ""
+	}
+	what := "what is here"
+	if c := r.Reused.Commit; c != "" {
+		what = "commit " + label(c[:min(7, len(c))])
+		if r.Reused.Dirty {
+			what += " with its uncommitted changes"
+		}
+	}
+	return "Reused: this run has trained the same files, job, environment and inputs, so nothing was trained for " +
+		what + "."
 }
 
 const (

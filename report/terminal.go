@@ -41,6 +41,9 @@ func (r *Report) Terminal(width int, color bool) string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+name), strings.ToLower(string(status)), r.sinceWord(), Duration(r.took()))
+	if text := r.reused(Line); text != "" {
+		b.WriteString(wrap(text, max(width, 40), "  ") + "\n")
+	}
 	if isBroken {
 		fmt.Fprintf(&b, "\n  %s\n", paint("1", Line(broken.Key)+" is "+Number(float64(broken.Value))))
 	}

@@ -41,6 +41,11 @@ type Submission struct {
 	// although this program signs in with them.
 	Pass []string
 
+	// Versions are what the target found out of the job, where somebody asked; Reuse is the
+	// key that follows, "" for none, by which the run can be found instead of another.
+	Versions Versions
+	Reuse    string
+
 	// MaxOutputs is how many bytes of outputs and logs a run on this machine keeps; 0 is
 	// the target's own limit, and less is none.
 	MaxOutputs int64
@@ -53,6 +58,10 @@ type Target interface {
 	// the job has no problem. Of a job that could be read in part, it reports what does
 	// not follow from what is wrong already.
 	Check(*job.Job) error
+
+	// Versions finds out which environment and data a submission would train with now,
+	// and sends nothing of it. What has no version is no error.
+	Versions(context.Context, Submission) (Versions, error)
 
 	// Submit starts a run and returns it as soon as the target has accepted it.
 	Submit(context.Context, Submission) (*history.Run, error)

@@ -63,6 +63,7 @@ func Parameters(j *job.Job) map[string]string {
 func (s Submission) Tags() (tags, properties map[string]string) {
 	tags = map[string]string{
 		history.TagJob:         s.Job.Digest(),
+		history.TagKey:         s.Reuse,
 		history.TagSeries:      s.series(),
 		history.TagPullRequest: s.Git.PullRequest,
 		history.TagFork:        s.Git.Fork,
@@ -72,6 +73,7 @@ func (s Submission) Tags() (tags, properties map[string]string) {
 	properties = s.Git.Properties()
 	properties[history.TagJobFile] = s.Job.File
 	properties[history.TagScript] = s.Job.Script()
+	properties[history.TagKey] = s.Reuse // where no script changes it
 	if s.Job.Report != nil {
 		properties[history.TagReport] = strings.Join(s.Job.Report.Metrics, "\n")
 	}

@@ -50,6 +50,8 @@ type submission struct {
 	to    Place
 	begin time.Time // of the snapshot
 
+	reuse bool // say the settings
+
 	at  Session      // of run
 	run *history.Run // that there is already, where one is enough
 }
@@ -147,14 +149,15 @@ func (t *Trainer) check(ctx context.Context, r Request, s *submission) (err erro
 
 // load reads the job, of the commit where one is trained.
 func (t *Trainer) load(r Request, s *submission) error {
-	keep, usual, err := t.Settings(s.Commit)
+	settings, err := t.Settings(s.Commit)
+	s.reuse = settings.Reuse
 	found := []error{err}
 	file := r.File
 	if file == "" && r.Options.Script == "" && r.Options.Command == "" {
 		if err != nil {
 			return err // they may name the job file
 		}
-		if file, err = usual(); err != nil {
+		if file, err = settings.File(); err != nil {
 			return err
 		}
 	}
@@ -162,7 +165,7 @@ func (t *Trainer) load(r Request, s *submission) error {
 		return refused(append(found, err))
 	}
 	if s.Job, err = job.Read(file, r.Options); s.Job != nil {
-		s.Job.Keep = append(s.Job.Keep, keep...)
+		s.Job.Keep = append(s.Job.Keep, settings.Keep...)
 	}
 	return refused(append(found, err))
 }
@@ -262,19 +265,15 @@ func (t *Trainer) take(ctx context.Context, r Request, s *submission) (err error
 }
 
 // submit hands the job to its place.
-func (t *Trainer) submit(ctx context.Context, s *submission) (Session, *history.Run, error) {
-	at, err := s.to.Open(ctx)
-	if err != nil {
-		return at, nil, err
-	}
+func (t *Trainer) submit(ctx context.Context, s *submission, at Session) (*history.Run, error) {
 	run, err := at.Target.Submit(ctx, s.Submission)
 	if err != nil {
-		return at, nil, err
+		return nil, err
 	}
 	// Told only now: standard error may be a file in the source directory, and a file
 	// that grows cannot be copied as it was.
 	t.Tell.Submitted(ctx, at, Submitted{run, s.Job, s.here, s.Snapshot, time.Since(s.begin)})
-	return at, run, nil
+	return run, nil
 }
 
 // Files says which files a job may name: those of the repository around the working

@@ -26,6 +26,7 @@ type Request struct {
 	Branch  string  // of Commit, where it is known
 	Once    bool    // only if the commit has no run of this job yet
 	Wrong   []error // what was found wrong with it already
+	Reuse   *bool   // whether a run that has trained the same will do; nil where the settings say
 
 	// Pass are variables that are passed on to the run by their name alone, with their
 	// values.
@@ -61,10 +62,8 @@ type Trainer struct {
 	Code    func(*git.Repository) (gitmeta.Info, error) // which code a repository has
 	Secrets *secret.Redactor
 
-	// Settings returns what the repository's settings say, of a commit where one is
-	// trained: patterns of files that every run keeps, and the job file that is run when
-	// none is named.
-	Settings func(*snapshot.Snapshot) (keep []string, file func() (string, error), err error)
+	// Settings returns what the repository's settings say, of a commit where one is trained.
+	Settings func(*snapshot.Snapshot) (Settings, error)
 
 	// Admit refuses a stranger's code: a commit, nil for what is checked out here, before
 	// anything in it is read; AdmitJob the same for what the job names.
@@ -77,6 +76,13 @@ type Trainer struct {
 	Tell Teller
 }
 
+// Settings are those of a repository.
+type Settings struct {
+	Keep  []string               // patterns of files that every run keeps
+	Reuse bool                   // whether a run that has trained the same will do
+	File  func() (string, error) // the job file that is run when none is named
+}
+
 // Watch writes the output of a run until its end.
 type Watch func(context.Context, io.Writer) (*history.Run, error)
 
@@ -87,6 +93,11 @@ type Teller interface {
 	Submitted(context.Context, Session, Submitted)
 	Already(*history.Run)
 	Left(context.Context, Session, *history.Run) error
+
+	// Reused tells that nothing is trained, as a run has trained the same; Trains why none
+	// has, where one would have done.
+	Reused(context.Context, Session, Reused)
+	Trains(why string)
 
 	// Watch shows the output of a run until its end.
 	Watch(ctx context.Context, s Session, run string, watch Watch) (*history.Run, error)
@@ -114,7 +125,17 @@ func (t *Trainer) Train(ctx context.Context, r Request) error {
 		t.Tell.Already(s.run)
 		return t.Tell.Left(ctx, s.at, s.run)
 	}
-	at, run, err := t.submit(ctx, &s)
+	at, err := s.to.Open(ctx)
+	if err != nil {
+		return err
+	}
+	if found, err := t.find(ctx, r, &s, at); err != nil {
+		return err
+	} else if found != nil {
+		s.close()
+		return t.already(ctx, r, at, found)
+	}
+	run, err := t.submit(ctx, &s, at)
 	if err != nil {
 		return err
 	}

@@ -89,9 +89,9 @@ func trainer(t *testing.T, s *steps) *Trainer {
 	return &Trainer{
 		Git: &git.Finder{}, Tell: s, Here: at{s}, Elsewhere: at{s},
 		Code: func(*git.Repository) (gitmeta.Info, error) { s.step("code"); return gitmeta.Info{}, nil },
-		Settings: func(*snapshot.Snapshot) ([]string, func() (string, error), error) {
+		Settings: func(*snapshot.Snapshot) (Settings, error) {
 			s.step("settings")
-			return nil, func() (string, error) { return "job.yml", nil }, nil
+			return Settings{File: func() (string, error) { return "job.yml", nil }}, nil
 		},
 		Admit:    func(context.Context, *snapshot.Snapshot) error { s.step("admit"); return nil },
 		AdmitJob: func(context.Context, *job.Job) error { s.step("admit job"); return nil },

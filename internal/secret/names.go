@@ -10,6 +10,9 @@ import (
 var named = lazyregexp.New(`(?i)(^|_)(token|secret|passw(or)?d|pwd|pat|sas|credentials?|creds|` +
 	`(api|access|account|private|secret|storage)_?key|connection_?string)$`)
 
+// Named tells whether a variable of that name holds a secret.
+func Named(name string) bool { return named.MatchString(name) }
+
 // Values are the values of the environment that are secrets by their names. A path
 // to a file of credentials is none.
 func Values(environ []string) []string {

@@ -24,7 +24,9 @@ func (t *Target) data(ctx context.Context, c *connection, s submit.Submission) (
 	out := map[string]string{}
 	for name, in := range s.Job.Inputs {
 		if in.Literal || in.Path == "" || job.IsRemote(in.Path) {
-			if asset, ok := latest(in.Path); ok && !in.Literal {
+			if id := s.Versions.Assets[name]; id != "" {
+				out[name] = id
+			} else if asset, ok := latest(in.Path); ok && !in.Literal {
 				id, err := t.labelled(ctx, c, kindOf(in), asset)
 				if err != nil {
 					return nil, fmt.Errorf("inputs.%s: %w", name, err)
@@ -35,7 +37,7 @@ func (t *Target) data(ctx context.Context, c *connection, s submit.Submission) (
 		}
 		tree, err := s.Job.OpenInput(in)
 		if err == nil {
-			out[name], err = t.uploadData(ctx, c, tree)
+			out[name], err = t.uploadData(ctx, c, tree, s.Versions.Inputs[name])
 			tree.Close()
 		}
 		if err != nil {
@@ -48,9 +50,10 @@ func (t *Target) data(ctx context.Context, c *connection, s submit.Submission) (
 // uploadData uploads a file or folder of this machine that a job has as its data,
 // and returns its address: in the datastore (azure-ai-ml, SHORT_URI_FORMAT), or that of
 // the place which the workspace offered, from where the compute target reads it with the
-// identity that it has.
-func (t *Target) uploadData(ctx context.Context, c *connection, tree *inside.Tree) (string, error) {
-	store, folder, err := t.uploadFiles(ctx, c, tree)
+// identity that it has. version is what dataFiles has named the data by before, "" where
+// nobody asked.
+func (t *Target) uploadData(ctx context.Context, c *connection, tree *inside.Tree, version string) (string, error) {
+	store, folder, err := t.uploadFiles(ctx, c, tree, version)
 	if err != nil {
 		return "", err
 	}
@@ -66,8 +69,13 @@ func (t *Target) uploadData(ctx context.Context, c *connection, tree *inside.Tre
 // uploadFiles uploads a file, or everything below a folder, and returns the folder of
 // the container that has it. That is named by its content, so that the same files are
 // sent once. Ignore files do not count: the job names the files.
-func (t *Target) uploadFiles(ctx context.Context, c *connection, tree *inside.Tree) (in *storage, folder string, err error) {
+func (t *Target) uploadFiles(
+	ctx context.Context, c *connection, tree *inside.Tree, version string,
+) (in *storage, folder string, err error) {
 	list, id, err := dataFiles(ctx, tree)
+	if err == nil && version != "" && id != version {
+		err = fmt.Errorf("%s changed while it was read; run the command again", tree.Path)
+	}
 	if err != nil {
 		return nil, "", err
 	}

@@ -35,6 +35,8 @@ const anonymous = "CliV2AnonymousEnvironment"
 func (t *Target) environment(ctx context.Context, c *connection, s submit.Submission) (string, error) {
 	e := s.Job.Environment
 	switch {
+	case s.Versions.Assets[""] != "":
+		return s.Versions.Assets[""], nil
 	case e == nil:
 		return DefaultEnvironment, nil
 	case e.Reference != "":
@@ -141,7 +143,7 @@ func (t *Target) buildContext(ctx context.Context, c *connection, j *job.Job) (s
 		return "", fmt.Errorf("environment.build.path: %w", err)
 	}
 	defer tree.Close()
-	store, folder, err := t.uploadFiles(ctx, c, tree)
+	store, folder, err := t.uploadFiles(ctx, c, tree, "")
 	if err != nil {
 		return "", fmt.Errorf("environment.build.path: %w", err)
 	}

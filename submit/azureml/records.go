@@ -199,6 +199,10 @@ func runOf(j armmachinelearning.JobBase, d *details, run *history.Run) (*history
 			tags[key] = deref(value)
 		}
 	}
+	delete(tags, history.TagKey) // a script may change its run's tags, and no property
+	if key := deref(command.Properties[history.TagKey]); key != "" {
+		tags[history.TagKey] = key
+	}
 	tags[history.TagStatus] = string(d.Status)
 	tags[history.TagCommand] = readable(command)
 	tags[history.TagEnvironment] = environmentName(deref(command.EnvironmentID))

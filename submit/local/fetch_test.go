@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/submit"
 )
 
 // A server of data may lead to another one with a certificate, and to no other.
@@ -28,7 +30,7 @@ func TestFetch(t *testing.T) {
 		fmt.Fprint(w, "data")
 	}))
 	defer server.Close()
-	client := *secure
+	client := *submit.Secure
 	client.Transport = server.Client().Transport
 	dir := t.TempDir()
 	root, err := os.OpenRoot(dir)
@@ -36,7 +38,7 @@ func TestFetch(t *testing.T) {
 	defer root.Close()
 	for path, want := range map[string]string{"/data": "", "/on": "", "/plain": "an address without https",
 		"/file": "an address without https", "/again": "leads on and on"} {
-		err := fetch(t.Context(), &client, server.URL+path, root, "x")
+		err := fetch(t.Context(), &client, server.URL+path, "", root, "x")
 		if want != "" {
 			require.ErrorContains(t, err, want, path)
 			require.NoFileExists(t, filepath.Join(dir, "x"))

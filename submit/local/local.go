@@ -118,6 +118,7 @@ type input struct {
 	Type    string
 	Path    string // absolute, or an https: URL
 	Place   string // the folder that the path does not leave; "" of a URL
+	ETag    string // of a URL, the version that is fetched; "" for any
 }
 
 // inContainer tells whether a job trains in a container.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"os/user"
@@ -109,7 +110,7 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 	p := plan{
 		Experiment: s.Job.ExperimentName, Command: s.Job.Command, Outputs: s.Job.Outputs, Env: s.Job.EnvironmentVariables,
 		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached, Keep: s.Job.Keep, Root: root(s), Inputs: map[string]input{},
-		Image: image(s.Job), Resources: s.Job.Resources, Distribution: s.Job.Distribution, Mark: rand.Text(), MaxOutputs: s.MaxOutputs, Pass: s.Pass,
+		Image: cmp.Or(s.Versions.Image, image(s.Job)), Resources: s.Job.Resources, Distribution: s.Job.Distribution, Mark: rand.Text(), MaxOutputs: s.MaxOutputs, Pass: s.Pass,
 	}
 	p.Params = secret.Of(s.Secrets, submit.Parameters(s.Job))
 	if p.Packages, err = t.packagesOf(s.Job); err != nil {
@@ -126,6 +127,11 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 		if p.Inputs[name], err = t.input(ctx, s.Job, in, filepath.Join(p.Base, inputsDir, name)); err != nil {
 			return lock, fmt.Errorf("inputs.%s: %w", name, err)
 		}
+	}
+	for name, tag := range s.Versions.ETags {
+		in := p.Inputs[name]
+		in.ETag = tag
+		p.Inputs[name] = in
 	}
 	if err := t.takeOver(staged, id); err != nil {
 		return lock, err
@@ -248,10 +254,9 @@ func (t *Target) create(ctx context.Context, s submit.Submission, python string)
 		}
 	}
 	shared, properties := s.Tags()
-	for _, m := range []map[string]string{shared, properties} {
-		for name, value := range m {
-			add(name, value)
-		}
+	maps.Copy(shared, properties) // MLflow's schema has tags alone
+	for name, value := range shared {
+		add(name, value)
 	}
 	if image(j) == "" {
 		add(history.TagPython, python)

@@ -20,6 +20,7 @@ import (
 	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/submit"
 )
 
 // grace is how long a command has to end after SIGTERM, before it is killed. A
@@ -248,7 +249,7 @@ func resolve(ctx context.Context, p *plan, base *os.Root) (map[string]string, er
 		}
 		dir := path.Join(inputsDir, name)
 		if strings.HasPrefix(in.Path, "https://") {
-			file, err := download(ctx, in.Path, base, dir)
+			file, err := download(ctx, in.Path, in.ETag, base, dir)
 			if err != nil {
 				return nil, fmt.Errorf("inputs.%s: %w", name, err)
 			}
@@ -297,7 +298,7 @@ func safeName(name string) string {
 
 // download fetches a file over https into the folder dir of base and returns its path
 // there. A transfer that breaks is tried again, three times in all.
-func download(ctx context.Context, address string, base *os.Root, dir string) (string, error) {
+func download(ctx context.Context, address, etag string, base *os.Root, dir string) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return "", err
@@ -309,12 +310,12 @@ func download(ctx context.Context, address string, base *os.Root, dir string) (s
 	}
 	name := path.Join(dir, safeName(path.Base(u.Path)))
 	for try := 1; ; try++ {
-		err = fetch(ctx, secure, address, base, name)
+		err = fetch(ctx, submit.Secure, address, etag, base, name)
 		if err == nil {
 			return name, nil
 		}
 		var final *statusError
-		if try == 3 || ctx.Err() != nil || errors.As(err, &final) && final.code < 500 && final.code != 429 {
+		if try == 3 || ctx.Err() != nil || errors.Is(err, errOtherVersion) || errors.As(err, &final) && final.code < 500 && final.code != 429 {
 			var u *url.Error
 			if errors.As(err, &u) {
 				err = u.Err // its text holds the whole address
@@ -328,6 +329,8 @@ func download(ctx context.Context, address string, base *os.Root, dir string) (s
 	}
 }
 
+var errOtherVersion = errors.New("it has changed since the run was submitted; submit it again")
+
 type statusError struct {
 	code   int
 	status string
@@ -335,23 +338,15 @@ type statusError struct {
 
 func (e *statusError) Error() string { return "the server answered " + e.status }
 
-// secure is the client that fetches data. A server that it is told of must not lead it to
-// one without a certificate: that of a cloud's metadata, say, or one on this machine, which
-// a run in a container is kept from.
-var secure = &http.Client{CheckRedirect: func(next *http.Request, before []*http.Request) error {
-	switch {
-	case next.URL.Scheme != "https":
-		return fmt.Errorf("it leads to %s, an address without https", next.URL.Redacted())
-	case len(before) >= 10:
-		return errors.New("it leads on and on")
-	}
-	return nil
-}}
-
-func fetch(ctx context.Context, client *http.Client, address string, base *os.Root, name string) error {
+// fetch writes a file that is at an address to base. With an entity tag, it is that
+// version or an error.
+func fetch(ctx context.Context, client *http.Client, address, etag string, base *os.Root, name string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
+	}
+	if etag != "" {
+		req.Header.Set("Accept-Encoding", "identity") // as it was asked for
 	}
 	res, err := client.Do(req)
 	if err != nil {
@@ -360,6 +355,9 @@ func fetch(ctx context.Context, client *http.Client, address string, base *os.Ro
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		return &statusError{res.StatusCode, res.Status}
+	}
+	if etag != "" && res.Header.Get("ETag") != etag {
+		return errOtherVersion
 	}
 	f, err := base.Create(name)
 	if err != nil {

@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/spf13/pflag"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/git/object"
+	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/train"
+)
+
+// reuseFlag says whether a run that has trained the same will do.
+type reuseFlag struct {
+	yes choice
+	no  bool
+}
+
+func (f *reuseFlag) add(s *pflag.FlagSet) {
+	s.VarPF(&f.yes, "reuse", "", "report a completed run of the same files, job, environment and inputs instead of "+
+		"training, where there is one (default: reuse in .aml-train.yaml)").NoOptDefVal = "true"
+	s.BoolVar(&f.no, "no-reuse", false, "train, whatever .aml-train.yaml says")
+}
+
+// wanted is nil where nobody says.
+func (f *reuseFlag) wanted() (*bool, error) {
+	if f.no && f.yes.made != nil && *f.yes.made {
+		return nil, usage("--reuse and --no-reuse exclude each other")
+	}
+	if f.no {
+		return new(bool), nil
+	}
+	return f.yes.made, nil
+}
+
+// choice is a flag that is neither true nor false before somebody says.
+type choice struct{ made *bool }
+
+func (c *choice) Set(text string) error {
+	v, err := strconv.ParseBool(text)
+	c.made = &v
+	return err
+}
+
+func (c *choice) String() string {
+	if c.made == nil {
+		return ""
+	}
+	return strconv.FormatBool(*c.made)
+}
+
+func (c *choice) Type() string { return "bool" }
+
+func (t *teller) Trains(why string) { t.say("%s", strings.Join(strings.Fields(why), " ")) }
+
+// Reused tells of a run that answers for another commit, and keeps it for the report.
+func (t *teller) Reused(ctx context.Context, at train.Session, found train.Reused) {
+	t.submitted, t.reused = true, &found
+	run := found.Run
+	t.say("Run %s has trained the same files, job, environment and inputs, %s ago: nothing is trained "+
+		"(--no-reuse trains)", run.Info.RunID, report.Duration(time.Since(run.Ended())))
+	if url := httpsOnly(at.History.URL(run)); url != "" {
+		t.say("%s", url)
+	}
+	if t.flow != nil {
+		t.flow.started(ctx, t.at(at), run)
+		t.flow.superseded(ctx, t.at(at), t.asked(run))
+	}
+}
+
+// answers tells whether a run stands for one that was asked for and that was not trained.
+func (a *app) answers(run *history.Run) bool {
+	return a.reused != nil && a.reused.Run.Info.RunID == run.Info.RunID
+}
+
+// asked is a run as the one that was asked for would be: where it answers for that, it is of
+// its commit and branch, and starts now.
+func (a *app) asked(run *history.Run) *history.Run {
+	if !a.answers(run) {
+		return run
+	}
+	tags := map[string]string{history.TagPullRequest: "", history.TagFork: "", history.TagBaseBranch: "",
+		gitmeta.PropBranch: "", history.TagBranch: "", history.TagBuild: ""}
+	maps.Copy(tags, a.reused.Tags)
+	out := run.With(tags)
+	out.Info.StartTime = history.Int(time.Now().UnixMilli())
+	return out
+}
+
+// reuse says of which code a run stands for, nil where it was trained for it.
+func (a *app) reuse(run *history.Run) *report.Reuse {
+	if !a.answers(run) {
+		return nil
+	}
+	tags := a.reused.Tags
+	return &report.Reuse{Commit: tags[gitmeta.PropCommit], Dirty: tags[gitmeta.PropDirty] == "True"}
+}
+
+// mostStoodFor is how many commits are looked at for one whose files a run of another has
+// trained.
+const mostStoodFor = 200
+
+// stoodFor returns, by the id of a snapshot, the nearest of the commits that has it as its
+// source directory. One that has an .amlignore is no snapshot as it is.
+func stoodFor(repo *git.Repository, away map[string]int, source string, snapshots []string) map[string]string {
+	of := map[string]string{}
+	commits := slices.SortedFunc(maps.Keys(away), func(a, b string) int {
+		return cmp.Or(cmp.Compare(away[a], away[b]), cmp.Compare(a, b))
+	})
+	objects := repo.Objects()
+	defer objects.Close()
+	for _, commit := range commits[:min(len(commits), mostStoodFor)] {
+		tree, _, err := objects.CommitTree(plumbing.NewHash(commit))
+		if err == nil {
+			tree, err = below(objects, tree, source)
+		}
+		if id := tree.String(); err == nil && of[id] == "" && slices.Contains(snapshots, id) {
+			of[id] = commit
+		}
+	}
+	return of
+}
+
+// below returns the tree of a folder in a tree.
+func below(objects *object.Store, tree plumbing.Hash, folder string) (plumbing.Hash, error) {
+	for name := range strings.SplitSeq(folder, "/") {
+		if name == "." || name == "" {
+			continue
+		}
+		entries, err := objects.Tree(tree)
+		if err != nil {
+			return tree, err
+		}
+		i := slices.IndexFunc(entries, func(e object.Entry) bool { return e.Name == name })
+		if i < 0 {
+			return plumbing.ZeroHash, nil
+		}
+		tree = entries[i].ID
+	}
+	return tree, nil
+}

@@ -140,6 +140,79 @@ func TestMicrosoftsPlugin(t *testing.T) {
 	}
 }
 
+// asked counts what a command asks of the workspace: pages of runs, of experiments and of jobs,
+// and everything else.
+func (p *clientPair) asked(ok bool, args ...string) (pages map[string]int, out string) {
+	p.w.Requests()
+	cmd := exec.Command(p.program, args...)
+	cmd.Dir, cmd.Env = filepath.Join(p.dir, "repo"), p.env
+	text, err := cmd.CombinedOutput()
+	require.Equal(p.t, ok, err == nil, "%v: %s", args, text)
+	pages = map[string]int{}
+	for _, r := range p.w.Requests() {
+		kind := "else"
+		for _, k := range []string{"runs/search", "experiments/search", "/jobs"} {
+			if strings.HasSuffix(r.Path, k) || strings.Contains(r.Path, k+"/page_") {
+				kind = k
+			}
+		}
+		pages[kind]++
+	}
+	return pages, string(text)
+}
+
+// TestAzureLookupsAreBounded looks runs up in a workspace with 10,000 jobs and 100,000 runs that
+// their scripts made, which are newer than the jobs, in 2,000 experiments. docs/azure.md has the
+// numbers.
+func TestAzureLookupsAreBounded(t *testing.T) {
+	testenv.Large(t, "it makes 110,000 runs")
+	p := newClientPair(t)
+	p.write("repo/src/train.sh", `mkdir outputs; echo '{"accuracy": 0.9}' > outputs/metrics.json`)
+	p.write("repo/job.yml", "command: sh train.sh\ncode: src\ncompute: cpu-cluster\nexperiment_name: old\n")
+	must := func(args ...string) {
+		cmd := exec.Command("git", append([]string{"-c", "user.name=a", "-c", "user.email=a@b"}, args...)...)
+		cmd.Dir = filepath.Join(p.dir, "repo")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+	must("init", "-q", "-b", "main")
+	must("add", "-A")
+	must("commit", "-q", "-m", "first")
+	p.run(p.program, "run", "job.yml")
+	base := p.w.Jobs()[0]
+	past, err := os.ReadFile("history/testdata/large.sql")
+	require.NoError(t, err)
+	beside := strings.NewReplacer("SELECT i, 'experiment '", "SELECT i + 1, 'experiment-'", "INSERT INTO tags",
+		"INSERT OR IGNORE INTO tags", "INSERT INTO latest_metrics", "INSERT OR IGNORE INTO latest_metrics",
+		"source_name != ''", "name = 'child'")
+	require.NoError(t, p.w.Age(beside.Replace(string(past))))
+	p.run(p.program, "run", "job.yml")
+	type bounds struct{ runs, experiments, jobs, rest int }
+	for _, c := range []struct {
+		args string
+		most bounds
+		says string
+	}{
+		{"show", bounds{5, 3, 10, 20}, "compared with " + base},
+		{"show " + base, bounds{3, 3, 10, 20}, "nothing to compare with"},
+		{"runs", bounds{20, 3, 10, 8}, "job-09973 "}, // the 30th
+		{"runs --commit 0123456", bounds{20, 3, 10, 8}, "No runs match"},
+		{"runs --status Failed", bounds{20, 3, 10, 8}, "No runs match"},
+		{"runs --experiment experiment-77", bounds{1, 0, 0, 8}, "job-08077 "},
+		{"runs --children --limit 3", bounds{23, 3, 10, 8}, "  child "},
+		{"compare " + base + " job-00077", bounds{0, 0, 0, 20}, "accuracy  0.9"},
+		{"download job-00077", bounds{0, 0, 0, 12}, "0 files"},
+		{"show job-0", bounds{0, 0, 0, 8}, "has no run job-0"}, // a beginning of an id
+	} {
+		asked, out := p.asked(c.says != "has no run job-0", strings.Fields(c.args)...)
+		require.Contains(t, out, c.says, c.args)
+		got := bounds{asked["runs/search"], asked["experiments/search"], asked["/jobs"], asked["else"]}
+		t.Log(c.args, got)
+		require.True(t, got.runs <= c.most.runs && got.experiments <= c.most.experiments && got.jobs <= c.most.jobs &&
+			got.rest <= c.most.rest, "%s asks for %+v pages", c.args, got)
+	}
+}
+
 // submitted is the request that makes the job: its version, headers and body, without what
 // differs by nature.
 func submitted(t *testing.T, requests []azuremltest.Request) map[string]any {

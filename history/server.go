@@ -306,26 +306,43 @@ func badRequest(err error) error {
 // MLflow's lists: two bytes of a request can be an element of many.
 type batch[T any] []T
 
-func (b *batch[T]) UnmarshalJSON(text []byte) error {
+func (b *batch[T]) UnmarshalJSON(text []byte) (err error) {
+	*b, err = elements[T](text, maxBatchEntities)
+	return err
+}
+
+// experimentIDs are the experiments that a search is of, all of a history perhaps: MLflow sets
+// no limit to them, and SQLite takes 32,766 values in a statement.
+type experimentIDs []string
+
+const maxExperiments = 30_000
+
+func (b *experimentIDs) UnmarshalJSON(text []byte) (err error) {
+	*b, err = elements[string](text, maxExperiments)
+	return err
+}
+
+// elements are those of a list, at most so many.
+func elements[T any](text []byte, most int) (list []T, err error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	if start, err := d.Token(); err != nil || start != json.Delim('[') {
 		if err == nil && start == nil {
-			return nil
+			return nil, nil
 		}
-		return invalid("the request has something else in the place of a list")
+		return nil, invalid("the request has something else in the place of a list")
 	}
 	for d.More() {
-		if len(*b) == maxBatchEntities {
-			return invalid("A batch logging request can contain at most %d values. Please split them up across "+
-				"multiple requests and try again.", maxBatchEntities)
+		if len(list) == most {
+			return nil, invalid("A batch logging request can contain at most %d values. Please split them up across "+
+				"multiple requests and try again.", most)
 		}
 		var v T
 		if err := d.Decode(&v); err != nil {
-			return err
+			return nil, err
 		}
-		*b = append(*b, v)
+		list = append(list, v)
 	}
-	return nil
+	return list, nil
 }
 
 // enum is an enum, which protocol buffers' JSON writes as its name or number.

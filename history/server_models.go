@@ -60,7 +60,7 @@ func (v *Server) searchModels(ctx context.Context, q *struct {
 	Filter        string            `json:"filter"`
 	MaxResults    Int               `json:"max_results"`
 	PageToken     string            `json:"page_token"`
-	ExperimentIDs batch[string]     `json:"experiment_ids"`
+	ExperimentIDs experimentIDs     `json:"experiment_ids"`
 	OrderBy       batch[modelOrder] `json:"order_by"`
 }) (any, error) {
 	list, token, err := v.store.searchModels(ctx, Query{ExperimentIDs: q.ExperimentIDs, Filter: q.Filter,

@@ -250,7 +250,7 @@ func (v *Server) archiveRun(archived bool) func(context.Context, *runRef) (any, 
 
 func (v *Server) searchRuns(ctx context.Context, q *struct {
 	searchRef
-	ExperimentIDs batch[string] `json:"experiment_ids"`
+	ExperimentIDs experimentIDs `json:"experiment_ids"`
 	View          enum          `json:"run_view_type"`
 }) (any, error) {
 	query, err := q.query()

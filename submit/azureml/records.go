@@ -33,6 +33,9 @@ type records struct {
 	c *connection
 
 	folders sync.Map // by the run's id, a *once[[]folder]
+
+	names  lately[map[string]string] // of experiments, by their ids
+	newest sync.Map                  // jobs by the view, a *lately[[]*history.Run]
 }
 
 var _ submit.History = (*records)(nil)

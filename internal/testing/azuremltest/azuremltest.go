@@ -89,6 +89,7 @@ type Workspace struct {
 	mlflow     http.Handler
 	past       http.Handler
 	work       string
+	aged       bool              // Age was called
 	azurite    string            // where the storage account is, past its front
 	containers map[string]string // by datastore
 	files      *httptest.Server  // the front
@@ -363,6 +364,10 @@ func (w *Workspace) manage(rw http.ResponseWriter, r *http.Request, body []byte)
 			refuse(rw, http.StatusBadRequest, "UserError", problem)
 			return
 		}
+	}
+	if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/jobs") && w.aged {
+		w.listJobs(rw, r)
+		return
 	}
 	if name == "CodeVersionsClient.CreateOrUpdate" {
 		body = hashVersion.ReplaceAll(body, []byte(`"hash_version": "$1"`))

@@ -291,7 +291,7 @@ func (v *Server) getDownloadURI(ctx context.Context, q *versionRef) (any, error)
 	if m.prompt() {
 		return map[string]string{"artifact_uri": m.Source}, nil
 	}
-	f, within, err := v.store.place(ctx, m.Source)
+	f, within, err := v.store.place(ctx, m.from)
 	if err != nil {
 		return nil, err
 	}

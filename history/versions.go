@@ -27,6 +27,7 @@ type ModelVersion struct {
 	Aliases     []string   `json:"aliases,omitempty"`
 
 	owner string
+	from  string // its source; of a copy, that of the version that was copied, which it outlives
 }
 
 var stages = []string{stageNone, "Staging", "Production", "Archived"}
@@ -60,6 +61,9 @@ func (s *Store) latest(ctx context.Context, models map[string]*RegisteredModel) 
 	return nil
 }
 
+// tagCopied is the version that one is a copy of, as models:/NAME/VERSION.
+const tagCopied = "aml-train.copied"
+
 // keep adds a tag, unless it is the one that says who made the thing.
 func keep(kv KeyValue, tags *[]KeyValue, owner *string) {
 	if kv.Key == tagOwner {
@@ -73,6 +77,7 @@ func scanVersion(row scanner) (*ModelVersion, error) {
 	v := &ModelVersion{}
 	err := row.Scan(&v.Name, &v.Version, &v.Created, &v.Updated, &v.Stage, &v.Description, &v.Source, &v.RunID,
 		&v.Status, &v.RunLink)
+	v.from = v.Source
 	return v, err
 }
 
@@ -95,7 +100,13 @@ func (s *Store) versions(ctx context.Context, where string, args ...any) ([]*Mod
 			func(row scanner) (id string, add func(*ModelVersion), err error) {
 				var kv KeyValue
 				err = row.Scan(&id, &kv.Key, &kv.Value)
-				return id, func(v *ModelVersion) { keep(kv, &v.Tags, &v.owner) }, err
+				return id, func(v *ModelVersion) {
+					if kv.Key == tagCopied {
+						v.Source = kv.Value
+						return
+					}
+					keep(kv, &v.Tags, &v.owner)
+				}, err
 			}),
 		eachOf(ctx, s.db, byID, `SELECT name || '/' || version, alias FROM registered_model_aliases WHERE name || '/'
 			|| version IN %s ORDER BY alias`,
@@ -170,10 +181,10 @@ func (s *Store) place(ctx context.Context, source string) (f folder, within stri
 		if err != nil {
 			return f, "", err
 		}
-		if strings.HasPrefix(v.Source, "models:/") && strings.Contains(v.Source[len("models:/"):], "/") {
+		if strings.HasPrefix(v.from, "models:/") && strings.Contains(v.from[len("models:/"):], "/") {
 			return f, "", bad // versions are recorded with what they stand for
 		}
-		return s.place(ctx, v.Source)
+		return s.place(ctx, v.from)
 	case "runs":
 		run, dir, _ := strings.Cut(rest, "/")
 		r, err := s.Run(ctx, run)
@@ -210,8 +221,10 @@ func (s *Store) createVersion(ctx context.Context, v ModelVersion) (*ModelVersio
 			return nil, err
 		}
 	}
+	v.from = v.Source
 	if rest, ok := strings.CutPrefix(v.Source, "models:/"); ok && strings.Contains(rest, "/") {
-		v.Source = path.Join(f.uri(), within)
+		v.Tags = append(slices.Clone(v.Tags), KeyValue{tagCopied, v.Source})
+		v.from = path.Join(f.uri(), within)
 	}
 	if v.RunID == "" && f.model != "" {
 		m, err := s.model(ctx, f.model)
@@ -235,7 +248,7 @@ func (s *Store) createVersion(ctx context.Context, v ModelVersion) (*ModelVersio
 		if _, err := tx.Exec(`INSERT INTO model_versions (name, version, creation_time, last_updated_time,
 			description, current_stage, source, run_id, status, run_link, storage_location)
 			VALUES (?, ?, ?, ?, ?, 'None', ?, nullif(?, ''), 'READY', ?, ?)`, v.Name, number, now, now, v.Description,
-			v.Source, v.RunID, v.RunLink, at); err != nil {
+			v.from, v.RunID, v.RunLink, at); err != nil {
 			return err
 		}
 		return setVersionTags(tx, v.Name, number, owned(v.Tags, v.owner))

@@ -193,13 +193,13 @@ func TestAzureLookupsAreBounded(t *testing.T) {
 		most bounds
 		says string
 	}{
-		{"show", bounds{5, 3, 10, 20}, "compared with " + base},
-		{"show " + base, bounds{3, 3, 10, 20}, "nothing to compare with"},
-		{"runs", bounds{20, 3, 10, 8}, "job-09973 "}, // the 30th
-		{"runs --commit 0123456", bounds{20, 3, 10, 8}, "No runs match"},
-		{"runs --status Failed", bounds{20, 3, 10, 8}, "No runs match"},
+		{"show", bounds{5, 3, 11, 20}, "compared with " + base},
+		{"show " + base, bounds{3, 3, 11, 20}, "nothing to compare with"},
+		{"runs", bounds{20, 3, 11, 8}, "job-09973 "}, // the 30th
+		{"runs --commit 0123456", bounds{20, 3, 11, 8}, "No runs match"},
+		{"runs --status Failed", bounds{20, 3, 11, 8}, "No runs match"},
 		{"runs --experiment experiment-77", bounds{1, 0, 0, 8}, "job-08077 "},
-		{"runs --children --limit 3", bounds{23, 3, 10, 8}, "  child "},
+		{"runs --children --limit 3", bounds{23, 3, 11, 8}, "  child "},
 		{"compare " + base + " job-00077", bounds{0, 0, 0, 20}, "accuracy  0.9"},
 		{"download job-00077", bounds{0, 0, 0, 12}, "0 files"},
 		{"show job-0", bounds{0, 0, 0, 8}, "has no run job-0"}, // a beginning of an id

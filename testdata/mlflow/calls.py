@@ -6,7 +6,8 @@ import servers
 TOTAL = 500
 WHERE = ["", "metrics.a > 0", "metrics.loss != 1", "params.a = 'v1'", "tags.b = 'v2'",
          "attributes.status = 'FINISHED'", "run_name LIKE 'r%'", "params.a LIKE 'v%' AND metrics.a >= 0",
-         "tags.none IS NULL", "metrics.a", "foo.bar = 1", "params.a = 1", "metrics.a = 'x'"]
+         "tags.none IS NULL", "dataset.name = 'd1'", "datasets.context = 'train' AND metrics.a > 0",
+         "dataset.digest LIKE '1%'", "metrics.a", "foo.bar = 1", "params.a = 1", "metrics.a = 'x'"]
 MODEL = ('{"artifact_path": "m", "utc_time_created": "2026-01-01 00:00:00", "run_id": "x", "model_uuid": "u",'
          ' "flavors": {}}')
 POST, GET, PATCH, DELETE = "POST", "GET", "PATCH", "DELETE"

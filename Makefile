@@ -33,7 +33,7 @@ demo: build
 	@echo "The report for a pull request is in bin/report.md. What else there is:"
 	@echo "  bin/aml-train runs                 the run history"
 	@echo "  bin/aml-train download             the newest run's outputs"
-	@echo "  mlflow ui --backend-store-uri sqlite:///.aml-train/history.db"
+	@echo "  bin/aml-train ui                   the history in the page of the installed MLflow"
 
 # The real parts that tests need. Without one, the tests that need it are skipped and
 # named at the end; with CI=true they fail.

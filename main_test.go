@@ -540,7 +540,7 @@ func TestHelp(t *testing.T) {
 	}
 	old := os.Stdout
 	os.Stdout = w
-	for _, name := range strings.Fields("run submit watch cancel show runs download compare snapshot metadata validate archive delete hook history logs init") {
+	for _, name := range strings.Fields("run submit watch cancel show runs download compare snapshot metadata validate archive delete ui tensorboard hook history logs init") {
 		fmt.Fprintln(w, "=====", name)
 		if code := cli.Main([]string{name, "--help"}, nil); code != 0 {
 			t.Errorf("%s --help exits with %d", name, code)

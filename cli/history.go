@@ -34,9 +34,7 @@ func (a *app) historyServe() *cobra.Command {
 loopback, until Ctrl-C. Two lines are printed for the shell of the other program: the
 address, and a token without which nobody else on this machine gets an answer. A
 token in MLFLOW_TRACKING_TOKEN is taken as it is, so that it can stay the same.
-The history is also a database that MLflow opens itself:
-
-  mlflow ui --backend-store-uri sqlite:///.aml-train/history.db`,
+The history is also a database that MLflow opens itself: ui does that.`,
 		Example: "  aml-train history serve --port 5000",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {

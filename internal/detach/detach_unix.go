@@ -1,6 +1,7 @@
 //go:build unix
 
-// Package detach answers: how does a program outlive the one that starts it?
+// Package detach answers: how does a program outlive the one that starts it, or end with all
+// that it started?
 package detach
 
 import (

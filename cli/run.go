@@ -33,6 +33,7 @@ type jobFlags struct {
 	commit      string
 	branch      string // of commit, where the caller knows it
 	once        bool
+	resume      bool
 	python      string
 	maxSnapshot string
 	maxOutputs  string
@@ -125,6 +126,8 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 	a.addBaseline(cmd)
 	a.addRules(cmd)
 	w.add(cmd)
+	cmd.Flags().BoolVar(&f.resume, "resume", false, "go on with the sweep of this job and these files that was canceled or "+
+		"interrupted on this machine: trials that ended are kept")
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	return cmd
 }
@@ -219,7 +222,8 @@ this command: watch shows its output, cancel ends it.`,
 
 // request is what the flags and arguments ask for.
 func (a *app) request(f jobFlags) train.Request {
-	r := train.Request{File: cmp.Or(f.named, f.file), Commit: f.commit, Branch: f.branch, Once: f.once}
+	r := train.Request{File: cmp.Or(f.named, f.file), Commit: f.commit, Branch: f.branch, Once: f.once,
+		Resume: f.resume}
 	wrong := func(err error) {
 		if err != nil {
 			r.Wrong = append(r.Wrong, err)

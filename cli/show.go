@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"strings"
 	"time"
@@ -133,8 +134,35 @@ type runJSON struct {
 	Started    *time.Time     `json:"started"`
 	Ended      *time.Time     `json:"ended"`
 	Children   []runJSON      `json:"children,omitempty"` // with --children
+	Trials     []trialJSON    `json:"trials,omitempty"`   // of a sweep, the best first
+	Best       string         `json:"best,omitempty"`     // of a sweep: the run of its best trial
 	Rules      []ruleJSON     `json:"rules,omitempty"`    // of a run that has completed
 	Reused     bool           `json:"reused,omitempty"`   // it was not trained for what was asked
+}
+
+type trialJSON struct {
+	Run        string         `json:"run"`
+	Status     string         `json:"status"`
+	Parameters map[string]any `json:"parameters"`
+	Objective  *history.Float `json:"objective"` // null where it has logged none
+}
+
+// sweepJSON adds the trials of a sweep.
+func (r *runJSON) sweepJSON(sweep *history.Sweep) {
+	if sweep == nil {
+		return
+	}
+	for _, t := range sweep.Trials {
+		j := trialJSON{Run: t.Run.Info.RunID, Status: string(t.Run.Status()), Parameters: t.Parameters}
+		if !math.IsNaN(t.Value) {
+			value := history.Float(t.Value)
+			j.Objective = &value
+		}
+		r.Trials = append(r.Trials, j)
+	}
+	if sweep.Best != nil {
+		r.Best = sweep.Best.Info.RunID
+	}
 }
 
 type outputJSON struct {
@@ -169,9 +197,17 @@ func moment(t time.Time) *time.Time {
 }
 
 func (s session) printRun(run *history.Run, judged *report.Judgement) error {
-	out, err := s.runJSON(context.Background(), run)
+	ctx := context.Background()
+	out, err := s.runJSON(ctx, run)
 	if err != nil {
 		return err
+	}
+	if run.Tag(history.TagSweep) != "" {
+		trials, err := s.children(ctx, run)
+		if err != nil {
+			return err
+		}
+		out.sweepJSON(secret.Of(&s.secrets, history.SweepOf(run, trials)))
 	}
 	out.Rules = rulesJSON(judged)
 	return s.printJSON(out)
@@ -202,6 +238,7 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 	if r.Children, err = s.children(ctx, run); err != nil {
 		return nil, err
 	}
+	r.Sweep = history.SweepOf(run, r.Children)
 	r.Name, r.Key = s.experimentName(ctx, run), s.keyMetrics(run)
 	if name := displayName(run); name != "" && name != r.Name {
 		r.Name += " · " + name
@@ -246,6 +283,9 @@ func displayName(run *history.Run) string {
 func (s session) keyMetrics(run *history.Run) []string {
 	if names := run.Tag(history.TagReport); names != "" {
 		return strings.Split(names, "\n")
+	}
+	if sweep := history.SweepOf(run, nil); sweep != nil {
+		return []string{sweep.PrimaryMetric}
 	}
 	settings, _ := s.readSettings(".", nil) // what is wrong with them is said where they decide
 	return settings.Report.Metrics

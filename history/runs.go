@@ -23,7 +23,7 @@ type NewRun struct {
 	Start        time.Time
 	Tags         []KeyValue
 	Status       string // MLflow's; "" is RUNNING
-	Owner        string // the run whose script makes it, "" for one that was submitted
+	Owner        string // the run whose script makes it, or the sweep that it is a trial of
 }
 
 // ErrRunExists is CreateRun's answer to an id that is taken.
@@ -50,6 +50,9 @@ func (n NewRun) name(id string) (string, error) {
 
 // owner is the run that a new one belongs to: who made it, else its parent.
 func (n NewRun) owner() string {
+	if n.Owner != "" {
+		return n.Owner
+	}
 	parent := ""
 	for _, t := range n.Tags {
 		switch t.Key {
@@ -58,9 +61,6 @@ func (n NewRun) owner() string {
 		case TagParent:
 			parent = t.Value
 		}
-	}
-	if n.Owner != "" {
-		return n.Owner
 	}
 	return parent
 }
@@ -251,6 +251,27 @@ func (s *Store) SetStatus(ctx context.Context, id string, status Status, reason 
 	})
 }
 
+// Reopen lets a run that has ended go on.
+func (s *Store) Reopen(ctx context.Context, id string) error {
+	return s.change(ctx, id, func(tx *sql.Tx) error {
+		if _, err := tx.Exec(`DELETE FROM tags WHERE run_uuid = ? AND key IN (?, ?)`, id, TagError,
+			TagWarnings); err != nil {
+			return err
+		}
+		if err := setTags(tx, id, []KeyValue{{TagStatus, string(Preparing)}}); err != nil {
+			return err
+		}
+		_, err := tx.Exec(`UPDATE runs SET status = ?, end_time = NULL WHERE run_uuid = ?`, Preparing.mlflow(), id)
+		return err
+	})
+}
+
+// Trials returns the runs that a sweep made, but for those that are archived.
+func (s *Store) Trials(ctx context.Context, sweep string) ([]*Run, error) {
+	list, _, err := s.SearchRuns(ctx, Query{Owner: sweep, MaxResults: 50_000})
+	return list, err
+}
+
 // ArchiveRun hides a run from lists, or shows it again.
 func (s *Store) ArchiveRun(ctx context.Context, id string, archived bool) error {
 	stage, deleted := "active", any(nil)
@@ -297,10 +318,11 @@ func scanID(row scanner) (id string, err error) {
 	return id, err
 }
 
-// CountRuns returns how many runs have an id that starts with prefix.
+// CountRuns returns how many runs that were submitted have an id that starts with prefix.
 func (s *Store) CountRuns(ctx context.Context, prefix string) (int, error) {
 	where, args := startsWith(prefix)
-	n, err := query(ctx, s.db, value[int], `SELECT count(*) FROM runs r WHERE `+where, args...)
+	n, err := query(ctx, s.db, value[int],
+		`SELECT count(*) FROM runs r WHERE coalesce(r.source_name, '') = '' AND `+where, args...)
 	if err != nil {
 		return 0, err
 	}

@@ -22,7 +22,7 @@ func ObjectiveTag(o sweep.Objective) string {
 // Sweep is a run that is a sweep, with its trials.
 type Sweep struct {
 	sweep.Objective
-	Trials []Trial // the best first; those without a value last, in their order
+	Trials []Trial // the best first, then those that failed, those without a value last
 	Best   *Run    // the best that completed, nil where none did
 }
 
@@ -46,12 +46,16 @@ func SweepOf(run *Run, children []*Run) *Sweep {
 	}
 	slices.SortStableFunc(s.Trials, func(a, b Trial) int {
 		switch {
+		case math.IsNaN(a.Value) != math.IsNaN(b.Value):
+			return number(math.IsNaN(a.Value)) - number(math.IsNaN(b.Value))
+		case a.Failed() != b.Failed():
+			return number(a.Failed()) - number(b.Failed())
 		case s.Better(a.Value, b.Value):
 			return -1
 		case s.Better(b.Value, a.Value):
 			return 1
 		}
-		return number(a.Run) - number(b.Run)
+		return TrialNumber(a.Run.Info.RunID) - TrialNumber(b.Run.Info.RunID)
 	})
 	for i := range s.Trials {
 		t := &s.Trials[i]
@@ -82,9 +86,22 @@ func (s *Sweep) trial(parent, run *Run) Trial {
 	return t
 }
 
-// number is that of a trial in its id, SWEEP_NUMBER.
-func number(r *Run) int {
-	id := r.Info.RunID
-	n, _ := strconv.Atoi(id[strings.LastIndex(id, "_")+1:]) // 0 where it is none
+// Failed tells whether nothing of the trial can be used, however good its value is.
+func (t Trial) Failed() bool {
+	return t.Run.Status() == Failed || t.Run.Status() == NotResponding
+}
+
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// TrialNumber is that of a trial in its id: SWEEP_NUMBER, with ".2" behind it where that is
+// its second attempt. It is 0 where the id has none.
+func TrialNumber(id string) int {
+	number, _, _ := strings.Cut(id[strings.LastIndex(id, "_")+1:], ".")
+	n, _ := strconv.Atoi(number)
 	return n
 }

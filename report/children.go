@@ -111,6 +111,9 @@ func (t children) cells(c *history.Run) []string {
 
 // childrenMarkdown is the table as Markdown, "" where the script made no runs.
 func (r *Report) childrenMarkdown() string {
+	if r.Sweep != nil {
+		return r.sweepMarkdown()
+	}
 	if len(r.Children) == 0 {
 		return ""
 	}
@@ -137,7 +140,10 @@ func (r *Report) childrenMarkdown() string {
 }
 
 // childrenText is the table for a terminal.
-func (r *Report) childrenText() string {
+func (r *Report) childrenText(width int) string {
+	if r.Sweep != nil {
+		return r.sweepText(width)
+	}
 	if len(r.Children) == 0 {
 		return ""
 	}
@@ -146,6 +152,17 @@ func (r *Report) childrenText() string {
 	for _, c := range t.runs[:min(len(t.runs), 10)] {
 		rows = append(rows, t.cells(c))
 	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n  %s of the script:\n", size.Count(len(r.Children), "run"))
+	b.WriteString(columns(rows))
+	if more := len(r.Children) - (len(rows) - 1); more > 0 {
+		fmt.Fprintf(&b, "    and %d more\n", more)
+	}
+	return b.String()
+}
+
+// columns writes rows for a terminal, each column as wide as its longest text.
+func columns(rows [][]string) string {
 	width := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i := range row {
@@ -154,16 +171,12 @@ func (r *Report) childrenText() string {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n  %s of the script:\n", size.Count(len(r.Children), "run"))
 	for _, row := range rows {
 		line := "   "
 		for i, text := range row {
 			line += " " + pad(text, width[i]+1)
 		}
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
-	}
-	if more := len(r.Children) - (len(rows) - 1); more > 0 {
-		fmt.Fprintf(&b, "    and %d more\n", more)
 	}
 	return b.String()
 }

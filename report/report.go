@@ -46,6 +46,7 @@ type Report struct {
 	Log       []string                 // the last lines of the console output
 	Diagnosis *Diagnosis               // of a run that failed
 	Children  []*history.Run           // that its script made
+	Sweep     *history.Sweep           // of a run that is one, whose children are its trials
 	At        time.Time                // when this was so
 }
 

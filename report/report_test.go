@@ -80,6 +80,7 @@ func states(t *testing.T) map[string]*Report {
 				curves[key] = c
 			}
 		}
+		s.Sweep = history.SweepOf(s.Run, s.Children)
 		if s.FilesAt != "" {
 			s.FileURL = func(path string) string { return s.FilesAt + path }
 		}

@@ -58,7 +58,7 @@ func (r *Report) Terminal(width int, color bool) string {
 		b.WriteString("\n" + wrap(noMetrics, max(width, 40), "  ") + "\n")
 	}
 	b.WriteString(r.judgementText(max(width, 40)))
-	b.WriteString(r.childrenText())
+	b.WriteString(r.childrenText(max(width, 40)))
 	if files, bytes := r.outputs(); len(files) > 0 {
 		fmt.Fprintf(&b, "\n  %s, %s:\n", size.Count(len(files), "output"), size.Format(bytes))
 		for _, f := range files[:min(len(files), 10)] {

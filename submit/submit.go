@@ -46,6 +46,10 @@ type Submission struct {
 	Versions Versions
 	Reuse    string
 
+	// Resume goes on with the newest sweep of the same job and files that has not
+	// completed. It needs a sweep on this machine.
+	Resume bool
+
 	// MaxOutputs is how many bytes of outputs and logs a run on this machine keeps; 0 is
 	// the target's own limit, and less is none.
 	MaxOutputs int64

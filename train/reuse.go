@@ -23,7 +23,7 @@ func (t *Trainer) find(ctx context.Context, r Request, s *submission, at Session
 	if r.Reuse != nil {
 		wanted = *r.Reuse
 	}
-	if !wanted && !s.reuse {
+	if !wanted && !s.reuse || r.Resume {
 		return nil, nil
 	}
 	var err error

@@ -138,6 +138,9 @@ func (t *Trainer) check(ctx context.Context, r Request, s *submission) (err erro
 		}
 	}
 	t.place(r, s)
+	if r.Resume {
+		found = append(found, resumable(s))
+	}
 	if s.Job.Sound("compute") {
 		found = append(found, t.ask(ctx, s))
 	}
@@ -184,6 +187,18 @@ func (t *Trainer) place(r Request, s *submission) {
 			s.Job.EnvironmentVariables[name] = value
 		}
 	}
+}
+
+// resumable tells whether a job is one that can go on where it stood.
+func resumable(s *submission) error {
+	switch {
+	case s.Job.Sweep == nil:
+		return mistake(errors.New("--resume goes on with a sweep (type: sweep), and this job is none"))
+	case !s.here:
+		return mistake(errors.New("--resume goes on with a sweep on this machine; one in a workspace goes on by itself: " +
+			"aml-train watch shows it"))
+	}
+	return nil
 }
 
 // ask asks the place whether it can do the job.

@@ -25,6 +25,7 @@ type Request struct {
 	Commit  string  // the revision that is trained; "" for the working tree
 	Branch  string  // of Commit, where it is known
 	Once    bool    // only if the commit has no run of this job yet
+	Resume  bool    // go on with a sweep on this machine that has not completed
 	Wrong   []error // what was found wrong with it already
 	Reuse   *bool   // whether a run that has trained the same will do; nil where the settings say
 
@@ -115,7 +116,7 @@ type Teller interface {
 // Train leads a job from its file to the report of its run.
 func (t *Trainer) Train(ctx context.Context, r Request) error {
 	s := submission{Submission: submit.Submission{
-		Attached: r.Wait && r.Cancel, Secrets: t.Secrets, MaxOutputs: r.MaxOutputs,
+		Attached: r.Wait && r.Cancel, Secrets: t.Secrets, MaxOutputs: r.MaxOutputs, Resume: r.Resume,
 	}}
 	defer s.close()
 	if err := t.check(ctx, r, &s); err != nil { // before anything is made, the history included

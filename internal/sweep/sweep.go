@@ -7,11 +7,13 @@
 package sweep
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 
 	"gonum.org/v1/gonum/stat/distuv"
 )
@@ -38,7 +40,13 @@ type Distribution struct {
 func (d Distribution) MarshalJSON() ([]byte, error) {
 	names, values := []string{"type"}, []any{d.Type}
 	if d.Type == "choice" {
-		names, values = append(names, "values"), append(values, d.Values)
+		list := slices.Clone(d.Values)
+		for i, v := range list {
+			if f, ok := v.(float64); ok && f == math.Trunc(f) && math.Abs(f) < 1e16 {
+				list[i] = json.RawMessage(strconv.FormatFloat(f, 'f', 1, 64)) // it is no whole number when it is read
+			}
+		}
+		names, values = append(names, "values"), append(values, list)
 	}
 	for i, name := range Parameters[d.Type] {
 		names, values = append(names, name), append(values, d.Numbers[i])
@@ -57,26 +65,32 @@ func (d Distribution) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads what MarshalJSON writes.
 func (d *Distribution) UnmarshalJSON(text []byte) error {
-	var fields struct {
-		Type   string
-		Values []any
-	}
-	if err := json.Unmarshal(text, &fields); err != nil {
+	var fields map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&fields); err != nil {
 		return err
 	}
-	d.Type, d.Values, d.Numbers = fields.Type, fields.Values, nil
-	for i, v := range d.Values {
-		if f, ok := v.(float64); ok && f == math.Trunc(f) && math.Abs(f) < 1<<53 {
-			d.Values[i] = int64(f)
+	*d = Distribution{}
+	d.Type, _ = fields["type"].(string)
+	values, _ := fields["values"].([]any)
+	for _, v := range values {
+		if n, ok := v.(json.Number); ok {
+			if i, err := n.Int64(); err == nil {
+				v = i
+			} else {
+				v, _ = n.Float64()
+			}
 		}
-	}
-	var numbers map[string]any
-	if err := json.Unmarshal(text, &numbers); err != nil {
-		return err
+		d.Values = append(d.Values, v)
 	}
 	for _, name := range Parameters[d.Type] {
-		n, _ := numbers[name].(float64)
-		d.Numbers = append(d.Numbers, n)
+		n, _ := fields[name].(json.Number)
+		f, err := n.Float64()
+		if err != nil {
+			return err
+		}
+		d.Numbers = append(d.Numbers, f)
 	}
 	return nil
 }

@@ -15,10 +15,11 @@ import (
 
 // Check implements submit.Target. The local environment is the machine's own.
 func (t *Target) Check(j *job.Job) error {
-	f := &job.Findings{Job: j}
+	f := &job.Findings{Job: j.Trial()}
 	if j.Sweep != nil {
-		f.Add("type", "a sweep runs in a workspace; name a compute target")
+		checkSweep(f, j.Sweep)
 	}
+	j = f.Job
 	t.checkEnvironment(f)
 	if r := j.Resources; r != nil && max(r.InstanceCount, r.MaxInstanceCount) > 1 {
 		key := "resources.instance_count"
@@ -151,4 +152,19 @@ func nameTaken(name string) string {
 func experimentArchived(name string) string {
 	return "the experiment " + name + " is archived; aml-train archive --restore --experiment " + name +
 		" brings it back, or choose another with --experiment-name"
+}
+
+// checkSweep finds what this machine's sampling does not do.
+func checkSweep(f *job.Findings, s *job.Sweep) {
+	if s.Sampling.Type == "bayesian" {
+		f.Add("sampling_algorithm", "bayesian sampling is not done on this machine: it needs a library that is kept up, and "+
+			"there is none for this program; take {type: random, rule: sobol}, which spreads its trials evenly, or name a "+
+			"compute target")
+	}
+	for _, name := range s.SearchSpace.Names() {
+		if s.SearchSpace[name].Nested() {
+			f.Add("search_space."+name, "search_space.%s is a choice of search spaces, which Azure Machine Learning alone "+
+				"samples; name a compute target, or write one hyperparameter for each", name)
+		}
+	}
 }

@@ -33,6 +33,12 @@ const maxFiles = 1_000_000
 // and reads its metrics. It never fails as a whole: what could not be kept is named in
 // the warnings, and is an error where the run lost a file by it.
 func (t *Target) collect(ctx context.Context, p *plan, run *history.Run) (warnings []string, lost error) {
+	if p.Sweep != nil { // its trials have written what there is
+		if err := t.logInputs(ctx, p, run); err != nil {
+			warnings = append(warnings, fmt.Sprintf("the inputs could not be recorded as parameters: %v", err))
+		}
+		return warnings, nil
+	}
 	c := collector{files: t.Store.Files, room: p.mostOutputs(), limit: p.mostOutputs(), most: maxFiles,
 		tries: map[string]int{}}
 	base, err := t.openBase(p.Run, false)

@@ -44,7 +44,7 @@ func containerPaths(p *plan, values map[string]string) (map[string]string, []car
 			continue
 		}
 		within[key] = value
-		if in := p.Inputs[name]; !in.Literal {
+		if in := p.Inputs[name]; strings.HasPrefix(key, "inputs.") && !in.Literal {
 			from := in.Path
 			place := in.Place
 			if strings.HasPrefix(from, "https://") {

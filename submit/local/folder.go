@@ -86,7 +86,7 @@ func (t *Target) locate(p *plan, run *history.Run) {
 func (t *Target) remove(run string) {
 	t.keepSpare(run)
 	if base, err := t.openBase(run, false); err == nil {
-		empty(base, lockFile)
+		empty(base)
 		base.Close()
 	}
 	if copies, err := t.copies(false); err == nil && t.place() != t.Store.Home {
@@ -99,11 +99,11 @@ func (t *Target) remove(run string) {
 	}
 }
 
-// empty removes what lies in a folder, but for one entry.
-func empty(dir *os.Root, but string) {
+// empty removes what lies in a run's folder, but for its lock.
+func empty(dir *os.Root) {
 	entries, _ := fs.ReadDir(dir.FS(), ".")
 	for _, e := range entries {
-		if e.Name() != but {
+		if e.Name() != lockFile {
 			removeAll(dir, e.Name())
 		}
 	}

@@ -105,9 +105,11 @@ type plan struct {
 	Resources *job.Resources
 
 	Distribution *job.Distribution
-	Packages     *packages   // that are built for it, nil for none
-	Build        *imageBuild // that is built for it, nil for none
-	Mark         string      // by which its container is known, nobody else's
+	Sweep        *sweepPlan        // nil of a run that is no sweep
+	Space        map[string]string // of a trial: the hyperparameters, as its command gets them
+	Packages     *packages         // that are built for it, nil for none
+	Build        *imageBuild       // that is built for it, nil for none
+	Mark         string            // by which its container is known, nobody else's
 
 	carried []string // see carry
 }

@@ -100,7 +100,7 @@ func (t *Target) interrupted(ctx context.Context, run *history.Run) error {
 			warnings = append(warnings, lost.Error())
 		}
 	}
-	reason := "interrupted: aml-train was killed, or the machine went down, before the run ended"
+	reason := interruptedWord + "aml-train was killed, or the machine went down, before the run ended"
 	if dir, err := t.folder(id, false); err == nil {
 		if text := strings.TrimSpace(tail(dir, ownLog, 2000)); text != "" {
 			reason += ": " + text

@@ -14,7 +14,6 @@ import (
 	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/limited"
-	"github.com/org/aml-train/snapshot"
 )
 
 // A run leaves its copy of the snapshot behind, without what it added, for the
@@ -114,10 +113,12 @@ func prune(dir *os.Root, keep func(path string, e fs.DirEntry) bool) error {
 }
 
 // takeSpare moves the spare copy, if there is one, to the folder of that name among the
-// copies and brings it to the snapshot as far as removing goes. It returns the paths of
-// the files that are already right; where anything about the copy is odd, it is thrown
-// away.
-func takeSpare(copies *os.Root, name string, s *snapshot.Snapshot, source string) map[string]bool {
+// copies and brings it to what find has of each path, as far as removing goes. It returns
+// the paths of the files that are already right; where anything about the copy is odd, it
+// is thrown away.
+func takeSpare(
+	copies *os.Root, name string, find func(path string) (plumbing.Hash, uint32, bool), source string,
+) map[string]bool {
 	at := path.Join(name, "spare")
 	if copies.Rename(spareDir, at) != nil {
 		return nil
@@ -138,8 +139,7 @@ func takeSpare(copies *os.Root, name string, s *snapshot.Snapshot, source string
 		if !known {
 			return false
 		}
-		f := s.Find(c.Path)
-		if f == nil || f.OID != c.OID || uint32(f.Mode) != c.Mode {
+		if id, mode, ok := find(c.Path); !ok || id != c.OID || mode != c.Mode {
 			return false
 		}
 		info, err := e.Info()

@@ -15,8 +15,11 @@ import (
 	"os/user"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/home"
@@ -42,7 +45,11 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		return nil, &submit.Refusal{Reason: err.Error()}
 	}
 	defer t.unstage(staged)
-	run, err := t.create(ctx, s, python)
+	begin := func() (*history.Run, error) { return t.create(ctx, s, python) }
+	if s.Resume {
+		begin = func() (*history.Run, error) { return t.resume(ctx, s) }
+	}
+	run, err := begin()
 	if err != nil {
 		return nil, err
 	}
@@ -57,8 +64,12 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		return fail(err)
 	}
 	defer lock.Close()
-	if err := t.spawn(id, lock, s.Attached, s.Pass); err != nil {
+	process, err := t.spawn(id, lock, s.Attached, s.Pass)
+	if err != nil {
 		return fail(err)
+	}
+	if process.life != nil {
+		lifeline = append(lifeline, process.life)
 	}
 	return run, nil
 }
@@ -100,17 +111,24 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 		}
 	}()
 	// Of a run of that id whose history is gone.
-	empty(dir, lockFile)
+	empty(dir)
 	base, err := t.openBase(id, true)
 	if err != nil {
 		return lock, err
 	}
 	defer base.Close()
-	empty(base, lockFile)
+	empty(base)
 	p := plan{
 		Experiment: s.Job.ExperimentName, Command: s.Job.Command, Outputs: s.Job.Outputs, Env: s.Job.EnvironmentVariables,
 		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached, Keep: s.Job.Keep, Root: root(s), Inputs: map[string]input{},
-		Image: cmp.Or(s.Versions.Image, image(s.Job)), Resources: s.Job.Resources, Distribution: s.Job.Distribution, Mark: rand.Text(), MaxOutputs: s.MaxOutputs, Pass: s.Pass,
+		Image: cmp.Or(s.Versions.Image, image(s.Job)), Resources: s.Job.Trial().Resources, Distribution: s.Job.Distribution, Mark: rand.Text(), MaxOutputs: s.MaxOutputs, Pass: s.Pass,
+	}
+	if w := s.Job.Sweep; w != nil {
+		seed, err := strconv.ParseInt(run.Tag(history.TagSeed), 10, 64)
+		if err != nil {
+			return lock, fmt.Errorf("the seed of the sweep: %w", err)
+		}
+		p.Sweep = &sweepPlan{Sweep: *w, Seed: seed}
 	}
 	p.Params = secret.Of(s.Secrets, submit.Parameters(s.Job))
 	if p.Packages, err = t.packagesOf(s.Job); err != nil {
@@ -136,16 +154,27 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 	if err := t.takeOver(staged, id); err != nil {
 		return lock, err
 	}
+	return lock, t.deposit(&p, dir)
+}
+
+// deposit puts what the supervisor of a run needs into the run's folder. The console output
+// of a sweep that goes on stays.
+func (t *Target) deposit(p *plan, dir *os.Root) error {
 	text, err := json.Marshal(p)
 	if err != nil {
-		return lock, err
+		return err
 	}
 	console := path.Join(p.Artifacts, history.ConsoleLog)
-	return lock, cmp.Or(
+	if err := cmp.Or(
 		dir.WriteFile(reserve, bytes.Repeat([]byte("reserve\n"), 64<<10), 0o600),
-		t.Store.Files.MkdirAll(path.Dir(console), 0o755),
-		t.Store.Files.WriteFile(console, nil, 0o644),
-		dir.WriteFile(planFile, text, 0o600))
+		t.Store.Files.MkdirAll(path.Dir(console), 0o755)); err != nil {
+		return err
+	}
+	f, err := t.Store.Files.OpenFile(console, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	return cmp.Or(f.Close(), dir.WriteFile(planFile, text, 0o600))
 }
 
 // stage copies the files of a snapshot to a folder among the copies, whose name it
@@ -201,7 +230,12 @@ func fill(ctx context.Context, copies *os.Root, name string, s submit.Submission
 	if s.Snapshot == nil {
 		return dir.MkdirAll(within, 0o755)
 	}
-	right := takeSpare(copies, name, s.Snapshot, in)
+	right := takeSpare(copies, name, func(path string) (plumbing.Hash, uint32, bool) {
+		if f := s.Snapshot.Find(path); f != nil {
+			return f.OID, uint32(f.Mode), true
+		}
+		return plumbing.Hash{}, 0, false
+	}, in)
 	if err := dir.MkdirAll(within, 0o755); err != nil {
 		return err
 	}
@@ -260,6 +294,9 @@ func (t *Target) create(ctx context.Context, s submit.Submission, python string)
 	}
 	if image(j) == "" {
 		add(history.TagPython, python)
+	}
+	if j.Sweep != nil {
+		add(history.TagSeed, seedOf(j.Sweep.Sampling))
 	}
 	add("mlflow.source.name", j.Script())
 	add("mlflow.note.content", j.Description)
@@ -345,38 +382,55 @@ func currentUser() string {
 	return ""
 }
 
+// supervisor is the process behind a run.
+type supervisor struct {
+	done chan struct{} // closed when it has ended
+	life *os.File      // of an attached one: it ends when this is closed
+}
+
 // spawn starts the supervisor in a session of its own and hands it the lock. In
 // attached mode its standard input is a pipe that this process holds open: the
 // kernel closes it when this process ends, however it ends.
-func (t *Target) spawn(run string, lock *os.File, attached bool, pass []string) error {
+func (t *Target) spawn(run string, lock *os.File, attached bool, pass []string) (*supervisor, error) {
 	dir, err := t.folder(run, false)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer dir.Close()
 	logFile, err := dir.OpenFile(ownLog, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer logFile.Close()
 	cmd := exec.Command(t.Supervisor[0], append(t.Supervisor[1:len(t.Supervisor):len(t.Supervisor)], run, t.Store.Home)...)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.Env = scripts(os.Environ(), pass) // it needs no secret itself, and every script may look at it
+	process := &supervisor{done: make(chan struct{})}
 	if attached {
 		r, w, err := os.Pipe()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		defer r.Close()
-		cmd.Stdin = r
-		lifeline = append(lifeline, w)
+		cmd.Stdin, process.life = r, w
 	}
 	detached(cmd, lock)
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("the supervisor cannot be started: %w", err)
+		process.release()
+		return nil, fmt.Errorf("the supervisor cannot be started: %w", err)
 	}
-	go cmd.Wait()
-	return nil
+	go func() {
+		defer close(process.done)
+		cmd.Wait()
+	}()
+	return process, nil
+}
+
+// release lets go of what keeps an attached supervisor.
+func (s *supervisor) release() {
+	if s.life != nil {
+		s.life.Close()
+	}
 }
 
 // lifeline is what stays open until this process ends: the pipes to attached

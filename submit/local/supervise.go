@@ -69,8 +69,13 @@ func (t *Target) Supervise(ctx context.Context, id string, lock *os.File) error 
 	if err != nil {
 		return err
 	}
-	adoptOrphans()
-	end := t.run(ctx, p, dir)
+	var end outcome
+	if p.Sweep != nil {
+		end = t.runSweep(ctx, p, run, dir)
+	} else {
+		adoptOrphans()
+		end = t.run(ctx, p, dir)
+	}
 	dir.Remove(reserve)
 	t.Store.SetStatus(ctx, id, history.Finalizing, "")
 	notes, lost := t.collect(ctx, p, run)
@@ -218,7 +223,7 @@ func listen(ctx context.Context, p *plan, dir *os.Root, stop func(error)) {
 			if reason, err := limited.ReadBelow(dir, cancelFile, limited.Config); err == nil {
 				stop(errors.New(string(reason)))
 			}
-			stop(errors.New("interrupted: the aml-train command that started the run was killed"))
+			stop(errors.New(interruptedWord + "the aml-train command that started the run was killed"))
 		}()
 	}
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -239,7 +244,7 @@ func listen(ctx context.Context, p *plan, dir *os.Root, stop func(error)) {
 // resolve turns inputs and outputs into what the command line gets: a literal,
 // or an absolute path.
 func resolve(ctx context.Context, p *plan, base *os.Root) (map[string]string, error) {
-	values := map[string]string{}
+	values := spaceValues(p.Space)
 	abs := func(name string) string { return filepath.Join(p.Base, filepath.FromSlash(name)) }
 	for name, in := range p.Inputs {
 		key := "inputs." + name

@@ -112,6 +112,32 @@ func BenchmarkDistributed(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
+// BenchmarkSweep is what a trial of a sweep costs besides its command: 1,000 trials that log
+// nothing and do nothing.
+func BenchmarkSweep(b *testing.B) {
+	dir := repository(b, 100)
+	program := binary(b)
+	job := "type: sweep\ntrial: {command: \"true ${{search_space.x}}\", code: .}\n" +
+		"search_space: {x: {type: uniform, min_value: 0, max_value: 1}}\n" +
+		"objective: {goal: maximize, primary_metric: x}\nlimits: {max_total_trials: 1000}\n"
+	if err := os.WriteFile(filepath.Join(dir, "sweep.yml"), []byte(job), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	var took time.Duration
+	for b.Loop() {
+		start := time.Now()
+		cmd := exec.Command(program, "run", "sweep.yml")
+		cmd.Dir = dir
+		out, _ := cmd.CombinedOutput()
+		took += time.Since(start)
+		if !bytes.Contains(out, []byte("1000 trials:")) { // all of which completed
+			b.Fatalf("%s", out[max(0, len(out)-4000):])
+		}
+	}
+	b.ReportMetric(float64(took.Microseconds())/1000/float64(b.N)/1000, "trial-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
 // BenchmarkEnvironment is what an environment that is built already adds to a run.
 func BenchmarkEnvironment(b *testing.B) {
 	dir := repository(b, 100)

@@ -354,6 +354,7 @@ const (
 	TagActor       = "aml-train.actor"        // who started it
 	TagBuild       = "aml-train.build"        // the link of the workflow run
 	TagSweep       = "aml-train.sweep"        // of a sweep: its objective, a JSON object
+	TagTrials      = "aml-train.trials"       // of a sweep: a digest of what its trials are, whatever its limits
 	TagSeed        = "aml-train.seed"         // that a sweep samples with
 	TagBest        = "aml-train.best"         // of a sweep: its best trial
 	TagTrial       = "aml-train.trial"        // of a trial: its hyperparameters, a JSON object

@@ -62,6 +62,7 @@ type runConfig struct {
 	dockerArguments []string
 	environment     v1Environment
 	expressions     map[string]string // what stands in the arguments for which expression
+	tuned           []tuned           // of a sweep
 }
 
 // readRunConfig reads a run configuration. Its paths are relative to the project: the
@@ -237,10 +238,8 @@ func (r *runConfig) fields() map[string]field {
 			}
 		},
 		"services": r.services(j), "applicationendpoints": r.services(j),
-		"hyperdrive": func(v *value) {
-			r.report(v.line, v.column, "this is a sweep (hyperdrive); only command jobs can be run. Leave the section out to run one trial")
-		},
-		"id": nil, "name": nil, "version": nil, "schemaversion": nil, "jobname": nil, "$schema": nil,
+		"hyperdrive": r.hyperdrive,
+		"id":         nil, "name": nil, "version": nil, "schemaversion": nil, "jobname": nil, "$schema": nil,
 	}
 }
 
@@ -431,6 +430,7 @@ func (r *runConfig) finish(root *value) {
 		line, column := at("framework")
 		r.report(line, column, "this is a Spark job; only command jobs and sweeps can be run. A standalone Spark job of Azure Machine Learning replaces it")
 	}
+	r.tune()
 	j.Command = r.expand(strings.Join(r.command, " "))
 	if j.Command == "" && r.script != "" {
 		j.Command = "python " + Quote(r.script)
@@ -443,6 +443,10 @@ func (r *runConfig) finish(root *value) {
 	}
 	if j.Command == "" {
 		r.report(1, 1, "the run configuration has neither script nor command")
+	}
+	j.Command += r.tunedArguments()
+	if j.Sweep != nil && j.Limits != nil { // it is each run's, not HyperDrive's
+		j.Sweep.Limits.TrialTimeout, j.Limits = j.Limits.Timeout, nil
 	}
 	r.distribute(at)
 	r.useEnvironment()

@@ -46,6 +46,15 @@ func (j *Job) Trial() *Job {
 	return &t
 }
 
+// TrialsDigest identifies the trials of a sweep: what they run, and which values they get.
+// How many there are, for how long and which of them end early is no part of it.
+func (j *Job) TrialsDigest() string {
+	same, of := *j, *j.Sweep
+	of.Limits, of.EarlyTermination = sweep.Limits{}, nil
+	same.Sweep = &of
+	return same.Digest()
+}
+
 // MarshalJSON writes a job in its file's vocabulary.
 func (j Job) MarshalJSON() ([]byte, error) {
 	type fields Job

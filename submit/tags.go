@@ -79,6 +79,7 @@ func (s Submission) Tags() (tags, properties map[string]string) {
 	}
 	if w := s.Job.Sweep; w != nil {
 		properties[history.TagSweep] = history.ObjectiveTag(w.Objective)
+		tags[history.TagTrials] = s.Job.TrialsDigest()
 	}
 	properties[history.TagSource] = s.Source()
 	properties[history.TagBaseBranch] = s.Git.BaseBranch

@@ -9,13 +9,14 @@ import (
 	"github.com/org/aml-train/submit"
 )
 
-// resume finds the sweep that a submission goes on with, the newest of the same job and
-// files, and lets it go on. Files that have changed make another sweep.
+// resume finds the sweep that a submission goes on with, the newest of the same trials and
+// files, and lets it go on, within the limits and by the policy that the job has now. Files
+// that have changed make another sweep.
 func (t *Target) resume(ctx context.Context, s submit.Submission) (*history.Run, error) {
 	refused := func(format string, args ...any) (*history.Run, error) {
 		return nil, &submit.Refusal{Reason: fmt.Sprintf(format, args...)}
 	}
-	same := map[string]string{history.TagJob: s.Job.Digest(), history.TagTarget: job.Local}
+	same := map[string]string{history.TagTrials: s.Job.TrialsDigest(), history.TagTarget: job.Local}
 	runs, _, err := t.Store.SearchRuns(ctx, history.Query{Submitted: true, Tags: same, MaxResults: 1})
 	if err != nil {
 		return nil, err

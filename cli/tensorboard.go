@@ -31,6 +31,10 @@ workspace, what it writes is added as it comes.`,
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
+			port, err := freePort(port)
+			if err != nil {
+				return err
+			}
 			dir, err := os.MkdirTemp("", "aml-train-tensorboard-")
 			if err != nil {
 				return err

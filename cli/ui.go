@@ -27,6 +27,10 @@ address is printed.`,
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
+			port, err := freePort(port)
+			if err != nil {
+				return err
+			}
 			var shown *history.Run
 			if len(args) > 0 {
 				s, run, err := a.findRun(ctx, args[0])

@@ -55,10 +55,6 @@ const (
 // serve starts the program with its arguments and the port, on loopback, calls ready once it
 // answers there, and ends it when the context ends.
 func (v viewer) serve(ctx context.Context, port int, args []string, say io.Writer, ready func(address string)) error {
-	port, err := freePort(port)
-	if err != nil {
-		return err
-	}
 	cmd, err := v.command(context.WithoutCancel(ctx))
 	if err != nil {
 		return err

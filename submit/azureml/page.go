@@ -17,7 +17,7 @@ var studios = map[string]string{
 // known. Nobody is asked.
 func (t *Target) Page() string {
 	env, creds, err := t.SignIn.environment()
-	if err != nil || studios[env.ml] == "" || len(t.Missing()) > 0 {
+	if err != nil || env.custom || studios[env.ml] == "" || len(t.Missing()) > 0 {
 		return ""
 	}
 	page := studios[env.ml] + "/experiments?wsid=" + t.path()

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"path"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 )
@@ -117,11 +119,69 @@ func (s *storage) copy(ctx context.Context, from, to string) error {
 
 // read returns a whole blob.
 func (s *storage) read(ctx context.Context, name string) (io.ReadCloser, error) {
-	res, err := s.container.NewBlobClient(name).DownloadStream(ctx, nil)
-	if err != nil {
+	f := &storedBlob{ctx: ctx, blob: s.container.NewBlobClient(name)}
+	if err := f.open(); err != nil {
 		return nil, err
 	}
-	return res.NewRetryReader(ctx, nil), nil
+	return f, nil
+}
+
+// storedBlob is a blob that is read; Seek has it read from elsewhere, so that of a file that
+// grows the rest alone is fetched.
+type storedBlob struct {
+	ctx  context.Context
+	blob *blob.Client
+	at   int64
+	body io.ReadCloser // nil after Seek
+}
+
+func (f *storedBlob) open() error {
+	res, err := f.blob.DownloadStream(f.ctx, &blob.DownloadStreamOptions{Range: blob.HTTPRange{Offset: f.at}})
+	if bloberror.HasCode(err, bloberror.InvalidRange) { // there is nothing more
+		f.body = http.NoBody
+		return nil
+	}
+	if err == nil {
+		f.body = res.NewRetryReader(f.ctx, nil)
+	}
+	return err
+}
+
+// Read implements io.Reader.
+func (f *storedBlob) Read(p []byte) (int, error) {
+	if f.body == nil {
+		if err := f.open(); err != nil {
+			return 0, short(err)
+		}
+	}
+	n, err := f.body.Read(p)
+	f.at += int64(n)
+	return n, err
+}
+
+// Seek implements io.Seeker; from the end, it asks how long the blob is.
+func (f *storedBlob) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekEnd:
+		p, err := f.blob.GetProperties(f.ctx, nil)
+		if err != nil {
+			return f.at, short(err)
+		}
+		offset += deref(p.ContentLength)
+	case io.SeekCurrent:
+		offset += f.at
+	}
+	f.at = offset
+	return offset, f.Close()
+}
+
+// Close implements io.Closer.
+func (f *storedBlob) Close() error {
+	if f.body == nil {
+		return nil
+	}
+	defer func() { f.body = nil }()
+	return f.body.Close()
 }
 
 // item is a blob in a listing.

@@ -136,8 +136,20 @@ func testLocked(t *testing.T, azurite string, lock azuremltest.Storage) {
 		require.NoError(t, err)
 		text, err := io.ReadAll(r)
 		require.NoError(t, err)
-		require.NoError(t, r.Close())
 		require.Equal(t, files[f.Path], string(text))
+		if s, ok := r.(io.Seeker); ok { // what a file has more than was known of it is read alone
+			for at := range len(text) + 1 {
+				_, err := s.Seek(int64(at), io.SeekStart)
+				require.NoError(t, err)
+				rest, err := io.ReadAll(r)
+				require.NoError(t, err)
+				require.Equal(t, string(text[at:]), string(rest))
+				back, err := s.Seek(int64(-at), io.SeekEnd)
+				require.NoError(t, err)
+				require.EqualValues(t, len(text)-at, back)
+			}
+		}
+		require.NoError(t, r.Close())
 	}
 	_, err = past.OpenArtifact(t.Context(), run, "outputs/none")
 	require.Error(t, err)

@@ -12,19 +12,24 @@ func (t *Target) Delete(ctx context.Context, id string) error {
 	if err := t.reconcile(ctx, id); err != nil {
 		return err
 	}
+	family, err := t.Store.Family(ctx, id) // a sweep's trials leave things as well
+	if err != nil {
+		return err
+	}
 	if err := t.Store.DeleteRun(ctx, id); err != nil {
 		return err
 	}
-	if left, err := t.leftFolder(false); err == nil {
-		removeAll(left, id)
-		left.Remove(told + id)
-		left.Close()
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	left, err := t.leftFolder(false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	if runs, err := t.runs(false); err == nil {
-		removeAll(runs, id)
-		runs.Close()
+	defer left.Close()
+	for _, r := range family {
+		removeAll(left, r.Info.RunID)
+		left.Remove(told + r.Info.RunID)
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func (a *app) mlflowUI(ctx context.Context, store *history.Store, run *history.R
 		}
 		return usage("MLflow cannot open the run history (%w):\n%s", err, said)
 	}
-	return v.serve(ctx, port, []string{"ui", "--backend-store-uri", uri}, a.words(), func(address string) {
+	return v.serve(ctx, port, []string{"ui", "--workers", "1", "--backend-store-uri", uri}, a.words(), func(address string) {
 		if run != nil {
 			address += "/#/experiments/" + url.PathEscape(run.Info.ExperimentID) + "/runs/" + url.PathEscape(run.Info.RunID)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 
+	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/testing/azuremltest"
 	"github.com/org/aml-train/internal/testing/githubtest"
 	"github.com/org/aml-train/internal/testing/testenv"
@@ -172,10 +173,28 @@ func TestActionInAct(t *testing.T) {
 	// A push outside a pull request has a summary, and nobody to comment to.
 	require.NoError(t, os.WriteFile(script, text, 0o644))
 	commit(t, dir)
-	log, err = act(t, dir, api, 43, "push")
+	kept := t.TempDir()
+	log, err = act(t, dir, api, 43, "push", "--artifact-server-path", kept, "--artifact-server-addr", "127.0.0.1")
 	require.NoError(t, err, log)
 	require.Regexp(t, `Summary - ### ✅ iris · accuracy`, log)
 	require.Equal(t, bodies, gh.Bodies(7, githubtest.Bot))
+
+	// What the run was, and all of its files, outlive the runner.
+	records, err := filepath.Glob(filepath.Join(kept, "*", "aml-train-run-*", "*.zip"))
+	require.NoError(t, err)
+	require.Len(t, records, 1, log)
+	record, err := os.Open(records[0])
+	require.NoError(t, err)
+	defer record.Close()
+	info, err := record.Stat()
+	require.NoError(t, err)
+	read, err := history.ReadRecord(record, info.Size())
+	require.NoError(t, err)
+	require.Equal(t, "iris", read.Experiment)
+	outputs, err := filepath.Glob(filepath.Join(kept, "*", "iris-*", "*.zip"))
+	require.NoError(t, err)
+	require.Len(t, outputs, 1)
+	require.Contains(t, must(t, ".", "python3", "-m", "zipfile", "-l", outputs[0]), "outputs/model.json")
 }
 
 // trainingContainers are the containers of runs that there are.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -203,6 +205,9 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"push":         push,
 			"fork":         fork,
 			"contents":     contents,
+			"runner":       runner,
+			"artifacts":    artifacts,
+			"secretless":   secretless,
 			"branch":       branch,
 			"foreign":      foreign,
 			"merge":        merge,
@@ -317,7 +322,8 @@ next:
 
 // workflow EVENT PAYLOAD makes what follows the steps of a workflow of the
 // repository org/x, with a GitHub of its own that has pull request 7. PAYLOAD is
-// the event's; $HEAD in it stands for the commit that is checked out. Called again,
+// the event's; $HEAD in it stands for the commit that is checked out,
+// $BASE for the first one, $MAIN for that of the branch main. Called again,
 // it is the next workflow run.
 func workflow(ts *testscript.TestScript, neg bool, args []string) {
 	head := strings.TrimSpace(output(ts, "git", "rev-parse", "HEAD"))
@@ -333,6 +339,9 @@ func workflow(ts *testscript.TestScript, neg bool, args []string) {
 	run, _ := strconv.Atoi(ts.Getenv("GITHUB_RUN_ID"))
 	event := filepath.Join(home, fmt.Sprintf("event-%d.json", run))
 	payload := strings.NewReplacer("$HEAD", head, "$BASE", base).Replace(args[1])
+	if strings.Contains(payload, "$MAIN") {
+		payload = strings.ReplaceAll(payload, "$MAIN", strings.TrimSpace(output(ts, "git", "rev-parse", "main")))
+	}
 	ts.Check(os.WriteFile(event, []byte(payload), 0o644))
 	for name, value := range map[string]string{
 		"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": args[0], "GITHUB_EVENT_PATH": event, "GITHUB_REPOSITORY": "org/x",
@@ -380,6 +389,64 @@ func contents(ts *testscript.TestScript, neg bool, args []string) {
 		commit = gh.PullRequests[0].Base
 	}
 	gh.Files = map[string]map[string]string{commit: files}
+}
+
+// runner BRANCH [fork|unreadable] makes what follows a step of an action in the workflow run that
+// workflow has begun, for a head of that branch, of a fork perhaps, on a machine of its own:
+// no other run is known there. Its token may not read artifacts where they are unreadable.
+func runner(ts *testscript.TestScript, neg bool, args []string) {
+	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
+	id, err := strconv.ParseInt(ts.Getenv("GITHUB_RUN_ID"), 10, 64)
+	ts.Check(err)
+	gh.Runner = githubtest.Runner{ID: id, Commit: ts.Getenv("HEAD"), Branch: args[0],
+		Fork: slices.Contains(args, "fork")}
+	gh.NoArtifacts = slices.Contains(args, "unreadable")
+	ts.Setenv("ACTIONS_RESULTS_URL", ts.Getenv("GITHUB_API_URL")+"/")
+	ts.Setenv("ACTIONS_RUNTIME_TOKEN", githubtest.RuntimeToken)
+	ts.Setenv("HEAD", "") // it is another one in each run
+	ts.Check(os.RemoveAll(ts.MkAbs(".aml-train")))
+	gh.Seen = func(r *http.Request, _ []byte) {
+		gh.Asked = append(gh.Asked, r.Method+" "+r.URL.Path)
+	}
+	gh.Asked = nil
+}
+
+// artifacts N REQUESTS looks how many artifacts there are, and how many requests have read
+// them since the runner began.
+func artifacts(ts *testscript.TestScript, neg bool, args []string) {
+	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
+	read := 0
+	for _, r := range gh.Asked {
+		if strings.HasPrefix(r, "GET ") && (strings.Contains(r, "/artifacts") || strings.Contains(r, "/blob/")) {
+			read++
+		}
+	}
+	if n := len(gh.Artifacts); strconv.Itoa(n) != args[0] || strconv.Itoa(read) != args[1] {
+		ts.Fatalf("%d artifacts, and %d requests that read them:\n%s", n, read, strings.Join(gh.Asked, "\n"))
+	}
+}
+
+// secretless TEXT looks whether a text is in none of the files of the artifacts, and whether
+// there is one that was masked.
+func secretless(ts *testscript.TestScript, neg bool, args []string) {
+	masked := false
+	for _, a := range ts.Value(gitHub{}).(*githubtest.GitHub).Artifacts {
+		z, err := zip.NewReader(bytes.NewReader(a.Zip), int64(len(a.Zip)))
+		ts.Check(err)
+		for _, f := range z.File {
+			r, err := f.Open()
+			ts.Check(err)
+			text, err := io.ReadAll(r)
+			ts.Check(err)
+			if bytes.Contains(text, []byte(args[0])) {
+				ts.Fatalf("%s of the artifact %s has it", f.Name, a.Name)
+			}
+			masked = masked || bytes.Contains(text, []byte("***"))
+		}
+	}
+	if !masked {
+		ts.Fatalf("nothing was masked")
+	}
 }
 
 // branch NAME REVISION is what GitHub knows as a branch of org/x.

@@ -90,6 +90,7 @@ func (s session) usualBase(
 ) (base history.Baseline, err error) {
 	runs, ok := s.candidates.Load(run.Info.RunID)
 	if !ok { // they do not change while the run goes on
+		s.records.base(ctx, run, s.experimentName(ctx, run), repo)
 		if runs, err = history.FindBaselines(ctx, s.History, run); err != nil {
 			return base, err
 		}
@@ -99,6 +100,7 @@ func (s session) usualBase(
 	if repo != nil {
 		away = ancestors(repo, run.Tag(gitmeta.PropCommit))
 	}
+	away = s.records.known(away)
 	candidates := runs.(history.Baselines).Of(run)
 	if others := candidates.Others(); len(others) > 0 && away != nil {
 		candidates = candidates.StandIns(stoodFor(repo, away, run.Tag(history.TagSource), others))

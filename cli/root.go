@@ -73,8 +73,9 @@ type app struct {
 	lasts      atomic.Bool    // the command goes on where nobody reads what it says
 	store      *history.Store // of the runs on this machine
 	azure      azureFlags
-	baseline   string // what a reported run is compared with
-	rules      rules  // and what it has to keep
+	baseline   string   // what a reported run is compared with
+	rules      rules    // and what it has to keep
+	records    *records // nil where none outlive this machine
 	reused     *train.Reused
 	candidates sync.Map // by the id of a run, the history.Baselines for it
 	secrets    secret.Redactor

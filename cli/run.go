@@ -114,6 +114,7 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 				return a.runJob(ctx, f, w, tell)
 			}
 			flow.identity = f.identity()
+			flow.keeps()
 			err = a.runJob(ctx, f, w, tell)
 			if !tell.submitted {
 				flow.refused(ctx, f.name(), err)

@@ -297,9 +297,16 @@ func (s session) keyMetrics(run *history.Run) []string {
 func (s session) report(ctx context.Context, run *history.Run, f *teller) error {
 	hurry := ctx.Err() != nil
 	ctx = context.WithoutCancel(ctx)
+	outputs := ""
+	if !hurry {
+		outputs = s.records.keep(ctx, s, run)
+	}
 	r, err := s.collect(ctx, run)
 	if err != nil {
 		return err
+	}
+	if outputs != "" {
+		r.FileURL = func(string) string { return outputs }
 	}
 	human := s.out
 	if s.json || f.markdown == "-" || f.flow != nil {

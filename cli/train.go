@@ -29,8 +29,11 @@ func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Traine
 			file := func() (string, error) { return a.defaultJob(s, commit) }
 			return train.Settings{Keep: s.Keep, Reuse: s.Reuse, File: file}, err
 		},
-		Admit:     func(ctx context.Context, commit *snapshot.Snapshot) error { return flow.admitHere(ctx, commit) },
-		AdmitJob:  func(ctx context.Context, j *job.Job) error { return flow.admitJob(ctx, j) },
+		Admit:    func(ctx context.Context, commit *snapshot.Snapshot) error { return flow.admitHere(ctx, commit) },
+		AdmitJob: func(ctx context.Context, j *job.Job) error { return flow.admitJob(ctx, j) },
+		Recall: func(ctx context.Context, experiment, key string) {
+			a.records.withKey(ctx, experiment, key)
+		},
 		Here:      machine,
 		Elsewhere: &elsewhere{a: a},
 	}

@@ -70,6 +70,7 @@ type workflowFlags struct {
 
 	token                         string
 	comment, annotations, summary bool
+	artifacts                     bool
 	download                      string
 }
 
@@ -85,6 +86,8 @@ func (f *workflowFlags) add(cmd *cobra.Command) {
 		s.BoolVar(&f.comment, "comment", true, "in a workflow, keep one comment on the pull request up to date")
 		s.BoolVar(&f.annotations, "annotations", true, "in a workflow, annotate the lines that log metrics or failed")
 		s.BoolVar(&f.summary, "summary", true, "in a workflow, write the report to the job's summary")
+		s.BoolVar(&f.artifacts, "artifacts", true, "in a workflow, keep the outputs of a run on its runner, and its record "+
+			"for later ones to be compared with, as artifacts")
 	})
 	s.StringVar(&f.download, "download-outputs", "", "a folder to put the run's outputs and logs into")
 }

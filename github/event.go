@@ -37,6 +37,8 @@ type Workflow struct {
 	Output     string   // the file for the step's outputs
 	Summary    string   // the file for the step's part of the job summary
 
+	results, runtime string // the runner's results service, and the token for it
+
 	CanIdentify bool // it may ask for a token that says who it is (permissions: id-token: write)
 
 	SHA string // the commit that the workflow was started for; of a pull request, a merge that nobody wrote
@@ -90,6 +92,7 @@ func ReadWorkflow(getenv func(string) string) (*Workflow, error) {
 		Output: getenv("GITHUB_OUTPUT"), Summary: getenv("GITHUB_STEP_SUMMARY"),
 		Secrets: []string{getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN"), getenv("ACTIONS_RUNTIME_TOKEN")},
 		Step:    getenv("GITHUB_ACTION"), CanIdentify: getenv("ACTIONS_ID_TOKEN_REQUEST_URL") != "",
+		results: getenv("ACTIONS_RESULTS_URL"), runtime: getenv("ACTIONS_RUNTIME_TOKEN"),
 		SHA: getenv("GITHUB_SHA"), Ref: getenv("GITHUB_REF"), HeadRef: getenv("GITHUB_HEAD_REF"),
 		BaseRef: getenv("GITHUB_BASE_REF"),
 	}

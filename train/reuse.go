@@ -37,6 +37,9 @@ func (t *Trainer) find(ctx context.Context, r Request, s *submission, at Session
 		t.Tell.Trains("no run is reused: " + strings.Join(s.Versions.Without, "; "))
 		return nil, nil
 	}
+	if s.here {
+		t.Recall(ctx, s.Job.ExperimentName, s.Reuse)
+	}
 	run, err := withKey(ctx, at.History, s.Job.ExperimentName, s.Reuse)
 	if err != nil {
 		return nil, err

@@ -71,6 +71,10 @@ type Trainer struct {
 	Admit    func(context.Context, *snapshot.Snapshot) error
 	AdmitJob func(context.Context, *job.Job) error
 
+	// Recall brings a run of a key that was made on another machine to the history of this
+	// one, where there is such a run.
+	Recall func(ctx context.Context, experiment, key string)
+
 	// Here is this machine, Elsewhere the workspace.
 	Here, Elsewhere Place
 

@@ -94,6 +94,7 @@ func trainer(t *testing.T, s *steps) *Trainer {
 			return Settings{File: func() (string, error) { return "job.yml", nil }}, nil
 		},
 		Admit:    func(context.Context, *snapshot.Snapshot) error { s.step("admit"); return nil },
+		Recall:   func(context.Context, string, string) {},
 		AdmitJob: func(context.Context, *job.Job) error { s.step("admit job"); return nil },
 	}
 }

@@ -76,13 +76,21 @@ type GitHub struct {
 
 	Files map[string]map[string]string // by commit and name, those at the root; nil to tokens that may not read
 
+	Runner      Runner     // the workflow run that writes artifacts now
+	Artifacts   []Artifact // the newest last
+	NoArtifacts bool       // the tokens have no right to read them
+
+	Asked []string // for a test to note requests in
+
 	// Answer, where it is set, may answer a request in GitHub's place.
 	Answer func(w http.ResponseWriter, r *http.Request) bool
 	// Seen, where it is set, is given every request, with its body.
 	Seen func(r *http.Request, body []byte)
 
-	mu   sync.Mutex
-	next int64
+	mu      sync.Mutex
+	next    int64
+	pending []Artifact
+	blocks  map[string][]byte // of blobs, by the blob's id and the block's
 }
 
 // Write adds somebody's comment.
@@ -169,6 +177,9 @@ func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.Seen(r, body)
 	}
 	if g.Answer != nil && g.Answer(w, r) {
+		return
+	}
+	if g.artifacts(w, r, body) {
 		return
 	}
 	g.mu.Lock()

@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"slices"
 	"strings"
 )
 
@@ -43,7 +44,54 @@ func orderModels(order []modelOrder) (by string, args []any, err error) {
 	return strings.Join(append(terms, "creation_timestamp_ms DESC", "model_id"), ", "), args, nil
 }
 
-func (s *Store) searchModels(ctx context.Context, q Query, order []modelOrder) ([]*LoggedModel, string, error) {
+// modelDataset is a dataset whose metrics a search of logged models is about.
+type modelDataset struct {
+	Name   string  `json:"dataset_name"`
+	Digest *string `json:"dataset_digest"`
+}
+
+// onDatasets is a condition of the metrics x, that they are of one of the datasets: "" of none.
+func onDatasets(list []modelDataset) (sql string, args []any, err error) {
+	for _, d := range list {
+		if d.Name == "" {
+			return "", nil, invalid("`dataset_name` in the `datasets` clause must be specified.")
+		}
+		if sql += " OR x.dataset_name = ?"; d.Digest != nil {
+			sql += " AND x.dataset_digest = ?"
+		}
+		if args = append(args, d.Name); d.Digest != nil {
+			args = append(args, *d.Digest)
+		}
+	}
+	if sql != "" {
+		sql = " AND (" + strings.TrimPrefix(sql, " OR ") + ")"
+	}
+	return sql, args, nil
+}
+
+// modelTables are the tables of what a logged model has by name.
+var modelTables = map[string]modelTable{"tag": modelTags, "parameter": modelParams,
+	"metric": {"metric", "logged_model_metrics", "metric_name", "metric_value"}}
+
+// ofModel writes a condition of a logged model; on is one more of its metrics.
+func (c condition) ofModel(on string, of []any) (sql string, args []any, err error) {
+	if column, ok := modelSearchColumns[c.key]; c.entity == "attribute" && ok {
+		return c.compare(column, strings.Contains(column, "timestamp"))
+	}
+	t, ok := modelTables[c.entity]
+	if !ok {
+		return "", nil, invalid("Invalid filter on %s '%s' of logged models", c.entity, c.key)
+	}
+	if c.entity != "metric" {
+		on, of = "", nil
+	}
+	sql, args, err = c.exists(t.name+" x WHERE x.model_id = logged_models.model_id"+on, t.key, "x."+t.value,
+		c.entity == "metric")
+	return sql, append(slices.Clone(of), args...), err
+}
+
+func (s *Store) searchModels(ctx context.Context, q Query, order []modelOrder, datasets []modelDataset,
+) ([]*LoggedModel, string, error) {
 	where, args := "lifecycle_stage = 'active' AND experiment_id IN (NULL"+strings.Repeat(",?",
 		len(q.ExperimentIDs))+")", []any{}
 	for _, id := range q.ExperimentIDs {
@@ -53,25 +101,16 @@ func (s *Store) searchModels(ctx context.Context, q Query, order []modelOrder) (
 	if err != nil {
 		return nil, "", err
 	}
-	tables := map[string][3]string{"tag": {"logged_model_tags", "tag_key", "tag_value"},
-		"parameter": {"logged_model_params", "param_key", "param_value"}, "metric": {"logged_model_metrics",
-			"metric_name", "metric_value"}}
+	on, of, err := onDatasets(datasets)
+	if err != nil {
+		return nil, "", err
+	}
+	if on != "" && !slices.ContainsFunc(conditions, func(c condition) bool { return c.entity == "metric" }) {
+		where += " AND EXISTS (SELECT 1 FROM logged_model_metrics x WHERE x.model_id = logged_models.model_id" + on + ")"
+		args = append(args, of...)
+	}
 	for _, c := range conditions {
-		column, ok := modelSearchColumns[c.key]
-		if c.entity == "attribute" && ok {
-			sql, with, err := c.compare(column, strings.Contains(column, "timestamp"))
-			if err != nil {
-				return nil, "", err
-			}
-			where, args = where+" AND "+sql, append(args, with...)
-			continue
-		}
-		t, ok := tables[c.entity]
-		if !ok {
-			return nil, "", invalid("Invalid filter on %s '%s' of logged models", c.entity, c.key)
-		}
-		sql, with, err := c.exists(t[0]+" x WHERE x.model_id = logged_models.model_id", t[1], "x."+t[2],
-			c.entity == "metric")
+		sql, with, err := c.ofModel(on, of)
 		if err != nil {
 			return nil, "", err
 		}

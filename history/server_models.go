@@ -57,14 +57,15 @@ func (v *Server) createModel(ctx context.Context, q *struct {
 }
 
 func (v *Server) searchModels(ctx context.Context, q *struct {
-	Filter        string            `json:"filter"`
-	MaxResults    Int               `json:"max_results"`
-	PageToken     string            `json:"page_token"`
-	ExperimentIDs experimentIDs     `json:"experiment_ids"`
-	OrderBy       batch[modelOrder] `json:"order_by"`
+	Filter        string              `json:"filter"`
+	MaxResults    Int                 `json:"max_results"`
+	PageToken     string              `json:"page_token"`
+	ExperimentIDs experimentIDs       `json:"experiment_ids"`
+	OrderBy       batch[modelOrder]   `json:"order_by"`
+	Datasets      batch[modelDataset] `json:"datasets"`
 }) (any, error) {
 	list, token, err := v.store.searchModels(ctx, Query{ExperimentIDs: q.ExperimentIDs, Filter: q.Filter,
-		MaxResults: int(q.MaxResults), PageToken: q.PageToken}, q.OrderBy)
+		MaxResults: int(q.MaxResults), PageToken: q.PageToken}, q.OrderBy, q.Datasets)
 	for _, m := range list {
 		m.Info.ArtifactURI = modelFolder(m).uri()
 	}

@@ -204,8 +204,20 @@ func (s *Store) place(ctx context.Context, source string) (f folder, within stri
 // prompt tells a version of a prompt, which has no artifacts: it has the tag, and what
 // MLflow's client gives as a prompt's source.
 func (v *ModelVersion) prompt() bool {
-	return (v.Source == "prompt-template" || v.Source == "dummy-source") &&
-		slices.ContainsFunc(v.Tags, func(t KeyValue) bool { return t.Key == promptTag && t.Value == "true" })
+	return (v.Source == "prompt-template" || v.Source == "dummy-source") && ofPrompt(v.Tags)
+}
+
+func ofPrompt(tags []KeyValue) bool {
+	return slices.ContainsFunc(tags, func(t KeyValue) bool { return t.Key == promptTag && t.Value == "true" })
+}
+
+// noPrompt refuses to copy a version of a prompt.
+func (s *Store) noPrompt(ctx context.Context, name string) error {
+	list, err := s.registered(ctx, `name = ?`, name)
+	if err == nil && len(list) == 1 && ofPrompt(list[0].Tags) {
+		err = invalid("Invalid model version source: %s is a prompt, of which no version can be copied", name)
+	}
+	return err
 }
 
 // createVersion adds a version of a registered model.
@@ -223,6 +235,10 @@ func (s *Store) createVersion(ctx context.Context, v ModelVersion) (*ModelVersio
 	}
 	v.from = v.Source
 	if rest, ok := strings.CutPrefix(v.Source, "models:/"); ok && strings.Contains(rest, "/") {
+		name, _, _ := strings.Cut(rest, "/")
+		if err := s.noPrompt(ctx, name); err != nil {
+			return nil, err
+		}
 		v.Tags = append(slices.Clone(v.Tags), KeyValue{tagCopied, v.Source})
 		v.from = path.Join(f.uri(), within)
 	}

@@ -209,26 +209,37 @@ def table(rnd, runs, experiments, models):
         "set_logged_model_tags": lambda: (lambda c, m, t: c.set_logged_model_tags(m, dict(t)), [model(), some(pair)]),
         "delete_logged_model_tag": lambda: (lambda c, *a: c.delete_logged_model_tag(*a), [
             model(), pick(["a", "b", "c", "bad*"])]),  # MLflow's server finds no tag with a slash in its name
-        "search_logged_models": lambda: (lambda c, e, f, most, order: every_page(
-            lambda **how: c.search_logged_models(e, f, **how), most, order_by=order), [
+        "search_logged_models": lambda: (lambda c, e, f, most, order, datasets: every_page(
+            lambda **how: c.search_logged_models(e, f, datasets, **how), most, order_by=order), [
             rnd.sample(experiments, min(2, len(experiments))),
-            pick(["", "name = 'l1'", "name LIKE 'l%'", "params.a = 'v1'", "tags.a = 'v1'", "bad = 1"]),
+            pick(["", "name = 'l1'", "name LIKE 'l%'", "params.a = 'v1'", "tags.a = 'v1'", "metrics.a > 1",
+                  "metrics.a > 0 AND metrics.b > 0", "bad = 1"]),
             pick([1, 2, 100]),
             pick([[], [{"field_name": pick(["name", "metrics.a", "bad", "params.a"])}],
-                  [{"field_name": pick(["name", "metrics.b"]), "ascending": False}]])]),
-        "metric of model": lambda: (lambda c, r, k, m: c.log_metric(r, k, 0.5, 1, 1, model_id=m), [
-            run(), pick(["a", "b"]), model()]),  # of two faults, MLflow tells another first here
+                  [{"field_name": pick(["name", "metrics.b"]), "ascending": False}],
+                  [{"field_name": "metrics.a", "dataset_name": "d1"}]]),
+            # Where no digest is given, MLflow's server looks for metrics of a dataset without one.
+            pick([None, None, [{"dataset_name": "d1", "dataset_digest": rnd.choice("12")}], [{"dataset_name": ""}],
+                  [{"dataset_name": d, "dataset_digest": "1"} for d in ["d1", "d2"]]])]),
+        # Steps that differ: MLflow refuses a step's value again where the dataset is another. Of two
+        # faults of a metric it tells another one first where a model is named.
+        "metric of model": lambda: (lambda c, r, k, m, v, d, step: c.log_metric(
+            r, k, v, 1, step, dataset_name=d, dataset_digest=d and "1", model_id=m), [
+            run(), pick(["a", "b"]), pick(models[1:] or models), pick([0.5, 2]), pick([None, "d1", "d2"]),
+            rnd.randint(0, 10**9)]),
         "register_prompt": lambda: (lambda c, n, t, tags: c.register_prompt(n, t, "why", dict(tags)), [
             prompt(), pick(["Say {{x}}.", "Plain", "{{ a }} and {{b}}"]), some(lambda: [pick("abc"), "v"], 2)]),
-        "load_prompt": lambda: (lambda c, n, v: c.load_prompt(n, v, cache_ttl_seconds=0), [prompt(), pick([None, 1, 2])]),
+        "load_prompt": lambda: (lambda c, n, v: c.load_prompt(n, v, cache_ttl_seconds=0), [
+            prompt(), pick([None, 1, 2])]),
         "search_prompts": lambda: (lambda c, f: c.search_prompts(f), [pick([None, "name = 'p1'", "tags.a = 'v'"])]),
         "set_prompt_alias": lambda: (lambda c, *a: c.set_prompt_alias(*a), [prompt(), "prod", pick([1, 2])]),
         "delete_prompt_alias": lambda: (lambda c, *a: c.delete_prompt_alias(*a), [prompt(), "prod"]),
     }
 
 
-OFTEN = ["create_run"] * 4 + ["create_logged_model", "create_registered_model", "create_model_version", "log_batch",
-                              "get_run", "search_runs", "log_text"] * 3
+OFTEN = ["create_run"] * 4 + ["metric of model", "search_logged_models"] * 2 + [
+    "create_logged_model", "create_registered_model", "create_model_version", "log_batch", "get_run", "search_runs",
+    "log_text"] * 3
 
 
 def compare(ours, theirs, rnd, differ):

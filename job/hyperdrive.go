@@ -45,7 +45,8 @@ func (r *runConfig) hyperdrive(v *value) {
 		missing bool
 		key     string
 	}{
-		{len(s.SearchSpace) == 0, "sampling with a parameter_space"}, {s.Objective.PrimaryMetric == "", "primary_metric_name"},
+		{len(s.SearchSpace) == 0, "sampling with a parameter_space"},
+		{s.Objective.PrimaryMetric == "", "primary_metric_name"},
 		{s.Objective.Goal == "", "primary_metric_goal"}, {s.Limits.MaxTotalTrials == 0, "max_total_runs"},
 	} {
 		if needed.missing {
@@ -76,7 +77,8 @@ func (r *runConfig) v1Sampling(s *Sweep) field {
 				}
 				for _, k := range v.keys {
 					if k.value.kind != list || len(k.value.items) != 2 {
-						r.report(k.line, k.column, "%s has to be an expression with its values, such as [uniform, [0, 1]]", k.name)
+						r.report(k.line, k.column, "%s has to be an expression with its values, such as "+
+							"[uniform, [0, 1]]", k.name)
 						continue
 					}
 					r.parameter(s, k.name, k.value.items[0], k.value.items[1])
@@ -92,7 +94,8 @@ func (r *runConfig) parameter(s *Sweep, argument string, expression, values *val
 	name := strings.ReplaceAll(strings.TrimLeft(argument, "-"), "-", "_")
 	what := "hyperdrive.parameter_space." + argument
 	if !inputName.MatchString(name) {
-		r.report(expression.line, expression.column, "the parameter's name %q can hold letters, digits, - and _ only", argument)
+		r.report(expression.line, expression.column, "the parameter's name %q can hold letters, digits, - and _ only",
+			argument)
 		return
 	}
 	kind := strings.ToLower(expression.literal())
@@ -145,8 +148,8 @@ func (r *runConfig) v1Policy(s *Sweep) field {
 			"slackfactor":          r.number("hyperdrive.policy.slack_factor", &p.SlackFactor),
 			"slackamount":          r.number("hyperdrive.policy.slack_amount", &p.SlackAmount),
 			"truncationpercentage": r.integer("hyperdrive.policy.truncation_percentage", 1, &p.TruncationPercentage),
-			"excludefinishedjobs": r.replaced("hyperdrive.policy.exclude_finished_jobs", "finished trials are compared with, "+
-				"as HyperDrive does", "false"),
+			"excludefinishedjobs": r.replaced("hyperdrive.policy.exclude_finished_jobs",
+				"finished trials are compared with, as HyperDrive does", "false"),
 		}
 		fields := map[string]field{"type": read, "name": read,
 			"properties": func(v *value) { r.section(v, "hyperdrive.policy.properties", properties) }}

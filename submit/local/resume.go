@@ -33,10 +33,11 @@ func (t *Target) resume(ctx context.Context, s submit.Submission) (*history.Run,
 	case !status.Terminal():
 		return refused("the sweep %s has not ended: aml-train watch %s shows it", id, id)
 	case status == history.Completed:
-		return refused("the sweep %s has completed: aml-train show %s shows it; without --resume another one begins", id, id)
+		return refused("the sweep %s has completed: aml-train show %s shows it; without --resume another one begins",
+			id, id)
 	case run.Tag(history.TagSnapshot) != snapshot:
-		return refused("the sweep %s is of other files (snapshot %.7s, and now %.7s): its trials could not be compared with "+
-			"new ones; --commit trains those of a commit, and without --resume another sweep begins", id,
+		return refused("the sweep %s is of other files (snapshot %.7s, and now %.7s): its trials could not be compared "+
+			"with new ones; --commit trains those of a commit, and without --resume another sweep begins", id,
 			run.Tag(history.TagSnapshot), snapshot)
 	}
 	if err := t.Store.Reopen(ctx, id); err != nil {

@@ -73,7 +73,12 @@ func (t *Target) runSweep(ctx context.Context, p *plan, run *history.Run, dir *o
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go listen(ctx, p, dir, stop)
-	failed := func(err error) outcome { return outcome{status: history.Failed, reason: err.Error()} }
+	failed := func(err error) outcome {
+		if cause := context.Cause(ctx); cause != nil { // the error follows from it
+			return outcome{status: history.Canceled, reason: cause.Error()}
+		}
+		return outcome{status: history.Failed, reason: err.Error()}
+	}
 	sampler, err := sweep.NewSampler(p.Sweep.SearchSpace, p.Sweep.Sampling, p.Sweep.Seed)
 	if err != nil {
 		return failed(err)
@@ -84,10 +89,6 @@ func (t *Target) runSweep(ctx context.Context, p *plan, run *history.Run, dir *o
 	}
 	defer console.Close()
 	if err := t.share(ctx, p, console); err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
-			return outcome{status: history.Canceled, reason: err.Error()}
-		}
 		return failed(err)
 	}
 	s := &sweepRun{t: t, p: p, run: run, sampler: sampler, console: console, trials: map[int]*trial{},
@@ -120,7 +121,8 @@ func (t *Target) share(ctx context.Context, p *plan, console *os.File) error {
 		if err != nil {
 			return fmt.Errorf("inputs.%s: %w", name, err)
 		}
-		in.Path, in.Place = filepath.Join(p.Base, filepath.FromSlash(file)), filepath.Join(p.Base, filepath.FromSlash(dir))
+		in.Path = filepath.Join(p.Base, filepath.FromSlash(file))
+		in.Place = filepath.Join(p.Base, filepath.FromSlash(dir))
 		p.Inputs[name] = in
 	}
 	if p.Build == nil {

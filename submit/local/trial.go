@@ -36,7 +36,8 @@ func (s *sweepRun) spawn(ctx context.Context, t *trial, values map[string]any) e
 	}
 	t.run = run.Info.RunID
 	fail := func(err error) error {
-		s.t.Store.SetStatus(context.WithoutCancel(ctx), t.run, history.Failed, "the run could not be started: "+err.Error())
+		s.t.Store.SetStatus(context.WithoutCancel(ctx), t.run, history.Failed,
+			"the run could not be started: "+err.Error())
 		s.t.remove(t.run)
 		return err
 	}
@@ -53,7 +54,9 @@ func (s *sweepRun) spawn(ctx context.Context, t *trial, values map[string]any) e
 
 // create makes the run of a trial in the history: SWEEP_NUMBER, as Azure ML names it. One
 // that was interrupted before keeps its name, and the next has ".2" behind it.
-func (s *sweepRun) create(ctx context.Context, n int, values map[string]any, texts map[string]string) (*history.Run, error) {
+func (s *sweepRun) create(
+	ctx context.Context, n int, values map[string]any, texts map[string]string,
+) (*history.Run, error) {
 	parameters, err := parametersTag(values)
 	if err != nil {
 		return nil, err

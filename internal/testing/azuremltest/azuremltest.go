@@ -109,6 +109,7 @@ type submitted struct {
 	job      armmachinelearning.JobBase
 	body     string
 	command  *armmachinelearning.CommandJob
+	sweep    *armmachinelearning.SweepJob // whose trials are the command, nil of another job
 	status   history.Status
 	created  time.Time
 	files    []string // of its default output

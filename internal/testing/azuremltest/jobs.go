@@ -26,9 +26,16 @@ import (
 
 // shown is a job as it is now.
 func (s *submitted) shown() *armmachinelearning.JobBase {
-	command := *s.command
-	command.Status = ptr(armmachinelearning.JobStatus(s.status))
 	j := s.job
+	status := ptr(armmachinelearning.JobStatus(s.status))
+	if s.sweep != nil {
+		sweep := *s.sweep
+		sweep.Status, sweep.IsArchived, sweep.Outputs = status, s.command.IsArchived, s.command.Outputs
+		j.Properties = &sweep
+		return &j
+	}
+	command := *s.command
+	command.Status = status
 	j.Properties = &command
 	return &j
 }
@@ -86,8 +93,8 @@ func (w *Workspace) submitFakes(f *fake.ServerFactory) {
 		_ *armmachinelearning.JobsClientCreateOrUpdateOptions) (
 		resp azfake.Responder[armmachinelearning.JobsClientCreateOrUpdateResponse], errResp azfake.ErrorResponder) {
 		text, _ := ctx.Value(bodyKey{}).([]byte)
-		command, ok := body.Properties.(*armmachinelearning.CommandJob)
-		if !ok {
+		command, sweep := kindOf(body)
+		if command == nil {
 			errResp.SetResponseError(http.StatusBadRequest, "UserError")
 			return
 		}
@@ -117,7 +124,11 @@ func (w *Workspace) submitFakes(f *fake.ServerFactory) {
 			URI:           ptr("azureml://datastores/workspaceartifactstore/ExperimentRun/dcid." + id)}
 		body.ID, body.Name = ptr(root+"/jobs/"+id), &id
 		body.SystemData = &armmachinelearning.SystemData{CreatedAt: ptr(time.Now())}
-		s := &submitted{job: body, body: string(text), command: command, status: history.Queued, created: time.Now()}
+		s := &submitted{job: body, body: string(text), command: command, sweep: sweep, status: history.Queued,
+			created: time.Now()}
+		if sweep != nil {
+			sweep.Services, sweep.ExperimentName = command.Services, command.ExperimentName
+		}
 		w.jobs[id] = s
 		go w.run(id, s)
 		resp.SetResponse(http.StatusCreated, armmachinelearning.JobsClientCreateOrUpdateResponse{JobBase: *s.shown()},
@@ -204,6 +215,11 @@ func (w *Workspace) train(ctx context.Context, id string, s *submitted, set func
 	}
 	if s.command.Limits != nil && s.command.Limits.Timeout != nil {
 		j.Limits = &job.Limits{Timeout: 3600}
+	}
+	if s.sweep != nil {
+		if j.Sweep, err = sweepOf(s.sweep); err != nil {
+			return "", err
+		}
 	}
 	if _, err := w.local.Submit(ctx, submit.Submission{Job: j, Snapshot: snap, Git: gitmeta.Info{}}); err != nil {
 		return "", err

@@ -13,6 +13,42 @@ import (
 var jobFields = strings.Fields(`codeId command componentId computeId description displayName distribution environmentId environmentVariables experimentName
 	identity inputs isArchived jobType limits notificationSetting outputs properties queueSettings resources services tags parentJobName`)
 
+// Fields that a sweep has (SweepJob), and that its trial has (TrialComponent).
+var (
+	sweepFields = strings.Fields(`componentId computeId description displayName earlyTermination experimentName identity inputs isArchived
+		jobType limits objective outputs properties queueSettings resources samplingAlgorithm searchSpace services tags trial`)
+	trialFields = strings.Fields(`codeId command distribution environmentId environmentVariables resources`)
+)
+
+// flat is a job's fields with those of its trial among them; "" is what is wrong with them.
+func flat(fields map[string]json.RawMessage) (wrong string) {
+	known, what := jobFields, "CommandJob"
+	if string(fields["jobType"]) == `"Sweep"` {
+		known, what = sweepFields, "SweepJob"
+		for _, key := range []string{"objective", "samplingAlgorithm", "searchSpace", "trial"} {
+			if fields[key] == nil {
+				return key + " is required"
+			}
+		}
+	}
+	for key := range fields {
+		if !slices.Contains(known, key) {
+			return "Could not find member '" + key + "' on object of type '" + what + "'"
+		}
+	}
+	var trial map[string]json.RawMessage
+	if fields["trial"] != nil && json.Unmarshal(fields["trial"], &trial) != nil {
+		return "trial is no object"
+	}
+	for key, value := range trial {
+		if !slices.Contains(trialFields, key) {
+			return "Could not find member '" + key + "' on object of type 'TrialComponent'"
+		}
+		fields[key] = value
+	}
+	return ""
+}
+
 var jobName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,254}$`)
 
 // belowID tells a resource id below another one. Case does not count in them.
@@ -27,10 +63,8 @@ func (w *Workspace) checkJob(name string, header http.Header, body []byte) strin
 		return "The request is no JSON: " + err.Error()
 	}
 	text := func(key string) (s string) { json.Unmarshal(b.Properties[key], &s); return s }
-	for key := range b.Properties {
-		if !slices.Contains(jobFields, key) {
-			return "Could not find member '" + key + "' on object of type 'CommandJob'"
-		}
+	if wrong := flat(b.Properties); wrong != "" {
+		return wrong
 	}
 	var identity struct{ IdentityType string }
 	json.Unmarshal(b.Properties["identity"], &identity)
@@ -42,7 +76,7 @@ func (w *Workspace) checkJob(name string, header http.Header, body []byte) strin
 	switch env, code, compute := text("environmentId"), text("codeId"), text("computeId"); {
 	case !jobName.MatchString(name):
 		return "The job name " + name + " is invalid"
-	case text("jobType") != "Command":
+	case text("jobType") != "Command" && text("jobType") != "Sweep":
 		return "jobType is required"
 	case text("command") == "":
 		return "command is required"

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/internal/sweep"
 	"github.com/org/aml-train/job"
 )
@@ -406,7 +407,7 @@ func (s *sweepRun) goOn(ctx context.Context) error {
 		s.count(t, run)
 	}
 	if len(s.trials) > 0 {
-		s.say("The sweep goes on: %d trials have ended before", len(s.trials))
+		s.say("The sweep goes on; ended before: %s", size.Count(len(s.trials), "trial"))
 	}
 	return nil
 }

@@ -355,7 +355,8 @@ func TestActionItself(t *testing.T) {
 	var exit *exec.ExitError
 	require.ErrorAs(t, cmd.Run(), &exit)
 	require.Equal(t, 2, exit.ExitCode())
-	for _, way := range []string{"::error title=Nothing was submitted::", "environment: {image: NAME}", "org/aml-train/setup"} {
+	for _, way := range []string{"::error title=Nothing was submitted::", "environment: {image: NAME}",
+		"org/aml-train/setup"} {
 		require.Contains(t, out.String(), way)
 	}
 	for _, input := range []string{"WAIT", "CANCEL-WITH-WORKFLOW"} {

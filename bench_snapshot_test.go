@@ -165,13 +165,15 @@ func BenchmarkSnapshot(b *testing.B) {
 			ratio(b, "start/git-version", rounds, command(dir, program, "--version"), command(dir, "git", "--version"))
 			ratio(b, "clean/git-status", rounds, snapshot, status)
 			ratio(b, "metadata-without-dirty/git-rev-parse", rounds,
-				command(dir, "env", "AZUREML_GIT_DIRTY=False", program, "metadata"), command(dir, "git", "rev-parse", "HEAD"))
+				command(dir, "env", "AZUREML_GIT_DIRTY=False", program, "metadata"),
+				command(dir, "git", "rev-parse", "HEAD"))
 
 			b.Run("peak", func(b *testing.B) { peak(b, dir, program) })
 			free := command(dir, program, "snapshot", "--commit", "HEAD", "--max-snapshot-size", "0")
 			ratio(b, "commit/git-ls-tree", rounds, free, command(dir, "git", "ls-tree", "-r", "HEAD"))
 			ratio(b, "commit-with-sizes/git-ls-tree-l", rounds,
-				command(dir, program, "snapshot", "--commit", "HEAD", "--max-snapshot-size", "1GB"), command(dir, "git", "ls-tree", "-rl", "HEAD"))
+				command(dir, program, "snapshot", "--commit", "HEAD", "--max-snapshot-size", "1GB"),
+				command(dir, "git", "ls-tree", "-rl", "HEAD"))
 
 			for i := range 10 {
 				path := filepath.Join(dir, "src", fmt.Sprintf("d%05d", i), fmt.Sprintf("f%07d.py", i*100))
@@ -181,7 +183,8 @@ func BenchmarkSnapshot(b *testing.B) {
 			}
 			ratio(b, "changed=10/git-status", rounds, snapshot, status)
 			ratio(b, "changed=10-diff/git-diff", rounds,
-				command(dir, program, "snapshot", "--diff", "HEAD", "--max-snapshot-size", "1GB"), command(dir, "git", "diff", "--name-status", "HEAD"))
+				command(dir, program, "snapshot", "--diff", "HEAD", "--max-snapshot-size", "1GB"),
+				command(dir, "git", "diff", "--name-status", "HEAD"))
 			git(b, dir, "checkout", "-q", ".")
 
 			attributes := filepath.Join(dir, ".gitattributes")
@@ -202,9 +205,11 @@ func BenchmarkSnapshot(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			cat := command(dir, "sh", "-c", fmt.Sprintf("find src -type f -print0 | xargs -0 -P %d -n 500 cat", runtime.GOMAXPROCS(0)))
+			cat := command(dir, "sh", "-c", fmt.Sprintf("find src -type f -print0 | xargs -0 -P %d -n 500 cat",
+				runtime.GOMAXPROCS(0)))
 			git(b, dir, "rm", "-qf", ".gitattributes") // a file that is gone from the folder only still counts
-			add := command(dir, "sh", "-c", "rm -f .git/empty; GIT_INDEX_FILE=.git/empty git -c core.compression=0 add -A")
+			add := command(dir, "sh", "-c", "rm -f .git/empty; GIT_INDEX_FILE=.git/empty git -c core.compression=0 "+
+				"add -A")
 			sums := command(dir, "sh", "-c",
 				fmt.Sprintf("find src -type f -print0 | xargs -0 -P %d -n 500 sha1sum", runtime.GOMAXPROCS(0)))
 			ratio(b, "fresh/git-add", rounds, snapshot, add)

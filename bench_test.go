@@ -44,7 +44,8 @@ func repository(b *testing.B, n int) string {
 			b.Fatal(err)
 		}
 	}
-	for _, args := range [][]string{{"init", "-q"}, {"add", "-A"}, {"-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "x"}} {
+	for _, args := range [][]string{{"init", "-q"}, {"add", "-A"},
+		{"-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "x"}} {
 		cmd := exec.Command("git", args...)
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -220,8 +221,10 @@ func BenchmarkLargeHistory(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	commands := map[string][]string{"show": {"show"}, "show-run": {"show", "job-00077"}, "runs": {"runs"}, "children": {"runs", "--children"},
-		"download": {"download", "job-00077", "--to", filepath.Join(dir, "got")}, "completion": {"__complete", "show", "job-007"}}
+	commands := map[string][]string{"show": {"show"}, "show-run": {"show", "job-00077"}, "runs": {"runs"},
+		"children":   {"runs", "--children"},
+		"download":   {"download", "job-00077", "--to", filepath.Join(dir, "got")},
+		"completion": {"__complete", "show", "job-007"}}
 	took := map[string]time.Duration{}
 	for b.Loop() {
 		for name, args := range commands {
@@ -231,12 +234,14 @@ func BenchmarkLargeHistory(b *testing.B) {
 	for name, t := range took {
 		b.ReportMetric(float64(t.Microseconds())/1000/float64(b.N), name+"-ms")
 	}
-	if out, err := exec.Command(python, "-m", "mlflow", "db", "upgrade", "sqlite:///"+file).CombinedOutput(); err != nil {
+	if out, err := exec.Command(python, "-m", "mlflow", "db", "upgrade",
+		"sqlite:///"+file).CombinedOutput(); err != nil {
 		b.Fatal(string(out))
 	}
 	out, err := exec.Command(python, "-c", largeHistory, file, dir).CombinedOutput()
 	var theirs float64
-	if _, scan := fmt.Sscanf(string(out[max(0, bytes.LastIndex(out, []byte("milliseconds"))):]), "milliseconds %f", &theirs); err != nil || scan != nil {
+	if _, scan := fmt.Sscanf(string(out[max(0, bytes.LastIndex(out, []byte("milliseconds"))):]), "milliseconds %f",
+		&theirs); err != nil || scan != nil {
 		b.Fatal(string(out))
 	}
 	b.ReportMetric(theirs, "mlflow-page-ms")
@@ -263,7 +268,8 @@ func BenchmarkHistory(b *testing.B) {
 	const points = 1_000_000
 	for i := 0; i < points; i += len(batch) {
 		for j := range batch {
-			batch[j] = history.Metric{Key: "loss", Value: history.Float(1 / float64(i+j+1)), Step: history.Int(i + j), Timestamp: history.Int(i + j)}
+			batch[j] = history.Metric{Key: "loss", Value: history.Float(1 / float64(i+j+1)), Step: history.Int(i + j),
+				Timestamp: history.Int(i + j)}
 		}
 		if err := s.LogBatch(ctx, "a", batch, nil, nil); err != nil {
 			b.Fatal(err)
@@ -309,10 +315,12 @@ func waitForRuns(b *testing.B, program, dir string, n int) {
 // without, in a repository of 20,000 files.
 func BenchmarkHook(b *testing.B) {
 	program, dir, remote := binary(b), repository(b, 20000), filepath.Join(b.TempDir(), "remote.git")
-	if err := os.WriteFile(filepath.Join(dir, "job.yml"), []byte("command: echo trained\ncode: src/d000\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "job.yml"), []byte("command: echo trained\ncode: src/d000\n"),
+		0o644); err != nil {
 		b.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, ".aml-train.yaml"), []byte("hook:\n  paths: [src/d000/]\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, ".aml-train.yaml"), []byte("hook:\n  paths: [src/d000/]\n"),
+		0o644); err != nil {
 		b.Fatal(err)
 	}
 	file := filepath.Join(dir, "src", "d000", "f0.py")
@@ -364,9 +372,11 @@ func BenchmarkAzure(b *testing.B) {
 	if err := os.WriteFile(certificate, w.Certificate(), 0o644); err != nil {
 		b.Fatal(err)
 	}
-	env := append(os.Environ(), "SSL_CERT_FILE="+certificate, "REQUESTS_CA_BUNDLE="+certificate, "AZURE_CREDENTIALS="+w.Creds(), "AML_TRAIN_HOME="+b.TempDir())
+	env := append(os.Environ(), "SSL_CERT_FILE="+certificate, "REQUESTS_CA_BUNDLE="+certificate,
+		"AZURE_CREDENTIALS="+w.Creds(), "AML_TRAIN_HOME="+b.TempDir())
 	submit := func() float64 {
-		cmd := exec.Command(program, "submit", "job.yml", "--subscription-id", azuremltest.Subscription, "--resource-group", azuremltest.Group, "--workspace-name", azuremltest.Name)
+		cmd := exec.Command(program, "submit", "job.yml", "--subscription-id", azuremltest.Subscription,
+			"--resource-group", azuremltest.Group, "--workspace-name", azuremltest.Name)
 		cmd.Dir, cmd.Env = dir, env
 		start := time.Now()
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -375,7 +385,8 @@ func BenchmarkAzure(b *testing.B) {
 		return time.Since(start).Seconds()
 	}
 	peer := func(args ...string) string {
-		cmd := exec.Command(python, append([]string{"testdata/azure/peer.py", filepath.Join(dir, "job.yml")}, args...)...)
+		cmd := exec.Command(python, append([]string{"testdata/azure/peer.py", filepath.Join(dir, "job.yml")},
+			args...)...)
 		cmd.Env = env
 		out, err := cmd.Output()
 		if err != nil {

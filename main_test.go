@@ -96,8 +96,10 @@ func TestScriptsWithHookManagers(t *testing.T) {
 		return strings.TrimSpace(string(out))
 	}
 	p.Setup = func(e *testscript.Env) error {
-		e.Setenv("PATH", strings.Join([]string{e.Getenv("PATH"), filepath.Join(modules, ".bin"), filepath.Dir(python)}, string(os.PathListSeparator)))
-		for _, name := range []string{"GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS"} { // what was built once need not be built again
+		e.Setenv("PATH", strings.Join([]string{e.Getenv("PATH"), filepath.Join(modules, ".bin"), filepath.Dir(python)},
+			string(os.PathListSeparator)))
+		// what was built once need not be built again
+		for _, name := range []string{"GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS"} {
 			e.Setenv(name, env(name))
 		}
 		return setup(e)
@@ -130,14 +132,17 @@ func TestWorkspaceDouble(t *testing.T) {
 	}
 	defer w.Close()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"azure.pem": string(w.Certificate()), "src/train.py": "print(1)\n", "job.yml": "command: python train.py\ncode: src\ncompute: azureml:cpu-cluster\nenvironment: azureml:ours:3\n"} {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755), os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)); err != nil {
+	for name, text := range map[string]string{"azure.pem": string(w.Certificate()), "src/train.py": "print(1)\n",
+		"job.yml": "command: python train.py\ncode: src\ncompute: azureml:cpu-cluster\nenvironment: azureml:ours:3\n"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755),
+			os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	certificate := filepath.Join(dir, "azure.pem")
 	cmd := exec.Command(python, "testdata/azure/peer.py", filepath.Join(dir, "job.yml"), "2")
-	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+certificate, "REQUESTS_CA_BUNDLE="+certificate, "AZURE_CREDENTIALS="+w.Creds())
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+certificate, "REQUESTS_CA_BUNDLE="+certificate,
+		"AZURE_CREDENTIALS="+w.Creds())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -175,9 +180,12 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			}
 			for name, value := range map[string]string{
 				"HOME": home, "XDG_CONFIG_HOME": "", "GIT_CONFIG_NOSYSTEM": "1", "NO_COLOR": "1", "GITHUB_ACTIONS": "",
-				"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com", "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.com",
-				"GIT_AUTHOR_DATE": "2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z",
-				"ROOT": root, "MLFLOW_PYTHON": python, "AML_TRAIN_SEED": os.Getenv("AML_TRAIN_SEED"), "AML_TRAIN_CASES": os.Getenv("AML_TRAIN_CASES"), "TMPDIR": e.Getenv("WORK"), "PYTHONDONTWRITEBYTECODE": "1",
+				"GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.com", "GIT_COMMITTER_NAME": "Ada",
+				"GIT_COMMITTER_EMAIL": "ada@example.com",
+				"GIT_AUTHOR_DATE":     "2026-01-02T03:04:05Z", "GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z",
+				"ROOT": root, "MLFLOW_PYTHON": python, "AML_TRAIN_SEED": os.Getenv("AML_TRAIN_SEED"),
+				"AML_TRAIN_CASES": os.Getenv("AML_TRAIN_CASES"), "TMPDIR": e.Getenv("WORK"),
+				"PYTHONDONTWRITEBYTECODE": "1",
 			} {
 				e.Setenv(name, value)
 			}
@@ -244,7 +252,8 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 // environ is the script's environment, as far as our programs look at it.
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "WORK", "TMPDIR", "GIT_CONFIG_NOSYSTEM", "AML_TRAIN_HOME", "NO_COLOR", "SSL_CERT_FILE", "AZURE_CREDENTIALS"} {
+	for _, name := range []string{"PATH", "HOME", "WORK", "TMPDIR", "GIT_CONFIG_NOSYSTEM", "AML_TRAIN_HOME", "NO_COLOR",
+		"SSL_CERT_FILE", "AZURE_CREDENTIALS"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return env
@@ -273,7 +282,8 @@ func https(ts *testscript.TestScript, neg bool, args []string) {
 	server := httptest.NewTLSServer(http.FileServer(http.Dir(ts.MkAbs("."))))
 	ts.Defer(server.Close)
 	file := ts.MkAbs(".certificate.pem")
-	ts.Check(os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o644))
+	ts.Check(os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
+		0o644))
 	ts.Setenv("SSL_CERT_FILE", file)
 	ts.Setenv("HTTPS", server.URL)
 }
@@ -292,7 +302,8 @@ next:
 		// A supervisor names the history on its command line; nobody else may read its
 		// environment.
 		env, _ := os.ReadFile(filepath.Join(p, "environ"))
-		if work := ts.Getenv("WORK"); !bytes.Contains(env, []byte("WORK="+work+"\x00")) && !bytes.Contains(text, []byte(work+"/")) {
+		if work := ts.Getenv("WORK"); !bytes.Contains(env, []byte("WORK="+work+"\x00")) &&
+			!bytes.Contains(text, []byte(work+"/")) {
 			continue
 		}
 		for _, word := range args {
@@ -344,10 +355,13 @@ func workflow(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(os.WriteFile(event, []byte(payload), 0o644))
 	for name, value := range map[string]string{
-		"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": args[0], "GITHUB_EVENT_PATH": event, "GITHUB_REPOSITORY": "org/x",
-		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_WORKFLOW": "train", "GITHUB_JOB": "train", "GITHUB_RUN_ID": strconv.Itoa(max(run, 40) + 1),
-		"GITHUB_ACTOR": "ada", "GITHUB_SHA": head, "GITHUB_REF": "refs/pull/7/merge", "GITHUB_WORKSPACE": ts.Getenv("WORK"),
-		"GITHUB_OUTPUT": filepath.Join(home, "output"), "GITHUB_STEP_SUMMARY": filepath.Join(home, "summary"),
+		"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": args[0], "GITHUB_EVENT_PATH": event,
+		"GITHUB_REPOSITORY": "org/x",
+		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_WORKFLOW": "train", "GITHUB_JOB": "train",
+		"GITHUB_RUN_ID": strconv.Itoa(max(run, 40) + 1),
+		"GITHUB_ACTOR":  "ada", "GITHUB_SHA": head, "GITHUB_REF": "refs/pull/7/merge",
+		"GITHUB_WORKSPACE": ts.Getenv("WORK"),
+		"GITHUB_OUTPUT":    filepath.Join(home, "output"), "GITHUB_STEP_SUMMARY": filepath.Join(home, "summary"),
 		"OUTPUT": filepath.Join(home, "output"), "SUMMARY": filepath.Join(home, "summary"), "HEAD": head, "BASE": base,
 	} {
 		ts.Setenv(name, value)
@@ -478,7 +492,8 @@ type cell struct{ w *azuremltest.Workspace }
 // knows no outputs as assets (dataset), or that who signs in has no role there (stranger).
 func workspace(ts *testscript.TestScript, neg bool, args []string) {
 	program := strings.TrimSpace(output(ts, "/bin/sh", "-c", "PATH='"+ts.Getenv("PATH")+"'; command -v aml-train"))
-	w, err := azuremltest.New(ts.Getenv("AZURITE"), filepath.Join(ts.Getenv("HOME"), "workspace"), []string{program, "supervise"})
+	w, err := azuremltest.New(ts.Getenv("AZURITE"), filepath.Join(ts.Getenv("HOME"), "workspace"),
+		[]string{program, "supervise"})
 	ts.Check(err)
 	ts.Defer(w.Close)
 	for _, word := range args {
@@ -522,7 +537,8 @@ func requests(ts *testscript.TestScript, neg bool, args []string) {
 func oidc(ts *testscript.TestScript, neg bool, args []string) {
 	asked := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "Bearer runtime-token" || r.URL.Query().Get("audience") != "api://AzureADTokenExchange" {
+		if r.Header.Get("Authorization") != "Bearer runtime-token" ||
+			r.URL.Query().Get("audience") != "api://AzureADTokenExchange" {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
@@ -607,7 +623,8 @@ func TestHelp(t *testing.T) {
 	}
 	old := os.Stdout
 	os.Stdout = w
-	for _, name := range strings.Fields("run submit watch cancel show runs download compare snapshot metadata validate archive delete ui tensorboard hook history logs init") {
+	for _, name := range strings.Fields("run submit watch cancel show runs download compare snapshot metadata " +
+		"validate archive delete ui tensorboard hook history logs init") {
 		fmt.Fprintln(w, "=====", name)
 		if code := cli.Main([]string{name, "--help"}, nil); code != 0 {
 			t.Errorf("%s --help exits with %d", name, code)
@@ -617,7 +634,8 @@ func TestHelp(t *testing.T) {
 	w.Close()
 	text, _ := io.ReadAll(r)
 	for _, page := range strings.Split(string(text), "===== ")[1:] {
-		if !strings.Contains(page, "Examples:\n  aml-train ") && !strings.Contains(page, "Examples:\n  run=$(aml-train ") {
+		if !strings.Contains(page, "Examples:\n  aml-train ") &&
+			!strings.Contains(page, "Examples:\n  run=$(aml-train ") {
 			t.Errorf("no example in the help of %s", page)
 		}
 	}

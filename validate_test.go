@@ -28,8 +28,9 @@ type fault struct {
 // sound are the parts as they are right, on every target.
 var sound = map[string]string{
 	"command": "command: echo trained", "code": "code: src", "environment": "", "resources": "", "distribution": "",
-	"inputs": "inputs: {rate: 0.1}", "limits": "limits: {timeout: 60}", "tags": "", "outputs": "", "more": "", "settings": "",
-	"flag": "",
+	"inputs": "inputs: {rate: 0.1}", "limits": "limits: {timeout: 60}", "tags": "", "outputs": "", "more": "",
+	"settings": "",
+	"flag":     "",
 }
 
 var faults = []fault{
@@ -39,7 +40,8 @@ var faults = []fault{
 	{"command", "command: python -u -m pkg.mod --x 1", "the module pkg.mod does not exist", "", "code"},
 	{"command", "command: pip install -r r.txt && python -m pkg", "has no pkg/__main__.py", "", "code"},
 	{"command", "command: torchrun --nproc-per-node 2 trian.py", "the script trian.py does not exist", "", "code"},
-	{"command", "command: python -m no_such_module_at_all.x", "the module no_such_module_at_all.x does not exist", "local", "code environment"},
+	{"command", "command: python -m no_such_module_at_all.x", "the module no_such_module_at_all.x does not exist",
+		"local", "code environment"},
 	{"command", "command: python train.ipynb", "is a notebook", "", ""},
 	{"command", "command: echo ${{inputs.none}}", "the job has no input called \"none\"", "", ""},
 	{"command", "comand: python train.py", "a command job needs a command", "", ""},
@@ -50,7 +52,8 @@ var faults = []fault{
 	{"environment", "environment: azureml:ours:3", "is one of Azure Machine Learning", "local", ""},
 	{"environment", "environment: azureml:ours", "names no version", "cloud", ""},
 	{"environment", "environment: azureml:ours@newest", "the only label is latest", "cloud", ""},
-	{"environment", "environment: {image: a, conda_file: none.yml}", "environment.conda_file: none.yml does not exist", "", ""},
+	{"environment", "environment: {image: a, conda_file: none.yml}", "environment.conda_file: none.yml does not exist",
+		"", ""},
 	{"environment", "environment: {build: {path: none}}", "environment.build.path: none does not exist", "", ""},
 	{"environment", "environment: user-managed", "has no environment of its own", "cloud", ""},
 	{"resources", "resources: {instance_count: 2}", "the job asks for 2 instances", "local", ""},

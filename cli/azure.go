@@ -34,11 +34,14 @@ func (f *azureFlags) add(cmd *cobra.Command) {
 func (f *azureFlags) define(s *pflag.FlagSet) {
 	s.StringVar(&f.Subscription, "subscription-id", "", "the subscription of the Azure Machine Learning workspace")
 	s.StringVar(&f.ResourceGroup, "resource-group", "", "the workspace's resource group")
-	s.StringVar(&f.Workspace.Name, "workspace-name", "", "the workspace (default: workspace in .aml-train.yaml, else Azure ML's config.json)")
+	s.StringVar(&f.Workspace.Name, "workspace-name", "",
+		"the workspace (default: workspace in .aml-train.yaml, else Azure ML's config.json)")
 	s.StringVar(&f.Tenant, "tenant-id", "", "the directory to sign in to")
-	s.StringVar(&f.Client, "client-id", "", "the application to sign in as, with the workflow's own token (permissions: id-token: write)")
+	s.StringVar(&f.Client, "client-id", "", "the application to sign in as, with the workflow's own token "+
+		"(permissions: id-token: write)")
 	s.StringVar(&f.Creds, "creds", "", "JSON of \"az ad sp create-for-rbac --sdk-auth\", to sign in with a secret")
-	s.StringVar(&f.Cloud, "cloud", "", "AzureCloud (the default), AzureUSGovernment, AzureChinaCloud, or JSON with the endpoints of another")
+	s.StringVar(&f.Cloud, "cloud", "", "AzureCloud (the default), AzureUSGovernment, AzureChinaCloud, or JSON with "+
+		"the endpoints of another")
 }
 
 // creds are the credentials in a secret: the flag's, else the environment's.
@@ -53,7 +56,8 @@ func (a *app) workspace() (*azureml.Target, error) {
 	f.Creds = a.creds()
 	f.Cloud = cmp.Or(f.Cloud, a.getenv("AZUREML_CURRENT_CLOUD")) // Microsoft's own client reads it
 	// Azure ML's own jobs find their workspace under these names.
-	f.Workspace = f.Workspace.Or(azureml.Workspace{Subscription: a.getenv("AZUREML_ARM_SUBSCRIPTION"), ResourceGroup: a.getenv("AZUREML_ARM_RESOURCEGROUP"), Name: a.getenv("AZUREML_ARM_WORKSPACE_NAME")})
+	f.Workspace = f.Workspace.Or(azureml.Workspace{Subscription: a.getenv("AZUREML_ARM_SUBSCRIPTION"),
+		ResourceGroup: a.getenv("AZUREML_ARM_RESOURCEGROUP"), Name: a.getenv("AZUREML_ARM_WORKSPACE_NAME")})
 	settings, wrong := a.readSettings(".", nil)
 	var problems job.Problems
 	if wrong != nil && !errors.As(wrong, &problems) {
@@ -85,7 +89,8 @@ func (a *app) workspace() (*azureml.Target, error) {
 	if w.CanIdentify {
 		t.SignIn.IDToken = func(ctx context.Context) (string, error) {
 			of := &http.Client{Transport: debuglog.Transport(http.DefaultTransport), Timeout: 30 * time.Second}
-			return githubactions.New(githubactions.WithGetenv(a.getenv), githubactions.WithHTTPClient(of)).GetIDToken(ctx, "api://AzureADTokenExchange")
+			return githubactions.New(githubactions.WithGetenv(a.getenv),
+				githubactions.WithHTTPClient(of)).GetIDToken(ctx, "api://AzureADTokenExchange")
 		}
 		t.SignIn.Subject = w.Subject()
 	}

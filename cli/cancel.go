@@ -6,9 +6,10 @@ import (
 
 func (a *app) cancel() *cobra.Command {
 	return &cobra.Command{
-		Use:               "cancel RUN",
-		Short:             "Cancel a run",
-		Long:              "Cancel a run and wait until it has ended. What it had written to outputs and logs\nis kept.",
+		Use:   "cancel RUN",
+		Short: "Cancel a run",
+		Long: "Cancel a run and wait until it has ended. What it had written to outputs and logs\nis " +
+			"kept.",
 		Example:           "  aml-train cancel iris-3f2a91c-1",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeRuns,

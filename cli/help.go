@@ -58,7 +58,8 @@ func flagUsages(cmd *cobra.Command) string {
 // helpTemplate is cobra's usage template with our flags.
 func helpTemplate(root *cobra.Command) string {
 	cobra.AddTemplateFunc("flagUsages", flagUsages)
-	const theirs = "{{if .HasAvailableLocalFlags}}\n\nFlags:\n{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}"
+	const theirs = "{{if .HasAvailableLocalFlags}}\n\nFlags:\n{{.LocalFlags.FlagUsages | " +
+		"trimTrailingWhitespaces}}{{end}}"
 	return strings.Replace(root.UsageTemplate(), theirs, "{{flagUsages .}}", 1)
 }
 

@@ -56,7 +56,8 @@ func (r *records) bring(ctx context.Context, name string, choose func([]github.A
 	ctx, cancel := context.WithTimeout(ctx, recordsWithin)
 	defer cancel()
 	if err := r.fetch(ctx, name, choose, is); err != nil {
-		r.a.say("aml-train: runs of earlier workflows cannot be read: %v (the job needs the permission \"actions: read\")", err)
+		r.a.say("aml-train: runs of earlier workflows cannot be read: %v (the job needs the permission \"actions: "+
+			"read\")", err)
 	}
 }
 
@@ -88,7 +89,8 @@ func (r *records) fetch(ctx context.Context, name string, choose func([]github.A
 		return err
 	}
 	if rec.Left > 0 { // a report lists what is here
-		note := fmt.Sprintf("%d of its files are not here: they are artifacts of %s", rec.Left, run.Tag(history.TagBuild))
+		note := fmt.Sprintf("%d of its files are not here: they are artifacts of %s", rec.Left,
+			run.Tag(history.TagBuild))
 		rec.Run = *run.With(map[string]string{history.TagWarnings: note})
 	}
 	return store.Import(ctx, rec)
@@ -178,7 +180,8 @@ func (r *records) keep(ctx context.Context, s session, run *history.Run) (link s
 	}
 	as := r.a.asked(run)
 	commit := as.Tag(history.TagCommit)
-	if run.Status() != history.Completed || as.Tag(history.TagFork) != "" || commit != r.Head && (r.Head != "" || commit != r.SHA) {
+	if run.Status() != history.Completed || as.Tag(history.TagFork) != "" || commit != r.Head &&
+		(r.Head != "" || commit != r.SHA) {
 		return link // of a commit that is not the workflow's, nobody could believe it
 	}
 	as = as.With(map[string]string{history.TagBuild: run.Tag(history.TagBuild)}) // where its files are

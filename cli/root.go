@@ -232,7 +232,8 @@ func (a *app) root() *cobra.Command {
 		Short: "Train models from git",
 		Long: `aml-train submits the training job of a git repository, streams it, and
 reports what came out: metrics, outputs, and why it failed.`,
-		Example:       "  aml-train run --script train.py --arguments \"--epochs 10\"\n  aml-train run job.yml\n  aml-train runs",
+		Example: "  aml-train run --script train.py --arguments \"--epochs 10\"\n  aml-train run job.yml\n  " +
+			"aml-train runs",
 		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -252,11 +253,13 @@ reports what came out: metrics, outputs, and why it failed.`,
 	}
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(helpTemplate(root))
-	root.PersistentFlags().BoolVar(&a.debug, "debug", false, "tell requests, git lookups and how long each took, on standard error")
+	root.PersistentFlags().BoolVar(&a.debug, "debug", false,
+		"tell requests, git lookups and how long each took, on standard error")
 	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) { a.trace(cmd) }
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON to standard output")
 	root.AddCommand(a.run(), a.submit(), a.watch(), a.logs(), a.cancel(), a.show(), a.runs(), a.download(), a.compare(),
-		a.snapshot(), a.metadata(), a.validate(), a.init(), a.archive(), a.delete(), a.ui(), a.tensorboard(), a.hook(), a.history(), a.supervise())
+		a.snapshot(), a.metadata(), a.validate(), a.init(), a.archive(), a.delete(), a.ui(), a.tensorboard(), a.hook(),
+		a.history(), a.supervise())
 	for _, c := range root.Commands() {
 		usageErrors(c)
 		switch c.Name() {
@@ -340,7 +343,8 @@ func (a *app) openStore(ctx context.Context, create bool) (*history.Store, error
 		return nil, err
 	}
 	if err := a.local("").Reconcile(ctx); err != nil {
-		a.say("aml-train: a run that was interrupted could not be ended: %v", err) // what there is can be read all the same
+		// what there is can be read all the same
+		a.say("aml-train: a run that was interrupted could not be ended: %v", err)
 	}
 	return a.store, nil
 }
@@ -384,7 +388,8 @@ func (a *app) findRun(ctx context.Context, id string) (s session, run *history.R
 	}
 	t, aerr := a.workspace()
 	if aerr == nil && len(t.Missing()) > 0 && err == nil {
-		aerr = usage("the newest run, %s, was submitted to a workspace that is not known here any more; name a run, or the workspace", id)
+		aerr = usage("the newest run, %s, was submitted to a workspace that is not known here any more; name a run, "+
+			"or the workspace", id)
 	}
 	if aerr != nil || len(t.Missing()) > 0 {
 		return s, nil, errors.Join(err, aerr)
@@ -478,7 +483,8 @@ func (a *app) findLocal(ctx context.Context, id string) (*history.Run, error) {
 		if err != nil {
 			return nil, err
 		}
-		return nil, usage("%s is the beginning of %d runs, %s and %s among them; give more of it", id, n, found[0].Info.RunID, found[1].Info.RunID)
+		return nil, usage("%s is the beginning of %d runs, %s and %s among them; give more of it", id, n,
+			found[0].Info.RunID, found[1].Info.RunID)
 	}
 	newest, _, err := store.SearchRuns(ctx, history.Query{View: "ALL", Submitted: true, MaxResults: 100})
 	if err != nil {

@@ -127,7 +127,8 @@ func (a *app) settingsOfBase(
 	}
 	if len(own.Rules) == 0 { // a team that has rules sees below what they need, in each of its pull requests
 		if token != "" {
-			a.rules.note = "whether the branch that this is to be merged into has rules could not be read: " + err.Error()
+			a.rules.note = "whether the branch that this is to be merged into has rules could not be read: " +
+				err.Error()
 		}
 		return own, nil
 	}

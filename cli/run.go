@@ -47,12 +47,17 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.Script, "script", "", "the training script, relative to the source directory")
 	s.StringVar(&f.Arguments, "arguments", "", "arguments of the script, in shell words")
 	s.StringVar(&f.Command, "command", "", "a shell command, in place of --script and --arguments")
-	s.StringVar(&f.SourceDirectory, "source-directory", "", "the folder whose files travel (default: that of the job file's code, else .)")
-	s.StringVar(&f.commit, "commit", "", "train a commit, such as HEAD or a branch, instead of the working tree; the job file and its data are the commit's too")
+	s.StringVar(&f.SourceDirectory, "source-directory", "",
+		"the folder whose files travel (default: that of the job file's code, else .)")
+	s.StringVar(&f.commit, "commit", "", "train a commit, such as HEAD or a branch, instead of the working tree; "+
+		"the job file and its data are the commit's too")
 	s.StringVar(&f.ComputeTarget, "compute-target", "", "where to run; local is this machine")
-	s.StringVar(&f.Environment, "environment", "", "what to run in: docker:IMAGE, pip:FILE (requirements), conda:FILE, an environment of Azure ML, or user-managed, which is what the machine has")
-	s.StringArrayVar(&f.Env, "environment-variables", nil, "an environment variable, NAME=VALUE or, to pass on this machine's, NAME (repeatable; --env for short)")
-	s.StringArrayVar(&f.Inputs, "inputs", nil, "a value for an input of the job, NAME=VALUE (repeatable; --input for short); ./PATH and URLs are data")
+	s.StringVar(&f.Environment, "environment", "", "what to run in: docker:IMAGE, pip:FILE (requirements), "+
+		"conda:FILE, an environment of Azure ML, or user-managed, which is what the machine has")
+	s.StringArrayVar(&f.Env, "environment-variables", nil,
+		"an environment variable, NAME=VALUE or, to pass on this machine's, NAME (repeatable; --env for short)")
+	s.StringArrayVar(&f.Inputs, "inputs", nil,
+		"a value for an input of the job, NAME=VALUE (repeatable; --input for short); ./PATH and URLs are data")
 	s.StringVar(&f.ExperimentName, "experiment-name", "", "the experiment (default: the name of the source directory)")
 	s.StringVar(&f.DisplayName, "display-name", "", "the run's name for people")
 	s.StringVar(&f.Description, "description", "", "what the run is about")
@@ -62,9 +67,11 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.IntVar(&f.ProcessCount, "process-count", 0, "processes on each node; of tensorflow: workers")
 	s.IntVar(&f.NodeCount, "node-count", 0, "how many nodes")
 	s.StringVar(&f.python, "python", "", "the interpreter that python stands for on this machine")
-	s.StringVar(&f.runConfig, "runconfig", "", "a run configuration of SDK v1 in place of a job file: a path, or NAME of .azureml/NAME.runconfig")
+	s.StringVar(&f.runConfig, "runconfig", "",
+		"a run configuration of SDK v1 in place of a job file: a path, or NAME of .azureml/NAME.runconfig")
 	s.StringVar(&f.maxSnapshot, "max-snapshot-size", "", "the most that may travel, such as 500MB (default 300MiB)")
-	s.StringVar(&f.maxOutputs, "max-outputs-size", "", "the most that is kept of a run's outputs and logs on this machine, such as 500GB (default 100GB; 0 is no limit)")
+	s.StringVar(&f.maxOutputs, "max-outputs-size", "", "the most that is kept of a run's outputs and logs on this "+
+		"machine, such as 500GB (default 100GB; 0 is no limit)")
 	f.reuse.add(s)
 	short := map[string]string{"env": "environment-variables", "input": "inputs", "tag": "tags"}
 	s.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -101,8 +108,9 @@ or writes its metrics to outputs/metrics.json.
 
 Ctrl-C cancels the run. Exit codes: 0 completed, 1 failed or canceled, 2 nothing
 was submitted, 3 a rule was broken, 4 the target could not be reached or refused.`,
-		Example: "  aml-train run --script train.py --arguments \"--epochs 10\"\n  aml-train run job.yml --input epochs=50 --markdown report.md",
-		Args:    f.arguments,
+		Example: "  aml-train run --script train.py --arguments \"--epochs 10\"\n  aml-train run job.yml --input " +
+			"epochs=50 --markdown report.md",
+		Args: f.arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			flow, err := a.enterWorkflow(ctx, w)
@@ -127,8 +135,9 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 	a.addBaseline(cmd)
 	a.addRules(cmd)
 	w.add(cmd)
-	cmd.Flags().BoolVar(&f.resume, "resume", false, "go on with the sweep of this job and these files that was canceled or "+
-		"interrupted on this machine: trials that ended are kept")
+	cmd.Flags().BoolVar(&f.resume, "resume", false,
+		"go on with the sweep of this job and these files that was canceled or "+
+			"interrupted on this machine: trials that ended are kept")
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	return cmd
 }
@@ -344,7 +353,8 @@ func (a *app) defaultJob(settings settings, commit *snapshot.Snapshot) (string, 
 			}
 		}
 	}
-	return "", usage("nothing to run: name a job file, or describe the job with --script train.py; aml-train run --help shows both")
+	return "", usage("nothing to run: name a job file, or describe the job with --script train.py; aml-train run " +
+		"--help shows both")
 }
 
 // console is where the output of a run is shown: on a terminal as it is, elsewhere as a

@@ -37,7 +37,8 @@ func (a *app) runs() *cobra.Command {
 		Short: "The run history, newest first",
 		Long: `List the run history, newest first, or in the order of --sort: by a metric (metrics.NAME
 where a field has its name), a parameter (params.NAME) or a field. Runs without it come last.`,
-		Example: "  aml-train runs --experiment iris --status Completed\n  aml-train runs --sort -accuracy --limit 5\n" +
+		Example: "  aml-train runs --experiment iris --status Completed\n  aml-train runs --sort -accuracy --limit " +
+			"5\n" +
 			"  aml-train runs --commit 3f2a91c --json",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -69,7 +70,8 @@ where a field has its name), a parameter (params.NAME) or a field. Runs without 
 	cmd.Flags().StringVar(&f.branch, "branch", "", "of this branch")
 	cmd.Flags().StringArrayVar(&f.tags, "tag", nil, "with this tag, NAME=VALUE (repeatable)")
 	cmd.Flags().StringVar(&f.status, "status", "", "in this status, such as Completed, Failed, Running")
-	cmd.Flags().StringVar(&f.sort, "sort", "-started", "by a metric, or by run, status, started, took, experiment or name; -KEY is from the greatest to the least")
+	cmd.Flags().StringVar(&f.sort, "sort", "-started",
+		"by a metric, or by run, status, started, took, experiment or name; -KEY is from the greatest to the least")
 	cmd.Flags().IntVar(&f.limit, "limit", 30, "how many")
 	cmd.Flags().BoolVar(&f.archived, "archived", false, "those that were archived")
 	cmd.Flags().BoolVar(&f.children, "children", false, "below each, the runs that its script made")

@@ -25,9 +25,10 @@ import (
 func (a *app) show() *cobra.Command {
 	var markdown string
 	cmd := &cobra.Command{
-		Use:               "show [RUN]",
-		Short:             "A run's status, error, metrics, outputs and log files",
-		Long:              "Show a run: status, error and what to do about it, metrics, outputs and log files.\nWithout RUN, the newest one. A unique beginning of its id is enough.",
+		Use:   "show [RUN]",
+		Short: "A run's status, error, metrics, outputs and log files",
+		Long: "Show a run: status, error and what to do about it, metrics, outputs and log " +
+			"files.\nWithout RUN, the newest one. A unique beginning of its id is enough.",
 		Example:           "  aml-train show iris-3f2a91c-1",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeRuns,
@@ -173,8 +174,10 @@ type outputJSON struct {
 
 func (s session) runJSON(ctx context.Context, run *history.Run) (runJSON, error) {
 	out := runJSON{
-		Run: run.Info.RunID, Name: run.Info.RunName, Experiment: s.experimentName(ctx, run), Status: string(run.Status()),
-		Target: run.Tag(history.TagTarget), URL: s.History.URL(run), Snapshot: run.Tag(history.TagSnapshot), Job: run.Tag(history.TagJob),
+		Run: run.Info.RunID, Name: run.Info.RunName, Experiment: s.experimentName(ctx, run),
+		Status: string(run.Status()),
+		Target: run.Tag(history.TagTarget), URL: s.History.URL(run), Snapshot: run.Tag(history.TagSnapshot),
+		Job:     run.Tag(history.TagJob),
 		Metrics: map[string]any{}, Outputs: []outputJSON{}, Error: run.Tag(history.TagError),
 		Started: moment(run.Started()), Ended: moment(run.Ended()), Reused: s.answers(run),
 	}

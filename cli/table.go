@@ -85,7 +85,8 @@ func runRow(r *history.Run, id, experiment, name string) []string {
 		commit += "+"
 	}
 	indent := id[:len(id)-len(strings.TrimLeft(id, " "))]
-	return []string{indent + strings.TrimLeft(report.Line(id), " "), string(r.Status()), r.Started().Format(time.DateTime), took,
+	return []string{indent + strings.TrimLeft(report.Line(id), " "), string(r.Status()),
+		r.Started().Format(time.DateTime), took,
 		report.Line(experiment), report.Line(name), report.Line(result), commit}
 }
 

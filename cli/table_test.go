@@ -67,12 +67,14 @@ func TestTableFits(t *testing.T) {
 		random := rand.New(rand.NewPCG(uint64(seed), 12))
 		text := func(most int) string {
 			words := strings.Repeat("naïve wörds ", 1+random.IntN(1+most/12))
-			return strings.TrimSpace(words[:strings.LastIndexByte(words[:min(len(words), 1+random.IntN(most))]+" ", ' ')])
+			return strings.TrimSpace(words[:strings.LastIndexByte(words[:min(len(words), 1+random.IntN(most))]+" ",
+				' ')])
 		}
 		width := 45 + random.IntN(200)
 		var runs []listed
 		for range 1 + random.IntN(5) {
-			l := someRun("run-"+strings.Repeat("x", random.IntN(25)), text(80), text(80), text(300), random.IntN(2) == 0)
+			l := someRun("run-"+strings.Repeat("x", random.IntN(25)), text(80), text(80), text(300),
+				random.IntN(2) == 0)
 			for range random.IntN(3) {
 				l.children = append(l.children, someRun("abc", "", text(40), "", true).Run)
 			}
@@ -80,7 +82,8 @@ func TestTableFits(t *testing.T) {
 		}
 		got := tableOf(t, runs, width)
 		for _, line := range strings.Split(got, "\n") {
-			require.LessOrEqual(t, utf8.RuneCountInString(strings.TrimRight(line, " ")), width, "seed %d\n%s", seed, got)
+			require.LessOrEqual(t, utf8.RuneCountInString(strings.TrimRight(line, " ")), width, "seed %d\n%s", seed,
+				got)
 		}
 		for _, l := range runs {
 			require.Contains(t, got, l.Info.RunID+" ", "seed %d", seed)

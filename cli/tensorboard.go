@@ -26,7 +26,8 @@ func (a *app) tensorboard() *cobra.Command {
 		Long: `Show what runs write to ./logs, and event files that they write elsewhere, in the
 installed TensorBoard, on loopback, until Ctrl-C. Of a run that goes on, here or in a
 workspace, what it writes is added as it comes.`,
-		Example:           "  aml-train tensorboard iris-3f2a91c-1\n  aml-train tensorboard iris-3f2a91c-1 iris-9d0c1e2-1 --port 0",
+		Example: "  aml-train tensorboard iris-3f2a91c-1\n  aml-train tensorboard iris-3f2a91c-1 " +
+			"iris-9d0c1e2-1 --port 0",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -62,7 +63,8 @@ workspace, what it writes is added as it comes.`,
 		},
 	}
 	cmd.Flags().IntVar(&port, "port", 6006, "the port; 0 takes a free one")
-	cmd.Flags().StringVar(&python, "python", "", "the Python whose TensorBoard is started (default: tensorboard on PATH)")
+	cmd.Flags().StringVar(&python, "python", "",
+		"the Python whose TensorBoard is started (default: tensorboard on PATH)")
 	return cmd
 }
 

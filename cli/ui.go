@@ -72,7 +72,8 @@ func (a *app) mlflowUI(ctx context.Context, store *history.Store, run *history.R
 	if strings.HasPrefix(database, "/") {
 		uri = "sqlite:////" + strings.TrimPrefix(strings.TrimPrefix(uri, "sqlite:///"), "/")
 	}
-	v := viewer{title: "MLflow", program: "mlflow", module: "mlflow", install: "mlflow", python: python, dir: store.Home}
+	v := viewer{title: "MLflow", program: "mlflow", module: "mlflow", install: "mlflow", python: python,
+		dir: store.Home}
 	upgrade, err := v.command(ctx)
 	if err != nil {
 		return err
@@ -87,12 +88,14 @@ func (a *app) mlflowUI(ctx context.Context, store *history.Store, run *history.R
 		}
 		return usage("MLflow cannot open the run history (%w):\n%s", err, said)
 	}
-	return v.serve(ctx, port, []string{"ui", "--workers", "1", "--backend-store-uri", uri}, a.words(), func(address string) {
-		if run != nil {
-			address += "/#/experiments/" + url.PathEscape(run.Info.ExperimentID) + "/runs/" + url.PathEscape(run.Info.RunID)
-		}
-		a.say("The run history is at %s until Ctrl-C", address)
-	})
+	return v.serve(ctx, port, []string{"ui", "--workers", "1", "--backend-store-uri", uri}, a.words(),
+		func(address string) {
+			if run != nil {
+				address += "/#/experiments/" + url.PathEscape(run.Info.ExperimentID) + "/runs/" +
+					url.PathEscape(run.Info.RunID)
+			}
+			a.say("The run history is at %s until Ctrl-C", address)
+		})
 }
 
 // printPage prints the address of a page of Azure's.

@@ -124,7 +124,8 @@ func TestEnvironmentInWords(t *testing.T) {
 				t.Run(name, func(t *testing.T) {
 					t.Setenv("GITHUB_ACTIONS", workflow)
 					t.Setenv(name, value)
-					for _, args := range [][]string{{"validate", "job.yml"}, {"metadata"}, {"runs"}, {"submit", "missing.yml"}} {
+					for _, args := range [][]string{{"validate", "job.yml"}, {"metadata"}, {"runs"},
+						{"submit", "missing.yml"}} {
 						inWords(t, said(args...), "%s=%q %v", name, value, args)
 					}
 				})

@@ -77,17 +77,20 @@ type workflowFlags struct {
 func (f *workflowFlags) add(cmd *cobra.Command) {
 	s := cmd.Flags()
 	s.BoolVar(&f.wait, "wait", true, "stream the run and wait for its end; false returns once it is submitted")
-	s.BoolVar(&f.cancelWithWorkflow, "cancel-with-workflow", true, "cancel the run when the workflow, or Ctrl-C, cancels this command")
+	s.BoolVar(&f.cancelWithWorkflow, "cancel-with-workflow", true,
+		"cancel the run when the workflow, or Ctrl-C, cancels this command")
 	under("In a workflow", s, func() {
-		s.BoolVar(&f.cancelSuperseded, "cancel-superseded", false, "cancel the runs of earlier pushes to the same pull request")
+		s.BoolVar(&f.cancelSuperseded, "cancel-superseded", false,
+			"cancel the runs of earlier pushes to the same pull request")
 	})
 	f.addGate(cmd)
 	under("In a workflow", s, func() {
 		s.BoolVar(&f.comment, "comment", true, "in a workflow, keep one comment on the pull request up to date")
 		s.BoolVar(&f.annotations, "annotations", true, "in a workflow, annotate the lines that log metrics or failed")
 		s.BoolVar(&f.summary, "summary", true, "in a workflow, write the report to the job's summary")
-		s.BoolVar(&f.artifacts, "artifacts", true, "in a workflow, keep the outputs of a run on its runner, and its record "+
-			"for later ones to be compared with, as artifacts")
+		s.BoolVar(&f.artifacts, "artifacts", true,
+			"in a workflow, keep the outputs of a run on its runner, and its record "+
+				"for later ones to be compared with, as artifacts")
 	})
 	s.StringVar(&f.download, "download-outputs", "", "a folder to put the run's outputs and logs into")
 }
@@ -97,7 +100,8 @@ func (f *workflowFlags) addGate(cmd *cobra.Command) {
 	s := cmd.Flags()
 	under("In a workflow", s, func() {
 		s.BoolVar(&f.allowFork, "allow-fork", false, "run the code of another repository with this one's secrets")
-		s.StringVar(&f.token, "github-token", "", "in a workflow, the token that asks GitHub and comments on the pull request (default: GITHUB_TOKEN)")
+		s.StringVar(&f.token, "github-token", "",
+			"in a workflow, the token that asks GitHub and comments on the pull request (default: GITHUB_TOKEN)")
 	})
 }
 
@@ -138,7 +142,8 @@ func (f *workflow) prepareComment() {
 		return
 	}
 	if f.flags.token == "" {
-		f.commented = &github.NotAllowedError{Reason: "there is no token to comment on the pull request with; pass GITHUB_TOKEN: ${{ github.token }} in the step's env"}
+		f.commented = &github.NotAllowedError{Reason: "there is no token to comment on the pull request with; pass " +
+			"GITHUB_TOKEN: ${{ github.token }} in the step's env"}
 		return
 	}
 	f.comment, f.commented = github.NewComment(f.Workflow, f.flags.token, f.identity)
@@ -340,7 +345,8 @@ func (f *workflow) superseded(ctx context.Context, s session, run *history.Run) 
 		return
 	}
 	for _, r := range runs {
-		if r.Info.RunID == run.Info.RunID || r.Status().Terminal() || r.Tag(history.TagBuild) == run.Tag(history.TagBuild) || r.Info.StartTime > run.Info.StartTime {
+		if r.Info.RunID == run.Info.RunID || r.Status().Terminal() ||
+			r.Tag(history.TagBuild) == run.Tag(history.TagBuild) || r.Info.StartTime > run.Info.StartTime {
 			continue
 		}
 		switch err := s.Target.Cancel(ctx, r.Info.RunID); {

@@ -128,7 +128,8 @@ func (w *Workflow) twirp(ctx context.Context, method string, body, answer any) e
 	for try := 1; ; try++ {
 		err = call(ctx, address, w.runtime, text, answer)
 		var refused *serviceError
-		if err == nil || try == 3 || errors.As(err, &refused) && refused.code < 500 && refused.code != http.StatusTooManyRequests {
+		if err == nil || try == 3 || errors.As(err, &refused) && refused.code < 500 &&
+			refused.code != http.StatusTooManyRequests {
 			return err
 		}
 		select {
@@ -260,7 +261,8 @@ func Kept(ctx context.Context, w *Workflow, token, name string) ([]Artifact, err
 		run := a.GetWorkflowRun()
 		own := run.GetRepositoryID() != 0 && run.GetHeadRepositoryID() == run.GetRepositoryID()
 		if own && !a.GetExpired() && a.GetName() == name && run.GetID() != w.RunID {
-			out = append(out, Artifact{a.GetID(), a.GetSizeInBytes(), run.GetHeadSHA(), run.GetHeadBranch(), run.GetID()})
+			out = append(out, Artifact{a.GetID(), a.GetSizeInBytes(), run.GetHeadSHA(), run.GetHeadBranch(),
+				run.GetID()})
 		}
 	}
 	return out, nil

@@ -63,7 +63,8 @@ func TestArtifactsOfForks(t *testing.T) {
 	g, api := gitHubDouble(t)
 	for i, by := range []githubtest.Runner{{ID: 50, Commit: newHead, Branch: "main", Fork: true},
 		{ID: 51, Commit: newHead, Branch: "main"}, {ID: 52, Commit: newHead, Branch: "main"}, {ID: 53}} {
-		g.Artifacts = append(g.Artifacts, githubtest.Artifact{ID: int64(i + 1), Name: "run", By: by, Expired: by.ID == 52})
+		g.Artifacts = append(g.Artifacts, githubtest.Artifact{ID: int64(i + 1), Name: "run", By: by,
+			Expired: by.ID == 52})
 	}
 	found, err := Kept(t.Context(), keeping(api, 53), githubtest.Workflow, "run")
 	require.NoError(t, err)

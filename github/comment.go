@@ -75,7 +75,8 @@ func client(w *Workflow, token string) (*gh.Client, error) {
 	// The client waits by itself for no rate limit: how long there is to wait is
 	// known here.
 	return gh.NewClient(gh.WithURLs(&base, nil), gh.WithAuthToken(token), gh.WithTimeout(30*time.Second),
-		gh.WithUserAgent("aml-train"), gh.WithTransport(debuglog.Transport(http.DefaultTransport)), gh.WithDisableRateLimitCheck())
+		gh.WithUserAgent("aml-train"), gh.WithTransport(debuglog.Transport(http.DefaultTransport)),
+		gh.WithDisableRateLimitCheck())
 }
 
 // first is the hidden line that a comment of ours starts with: the key, the

@@ -21,7 +21,8 @@ const (
 )
 
 func gitHubDouble(t *testing.T) (*githubtest.GitHub, string) {
-	g := &githubtest.GitHub{PullRequests: []githubtest.PullRequest{{Number: 7, Head: oldHead, Repo: "org/x", Base: newHead}}}
+	g := &githubtest.GitHub{PullRequests: []githubtest.PullRequest{{Number: 7, Head: oldHead, Repo: "org/x",
+		Base: newHead}}}
 	server := httptest.NewServer(g)
 	t.Cleanup(server.Close)
 	return g, server.URL
@@ -29,7 +30,8 @@ func gitHubDouble(t *testing.T) (*githubtest.GitHub, string) {
 
 // pushed is the workflow run of a push to pull request 7.
 func pushed(api string, run int64, head string) *Workflow {
-	return &Workflow{Repository: "org/x", API: api, Name: "train", Job: "train", RunID: run, Attempt: 1, PullRequest: 7, Head: head}
+	return &Workflow{Repository: "org/x", API: api, Name: "train", Job: "train", RunID: run, Attempt: 1, PullRequest: 7,
+		Head: head}
 }
 
 func comment(t *testing.T, w *Workflow, token, identity string) *Comment {
@@ -51,7 +53,8 @@ func write(t *testing.T, c *Comment, text string, ended bool) error {
 func TestComment(t *testing.T) {
 	for _, token := range []string{githubtest.Workflow, githubtest.Person} {
 		g, api := gitHubDouble(t)
-		who := map[string]githubtest.User{githubtest.Workflow: githubtest.Bot, githubtest.Person: {Login: "ada", Type: "User"}}[token]
+		who := map[string]githubtest.User{githubtest.Workflow: githubtest.Bot,
+			githubtest.Person: {Login: "ada", Type: "User"}}[token]
 		bodies := func() []string { return g.Bodies(7, who) }
 
 		first := comment(t, pushed(api, 1, oldHead), token, "iris")
@@ -137,14 +140,16 @@ func TestCommentOfOthers(t *testing.T) {
 // What another bot wrote is not ours, with our first line on it neither: of the workflow's
 // own token, and of an app's, which GraphQL tells from it.
 func TestCommentOfOtherBots(t *testing.T) {
-	for token, who := range map[string]githubtest.User{githubtest.Workflow: githubtest.Bot, githubtest.App: githubtest.AppBot} {
+	for token, who := range map[string]githubtest.User{githubtest.Workflow: githubtest.Bot,
+		githubtest.App: githubtest.AppBot} {
 		for _, known := range []bool{true, false} {
 			g, api := gitHubDouble(t)
 			g.NoGraphQL = !known
 			w := pushed(api, 1, oldHead)
 			c := comment(t, w, token, "iris")
 			forged := "<!-- aml-train " + c.key + " 9.1 ended -->\nforged"
-			others := []githubtest.User{githubtest.Bot, githubtest.AppBot, {Login: "eve[bot]", Type: "Bot"}, {Login: "github-actions", Type: "User"}}
+			others := []githubtest.User{githubtest.Bot, githubtest.AppBot, {Login: "eve[bot]", Type: "Bot"},
+				{Login: "github-actions", Type: "User"}}
 			for _, other := range others {
 				if other != who {
 					g.Write(7, other, forged)
@@ -200,7 +205,8 @@ func TestCommentFits(t *testing.T) {
 }
 
 func TestCommentNotAllowed(t *testing.T) {
-	for token, want := range map[string]string{githubtest.Fork: "pull-requests: write", "ghs_expired": "does not take the token (401)"} {
+	for token, want := range map[string]string{githubtest.Fork: "pull-requests: write",
+		"ghs_expired": "does not take the token (401)"} {
 		g, api := gitHubDouble(t)
 		err := write(t, comment(t, pushed(api, 1, oldHead), token, "iris"), "one", true)
 		var refused *NotAllowedError
@@ -282,7 +288,8 @@ func TestCommentWaitsNoLonger(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, err := comment(t, pushed(api, 1, oldHead), githubtest.Workflow, "iris").Write(ctx, func(int) string { return "x" }, true)
+	_, err := comment(t, pushed(api, 1, oldHead), githubtest.Workflow, "iris").Write(ctx,
+		func(int) string { return "x" }, true)
 	require.ErrorContains(t, err, "GitHub asks to come back in 1h0m0s, which is too late")
 }
 

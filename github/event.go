@@ -86,10 +86,14 @@ func ReadWorkflow(getenv func(string) string) (*Workflow, error) {
 		return n
 	}
 	w := &Workflow{
-		Event: getenv("GITHUB_EVENT_NAME"), Repository: getenv("GITHUB_REPOSITORY"), Server: getenv("GITHUB_SERVER_URL"), API: getenv("GITHUB_API_URL"),
-		Name: getenv("GITHUB_WORKFLOW"), Job: getenv("GITHUB_JOB"), RunID: number("GITHUB_RUN_ID"), Attempt: max(number("GITHUB_RUN_ATTEMPT"), 1),
-		Actor: cmp.Or(getenv("GITHUB_TRIGGERING_ACTOR"), getenv("GITHUB_ACTOR")), Workspace: getenv("GITHUB_WORKSPACE"), Token: getenv("GITHUB_TOKEN"),
-		Output: getenv("GITHUB_OUTPUT"), Summary: getenv("GITHUB_STEP_SUMMARY"),
+		Event: getenv("GITHUB_EVENT_NAME"), Repository: getenv("GITHUB_REPOSITORY"),
+		Server: getenv("GITHUB_SERVER_URL"), API: getenv("GITHUB_API_URL"),
+		Name: getenv("GITHUB_WORKFLOW"), Job: getenv("GITHUB_JOB"), RunID: number("GITHUB_RUN_ID"),
+		Attempt:   max(number("GITHUB_RUN_ATTEMPT"), 1),
+		Actor:     cmp.Or(getenv("GITHUB_TRIGGERING_ACTOR"), getenv("GITHUB_ACTOR")),
+		Workspace: getenv("GITHUB_WORKSPACE"),
+		Token:     getenv("GITHUB_TOKEN"),
+		Output:    getenv("GITHUB_OUTPUT"), Summary: getenv("GITHUB_STEP_SUMMARY"),
 		Secrets: []string{getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN"), getenv("ACTIONS_RUNTIME_TOKEN")},
 		Step:    getenv("GITHUB_ACTION"), CanIdentify: getenv("ACTIONS_ID_TOKEN_REQUEST_URL") != "",
 		results: getenv("ACTIONS_RESULTS_URL"), runtime: getenv("ACTIONS_RUNTIME_TOKEN"),
@@ -160,7 +164,8 @@ func (w *Workflow) readEvent(text []byte) error {
 		return r.FullName
 	}
 	w.DefaultBranch = event.Repository.DefaultBranch
-	w.ofHead = event.PullRequest != nil || event.WorkflowRun != nil || event.Issue != nil && event.Issue.PullRequest != nil
+	w.ofHead = event.PullRequest != nil || event.WorkflowRun != nil || event.Issue != nil &&
+		event.Issue.PullRequest != nil
 	switch {
 	case event.PullRequest != nil:
 		pr := event.PullRequest

@@ -30,7 +30,8 @@ func prism(t *testing.T) string {
 	require.NoError(t, err)
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	cmd := exec.Command(filepath.Join(modules, ".bin/prism"), "mock", "-h", "127.0.0.1", "-p", fmt.Sprint(port), "--errors",
+	cmd := exec.Command(filepath.Join(modules, ".bin/prism"), "mock", "-h", "127.0.0.1", "-p", fmt.Sprint(port),
+		"--errors",
 		filepath.Join(modules, "@octokit/openapi/generated/api.github.com.json"))
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -99,7 +100,8 @@ func TestPrism(t *testing.T) {
 	seen := map[string]bool{}
 	g, api := gitHubDouble(t)
 	g.Seen = func(r *http.Request, body []byte) {
-		if r.URL.Path == "/graphql" || strings.HasPrefix(r.URL.Path, "/twirp/") || strings.HasPrefix(r.URL.Path, "/blob/") {
+		if r.URL.Path == "/graphql" || strings.HasPrefix(r.URL.Path, "/twirp/") ||
+			strings.HasPrefix(r.URL.Path, "/blob/") {
 			// the description is of the REST API
 			return
 		}
@@ -146,7 +148,9 @@ func TestPrism(t *testing.T) {
 	_, err = Fetch(t.Context(), keeping(api, 9), githubtest.Workflow, kept[0], 100)
 	require.NoError(t, err)
 	require.True(t, seen["GET actions/artifacts"], "%v", seen)
-	for _, want := range []string{"GET contents/none", "GET git/trees/", "GET user", "GET pulls/", "GET issues/7/comments", "POST issues/7/comments", "GET issues/comments/", "PATCH issues/comments/", "DELETE issues/comments/",
+	for _, want := range []string{"GET contents/none", "GET git/trees/", "GET user", "GET pulls/",
+		"GET issues/7/comments", "POST issues/7/comments", "GET issues/comments/", "PATCH issues/comments/",
+		"DELETE issues/comments/",
 		"GET commits/" + oldHead + "/branches-where-head", "GET compare/HEAD..."} {
 		require.True(t, seen[want], "%s is not among %v", want, seen)
 	}

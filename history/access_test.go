@@ -52,10 +52,12 @@ func newWorld(t *testing.T) *world {
 	w := &world{Store: open(t), ids: map[string]string{}}
 	for _, run := range []string{"own", "other"} {
 		newRun(t, w.Store, run)
-		require.NoError(t, w.SetTags(ctx, run, KeyValue{"azureml.git.commit", "c0ffee"}, KeyValue{"mlflow.source.git.commit", "c0ffee"},
+		require.NoError(t, w.SetTags(ctx, run, KeyValue{"azureml.git.commit", "c0ffee"},
+			KeyValue{"mlflow.source.git.commit", "c0ffee"},
 			KeyValue{"mlflow.source.name", "train.py"}, KeyValue{TagUser, "me"}, KeyValue{"team", "blue"}))
 		require.NoError(t, os.MkdirAll(filepath.Join(w.Home, "artifacts/0", run, "artifacts/user_logs"), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(w.Home, "artifacts/0", run, "artifacts", ConsoleLog), []byte("what was printed"), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(w.Home, "artifacts/0", run, "artifacts", ConsoleLog),
+			[]byte("what was printed"), 0o644))
 		w.as(run)
 		w.ids[run] = run
 		w.ids[run+" experiment"] = w.must(t, "POST", "mlflow/experiments/create", fmt.Sprintf(`{"name": "of %s", "tags": [{"key": "k", "value": "v"}]}`, run))["experiment_id"].(string)
@@ -93,14 +95,15 @@ func (w *world) state(t *testing.T) string {
 		}
 		require.NoError(t, rows.Close())
 	}
-	require.NoError(t, filepath.WalkDir(filepath.Join(w.Home, "artifacts"), func(p string, e os.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
+	require.NoError(t, filepath.WalkDir(filepath.Join(w.Home, "artifacts"),
+		func(p string, e os.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return err
+			}
+			text, err := os.ReadFile(p)
+			fmt.Fprintf(&out, "%s %q\n", p, text)
 			return err
-		}
-		text, err := os.ReadFile(p)
-		fmt.Fprintf(&out, "%s %q\n", p, text)
-		return err
-	}))
+		}))
 	return out.String()
 }
 
@@ -243,13 +246,15 @@ func TestOwner(t *testing.T) {
 	require.Len(t, runs, 2)
 
 	// An experiment that others use by now is nobody's to change.
-	_, err = w.CreateRun(ctx, NewRun{ID: "later", ExperimentID: w.ids["own experiment"], Tags: []KeyValue{{TagTarget, "local"}}})
+	_, err = w.CreateRun(ctx, NewRun{ID: "later", ExperimentID: w.ids["own experiment"],
+		Tags: []KeyValue{{TagTarget, "local"}}})
 	require.NoError(t, err)
 	code, _ := w.send(t, "POST", "mlflow/experiments/delete", fmt.Sprintf(`{"experiment_id": %q}`, w.ids["own experiment"]))
 	require.Equal(t, 403, code)
 
 	require.NoError(t, w.SetStatus(ctx, "own", Canceled, ""))
-	for id, want := range map[string]string{"own child": mlflowKilled, "other child": mlflowRunning, "later": mlflowRunning} {
+	for id, want := range map[string]string{"own child": mlflowKilled, "other child": mlflowRunning,
+		"later": mlflowRunning} {
 		r, err := w.Run(ctx, cmp.Or(w.ids[id], id))
 		require.NoError(t, err)
 		require.Equal(t, want, r.Info.Status, id)
@@ -278,8 +283,10 @@ func TestArtifactLocation(t *testing.T) {
 	secret := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(secret, "precious"), []byte("secret"), 0o644))
 	w := newWorld(t)
-	for i, location := range []string{"file://" + secret + "#", "file://" + secret, secret, "../../" + secret, "s3://bucket/x", "dbfs:/x", "http://127.0.0.1:1/x", "file://" + secret + "?a=..",
-		"file://" + secret + ";x", "%2e%2e/x", "mlflow-artifacts:/../..", "mlflow-artifacts:/0/other/artifacts", "runs:/other/x", "file:%2f%2f" + secret, strings.Repeat("x", 3000), "file://%zz"} {
+	for i, location := range []string{"file://" + secret + "#", "file://" + secret, secret, "../../" + secret,
+		"s3://bucket/x", "dbfs:/x", "http://127.0.0.1:1/x", "file://" + secret + "?a=..",
+		"file://" + secret + ";x", "%2e%2e/x", "mlflow-artifacts:/../..", "mlflow-artifacts:/0/other/artifacts",
+		"runs:/other/x", "file:%2f%2f" + secret, strings.Repeat("x", 3000), "file://%zz"} {
 		code, answer := w.send(t, "POST", "mlflow/experiments/create", fmt.Sprintf(`{"name": "e%d", "artifact_location": %q}`, i, location))
 		if code == 400 {
 			continue
@@ -289,7 +296,8 @@ func TestArtifactLocation(t *testing.T) {
 		got := w.must(t, "GET", "mlflow/experiments/get?experiment_id="+id, "")["experiment"].(map[string]any)
 		require.Equal(t, "mlflow-artifacts:/"+id, got["artifact_location"], location)
 		info := w.must(t, "POST", "mlflow/runs/create", fmt.Sprintf(`{"experiment_id": %q}`, id))["run"].(map[string]any)["info"].(map[string]any)
-		require.Equal(t, "mlflow-artifacts:/"+id+"/"+info["run_id"].(string)+"/artifacts", info["artifact_uri"], location)
+		require.Equal(t, "mlflow-artifacts:/"+id+"/"+info["run_id"].(string)+"/artifacts", info["artifact_uri"],
+			location)
 		list := w.must(t, "GET", "mlflow/artifacts/list?run_id="+info["run_id"].(string), "")
 		require.Empty(t, list["files"], location)
 	}
@@ -299,8 +307,10 @@ func TestArtifactLocation(t *testing.T) {
 			_, err := w.db.Exec(sql, uri)
 			require.NoError(t, err)
 		}
-		for _, call := range []string{"mlflow/artifacts/list?run_id=own", "mlflow/runs/get?run_id=own", "mlflow/experiments/get?experiment_id=0", "mlflow/logged-models/" + w.ids["own model"],
-			"mlflow/logged-models/" + w.ids["own model"] + "/artifacts/directories", "mlflow-artifacts/artifacts?path=0/own/artifacts"} {
+		for _, call := range []string{"mlflow/artifacts/list?run_id=own", "mlflow/runs/get?run_id=own",
+			"mlflow/experiments/get?experiment_id=0", "mlflow/logged-models/" + w.ids["own model"],
+			"mlflow/logged-models/" + w.ids["own model"] + "/artifacts/directories",
+			"mlflow-artifacts/artifacts?path=0/own/artifacts"} {
 			text, err := json.Marshal(w.must(t, "GET", call, ""))
 			require.NoError(t, err)
 			require.NotContains(t, string(text), secret, call)
@@ -331,11 +341,15 @@ func TestServerAnswersNoBrowser(t *testing.T) {
 	for _, token := range []string{"", "secret"} {
 		handler := NewServer(open(t), Access{Token: token})
 		for _, headers := range []map[string]string{
-			{"Origin": "https://evil.example.com"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:8888"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
-			{"Sec-Fetch-Site": "same-origin"}, {"Host": "evil.example.com"}, {"Host": "evil.example.com:5000"}, {"Host": "127.0.0.1.evil.example.com"}, {"Host": "localhost.evil.example.com"}, {"Host": ""},
+			{"Origin": "https://evil.example.com"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:8888"},
+			{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"},
+			{"Sec-Fetch-Site": "same-origin"}, {"Host": "evil.example.com"}, {"Host": "evil.example.com:5000"},
+			{"Host": "127.0.0.1.evil.example.com"}, {"Host": "localhost.evil.example.com"}, {"Host": ""},
 		} {
 			for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
-				for _, name := range []string{"/health", "/version", "/api/2.0/mlflow/experiments/get?experiment_id=0", "/api/2.0/mlflow/runs/search", "/ajax-api/2.0/mlflow/runs/search", "/api/2.0/mlflow-artifacts/artifacts/0/a/artifacts/x"} {
+				for _, name := range []string{"/health", "/version", "/api/2.0/mlflow/experiments/get?experiment_id=0",
+					"/api/2.0/mlflow/runs/search", "/ajax-api/2.0/mlflow/runs/search",
+					"/api/2.0/mlflow-artifacts/artifacts/0/a/artifacts/x"} {
 					req := httptest.NewRequest(method, "http://127.0.0.1"+name, strings.NewReader("{}"))
 					req.Header.Set("Content-Type", "application/json")
 					req.Header.Set("Authorization", "Bearer "+token)
@@ -417,12 +431,14 @@ func TestSlowClients(t *testing.T) {
 	s := open(t)
 	newRun(t, s, "a")
 	srv := httptest.NewUnstartedServer(NewServer(s, Access{}))
-	srv.Config.ReadHeaderTimeout, srv.Config.ReadTimeout, srv.Config.WriteTimeout = 200*time.Millisecond, 200*time.Millisecond, 400*time.Millisecond
+	srv.Config.ReadHeaderTimeout, srv.Config.ReadTimeout, srv.Config.WriteTimeout = 200*time.Millisecond,
+		200*time.Millisecond, 400*time.Millisecond
 	srv.Start()
 	t.Cleanup(srv.Close)
 	for name, sent := range map[string]string{
 		"headers": "GET /health HTTP/1.1\r\nHost: localhost\r\n",
-		"body":    "POST /api/2.0/mlflow/runs/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
+		"body": "POST /api/2.0/mlflow/runs/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: " +
+			"application/json\r\nContent-Length: 100\r\n\r\n{",
 	} {
 		c, err := net.Dial("tcp", srv.Listener.Addr().String())
 		require.NoError(t, err)

@@ -97,7 +97,8 @@ func (b *Baselines) find(ctx context.Context, runs Runs, q Query, tags map[strin
 	for _, r := range b.list {
 		known[r.Info.RunID] = true
 	}
-	q.ExperimentIDs, q.Completed, q.Submitted, q.MaxResults = []string{b.run.Info.ExperimentID}, true, true, mostBaselines
+	q.ExperimentIDs, q.Completed, q.Submitted, q.MaxResults = []string{b.run.Info.ExperimentID}, true, true,
+		mostBaselines
 	q.Tags = map[string]string{TagSeries: series}
 	maps.Copy(q.Tags, tags)
 	for seen := 0; seen < mostBaselines; {
@@ -164,11 +165,13 @@ func (b Baselines) Nearest(away map[string]int) Baseline {
 		}
 		best := b.nearest(list, distance)
 		if distance(best) == math.MaxInt {
-			return Baseline{Run: best, Note: "of the commits that this one is built on, none is known here to have a run of " +
+			return Baseline{Run: best, Note: "of the commits that this one is built on, none is known here to have " +
+				"a run of " +
 				"this job: the newest of " + base + " stands in"}
 		}
 		if c := best.Tag(tagStands); c != "" {
-			return Baseline{Run: best, Note: "it trained the files of commit " + c[:min(len(c), 7)] + ", of which there is no run"}
+			return Baseline{Run: best, Note: "it trained the files of commit " + c[:min(len(c), 7)] +
+				", of which there is no run"}
 		}
 		return Baseline{Run: best}
 	}
@@ -176,7 +179,8 @@ func (b Baselines) Nearest(away map[string]int) Baseline {
 	case commit == "":
 		return Baseline{Note: "this is the first completed run of this job"}
 	case base != "" && !onBranch(b.run, base):
-		return Baseline{Note: "neither " + base + " nor a commit that this one is built on has a completed run of this job"}
+		return Baseline{Note: "neither " + base +
+			" nor a commit that this one is built on has a completed run of this job"}
 	}
 	return Baseline{Note: "no commit that this one is built on has a completed run of this job"}
 }

@@ -20,7 +20,8 @@ func (s someRuns) SearchRuns(_ context.Context, q Query) ([]*Run, string, error)
 	var fit []*Run
 	for _, r := range s {
 		if r.Tag(TagSeries) == q.Tags[TagSeries] && r.Info.ExperimentID == q.ExperimentIDs[0] &&
-			(r.Status() == Completed || !q.Completed) && (q.Tags[TagBranch] == "" || r.Tag(TagBranch) == q.Tags[TagBranch]) &&
+			(r.Status() == Completed || !q.Completed) &&
+			(q.Tags[TagBranch] == "" || r.Tag(TagBranch) == q.Tags[TagBranch]) &&
 			(q.Before == 0 || r.Info.StartTime < q.Before) {
 			fit = append(fit, r)
 		}
@@ -42,9 +43,11 @@ func TestBaseline(t *testing.T) {
 		pick := func(of ...string) string { return of[r.IntN(len(of))] }
 		var runs someRuns
 		for n := range 1 + r.IntN(12) {
-			run := &Run{Info: RunInfo{RunID: fmt.Sprint("run-", n), ExperimentID: pick("1", "1", "2"), StartTime: Int(100 - n)}}
+			run := &Run{Info: RunInfo{RunID: fmt.Sprint("run-", n), ExperimentID: pick("1", "1", "2"),
+				StartTime: Int(100 - n)}}
 			for key, value := range map[string]string{
-				TagSeries: pick("job", "job", "other"), TagStatus: string([]Status{Completed, Completed, Failed, Running}[r.IntN(4)]),
+				TagSeries: pick("job", "job", "other"),
+				TagStatus: string([]Status{Completed, Completed, Failed, Running}[r.IntN(4)]),
 				TagBranch: pick("main", "topic", "side", ""), TagBaseBranch: pick("main", "main", ""),
 				TagCommit: pick("a", "b", "c", "d", "e"), TagPullRequest: pick("", "", "7", "8"),
 				TagFork: pick("", "", "", "ada/x"),

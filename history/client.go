@@ -69,7 +69,8 @@ func answer(res *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 64<<10))
 	e := &Error{}
 	if json.Unmarshal(text, e) != nil || e.Code == "" {
-		e = &Error{codeInternal, fmt.Sprintf("the server answered %s: %s", res.Status, clip(strings.TrimSpace(string(text)), 300))}
+		e = &Error{codeInternal, fmt.Sprintf("the server answered %s: %s", res.Status,
+			clip(strings.TrimSpace(string(text)), 300))}
 		if res.StatusCode == http.StatusNotFound {
 			e.Code = codeNotFound
 		}
@@ -139,7 +140,8 @@ func (c *Client) ExperimentByName(ctx context.Context, name string) (*Experiment
 // limits of one make necessary.
 func (c *Client) LogBatch(ctx context.Context, run string, metrics []Metric, params, tags []KeyValue) error {
 	m, p, t := slices.Collect(slices.Chunk(metrics,
-		maxBatchMetrics-2*maxBatchParams)), slices.Collect(slices.Chunk(params, maxBatchParams)), slices.Collect(slices.Chunk(tags, maxBatchParams))
+		maxBatchMetrics-2*maxBatchParams)), slices.Collect(slices.Chunk(params, maxBatchParams)),
+		slices.Collect(slices.Chunk(tags, maxBatchParams))
 	for i := range max(len(m), len(p), len(t)) {
 		body := map[string]any{"run_id": run}
 		if i < len(m) {

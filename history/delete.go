@@ -63,7 +63,8 @@ func (s *Store) DeleteRun(ctx context.Context, id string) error {
 		return err
 	}
 	if by, err := s.Run(ctx, owner); owner != "" && err == nil && !by.Status().Terminal() {
-		return fmt.Errorf("run %s was made by run %s, which has not ended: %s; cancel that first", id, owner, by.Status())
+		return fmt.Errorf("run %s was made by run %s, which has not ended: %s; cancel that first", id, owner,
+			by.Status())
 	}
 	models := map[string][]*LoggedModel{}
 	for _, r := range runs {

@@ -28,10 +28,11 @@ var lookups = map[string]Query{
 	"newest":             {Submitted: true, MaxResults: 1},
 	"page":               {Submitted: true, MaxResults: 30},
 	"page of experiment": {Submitted: true, MaxResults: 30, ExperimentIDs: []string{"77"}},
-	"base":               {Submitted: true, MaxResults: 1, ExperimentIDs: []string{"77"}, Filter: "attributes.status = 'FINISHED' AND attributes.start_time < 5000"},
-	"prefix":             {Submitted: true, MaxResults: 2, View: "ALL", Prefix: "job-0777"},
-	"children":           {Owner: "job-00077", MaxResults: 100},
-	"all of an archive":  {Submitted: true, MaxResults: 30, View: "DELETED_ONLY"},
+	"base": {Submitted: true, MaxResults: 1, ExperimentIDs: []string{"77"},
+		Filter: "attributes.status = 'FINISHED' AND attributes.start_time < 5000"},
+	"prefix":            {Submitted: true, MaxResults: 2, View: "ALL", Prefix: "job-0777"},
+	"children":          {Owner: "job-00077", MaxResults: 100},
+	"all of an archive": {Submitted: true, MaxResults: 30, View: "DELETED_ONLY"},
 }
 
 // The commands' lookups find their rows by an index, in any size of history.
@@ -59,7 +60,8 @@ func TestLookupsUseIndexes(t *testing.T) {
 func TestLookupsInALargeHistory(t *testing.T) {
 	testenv.Large(t, "it makes 110,000 runs")
 	s := large(t)
-	for name, want := range map[string]string{"newest": "job-10000", "page": "job-10000", "page of experiment": "job-08076", "base": "job-04076", "children": "job-00077c000769"} {
+	for name, want := range map[string]string{"newest": "job-10000", "page": "job-10000",
+		"page of experiment": "job-08076", "base": "job-04076", "children": "job-00077c000769"} {
 		list, _, err := s.SearchRuns(ctx, lookups[name])
 		require.NoError(t, err)
 		require.Equal(t, want, list[0].Info.RunID, name)

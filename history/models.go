@@ -278,7 +278,8 @@ func (s *Store) logInputs(ctx context.Context, run string, datasets []DatasetInp
 			var id string
 			if err := tx.QueryRow(`INSERT INTO datasets (dataset_uuid, experiment_id, name, digest, dataset_source_type, dataset_source, dataset_schema, dataset_profile) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 				ON CONFLICT (experiment_id, name, digest) DO UPDATE SET name = excluded.name RETURNING dataset_uuid`,
-				newID(), experiment, d.Dataset.Name, d.Dataset.Digest, d.Dataset.SourceType, d.Dataset.Source, d.Dataset.Schema, d.Dataset.Profile).Scan(&id); err != nil {
+				newID(), experiment, d.Dataset.Name, d.Dataset.Digest, d.Dataset.SourceType, d.Dataset.Source,
+				d.Dataset.Schema, d.Dataset.Profile).Scan(&id); err != nil {
 				return err
 			}
 			input, first, err := link(tx, "DATASET", id, "RUN", run, 0)

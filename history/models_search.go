@@ -106,7 +106,8 @@ func (s *Store) searchModels(ctx context.Context, q Query, order []modelOrder, d
 		return nil, "", err
 	}
 	if on != "" && !slices.ContainsFunc(conditions, func(c condition) bool { return c.entity == "metric" }) {
-		where += " AND EXISTS (SELECT 1 FROM logged_model_metrics x WHERE x.model_id = logged_models.model_id" + on + ")"
+		where += " AND EXISTS (SELECT 1 FROM logged_model_metrics x WHERE x.model_id = logged_models.model_id" + on +
+			")"
 		args = append(args, of...)
 	}
 	for _, c := range conditions {

@@ -140,7 +140,8 @@ func (s *Store) writeFiles(ctx context.Context, run *Run, z *zip.Writer) (left i
 // portable tells a path that can be written below a folder on every system.
 func portable(name string) bool {
 	clean, err := cleanArtifact(name)
-	return err == nil && clean == name && name != "" && fs.ValidPath(name) && filepath.IsLocal(filepath.FromSlash(name)) &&
+	return err == nil && clean == name && name != "" && fs.ValidPath(name) &&
+		filepath.IsLocal(filepath.FromSlash(name)) &&
 		len(name) <= 500 && !strings.ContainsAny(name, "\\:\x00")
 }
 
@@ -235,13 +236,15 @@ func (r *Record) check() error {
 	case run.Info.StartTime <= 0 || run.Info.EndTime < run.Info.StartTime ||
 		run.Ended().After(time.Now().Add(time.Hour)):
 		return errors.New("its times are none of a run that has ended")
-	case len(run.Data.Tags) > maxRecordPairs || len(run.Data.Params) > maxRecordPairs || len(r.Metrics) > maxRecordValues:
+	case len(run.Data.Tags) > maxRecordPairs || len(run.Data.Params) > maxRecordPairs ||
+		len(r.Metrics) > maxRecordValues:
 		return errors.New("it has more tags, parameters or values than a record may have")
 	}
 	names := map[string]bool{}
 	for _, t := range run.Data.Tags {
 		is, known := recordTags[t.Key]
-		if ofOurs(t.Key) && !known || known && !is.MatchString(t.Value) || names[t.Key] || len(t.Value) > 4*maxTagValue {
+		if ofOurs(t.Key) && !known || known && !is.MatchString(t.Value) || names[t.Key] ||
+			len(t.Value) > 4*maxTagValue {
 			return fmt.Errorf("no run has the tag %q with the value %q", clip(t.Key, 100), clip(t.Value, 100))
 		}
 		names[t.Key] = true
@@ -273,7 +276,8 @@ func (s *Store) Import(ctx context.Context, rec *Record) error {
 	if err != nil {
 		return err
 	}
-	made, err := s.CreateRun(ctx, NewRun{ID: id, ExperimentID: experiment, Name: run.Info.RunName, User: run.Info.UserID,
+	made, err := s.CreateRun(ctx, NewRun{ID: id, ExperimentID: experiment, Name: run.Info.RunName,
+		User:  run.Info.UserID,
 		Start: run.Started(), Status: mlflowScheduled})
 	if errors.Is(err, ErrRunExists) {
 		return nil

@@ -35,7 +35,8 @@ func travelled(t *testing.T) (*Store, *Run, []byte) {
 	require.NoError(t, s.putFile(folderOf(run), "outputs/metrics.json", strings.NewReader("{}")))
 	require.NoError(t, s.putFile(folderOf(run), ConsoleLog, strings.NewReader("printed")))
 	require.NoError(t, s.putFile(folderOf(run), "outputs/empty", strings.NewReader("")))
-	require.NoError(t, s.putFile(folderOf(run), "outputs/model.bin", strings.NewReader(strings.Repeat("x", maxRecordFile+1))))
+	require.NoError(t, s.putFile(folderOf(run), "outputs/model.bin",
+		strings.NewReader(strings.Repeat("x", maxRecordFile+1))))
 	require.NoError(t, s.SetStatus(ctx, run.Info.RunID, Completed, ""))
 	run, err = s.Run(ctx, run.Info.RunID)
 	require.NoError(t, err)
@@ -150,7 +151,8 @@ func TestRecordChecks(t *testing.T) {
 	}
 	whole, err := json.Marshal(good)
 	require.NoError(t, err)
-	for name, ok := range map[string]bool{"files/outputs/x": true, "files/../../x": false, "files//x": false, "x": false,
+	for name, ok := range map[string]bool{"files/outputs/x": true, "files/../../x": false, "files//x": false,
+		"x":      false,
 		"files/": false, "files/a/../b": false, "files/C:\\x": false, "files/%2e%2e/x": false, "files/a/": false} {
 		b := pack(t, map[string]string{recordJSON: string(whole), name: "x"})
 		_, err := ReadRecord(bytes.NewReader(b), int64(len(b)))

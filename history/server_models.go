@@ -213,7 +213,8 @@ func (v *Server) putArtifact(w http.ResponseWriter, r *http.Request) (any, error
 		return nil, err
 	}
 	if most := v.access.MaxArtifacts; v.files.Add(1) > most && most > 0 {
-		return nil, invalid("The run has put %d artifacts, the most that are kept of one: put them into an archive", most)
+		return nil, invalid("The run has put %d artifacts, the most that are kept of one: put them into an archive",
+			most)
 	}
 	c := http.NewResponseController(w)
 	err = v.store.putFile(f, name, &roomReader{patientReader{r.Body, c}, v})

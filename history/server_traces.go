@@ -7,7 +7,8 @@ import (
 	"net/http"
 )
 
-const noTraces = "traces are not kept here: this is the run history of aml-train. mlflow.tracing.disable() turns them off"
+const noTraces = "traces are not kept here: this is the run history of aml-train. mlflow.tracing.disable() turns " +
+	"them off"
 
 // trace is what a client says at the end of a trace (mlflow/protos/service.proto,
 // StartTraceV3), as far as it is looked at; all of it is said back.

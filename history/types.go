@@ -331,15 +331,16 @@ const reserved = "aml-train."
 
 // Tags that this program keeps on a run.
 const (
-	TagStatus      = "aml-train.status"       // a Status; MLflow has only five of its own
-	TagError       = "aml-train.error"        // why the run ended as it did
-	TagWarnings    = "aml-train.warnings"     // what was noticed besides, one a line
-	TagSnapshot    = "aml-train.snapshot"     // the id of the snapshot, a git tree
-	TagFiles       = "aml-train.files"        // how many files the snapshot has, and their bytes: "12 34567"
-	TagSent        = "aml-train.sent"         // how many of them were sent, and their bytes
-	TagJob         = "aml-train.job"          // the digest of the resolved job
-	TagKey         = "aml-train.key"          // identifies all that decides what comes out (submit.Submission.Key)
-	TagSeries      = "aml-train.series"       // which job it is, whatever its inputs and code are: such runs are compared
+	TagStatus   = "aml-train.status"   // a Status; MLflow has only five of its own
+	TagError    = "aml-train.error"    // why the run ended as it did
+	TagWarnings = "aml-train.warnings" // what was noticed besides, one a line
+	TagSnapshot = "aml-train.snapshot" // the id of the snapshot, a git tree
+	TagFiles    = "aml-train.files"    // how many files the snapshot has, and their bytes: "12 34567"
+	TagSent     = "aml-train.sent"     // how many of them were sent, and their bytes
+	TagJob      = "aml-train.job"      // the digest of the resolved job
+	TagKey      = "aml-train.key"      // identifies all that decides what comes out (submit.Submission.Key)
+	// which job it is, whatever its inputs and code are: such runs are compared
+	TagSeries      = "aml-train.series"
 	TagBaseBranch  = "aml-train.base_branch"  // the branch that its code is meant for
 	TagReport      = "aml-train.report"       // the names of the metrics that the report begins with, one a line
 	TagFork        = "aml-train.fork"         // its code is another repository's, which this is: OWNER/NAME, or unknown

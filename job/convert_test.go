@@ -26,10 +26,12 @@ func same(t *testing.T, j *Job) {
 func TestConvert(t *testing.T) {
 	for _, environment := range []string{
 		"user-managed", "azureml:ours:3", "pip:r.txt", "conda:c.yml", "{image: ubuntu, conda_file: c.yml}",
-		"{image: ubuntu, conda_file: {dependencies: [python=3.11, {pip: [numpy]}]}}", "{build: {path: context}, os_type: linux}",
+		"{image: ubuntu, conda_file: {dependencies: [python=3.11, {pip: [numpy]}]}}",
+		"{build: {path: context}, os_type: linux}",
 	} {
 		dir := t.TempDir()
-		for name, text := range map[string]string{"train.py": "", "r.txt": "numpy", "c.yml": "dependencies: [pip]", "context/Dockerfile": "FROM x"} {
+		for name, text := range map[string]string{"train.py": "", "r.txt": "numpy", "c.yml": "dependencies: [pip]",
+			"context/Dockerfile": "FROM x"} {
 			require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 		}
@@ -73,7 +75,8 @@ func FuzzRunConfig(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		dir := t.TempDir()
-		for name, text := range map[string]string{"train.py": "", ".azureml/conda_dependencies.yml": "dependencies: [pip]", ".azureml/c": string(text)} {
+		for name, text := range map[string]string{"train.py": "",
+			".azureml/conda_dependencies.yml": "dependencies: [pip]", ".azureml/c": string(text)} {
 			require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 		}

@@ -58,14 +58,18 @@ func unresolved(j *Job) []reference {
 				known = j.Sweep.SearchSpace.Names()
 				break
 			}
-			out = append(out, reference{m[0], m[0] + " stands for a value of a sweep's search space, and this job is no sweep"})
+			out = append(out, reference{m[0], m[0] +
+				" stands for a value of a sweep's search space, and this job is no sweep"})
 			continue
 		default:
-			out = append(out, reference{m[0], fmt.Sprintf("%s means nothing here; a command can name ${{inputs.NAME}} and ${{outputs.NAME}}%s", m[0], suggest.DidYouMean(section, []string{"inputs", "outputs"}))})
+			out = append(out, reference{m[0], fmt.Sprintf("%s means nothing here; a command can name "+
+				"${{inputs.NAME}} and ${{outputs.NAME}}%s", m[0],
+				suggest.DidYouMean(section, []string{"inputs", "outputs"}))})
 			continue
 		}
 		if !slices.Contains(known, name) {
-			out = append(out, reference{m[0], fmt.Sprintf("%s: the job has no %s called %q%s", m[0], kindOf[section], name, suggest.DidYouMean(name, known))})
+			out = append(out, reference{m[0], fmt.Sprintf("%s: the job has no %s called %q%s", m[0], kindOf[section],
+				name, suggest.DidYouMean(name, known))})
 		}
 	}
 	return out
@@ -79,7 +83,8 @@ var fieldReference = lazyregexp.New(`\$\{\{\s*(?:inputs|outputs|search_space|par
 // no $[[ ]] outside a component, and its other fields no inputs and outputs.
 func (d *document) unexpanded(v *value, what string) {
 	if strings.Contains(v.text, "$[[") {
-		d.report(v.line, v.column, "%s: $[[ ]] is for components of a pipeline; a job's command leaves it as it is", what)
+		d.report(v.line, v.column, "%s: $[[ ]] is for components of a pipeline; a job's command leaves it as it is",
+			what)
 	}
 	if m := fieldReference.FindString(v.text); m != "" && what != "command" && what != "description" {
 		d.report(v.line, v.column, "%s: %s is put into the command alone, and stays as it is here", what, m)

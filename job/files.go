@@ -89,7 +89,8 @@ func (j *Job) why(path, flag string, workflow bool, err error) string {
 		return fmt.Sprintf("%s leads into %s, which never travels", path, outside.Into)
 	}
 	if outside.Folder {
-		return fmt.Sprintf("%s: %s is a link to %s, out of the folder; put what it leads to into the folder, or make it an input of its own", path, outside.Link, outside.To)
+		return fmt.Sprintf("%s: %s is a link to %s, out of the folder; put what it leads to into the folder, or "+
+			"make it an input of its own", path, outside.Link, outside.To)
 	}
 	text, target := path+" leads out of the repository", j.Local(path)
 	if outside.Link != "" {
@@ -101,7 +102,8 @@ func (j *Job) why(path, flag string, workflow bool, err error) string {
 	}
 	switch {
 	case workflow:
-		return text + "; in a workflow a job reads only files of its repository: put it there, or name an asset or a URL"
+		return text + "; in a workflow a job reads only files of its repository: put it there, or name an asset or " +
+			"a URL"
 	case flag != "":
 		return fmt.Sprintf("%s; what lies elsewhere is named on the command line: %s%s", text, flag, target)
 	}
@@ -123,7 +125,8 @@ func (j *Job) similarScript(script string) string {
 		if seen++; err != nil || seen > 20_000 {
 			return fs.SkipDir
 		}
-		if e.IsDir() && path != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "node_modules" || e.Name() == "site-packages") {
+		if e.IsDir() && path != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "node_modules" ||
+			e.Name() == "site-packages") {
 			return fs.SkipDir
 		}
 		if strings.HasSuffix(e.Name(), kind) && len(scripts) < 2000 {

@@ -245,7 +245,8 @@ func (j *Job) Local(path string) string {
 
 // IsRemote tells a path that is not on this machine: an asset or a URL.
 func IsRemote(path string) bool {
-	for _, scheme := range []string{"azureml:", "http:", "https:", "wasb:", "wasbs:", "abfs:", "abfss:", "adl:", "git+", "runs:"} {
+	for _, scheme := range []string{"azureml:", "http:", "https:", "wasb:", "wasbs:", "abfs:", "abfss:", "adl:", "git+",
+		"runs:"} {
 		if strings.HasPrefix(path, scheme) {
 			return true
 		}

@@ -217,7 +217,8 @@ func (o Options) distribution(j *Job, d *document) {
 	if o.Distribution != "" {
 		kind := strings.ToLower(o.Distribution)
 		if !slices.Contains(kinds, kind) {
-			d.flagProblem("--distribution is %q; it can be %s%s", o.Distribution, strings.Join(kinds, ", "), suggest.DidYouMean(kind, kinds))
+			d.flagProblem("--distribution is %q; it can be %s%s", o.Distribution, strings.Join(kinds, ", "),
+				suggest.DidYouMean(kind, kinds))
 			return
 		}
 		j.Distribution = &Distribution{Type: kind}
@@ -276,7 +277,8 @@ func (o Options) applyScript(j *Job, d *document, cwd string) {
 			if rel, err := filepath.Rel(source, inSource); err == nil && filepath.IsLocal(rel) {
 				script = rel
 			} else {
-				d.flagProblem("--script %s does not lie in the source directory %s; give --source-directory %s", o.Script, source, filepath.Dir(o.Script))
+				d.flagProblem("--script %s does not lie in the source directory %s; give --source-directory %s",
+					o.Script, source, filepath.Dir(o.Script))
 				return
 			}
 		}
@@ -309,18 +311,22 @@ func plain(value string) bool {
 // shell would interpret is refused.
 func (o Options) input(j *Job, d *document, name, value string, relative func(string) string) {
 	if !plain(value) {
-		d.flagProblem("--input %s: the value %q is put into the command line as it is, and a shell would interpret what it holds besides letters, digits and _ . / : @ %% + = , -; write such a value in the job file, whose author answers for it, or pass it with --env", name, value)
+		d.flagProblem("--input %s: the value %q is put into the command line as it is, and a shell would interpret "+
+			"what it holds besides letters, digits and _ . / : @ %% + = , -; write such a value in the job file, "+
+			"whose author answers for it, or pass it with --env", name, value)
 		return
 	}
 	in, declared := j.Inputs[name]
-	if !declared && !slices.ContainsFunc(expression.FindAllStringSubmatch(j.Command+" "+o.Command+" "+o.Arguments, -1), func(m []string) bool {
-		return normalise(m[1]) == "inputs."+name
-	}) {
+	if !declared && !slices.ContainsFunc(expression.FindAllStringSubmatch(j.Command+" "+o.Command+" "+o.Arguments, -1),
+		func(m []string) bool {
+			return normalise(m[1]) == "inputs."+name
+		}) {
 		var known []string
 		for n := range j.Inputs {
 			known = append(known, n)
 		}
-		d.flagProblem("--input %s: the job has no input of that name, and its command names no ${{inputs.%s}}%s", name, name, suggest.DidYouMean(name, known))
+		d.flagProblem("--input %s: the job has no input of that name, and its command names no ${{inputs.%s}}%s", name,
+			name, suggest.DidYouMean(name, known))
 		return
 	}
 	switch {
@@ -459,7 +465,8 @@ func (d *document) checkEnvironment(j *Job, o Options) {
 	}
 	name := filepath.FromSlash(b.DockerfilePath)
 	if !filepath.IsLocal(name) {
-		d.reportAt(at, "environment.build.dockerfile_path: %s is no path below the build context %s", b.DockerfilePath, b.Path)
+		d.reportAt(at, "environment.build.dockerfile_path: %s is no path below the build context %s", b.DockerfilePath,
+			b.Path)
 	} else if info, err := j.stat(filepath.Join(j.Local(b.Path), name), false); err != nil || info.IsDir() {
 		d.reportAt(at, "environment.build: the build context %s has no %s", b.Path, b.DockerfilePath)
 	}

@@ -151,7 +151,8 @@ func checkName(name string) error {
 	if len(name) <= 255 && azureName.MatchString(name) {
 		return nil
 	}
-	return fmt.Errorf("is %q; it can hold letters, digits, - and _, at most 255 of them, the first a letter or digit", name)
+	return fmt.Errorf("is %q; it can hold letters, digits, - and _, at most 255 of them, the first a letter or digit",
+		name)
 }
 
 func (d *document) code(to *string) field {
@@ -167,11 +168,13 @@ func (d *document) code(to *string) field {
 func (d *document) compute(to *string) field {
 	return func(v *value) {
 		if v.kind == mapping {
-			d.report(v.line, v.column, "compute is a mapping; name the compute target, and put instance_count and instance_type under resources")
+			d.report(v.line, v.column, "compute is a mapping; name the compute target, and put instance_count and "+
+				"instance_type under resources")
 			return
 		}
 		if v.kind == number || v.kind == boolean {
-			d.report(v.line, v.column, "compute is %s; it has to be a string, the name of a compute target: those begin with "+
+			d.report(v.line, v.column, "compute is %s; it has to be a string, the name of a compute target: those "+
+				"begin with "+
 				"a letter, and local is this machine", v.text)
 			return
 		}
@@ -194,7 +197,8 @@ func checkCompute(name string) error {
 		return -1
 	}, strings.ToLower(strings.TrimPrefix(name, "azureml:")))
 	if plain == "databricks" || plain == "azuredatabricks" {
-		return fmt.Errorf("compute %q: Azure Databricks cannot run a training job, only steps of a pipeline; name a cluster, a compute instance, an attached Kubernetes cluster, or local", name)
+		return fmt.Errorf("compute %q: Azure Databricks cannot run a training job, only steps of a pipeline; name a "+
+			"cluster, a compute instance, an attached Kubernetes cluster, or local", name)
 	}
 	if strings.TrimSpace(name) == "" {
 		return fmt.Errorf("compute is empty; name a compute target, or local for this machine")
@@ -212,7 +216,8 @@ func (d *document) inputs(j *Job) field {
 		for _, k := range v.keys {
 			what := "inputs." + k.name
 			if !inputName.MatchString(k.name) {
-				d.report(k.line, k.column, "the input's name %q can hold letters, digits and _ only, and not start with a digit", k.name)
+				d.report(k.line, k.column, "the input's name %q can hold letters, digits and _ only, and not start "+
+					"with a digit", k.name)
 				j.Inputs[k.name] = Input{} // that the command names it is not wrong as well
 				continue
 			}
@@ -227,17 +232,21 @@ func (d *document) inputs(j *Job) field {
 				}
 				in.Type = URIFolder
 				d.object(k.value, what, map[string]field{
-					"type":            d.oneOf(what+".type", &in.Type, URIFile, URIFolder, MLTable, CustomModel, MLflowModel, TritonModel),
-					"path":            d.str(what+".path", &in.Path),
-					"mode":            d.oneOf(what+".mode", &in.Mode, "ro_mount", "download", "direct", "eval_mount", "eval_download"),
+					"type": d.oneOf(what+".type", &in.Type, URIFile, URIFolder, MLTable, CustomModel,
+						MLflowModel, TritonModel),
+					"path": d.str(what+".path", &in.Path),
+					"mode": d.oneOf(what+".mode", &in.Mode, "ro_mount", "download", "direct", "eval_mount",
+						"eval_download"),
 					"datastore":       d.str(what+".datastore", &in.Datastore),
 					"path_on_compute": d.str(what+".path_on_compute", &in.OnCompute),
 				})
 				if in.Path == "" {
-					d.report(k.line, k.column, "%s has no path; name a local file or folder, an https: URL or an azureml: asset", what)
+					d.report(k.line, k.column,
+						"%s has no path; name a local file or folder, an https: URL or an azureml: asset", what)
 				}
 			case list:
-				d.report(k.value.line, k.value.column, "%s is a list; an input is a value, or a mapping with a path", what)
+				d.report(k.value.line, k.value.column, "%s is a list; an input is a value, or a mapping with a path",
+					what)
 			default:
 				in.Literal = true
 				d.input(k.value, what, &in.Value)
@@ -257,14 +266,16 @@ func (d *document) outputs(j *Job) field {
 		for _, k := range v.keys {
 			what := "outputs." + k.name
 			if !inputName.MatchString(k.name) {
-				d.report(k.line, k.column, "the output's name %q can hold letters, digits and _ only, and not start with a digit", k.name)
+				d.report(k.line, k.column, "the output's name %q can hold letters, digits and _ only, and not start "+
+					"with a digit", k.name)
 				j.Outputs[k.name] = Output{}
 				continue
 			}
 			out := Output{Type: URIFolder}
 			if k.value.kind != null {
 				d.object(k.value, what, map[string]field{
-					"type":    d.oneOf(what+".type", &out.Type, URIFile, URIFolder, MLTable, CustomModel, MLflowModel, TritonModel),
+					"type": d.oneOf(what+".type", &out.Type, URIFile, URIFolder, MLTable, CustomModel, MLflowModel,
+						TritonModel),
 					"path":    d.str(what+".path", &out.Path),
 					"mode":    d.oneOf(what+".mode", &out.Mode, "rw_mount", "upload", "mount", "direct"),
 					"name":    d.str(what+".name", &out.Name),
@@ -318,9 +329,11 @@ func (d *document) environment(j *Job) field {
 		case e.Image != "" && e.Build != nil:
 			d.report(v.line, v.column, "environment has both image and build; keep one")
 		case e.Image == "" && e.Build == nil && (e.CondaFile != "" || e.Conda != nil):
-			d.report(v.line, v.column, "environment has a conda_file but no image to put it on, such as \"image: mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04\"")
+			d.report(v.line, v.column, "environment has a conda_file but no image to put it on, such as \"image: "+
+				"mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04\"")
 		case e.Image == "" && e.Build == nil:
-			d.report(v.line, v.column, "environment describes nothing; give it an image or a build context, or name one that exists: \"environment: azureml:NAME@latest\"")
+			d.report(v.line, v.column, "environment describes nothing; give it an image or a build context, or name "+
+				"one that exists: \"environment: azureml:NAME@latest\"")
 		}
 	}
 }
@@ -360,17 +373,21 @@ func (d *document) distribution(j *Job) field {
 		fields := map[string]field{"type": nil}
 		switch x.Type {
 		case "mpi", "pytorch":
-			fields["process_count_per_instance"] = d.integer("distribution.process_count_per_instance", 1, &x.ProcessCountPerInstance)
+			fields["process_count_per_instance"] = d.integer("distribution.process_count_per_instance", 1,
+				&x.ProcessCountPerInstance)
 		case "tensorflow":
 			fields["worker_count"] = d.integer("distribution.worker_count", 1, &x.WorkerCount)
-			fields["parameter_server_count"] = d.integer("distribution.parameter_server_count", 0, &x.ParameterServerCount)
+			fields["parameter_server_count"] = d.integer("distribution.parameter_server_count", 0,
+				&x.ParameterServerCount)
 		case "ray":
 			fields["port"] = d.integer("distribution.port", 1, &x.Port)
 			fields["address"] = d.str("distribution.address", &x.Address)
 			fields["include_dashboard"] = d.flag("distribution.include_dashboard", &x.IncludeDashboard)
 			fields["dashboard_port"] = d.integer("distribution.dashboard_port", 1, &x.DashboardPort)
-			fields["head_node_additional_args"] = d.str("distribution.head_node_additional_args", &x.HeadNodeAdditionalArgs)
-			fields["worker_node_additional_args"] = d.str("distribution.worker_node_additional_args", &x.WorkerNodeAdditionalArgs)
+			fields["head_node_additional_args"] = d.str("distribution.head_node_additional_args",
+				&x.HeadNodeAdditionalArgs)
+			fields["worker_node_additional_args"] = d.str("distribution.worker_node_additional_args",
+				&x.WorkerNodeAdditionalArgs)
 		}
 		d.object(v, x.Type+" distribution", fields)
 	}
@@ -387,7 +404,8 @@ func (d *document) resources(to **Resources) field {
 			"shm_size": func(v *value) {
 				d.text(v, "resources.shm_size", &r.ShmSize)
 				if r.ShmSize != "" && !shmSize.MatchString(r.ShmSize) {
-					d.report(v.line, v.column, "resources.shm_size is %q; write a number and b, k, m or g, as in 2g", r.ShmSize)
+					d.report(v.line, v.column, "resources.shm_size is %q; write a number and b, k, m or g, as in 2g",
+						r.ShmSize)
 				}
 			},
 			"docker_args": func(v *value) {
@@ -426,7 +444,8 @@ func (d *document) identity(j *Job) field {
 		i := &Identity{}
 		j.Identity = i
 		d.object(v, "identity", map[string]field{
-			"type":            d.oneOf("identity.type", &i.Type, "managed", "managed_identity", "user_identity", "aml_token"),
+			"type": d.oneOf("identity.type", &i.Type, "managed", "managed_identity", "user_identity",
+				"aml_token"),
 			"client_id":       d.str("identity.client_id", &i.ClientID),
 			"object_id":       d.str("identity.object_id", &i.ObjectID),
 			"msi_resource_id": d.str("identity.msi_resource_id", &i.ResourceID),

@@ -176,14 +176,15 @@ func (r *runConfig) words(what string, to *[]string) field {
 func (r *runConfig) fields() map[string]field {
 	j := r.job
 	return map[string]field{
-		"script":                r.str("script", &r.script),
-		"arguments":             r.words("arguments", &r.arguments),
-		"command":               r.words("command", &r.command),
-		"target":                r.compute(&j.Compute),
-		"framework":             r.str("framework", &r.framework),
-		"communicator":          r.str("communicator", &r.communicator),
-		"nodecount":             r.integer("nodeCount", 1, &r.nodes),
-		"priority":              r.replaced("priority", "queue_settings: {priority: low, medium or high} of a job file replaces it", ""),
+		"script":       r.str("script", &r.script),
+		"arguments":    r.words("arguments", &r.arguments),
+		"command":      r.words("command", &r.command),
+		"target":       r.compute(&j.Compute),
+		"framework":    r.str("framework", &r.framework),
+		"communicator": r.str("communicator", &r.communicator),
+		"nodecount":    r.integer("nodeCount", 1, &r.nodes),
+		"priority": r.replaced("priority",
+			"queue_settings: {priority: low, medium or high} of a job file replaces it", ""),
 		"maxrundurationseconds": r.maxDuration,
 		"environment":           r.readEnvironment,
 		"environmentvariables":  r.texts("environmentVariables", &j.EnvironmentVariables, r.literal),
@@ -191,10 +192,11 @@ func (r *runConfig) fields() map[string]field {
 		"spark":                 nil, "hdi": nil, // have an effect with PySpark alone, which finish refuses
 		"docker": func(v *value) {
 			r.section(v, "docker", map[string]field{
-				"usedocker":     r.flag("docker.useDocker", &r.docker),
-				"sharedvolumes": r.replaced("docker.sharedVolumes", "a container here shares no folder of the machine; what it needs is an input", "true"),
-				"arguments":     r.words("docker.arguments", &r.dockerArguments),
-				"shmsize":       r.str("docker.shmSize", &r.shm),
+				"usedocker": r.flag("docker.useDocker", &r.docker),
+				"sharedvolumes": r.replaced("docker.sharedVolumes",
+					"a container here shares no folder of the machine; what it needs is an input", "true"),
+				"arguments": r.words("docker.arguments", &r.dockerArguments),
+				"shmsize":   r.str("docker.shmSize", &r.shm),
 			})
 		},
 		"tensorflow": func(v *value) {
@@ -218,14 +220,17 @@ func (r *runConfig) fields() map[string]field {
 		},
 		"paralleltask": r.whenSet("paralleltask", "a parallel job of Azure Machine Learning replaces it",
 			map[string]string{"maxRetriesPerWorker": "0", "workerCountPerNode": "1"}),
-		"datareferences":           r.named("dataReferences", r.dataReference),
-		"data":                     r.named("data", r.data),
-		"outputdata":               r.named("outputData", r.outputData),
-		"datacaches":               r.replaced("datacaches", "inputs: {NAME: {mode: download}} of a job file replaces it"),
-		"sourcedirectorydatastore": r.replaced("sourceDirectoryDataStore", "the snapshot goes to the workspace's own storage", ""),
+		"datareferences": r.named("dataReferences", r.dataReference),
+		"data":           r.named("data", r.data),
+		"outputdata":     r.named("outputData", r.outputData),
+		"datacaches": r.replaced("datacaches",
+			"inputs: {NAME: {mode: download}} of a job file replaces it"),
+		"sourcedirectorydatastore": r.replaced("sourceDirectoryDataStore",
+			"the snapshot goes to the workspace's own storage", ""),
 		"amlcompute": r.whenSet("amlcompute", "make a cluster (az ml compute create) and name it as the target",
 			map[string]string{"retainCluster": "false"}),
-		"autoclustercomputespecification": r.replaced("autoClusterComputeSpecification", "make a cluster and name it as the target"),
+		"autoclustercomputespecification": r.replaced("autoClusterComputeSpecification",
+			"make a cluster and name it as the target"),
 		"kubernetescompute": func(v *value) {
 			r.section(v, "kubernetescompute", map[string]field{"instancetype": func(v *value) {
 				r.text(v, "kubernetescompute.instanceType", &r.resources().InstanceType)
@@ -251,12 +256,14 @@ func (r *runConfig) maxDuration(v *value) {
 func (r *runConfig) history(v *value) {
 	r.section(v, "history", map[string]field{
 		"outputcollection": r.replaced("history.outputCollection", "./outputs and ./logs are always kept", "true"),
-		"snapshotproject":  r.replaced("history.snapshotProject", "without its snapshot a run could not be repeated", "true"),
+		"snapshotproject": r.replaced("history.snapshotProject", "without its snapshot a run could not be repeated",
+			"true"),
 		"directoriestowatch": func(v *value) {
 			var dirs []string
 			r.words("history.directoriesToWatch", &dirs)(v)
 			for _, dir := range dirs {
-				if dir = strings.Trim(strings.TrimPrefix(dir, "./"), "/"); dir != "logs" && dir != "outputs" && dir != "" {
+				if dir = strings.Trim(strings.TrimPrefix(dir, "./"), "/"); dir != "logs" && dir != "outputs" &&
+					dir != "" {
 					r.job.Keep = append(r.job.Keep, dir+"/")
 				}
 			}
@@ -274,7 +281,8 @@ func (r *runConfig) named(what string, read func(name, what string, v *value)) f
 		}
 		for _, k := range v.keys {
 			if !inputName.MatchString(k.name) {
-				r.report(k.line, k.column, "the name %q in %s can hold letters, digits and _ only, and not start with a digit", k.name, what)
+				r.report(k.line, k.column, "the name %q in %s can hold letters, digits and _ only, and not start "+
+					"with a digit", k.name, what)
 				continue
 			}
 			read(k.name, what+"."+k.name, k.value)
@@ -289,7 +297,8 @@ func datastorePath(store, at string) string {
 
 // mode is how data reaches the job, in the words of a job file.
 func mode(mechanism string) string {
-	return map[string]string{"mount": "ro_mount", "download": "download", "direct": "direct"}[strings.ToLower(mechanism)]
+	return map[string]string{"mount": "ro_mount", "download": "download",
+		"direct": "direct"}[strings.ToLower(mechanism)]
 }
 
 func (r *runConfig) input(name string, in Input, words ...string) {
@@ -310,10 +319,12 @@ func (r *runConfig) dataReference(name, what string, v *value) {
 		"overwrite": r.replaced(what+".overwrite", "data that is read is never written over", "false"),
 	})
 	if strings.EqualFold(how, "upload") {
-		r.output(name, Output{Type: URIFolder, Path: datastorePath(store, at), Mode: "upload"}, "$AZUREML_DATAREFERENCE_"+name)
+		r.output(name, Output{Type: URIFolder, Path: datastorePath(store, at), Mode: "upload"},
+			"$AZUREML_DATAREFERENCE_"+name)
 		return
 	}
-	r.input(name, Input{Type: URIFolder, Path: datastorePath(store, at), Mode: mode(how), OnCompute: on}, "$AZUREML_DATAREFERENCE_"+name)
+	r.input(name, Input{Type: URIFolder, Path: datastorePath(store, at), Mode: mode(how), OnCompute: on},
+		"$AZUREML_DATAREFERENCE_"+name)
 }
 
 // location is where data lies: a dataset, a path of a datastore, or an address.
@@ -322,7 +333,8 @@ func (r *runConfig) location(what string, v *value) (path string, file bool) {
 	r.section(v, what, map[string]field{
 		"dataset": func(v *value) {
 			r.section(v, what+".dataset", map[string]field{
-				"id": r.str(what+".dataset.id", &id), "name": r.str(what+".dataset.name", &name), "version": r.str(what+".dataset.version", &version),
+				"id": r.str(what+".dataset.id", &id), "name": r.str(what+".dataset.name", &name),
+				"version": r.str(what+".dataset.version", &version),
 			})
 			switch {
 			case name != "" && version != "" && version != "latest":
@@ -330,12 +342,14 @@ func (r *runConfig) location(what string, v *value) (path string, file bool) {
 			case name != "":
 				path = "azureml:" + name + "@latest"
 			default:
-				r.report(v.line, v.column, "%s.dataset names its data by an id (%s) alone; name the data asset that it is: name and version", what, id)
+				r.report(v.line, v.column, "%s.dataset names its data by an id (%s) alone; name the data asset that "+
+					"it is: name and version", what, id)
 			}
 		},
 		"datapath": func(v *value) {
 			r.section(v, what+".dataPath", map[string]field{
-				"datastorename": r.str(what+".dataPath.datastoreName", &store), "relativepath": r.str(what+".dataPath.relativePath", &at),
+				"datastorename": r.str(what+".dataPath.datastoreName", &store),
+				"relativepath":  r.str(what+".dataPath.relativePath", &at),
 			})
 			path = datastorePath(store, at)
 		},
@@ -402,15 +416,20 @@ func (r *runConfig) outputData(name, what string, v *value) {
 			r.section(v, what+".additionalOptions", map[string]field{
 				"registrationoptions": func(v *value) {
 					r.section(v, what+".additionalOptions.registrationOptions", map[string]field{
-						"name":        r.str(what+".registrationOptions.name", &out.Name),
-						"description": r.replaced(what+".registrationOptions.description", "describe the asset in the studio"),
-						"tags":        r.replaced(what+".registrationOptions.tags", "tag the asset in the studio"),
-						"properties":  nil, "datasetregistrationoptions": r.replaced(what+".datasetRegistrationOptions", "an mltable output replaces it"),
+						"name": r.str(what+".registrationOptions.name", &out.Name),
+						"description": r.replaced(what+".registrationOptions.description",
+							"describe the asset in the studio"),
+						"tags":       r.replaced(what+".registrationOptions.tags", "tag the asset in the studio"),
+						"properties": nil, "datasetregistrationoptions": r.replaced(what+".datasetRegistrationOptions",
+							"an mltable output replaces it"),
 					})
 				},
-				"pathoncompute": r.replaced(what+".pathOnCompute", "the command gets the folder as ${{outputs."+name+"}}"),
-				"uploadoptions": r.whenSet(what+".uploadOptions", "all of the folder is kept", map[string]string{"overwrite": "false"}),
-				"mountoptions":  r.whenSet(what+".mountOptions", "mode of an output replaces it", map[string]string{"disableMetadataCache": "false"}),
+				"pathoncompute": r.replaced(what+".pathOnCompute",
+					"the command gets the folder as ${{outputs."+name+"}}"),
+				"uploadoptions": r.whenSet(what+".uploadOptions", "all of the folder is kept",
+					map[string]string{"overwrite": "false"}),
+				"mountoptions": r.whenSet(what+".mountOptions", "mode of an output replaces it",
+					map[string]string{"disableMetadataCache": "false"}),
 			})
 		},
 	})
@@ -428,7 +447,8 @@ func (r *runConfig) finish(root *value) {
 	}
 	if strings.EqualFold(r.framework, "PySpark") {
 		line, column := at("framework")
-		r.report(line, column, "this is a Spark job; only command jobs and sweeps can be run. A standalone Spark job of Azure Machine Learning replaces it")
+		r.report(line, column, "this is a Spark job; only command jobs and sweeps can be run. A standalone Spark "+
+			"job of Azure Machine Learning replaces it")
 	}
 	r.tune()
 	j.Command = r.expand(strings.Join(r.command, " "))
@@ -480,11 +500,13 @@ func (r *runConfig) distribute(at func(string) (int, int)) {
 		r.job.Distribution = &Distribution{Type: "pytorch", ProcessCountPerInstance: max(r.torchProcesses/nodes, 1)}
 		if r.torchProcesses%nodes != 0 {
 			line, column := at("pytorch")
-			r.report(line, column, "pytorch.processCount is %d in all, which %d nodes cannot share evenly", r.torchProcesses, nodes)
+			r.report(line, column, "pytorch.processCount is %d in all, which %d nodes cannot share evenly",
+				r.torchProcesses, nodes)
 		}
 	case !slices.Contains([]string{"", "none"}, communicator):
 		line, column := at("communicator")
-		r.report(line, column, "communicator is %q; it can be None, ParameterServer, OpenMpi, IntelMpi, Mpi, Nccl, Gloo", r.communicator)
+		r.report(line, column, "communicator is %q; it can be None, ParameterServer, OpenMpi, IntelMpi, Mpi, Nccl, "+
+			"Gloo", r.communicator)
 	}
 	if nodes > 1 {
 		r.resources().InstanceCount = nodes

@@ -59,44 +59,53 @@ func (r *runConfig) environmentSection(v *value) {
 				"interpreterpath":         r.str("environment.python.interpreterPath", &e.interpreter),
 				"condadependenciesfile":   r.str("environment.python.condaDependenciesFile", &e.conda),
 				"condadependencies":       func(v *value) { e.condaInline = v.plain() },
-				"basecondaenvironment":    r.replaced("environment.python.baseCondaEnvironment", "list its packages in the conda file"),
+				"basecondaenvironment": r.replaced("environment.python.baseCondaEnvironment",
+					"list its packages in the conda file"),
 			})
 		},
-		"docker":                  func(v *value) { r.dockerSection(v, rebuilt) },
-		"spark":                   r.whenSet("environment.spark", "a standalone Spark job of Azure Machine Learning replaces it", map[string]string{"precachePackages": "true"}),
-		"databricks":              r.whenSet("environment.databricks", "Azure Databricks runs no training job", nil),
-		"r":                       r.replaced("environment.r", rebuilt),
-		"inferencingstackversion": r.replaced("environment.inferencingStackVersion", "it is of deployments, not of training"),
+		"docker": func(v *value) { r.dockerSection(v, rebuilt) },
+		"spark": r.whenSet("environment.spark", "a standalone Spark job of Azure Machine Learning "+
+			"replaces it", map[string]string{"precachePackages": "true"}),
+		"databricks": r.whenSet("environment.databricks", "Azure Databricks runs no training job", nil),
+		"r":          r.replaced("environment.r", rebuilt),
+		"inferencingstackversion": r.replaced("environment.inferencingStackVersion",
+			"it is of deployments, not of training"),
 	})
 }
 
 func (r *runConfig) dockerSection(v *value, rebuilt string) {
 	e := &r.environment
 	secret := func(v *value) {
-		r.warn(v, "the registry's sign-in does not belong into a file; give the workspace a connection to the registry, or docker login on this machine")
+		r.warn(v, "the registry's sign-in does not belong into a file; give the workspace a connection to the "+
+			"registry, or docker login on this machine")
 	}
 	r.section(v, "environment.docker", map[string]field{
-		"enabled":       r.flag("environment.docker.enabled", &e.docker),
-		"baseimage":     r.str("environment.docker.baseImage", &e.image),
-		"sharedvolumes": r.replaced("environment.docker.sharedVolumes", "a container here shares no folder of the machine; what it needs is an input", "true"),
-		"shmsize":       r.str("environment.docker.shmSize", &e.shm),
-		"arguments":     r.words("environment.docker.arguments", &e.arguments),
+		"enabled":   r.flag("environment.docker.enabled", &e.docker),
+		"baseimage": r.str("environment.docker.baseImage", &e.image),
+		"sharedvolumes": r.replaced("environment.docker.sharedVolumes",
+			"a container here shares no folder of the machine; what it needs is an input", "true"),
+		"shmsize":   r.str("environment.docker.shmSize", &e.shm),
+		"arguments": r.words("environment.docker.arguments", &e.arguments),
 		"basedockerfile": func(v *value) {
-			r.report(v.line, v.column, "environment.docker.baseDockerfile holds a Dockerfile; write it to a file in a folder, and name the folder in a job file: environment: {build: {path: FOLDER}}")
+			r.report(v.line, v.column, "environment.docker.baseDockerfile holds a Dockerfile; write it to a file in "+
+				"a folder, and name the folder in a job file: environment: {build: {path: FOLDER}}")
 		},
 		"buildcontext": func(v *value) {
 			kind := ""
 			r.section(v, "environment.docker.buildContext", map[string]field{
-				"locationtype": r.str("environment.docker.buildContext.locationType", &kind),
-				"location":     r.str("environment.docker.buildContext.location", &e.build), "dockerfilepath": r.str("environment.docker.buildContext.dockerfilePath", &e.dockerfile),
+				"locationtype":   r.str("environment.docker.buildContext.locationType", &kind),
+				"location":       r.str("environment.docker.buildContext.location", &e.build),
+				"dockerfilepath": r.str("environment.docker.buildContext.dockerfilePath", &e.dockerfile),
 			})
 		},
 		"baseimageregistry": func(v *value) {
 			r.section(v, "environment.docker.baseImageRegistry", map[string]field{
-				"address": r.str("environment.docker.baseImageRegistry.address", &e.registry), "username": secret, "password": secret, "registryidentity": secret,
+				"address": r.str("environment.docker.baseImageRegistry.address", &e.registry), "username": secret,
+				"password": secret, "registryidentity": secret,
 			})
 		},
-		"platform": r.whenSet("environment.docker.platform", rebuilt, map[string]string{"os": "Linux", "architecture": "amd64"}),
+		"platform": r.whenSet("environment.docker.platform", rebuilt,
+			map[string]string{"os": "Linux", "architecture": "amd64"}),
 	})
 }
 
@@ -151,7 +160,8 @@ func (r *runConfig) useEnvironment() {
 	case e.userManaged && !docker:
 		j.Environment = &Environment{UserManaged: true}
 		if e.interpreter != "" && e.interpreter != "python" {
-			r.warn(e.at, "environment.python.interpreterPath has no effect; --python %s names the interpreter", e.interpreter)
+			r.warn(e.at, "environment.python.interpreterPath has no effect; --python %s names the interpreter",
+				e.interpreter)
 		}
 	case e.userManaged:
 		j.Environment = &Environment{Image: image}

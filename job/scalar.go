@@ -57,7 +57,8 @@ func (v *value) tagged(tag, text string) bool {
 	case "!!null":
 		v.kind, v.scalar = null, nil
 	case "!!bool":
-		b, ok := map[string]bool{"yes": true, "true": true, "on": true, "no": false, "false": false, "off": false}[strings.ToLower(text)]
+		b, ok := map[string]bool{"yes": true, "true": true, "on": true, "no": false, "false": false,
+			"off": false}[strings.ToLower(text)]
 		v.kind, v.scalar = boolean, b
 		return ok
 	case "!!int":

@@ -47,10 +47,13 @@ var scalarFields = []struct {
 }{
 	{"text", "display_name: %s\n", "displayName", func(j *Job) string { return j.DisplayName }},
 	{"tag", "tags:\n  a: %s\n", "tags.a", func(j *Job) string { return j.Tags["a"] }},
-	{"variable", "environment_variables:\n  A: %s\n", "environmentVariables.A", func(j *Job) string { return j.EnvironmentVariables["A"] }},
+	{"variable", "environment_variables:\n  A: %s\n", "environmentVariables.A",
+		func(j *Job) string { return j.EnvironmentVariables["A"] }},
 	{"input", "inputs:\n  a: %s\n", "inputs.a.value", func(j *Job) string { return j.Inputs["a"].Value }},
-	{"number", "resources:\n  instance_count: %s\n", "resources.instanceCount", func(j *Job) string { return fmt.Sprint(j.Resources.InstanceCount) }},
-	{"workers", "distribution:\n  type: pytorch\n  process_count_per_instance: %s\n", "distribution.processCountPerInstance",
+	{"number", "resources:\n  instance_count: %s\n", "resources.instanceCount",
+		func(j *Job) string { return fmt.Sprint(j.Resources.InstanceCount) }},
+	{"workers", "distribution:\n  type: pytorch\n  process_count_per_instance: %s\n",
+		"distribution.processCountPerInstance",
 		func(j *Job) string { return fmt.Sprint(j.Distribution.ProcessCountPerInstance) }},
 	{"truth", "distribution:\n  type: ray\n  include_dashboard: %s\n", "distribution.includeDashboard",
 		func(j *Job) string {
@@ -93,7 +96,8 @@ func TestScalarsAgainstAzure(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "src"), 0o755))
 	r := rand.New(rand.NewPCG(uint64(testenv.Seed()), 1))
-	all := append([]string{"", "!!float 5", "!!int '5'", "!!str 5", "!!int 5.5", "!!bool 5", "!!binary YQ==", "!mine 5"}, scalars...)
+	all := append([]string{"", "!!float 5", "!!int '5'", "!!str 5", "!!int 5.5", "!!bool 5", "!!binary YQ==",
+		"!mine 5"}, scalars...)
 	for len(all) < 300 {
 		all = append(all, randomScalar(r))
 	}
@@ -138,7 +142,8 @@ func scalarsDiffer(field, scalar string, theirs *string, j *Job, err error, ours
 			return fmt.Sprintf("they refuse, ours is %q", got)
 		}
 	case theirs != nil && err != nil:
-		for _, known := range []string{"the least is", "a date in YAML", "has to be a whole number", "no number that Azure ML takes", "write a number and b", "has no value", "the tag !!binary"} {
+		for _, known := range []string{"the least is", "a date in YAML", "has to be a whole number",
+			"no number that Azure ML takes", "write a number and b", "has no value", "the tag !!binary"} {
 			if strings.Contains(err.Error(), known) {
 				return ""
 			}

@@ -10,7 +10,8 @@ import (
 // tags: strings, flags, lists of strings or of Items, and structs of those. A field's tag "oneof" lists
 // the words that it can be. Everything else in the text is a problem, and so is what check
 // reports about a key, that many characters behind its beginning. The error is Problems, in the file that is shown.
-func Settings(text []byte, shown string, to any, check func(report func(key string, offset int, message string))) error {
+func Settings(text []byte, shown string, to any,
+	check func(report func(key string, offset int, message string))) error {
 	d := newDocument(shown, "a file of settings")
 	if root := d.decode(text); root != nil {
 		d.keys = map[string]key{}

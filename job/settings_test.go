@@ -22,7 +22,8 @@ type team struct {
 func TestSettings(t *testing.T) {
 	none := func(func(key string, offset int, message string)) {}
 	var s team
-	require.NoError(t, Settings([]byte("job: a.yml\nkeep: runs/\nhook: {wait: Submitted, required: true}\n"), "s", &s, none))
+	require.NoError(t, Settings([]byte("job: a.yml\nkeep: runs/\nhook: {wait: Submitted, required: true}\n"), "s", &s,
+		none))
 	require.Equal(t, "a.yml", s.Job)
 	require.Equal(t, []string{"runs/"}, s.Keep)
 	require.Equal(t, "submitted", s.Hook.Wait)
@@ -54,7 +55,8 @@ s.yaml:5:7: keep is a mapping; it has to be a string
 s.yaml:6:6: job is a list; it has to be a string
   | job: [x]
   |      ^`, err.Error())
-	require.ErrorContains(t, Settings([]byte("- a"), "s", &s, none), "s:1:1: holds a list; a file of settings is a mapping of keys")
+	require.ErrorContains(t, Settings([]byte("- a"), "s", &s, none),
+		"s:1:1: holds a list; a file of settings is a mapping of keys")
 	require.ErrorContains(t, Settings([]byte("a: ["), "s", &s, none), "not valid YAML")
 	require.ErrorContains(t, Settings([]byte("\x00"), "s", &s, none), "is not a text file; a file of settings is YAML")
 }
@@ -63,7 +65,8 @@ s.yaml:6:6: job is a list; it has to be a string
 func TestSettingsLaugh(t *testing.T) {
 	text := "a: &a [l, l, l, l, l, l, l, l, l]\n"
 	for c := 'b'; c <= 'i'; c++ {
-		text += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+", ", 8) + "*" + string(c-1) + "]\n"
+		text += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+", ", 8) + "*" + string(c-1) +
+			"]\n"
 	}
 	require.Less(t, testenv.Allocated(func() {
 		var s team

@@ -37,7 +37,8 @@ var (
 	launchers = map[string]bool{"torchrun": true, "accelerate": true, "deepspeed": true, "mpirun": true,
 		"horovodrun": true, "torch.distributed.run": true, "torch.distributed.launch": true}
 	shells   = map[string]bool{"bash": true, "sh": true, "dash": true, "zsh": true, "ksh": true}
-	programs = map[string]bool{"Rscript": true, "julia": true, "perl": true, "node": true, "ruby": true, "source": true, ".": true}
+	programs = map[string]bool{"Rscript": true, "julia": true, "perl": true, "node": true, "ruby": true, "source": true,
+		".": true}
 )
 
 // starts returns what a command starts, nil where that cannot be told for certain: where
@@ -169,7 +170,8 @@ func (j *Job) missing(s *start) string {
 		if _, err := j.stat(filepath.Join(source, filepath.FromSlash(s.name)), j.codeNamed); err == nil {
 			return ""
 		}
-		return fmt.Sprintf("the script %s does not exist in the source directory %s%s", s.name, j.Code, j.similarScript(s.name))
+		return fmt.Sprintf("the script %s does not exist in the source directory %s%s", s.name, j.Code,
+			j.similarScript(s.name))
 	}
 	module := strings.ReplaceAll(s.name, ".", "/")
 	for _, root := range j.pythonPath() {
@@ -181,10 +183,12 @@ func (j *Job) missing(s *start) string {
 		regular := here(top+"/__init__.py") || here(top+".py")
 		switch {
 		case !regular && (!here(top) || imports.Known(s.name)): // it may be installed
-		case here(module + ".py"), here(module + "/__main__.py"), j.compiled(filepath.Join(root, filepath.FromSlash(module))):
+		case here(module + ".py"), here(module + "/__main__.py"),
+			j.compiled(filepath.Join(root, filepath.FromSlash(module))):
 			return ""
 		case here(module):
-			return fmt.Sprintf("python -m %s starts the package's __main__.py, and the source directory %s has no %s/__main__.py",
+			return fmt.Sprintf("python -m %s starts the package's __main__.py, and the source directory %s has no "+
+				"%s/__main__.py",
 				s.name, j.Code, module)
 		default:
 			return fmt.Sprintf("the module %s does not exist: the source directory %s has no %s.py%s",
@@ -270,7 +274,8 @@ func (j *Job) compiled(module string) bool {
 	entries, _ := fs.ReadDir(t.FS(), ".")
 	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
 		ext := path.Ext(e.Name())
-		return strings.HasPrefix(e.Name(), filepath.Base(module)+".") && (ext == ".so" || ext == ".pyd" || ext == ".pyc")
+		return strings.HasPrefix(e.Name(), filepath.Base(module)+".") &&
+			(ext == ".so" || ext == ".pyd" || ext == ".pyc")
 	})
 }
 
@@ -298,7 +303,8 @@ func noScript(command string) string {
 		return ""
 	}
 	stem := strings.TrimSuffix(script, ext)
-	return fmt.Sprintf("%s is a notebook, which python cannot start; run it with the command mkdir -p outputs && papermill %s %s (papermill has to be installed), "+
+	return fmt.Sprintf("%s is a notebook, which python cannot start; run it with the command mkdir -p outputs && "+
+		"papermill %s %s (papermill has to be installed), "+
 		"or make a script of it: jupyter nbconvert --to script %s, and train %s.py",
 		script, shown, shellquote.Join("outputs/"+path.Base(script)), shown, stem)
 }

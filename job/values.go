@@ -134,7 +134,8 @@ func (d *document) oneOf(what string, to *string, words ...string) field {
 				return
 			}
 		}
-		d.report(v.line, v.column, "%s is %q; it can be %s%s", what, given, strings.Join(words, ", "), suggest.DidYouMean(given, words))
+		d.report(v.line, v.column, "%s is %q; it can be %s%s", what, given, strings.Join(words, ", "),
+			suggest.DidYouMean(given, words))
 	}
 }
 

@@ -117,7 +117,8 @@ func open(path, shown string, place inside.Place) (*document, *value) {
 		d.report(0, 0, "lies outside the repository")
 		return d, nil
 	case errors.As(err, &outside):
-		d.report(0, 0, "leads out of the repository: %s is a link to %s; name the file itself", outside.Link, outside.To)
+		d.report(0, 0, "leads out of the repository: %s is a link to %s; name the file itself", outside.Link,
+			outside.To)
 		return d, nil
 	case err != nil:
 		d.report(0, 0, "%v", err)
@@ -227,11 +228,13 @@ func (d *document) resolve(n ast.Node, depth int) *value {
 		return to
 	case *ast.TagNode:
 		return d.tag(n, depth)
-	case *ast.StringNode, *ast.NullNode, *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+	case *ast.StringNode, *ast.NullNode, *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode,
+		*ast.NanNode:
 		if text, plain := scalarText(n); !plain {
 			v.kind, v.scalar, v.text = str, text, text
 		} else if !v.plainScalar(text) {
-			d.report(v.line, v.column, "%q is not a value that YAML 1.1 knows, as Azure ML reads it; put it in quotes", text)
+			d.report(v.line, v.column, "%q is not a value that YAML 1.1 knows, as Azure ML reads it; put it in quotes",
+				text)
 		}
 	case *ast.LiteralNode:
 		v.kind, v.scalar, v.text = str, n.Value.Value, n.Value.Value
@@ -275,7 +278,8 @@ func (d *document) tag(n *ast.TagNode, depth int) *value {
 	case v.kind == mapping && name == "!!map", v.kind == list && name == "!!seq":
 		return v
 	case v.kind == mapping || v.kind == list || !v.tagged(name, v.text):
-		d.report(v.line, v.column, "the tag %s does not fit what stands behind it, or Azure ML's client does not know it", name)
+		d.report(v.line, v.column, "the tag %s does not fit what stands behind it, or Azure ML's client does not "+
+			"know it", name)
 	}
 	return v
 }
@@ -304,7 +308,8 @@ func (d *document) entries(v *value, nodes []*ast.MappingValueNode, depth int) {
 			k.name = s.Value
 		}
 		if old := v.get(k.name); old != nil {
-			d.report(k.line, k.column, "the key %q stands here for the second time; the first is on line %d", k.name, old.line)
+			d.report(k.line, k.column, "the key %q stands here for the second time; the first is on line %d", k.name,
+				old.line)
 		}
 		k.value = d.resolve(n.Value, depth+1)
 		if k.value.line == 0 {

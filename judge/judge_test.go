@@ -35,7 +35,8 @@ func TestFalseAlarms(t *testing.T) {
 		for range cases {
 			metrics := make([]judge.Metric, size[2])
 			for i := range metrics {
-				metrics[i] = judge.Metric{Direction: judge.HigherIsBetter, This: draws(r, size[0], 7), Base: draws(r, size[1], 7)}
+				metrics[i] = judge.Metric{Direction: judge.HigherIsBetter, This: draws(r, size[0], 7),
+					Base: draws(r, size[1], 7)}
 			}
 			for _, f := range judge.Compare(metrics, true) {
 				if f.Verdict != judge.Same {
@@ -55,13 +56,15 @@ func TestPower(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(uint64(testenv.Seed()), 2))
 	cases := testenv.Cases(20000)
-	sizes := [][3]int{{1, 5, 1}, {3, 5, 1}, {3, 10, 1}, {1, 3, 1}, {2, 3, 1}, {5, 5, 1}, {1, 20, 1}, {3, 5, 10}, {5, 6, 1}}
+	sizes := [][3]int{{1, 5, 1}, {3, 5, 1}, {3, 10, 1}, {1, 3, 1}, {2, 3, 1}, {5, 5, 1}, {1, 20, 1}, {3, 5, 10},
+		{5, 6, 1}}
 	for _, size := range sizes {
 		found := 0
 		for range cases {
 			metrics := make([]judge.Metric, size[2])
 			for i := range metrics {
-				metrics[i] = judge.Metric{Direction: judge.LowerIsBetter, This: draws(r, size[0], 0), Base: draws(r, size[1], 0)}
+				metrics[i] = judge.Metric{Direction: judge.LowerIsBetter, This: draws(r, size[0], 0),
+					Base: draws(r, size[1], 0)}
 			}
 			metrics[0].This = draws(r, size[0], 2)
 			if judge.Compare(metrics, true)[0].Verdict == judge.Worse {
@@ -152,9 +155,11 @@ func TestVerdicts(t *testing.T) {
 		{"no value", true, up, nil, []float64{1, 2, 3}, judge.None, 0},
 		{"one run of the base", true, up, []float64{0.9}, []float64{0.5}, judge.Undecided, 2},
 		{"two runs of the base", true, up, []float64{0.9}, []float64{0.5, 0.5}, judge.Undecided, 1},
-		{"runs that repeat to the last digit", true, up, []float64{0.5000001}, []float64{0.5, 0.5, 0.5}, judge.Better, 0},
+		{"runs that repeat to the last digit", true, up, []float64{0.5000001}, []float64{0.5, 0.5, 0.5}, judge.Better,
+			0},
 		{"runs that may share their seed", false, up, []float64{0.6}, []float64{0.5, 0.5, 0.5}, judge.Undecided, 0},
-		{"runs that may share it, and this one too", false, up, []float64{0.5}, []float64{0.5, 0.5, 0.5}, judge.Same, 0},
+		{"runs that may share it, and this one too", false, up, []float64{0.5}, []float64{0.5, 0.5, 0.5}, judge.Same,
+			0},
 		{"the same to the last digit", true, up, []float64{0.5}, []float64{0.5, 0.5, 0.5}, judge.Same, 0},
 		{"sums that round", true, up, []float64{0.1 + 0.2}, []float64{0.3, 0.3, 0.3}, judge.Same, 0},
 		{"a loss that diverged", true, down, []float64{nan}, []float64{1, 2, 3}, judge.Worse, 0},

@@ -78,7 +78,8 @@ func (r *Report) Annotations(p Places) []Annotation {
 			}
 			if d.File != "" {
 				if _, err := p.Read(d.File); err == nil {
-					out = append(out, Annotation{Level: "error", File: p.file(d.File), Line: d.Line, Title: title, Message: message})
+					out = append(out, Annotation{Level: "error", File: p.file(d.File), Line: d.Line, Title: title,
+						Message: message})
 					break
 				}
 			}

@@ -47,7 +47,8 @@ func Chart(name string, c, base history.Curve, baseName string) string {
 			notes = append(notes, fmt.Sprintf("%s has other steps, %d to %d, and is not drawn", baseName, from, to))
 		default:
 			if from != first {
-				notes = append(notes, fmt.Sprintf("what is before step %d is not drawn: one of both begins there", begin))
+				notes = append(notes, fmt.Sprintf("what is before step %d is not drawn: one of both begins there",
+					begin))
 			}
 			if from != first || to != last {
 				first, last = begin, max(last, to)

@@ -134,7 +134,8 @@ func (r *Report) verdicts(of string, name func(string) string) string {
 	if len(parts) > 0 {
 		power := judge.Power(n, base, judged, twoDeviations)
 		parts[len(parts)-1] += fmt.Sprintf(" (%s against %d; "+
-			"a difference of two standard deviations is seen in %.0f %% of cases)", size.Count(n, "run"), base, 100*power)
+			"a difference of two standard deviations is seen in %.0f %% of cases)", size.Count(n, "run"), base,
+			100*power)
 	}
 	if list := names[judge.Undecided]; len(list) > 0 {
 		text := "cannot be judged: " + listed(list)
@@ -142,7 +143,8 @@ func (r *Report) verdicts(of string, name func(string) string) string {
 			text = "whether it is better than noise cannot be judged"
 		}
 		if slices.ContainsFunc(r.Judgement.Findings, func(f judge.Finding) bool { return f.NoSpread }) {
-			text += fmt.Sprintf(": the %s of %s agree to the last digit, which shows no noise", size.Count(base, "run"), of)
+			text += fmt.Sprintf(": the %s of %s agree to the last digit, which shows no noise", size.Count(base, "run"),
+				of)
 		} else if missing > 0 {
 			text += fmt.Sprintf(": %s of %s, %d are needed", size.Count(base, "run"), of, judge.LeastRuns)
 		}
@@ -173,7 +175,8 @@ func (r *Report) ruleAnnotations(p Places) (out []Annotation) {
 		if o.Passed {
 			continue
 		}
-		a := p.job(mark(o, "", "notice", "error"), mark(o, "", "Rule not judged: ", "Rule broken: ")+o.Rule.Text, o.Message)
+		a := p.job(mark(o, "", "notice", "error"), mark(o, "", "Rule not judged: ", "Rule broken: ")+o.Rule.Text,
+			o.Message)
 		if at := r.Judgement.Places[i]; at.File != "" {
 			a.File, a.Line = at.File, at.Line
 		}

@@ -94,11 +94,13 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 		for _, f := range files[:min(len(files), e.files)] {
 			links = append(links, r.link(f)+" "+size.Format(int64(f.Size)))
 		}
-		fmt.Fprintf(&b, "\n<details><summary>Outputs: %s, %s</summary>\n\n%s\n\n</details>\n", size.Count(len(files), "file"), size.Format(bytes), strings.Join(links, " · "))
+		fmt.Fprintf(&b, "\n<details><summary>Outputs: %s, %s</summary>\n\n%s\n\n</details>\n",
+			size.Count(len(files), "file"), size.Format(bytes), strings.Join(links, " · "))
 		drop(len(files)-e.files, "outputs")
 	}
 	if log := r.Log[max(0, len(r.Log)-e.log):]; len(log) > 0 && e.log > 0 && r.Run.Status() != history.Completed {
-		fmt.Fprintf(&b, "\n<details><summary>End of the log</summary>\n\n%s\n</details>\n", Fence(strings.Join(clipped(log), "\n")))
+		fmt.Fprintf(&b, "\n<details><summary>End of the log</summary>\n\n%s\n</details>\n",
+			Fence(strings.Join(clipped(log), "\n")))
 	}
 	b.WriteString("\n<details><summary>What ran</summary>\n\n" + r.whatRan() + "\n\n</details>\n")
 	if w := r.Run.Tag(history.TagWarnings); w != "" {

@@ -66,7 +66,8 @@ func (r *Report) Headline() (history.Metric, bool) {
 func (r *Report) broken() (history.Metric, bool) {
 	headline, _ := r.Headline()
 	for _, m := range r.metrics() {
-		telling := m.Key == headline.Key || slices.Contains(r.Key, m.Key) || judge.DirectionOf(m.Key) == judge.LowerIsBetter
+		telling := m.Key == headline.Key || slices.Contains(r.Key, m.Key) ||
+			judge.DirectionOf(m.Key) == judge.LowerIsBetter
 		if v := float64(m.Value); telling && (math.IsNaN(v) || math.IsInf(v, 0)) {
 			return m, true
 		}

@@ -26,7 +26,8 @@ func TestOwnNames(t *testing.T) {
 		"ModuleNotFoundError: No module named '%s'",
 		"ModuleNotFoundError: No module named '%s'; '%[2]s' is not a package",
 		"/usr/bin/python3: No module named %s",
-		"/usr/bin/python3: Error while finding module specification for '%s' (ModuleNotFoundError: No module named '%[2]s')",
+		"/usr/bin/python3: Error while finding module specification for '%s' (ModuleNotFoundError: No module named " +
+			"'%[2]s')",
 		"ImportError: No module named %s",
 	}
 	owned, foreign := 0, 0

@@ -30,10 +30,13 @@ func run(status history.Status, seconds int, tags map[string]string, metrics ...
 	r := &history.Run{Info: history.RunInfo{RunID: "iris-3f2a91c-1", StartTime: 1_700_000_000_000}}
 	r.Info.EndTime = r.Info.StartTime + history.Int(seconds*1000)
 	r.Data.Metrics = metrics
-	r.Data.Tags = []history.KeyValue{{Key: history.TagStatus, Value: string(status)}, {Key: history.TagTarget, Value: "gpu-cluster"},
+	r.Data.Tags = []history.KeyValue{{Key: history.TagStatus, Value: string(status)},
+		{Key: history.TagTarget, Value: "gpu-cluster"},
 		{Key: history.TagCommand, Value: "python train.py --epochs 10"}, {Key: history.TagSource, Value: "src"},
-		{Key: history.TagEnvironment, Value: "AzureML-sklearn-1.5@7"}, {Key: history.TagSnapshot, Value: "7c1f0b2aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
-		{Key: history.TagFiles, Value: "212 18432"}, {Key: "azureml.git.commit", Value: "3f2a91c000000000000000000000000000000000"},
+		{Key: history.TagEnvironment, Value: "AzureML-sklearn-1.5@7"},
+		{Key: history.TagSnapshot, Value: "7c1f0b2aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
+		{Key: history.TagFiles, Value: "212 18432"},
+		{Key: "azureml.git.commit", Value: "3f2a91c000000000000000000000000000000000"},
 		{Key: "azureml.git.branch", Value: "feature/deeper-tree"}, {Key: history.TagActor, Value: "ada"}}
 	for k, v := range tags {
 		r.Data.Tags = append(r.Data.Tags, history.KeyValue{Key: k, Value: v})
@@ -100,7 +103,8 @@ func states(t *testing.T) map[string]*Report {
 // testdata.
 func TestGolden(t *testing.T) {
 	for name, r := range states(t) {
-		for file, got := range map[string]string{name + ".md": r.Markdown(commentLimit), name + ".txt": r.Terminal(80, false)} {
+		for file, got := range map[string]string{name + ".md": r.Markdown(commentLimit),
+			name + ".txt": r.Terminal(80, false)} {
 			path := filepath.Join("testdata", file)
 			if *update {
 				require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
@@ -115,7 +119,8 @@ func TestGolden(t *testing.T) {
 // A report never exceeds its limit, keeps what matters most, and says what it
 // left out.
 func TestLimit(t *testing.T) {
-	r := &Report{Name: "big", Run: run(history.Failed, 1, map[string]string{history.TagError: "the command exited with status 1"}), Curves: map[string]history.Curve{}}
+	r := &Report{Name: "big", Run: run(history.Failed, 1,
+		map[string]string{history.TagError: "the command exited with status 1"}), Curves: map[string]history.Curve{}}
 	for i := range 500 {
 		key := fmt.Sprintf("metric %03d %s", i, strings.Repeat("_", 230))
 		r.Run.Data.Metrics = append(r.Run.Data.Metrics, metric(key, float64(i)))
@@ -126,7 +131,8 @@ func TestLimit(t *testing.T) {
 		r.Curves[key] = curve(values...)
 	}
 	for i := range 5000 {
-		r.Files = append(r.Files, history.File{Path: fmt.Sprintf("outputs/%s/%d.bin", strings.Repeat("d", 200), i), Size: 1})
+		r.Files = append(r.Files, history.File{Path: fmt.Sprintf("outputs/%s/%d.bin", strings.Repeat("d", 200), i),
+			Size: 1})
 	}
 	for range 1000 {
 		r.Log = append(r.Log, strings.Repeat("x", 5000))
@@ -144,7 +150,9 @@ func TestLimit(t *testing.T) {
 }
 
 func TestNumber(t *testing.T) {
-	for v, want := range map[float64]string{0: "0", 1: "1", 0.9666666: "0.9667", 0.97: "0.97", 1234567: "1234567", 0.00012345: "0.0001234", 1e-9: "1e-09", 6.02e23: "6.02e+23", 123.456: "123.5", 99999.5: "100000", -0.5: "-0.5"} {
+	for v, want := range map[float64]string{0: "0", 1: "1", 0.9666666: "0.9667", 0.97: "0.97", 1234567: "1234567",
+		0.00012345: "0.0001234", 1e-9: "1e-09", 6.02e23: "6.02e+23", 123.456: "123.5", 99999.5: "100000",
+		-0.5: "-0.5"} {
 		require.Equal(t, want, Number(v))
 	}
 }
@@ -155,14 +163,17 @@ func TestChange(t *testing.T) {
 		want        string
 	}{
 		{0.967, 0.953, "▲ 0.014 (1.5 %)"}, {0.112, 0.154, "▼ 0.042 (27 %)"}, {1, 1, "="}, {1, 0, "▲ 1"}, {-1, 0, "▼ 1"},
-		{math.NaN(), 1, ""}, {math.Inf(1), 1, ""}, {5000, 1, "▲ 4999"}, {-2, -1, "▼ 1 (100 %)"}, {1e-7, 2e-7, "▼ 1e-07 (50 %)"},
+		{math.NaN(), 1, ""}, {math.Inf(1), 1, ""}, {5000, 1, "▲ 4999"}, {-2, -1, "▼ 1 (100 %)"},
+		{1e-7, 2e-7, "▼ 1e-07 (50 %)"},
 	} {
 		require.Equal(t, test.want, Change(test.now, test.before), "%v %v", test.now, test.before)
 	}
 }
 
 func TestDuration(t *testing.T) {
-	for d, want := range map[time.Duration]string{0: "0 ms", 840 * time.Millisecond: "840 ms", 9900 * time.Millisecond: "9.9 s", 41 * time.Second: "41 s", 192 * time.Second: "3 min 12 s", 125 * time.Minute: "2 h 5 min", -1: "0 s"} {
+	for d, want := range map[time.Duration]string{0: "0 ms", 840 * time.Millisecond: "840 ms",
+		9900 * time.Millisecond: "9.9 s", 41 * time.Second: "41 s", 192 * time.Second: "3 min 12 s",
+		125 * time.Minute: "2 h 5 min", -1: "0 s"} {
 		require.Equal(t, want, Duration(d))
 	}
 }
@@ -186,7 +197,8 @@ func TestDiagnose(t *testing.T) {
 		Why: func(p string) string {
 			return map[string]string{"data/x.csv": "`.gitignore:1` (`data/`)", "own.py": "`.gitignore:2` (`own.py`)"}[p]
 		},
-		Repo:    &imports.Repository{Source: "jobs/a", Script: ".", FS: fstest.MapFS{"jobs/a/src/lib.py": {}, "jobs/a/own.py": {}, "jobs/a/data/x.csv": {}}},
+		Repo: &imports.Repository{Source: "jobs/a", Script: ".",
+			FS: fstest.MapFS{"jobs/a/src/lib.py": {}, "jobs/a/own.py": {}, "jobs/a/data/x.csv": {}}},
 		Install: func(p string) string { return "pip install " + p }}
 	trace := func(last string, frames ...string) string {
 		s := "before\nTraceback (most recent call last):\n"
@@ -198,32 +210,54 @@ func TestDiagnose(t *testing.T) {
 	for name, test := range map[string]struct {
 		log, title, advice, file string
 	}{
-		"module":      {trace("ModuleNotFoundError: No module named 'cv2'", context.Work+"/train.py"), "ModuleNotFoundError: No module named 'cv2'", "`train.py:3` imports `cv2`, which the environment does not have. pip install opencv-python-headless", "train.py"},
-		"submodule":   {trace("ModuleNotFoundError: No module named 'google.protobuf'", context.Work+"/train.py"), "", "pip install protobuf", "train.py"},
-		"own module":  {trace("ModuleNotFoundError: No module named 'own'", context.Work+"/train.py"), "", "which is your own: `own.py` did not travel", "train.py"},
-		"python path": {trace("ModuleNotFoundError: No module named 'lib'", context.Work+"/train.py"), "", "`PYTHONPATH=src`", "train.py"},
-		"file":        {trace("FileNotFoundError: [Errno 2] No such file or directory: 'data/x.csv'", context.Work+"/a/b.py", "/usr/lib/python3.11/io.py"), "", "`a/b.py:3` opens `data/x.csv`, which did not travel, because of `.gitignore:1`", "a/b.py"},
-		"absolute":    {trace("FileNotFoundError: [Errno 2] No such file or directory: '/home/ada/x'", context.Work+"/train.py"), "", "a path of one machine", "train.py"},
-		"outside":     {trace("FileNotFoundError: [Errno 2] No such file or directory: '../x'", context.Work+"/train.py"), "", "lies outside the source directory", "train.py"},
-		"outputs":     {trace("FileNotFoundError: [Errno 2] No such file or directory: 'outputs/m.pkl'", context.Work+"/train.py"), "", "os.makedirs", "train.py"},
-		"library":     {trace("ValueError: bad", context.Work+"/train.py", context.Work+"/model.py", "/venv/lib/python3.11/site-packages/torch/nn.py"), "ValueError: bad", "`model.py:3` raised it: `code()`", "model.py"},
-		"dotted":      {trace("torch.cuda.OutOfMemoryError: CUDA out of memory.", context.Work+"/train.py"), "torch.cuda.OutOfMemoryError: CUDA out of memory.", "the GPU's memory", "train.py"},
-		"no text":     {trace("KeyError", context.Work+"/train.py"), "KeyError", "raised it", "train.py"},
-		"chained":     {trace("KeyError: 1", context.Work+"/first.py") + "\n\nDuring handling of the above exception, another exception occurred:\n\n" + trace("RuntimeError: 2", context.Work+"/second.py"), "RuntimeError: 2", "raised it", "second.py"},
-		"after it":    {trace("ValueError: x", context.Work+"/train.py") + "\nsome more output", "ValueError: x", "raised it", "train.py"},
-		"on azure":    {trace("ValueError: x", "/mnt/azureml/cr/j/1/exe/wd/train.py"), "ValueError: x", "`train.py:3`", "train.py"},
-		"below":       {trace("ValueError: x", "/home/ada/.cache/aml-train/0a/runs/a-1/wd/jobs/a/train.py"), "ValueError: x", "`train.py:3`", "train.py"},
-		"syntax":      {"  File \"" + context.Work + "/train.py\", line 2\n    def (\n        ^\nSyntaxError: invalid syntax", "SyntaxError: invalid syntax", "`train.py:2` raised it: `def (`", "train.py"},
-		"-m":          {"/usr/bin/python: No module named mod", "/usr/bin/python: No module named mod", "pip install mod", ""},
-		"shell":       {"loading\nsegmentation fault", "the command exited with status 1", "The last line it printed: `segmentation fault`", ""},
-		"silent":      {"", "the command exited with status 1", "", ""},
+		"module": {trace("ModuleNotFoundError: No module named 'cv2'", context.Work+"/train.py"),
+			"ModuleNotFoundError: No module named 'cv2'", "`train.py:3` imports `cv2`, which the environment does " +
+				"not have. pip install opencv-python-headless", "train.py"},
+		"submodule": {trace("ModuleNotFoundError: No module named 'google.protobuf'", context.Work+"/train.py"), "",
+			"pip install protobuf", "train.py"},
+		"own module": {trace("ModuleNotFoundError: No module named 'own'", context.Work+"/train.py"), "",
+			"which is your own: `own.py` did not travel", "train.py"},
+		"python path": {trace("ModuleNotFoundError: No module named 'lib'", context.Work+"/train.py"), "",
+			"`PYTHONPATH=src`", "train.py"},
+		"file": {trace("FileNotFoundError: [Errno 2] No such file or directory: 'data/x.csv'",
+			context.Work+"/a/b.py", "/usr/lib/python3.11/io.py"), "",
+			"`a/b.py:3` opens `data/x.csv`, which did not travel, because of `.gitignore:1`", "a/b.py"},
+		"absolute": {trace("FileNotFoundError: [Errno 2] No such file or directory: '/home/ada/x'",
+			context.Work+"/train.py"), "", "a path of one machine", "train.py"},
+		"outside": {trace("FileNotFoundError: [Errno 2] No such file or directory: '../x'",
+			context.Work+"/train.py"), "", "lies outside the source directory", "train.py"},
+		"outputs": {trace("FileNotFoundError: [Errno 2] No such file or directory: 'outputs/m.pkl'",
+			context.Work+"/train.py"), "", "os.makedirs", "train.py"},
+		"library": {trace("ValueError: bad", context.Work+"/train.py", context.Work+"/model.py",
+			"/venv/lib/python3.11/site-packages/torch/nn.py"), "ValueError: bad", "`model.py:3` raised it: `code()`",
+			"model.py"},
+		"dotted": {trace("torch.cuda.OutOfMemoryError: CUDA out of memory.", context.Work+"/train.py"),
+			"torch.cuda.OutOfMemoryError: CUDA out of memory.", "the GPU's memory", "train.py"},
+		"no text": {trace("KeyError", context.Work+"/train.py"), "KeyError", "raised it", "train.py"},
+		"chained": {trace("KeyError: 1", context.Work+"/first.py") + "\n\nDuring handling of the above " +
+			"exception, another exception occurred:\n\n" + trace("RuntimeError: 2", context.Work+"/second.py"),
+			"RuntimeError: 2", "raised it", "second.py"},
+		"after it": {trace("ValueError: x", context.Work+"/train.py") + "\nsome more output", "ValueError: x",
+			"raised it", "train.py"},
+		"on azure": {trace("ValueError: x", "/mnt/azureml/cr/j/1/exe/wd/train.py"), "ValueError: x", "`train.py:3`",
+			"train.py"},
+		"below": {trace("ValueError: x", "/home/ada/.cache/aml-train/0a/runs/a-1/wd/jobs/a/train.py"),
+			"ValueError: x", "`train.py:3`", "train.py"},
+		"syntax": {"  File \"" + context.Work + "/train.py\", line 2\n    def (\n        ^\nSyntaxError: " +
+			"invalid syntax", "SyntaxError: invalid syntax", "`train.py:2` raised it: `def (`", "train.py"},
+		"-m": {"/usr/bin/python: No module named mod", "/usr/bin/python: No module named mod",
+			"pip install mod", ""},
+		"shell": {"loading\nsegmentation fault", "the command exited with status 1",
+			"The last line it printed: `segmentation fault`", ""},
+		"silent": {"", "the command exited with status 1", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log []string
 			if test.log != "" {
 				log = strings.Split(test.log, "\n")
 			}
-			d := Diagnose(run(history.Failed, 1, map[string]string{history.TagError: "the command exited with status 1"}), log, context)
+			d := Diagnose(run(history.Failed, 1,
+				map[string]string{history.TagError: "the command exited with status 1"}), log, context)
 			require.NotNil(t, d)
 			if test.title != "" {
 				require.Equal(t, test.title, d.Title)
@@ -246,7 +280,8 @@ func FuzzDiagnose(f *testing.F) {
 	f.Add("Traceback (most recent call last):\n  File \"a.py\", line 1, in f\nValueError: x")
 	f.Add("  File \"a\", line 99999999999999999999\nSyntaxError")
 	f.Fuzz(func(t *testing.T, log string) {
-		r := &Report{Name: log, Run: run(history.Failed, 1, map[string]string{history.TagError: log}, metric(log, 1)), Log: strings.Split(Plain(log), "\n"),
+		r := &Report{Name: log, Run: run(history.Failed, 1, map[string]string{history.TagError: log}, metric(log, 1)),
+			Log:    strings.Split(Plain(log), "\n"),
 			Curves: map[string]history.Curve{log: curve(1, 2)}}
 		r.Diagnosis = Diagnose(r.Run, r.Log, Context{})
 		text := r.Markdown(commentLimit)
@@ -262,7 +297,9 @@ func FuzzDiagnose(f *testing.F) {
 // What a script wrote makes no reference on GitHub: each is taken apart in a way that
 // nobody sees.
 func TestEscapeReferences(t *testing.T) {
-	for _, text := range []string{"GH-1", "gh-12 x", "#1", "org/x#1", "@ada", "@org/team", "0123456", "0123456789abcdef0123456789abcdef01234567", "org/x@0123456", "https://x.example", "www.x.example", "(deadbeef)"} {
+	for _, text := range []string{"GH-1", "gh-12 x", "#1", "org/x#1", "@ada", "@org/team", "0123456",
+		"0123456789abcdef0123456789abcdef01234567", "org/x@0123456", "https://x.example", "www.x.example",
+		"(deadbeef)"} {
 		escaped := Escape(text)
 		require.Contains(t, escaped, "<!-- -->", text)
 		require.Equal(t, text, html.UnescapeString(strings.NewReplacer("<!-- -->", "", "\\", "").Replace(escaped)))
@@ -300,7 +337,8 @@ func TestVerdict(t *testing.T) {
 	require.Equal(t, "better", r.Verdict("neg_log_loss", 2, 1))
 	require.Equal(t, "", r.Verdict("epoch", 2, 1))
 	r.Judgement = &Judgement{Findings: []judge.Finding{{Metric: judge.Metric{Name: "loss"}, Verdict: judge.Same},
-		{Metric: judge.Metric{Name: "f1"}, Verdict: judge.Worse}, {Metric: judge.Metric{Name: "auc"}, Verdict: judge.Undecided}}}
+		{Metric: judge.Metric{Name: "f1"}, Verdict: judge.Worse},
+		{Metric: judge.Metric{Name: "auc"}, Verdict: judge.Undecided}}}
 	require.Equal(t, "within noise", r.Verdict("loss", 2, 1))
 	require.Equal(t, "worse beyond noise", r.Verdict("f1", 1, 2))
 	require.Equal(t, "better", r.Verdict("auc", 2, 1))

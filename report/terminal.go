@@ -40,7 +40,8 @@ func (r *Report) Terminal(width int, color bool) string {
 		name += " (" + Shorten(n, 60) + ")"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+name), strings.ToLower(string(status)), r.sinceWord(), Duration(r.took()))
+	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+name), strings.ToLower(string(status)), r.sinceWord(),
+		Duration(r.took()))
 	if text := r.reused(Line); text != "" {
 		b.WriteString(wrap(text, max(width, 40), "  ") + "\n")
 	}
@@ -90,7 +91,8 @@ func (r *Report) metricsText(width int, paint func(code, text string) string) st
 			value = max(value, utf8.RuneCountInString(Number(float64(m.Value))))
 		}
 		for _, m := range metrics[:n] {
-			line := fmt.Sprintf("  %s  %s", pad(Line(m.Key), name), paint("1", padLeft(Number(float64(m.Value)), value)))
+			line := fmt.Sprintf("  %s  %s", pad(Line(m.Key), name),
+				paint("1", padLeft(Number(float64(m.Value)), value)))
 			if before, ok := r.before(m.Key); ok {
 				line += "  " + pad(r.change(m.Key, float64(m.Value), before), 25)
 			}

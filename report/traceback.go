@@ -96,7 +96,8 @@ func ofProcess(log []string) (all []*traceback) {
 		case text == causes || text == handles:
 			after = text
 		case open == nil:
-			if m := frame.FindStringSubmatch(line); m != nil && m[3] == "" { // a SyntaxError of the script has no such line
+			// a SyntaxError of the script has no such line
+			if m := frame.FindStringSubmatch(line); m != nil && m[3] == "" {
 				open = &traceback{frames: []Diagnosis{frameOf(m)}}
 			}
 		default:

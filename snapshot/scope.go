@@ -57,7 +57,8 @@ func (w *walker) newScope(repo *git.Repository) (*scope, error) {
 
 // newRules is a scope without the index, which says nothing of commits.
 func newRules(repo *git.Repository) (*scope, error) {
-	s := &scope{repo: repo, fileMode: runtime.GOOS != "windows", symlinks: true, index: &index.Index{}, info: &attributes.List{}}
+	s := &scope{repo: repo, fileMode: runtime.GOOS != "windows", symlinks: true, index: &index.Index{},
+		info: &attributes.List{}}
 	if repo == nil {
 		return s, nil
 	}
@@ -77,7 +78,8 @@ func newRules(repo *git.Repository) (*scope, error) {
 		}
 	}
 	s.objects = repo.Objects()
-	for _, name := range []string{s.userFile("excludesfile", "ignore"), filepath.Join(repo.CommonDir, "info", "exclude")} {
+	for _, name := range []string{s.userFile("excludesfile", "ignore"),
+		filepath.Join(repo.CommonDir, "info", "exclude")} {
 		if text, err := limited.Read(name, limited.Config); err == nil {
 			if rel, err := filepath.Rel(repo.Root, name); err == nil && filepath.IsLocal(rel) {
 				name = filepath.ToSlash(rel)
@@ -185,7 +187,8 @@ func linkText(name string) (string, error) {
 // unreadable explains why a folder or file cannot be read.
 func unreadable(err error, ignoreFile string) error {
 	if strings.Contains(err.Error(), "file name too long") {
-		return fmt.Errorf("snapshot: %w: no program can open a path of that length; shorten it or leave it out with a line in %s", err, ignoreFile)
+		return fmt.Errorf("snapshot: %w: no program can open a path of that length; shorten it or leave it out with "+
+			"a line in %s", err, ignoreFile)
 	}
 	return fmt.Errorf("snapshot: %w; make it readable or leave it out with a line in %s", err, ignoreFile)
 }

@@ -33,10 +33,12 @@ func TestSince(t *testing.T) {
 		ruled := r.IntN(2) == 0
 		change := func(n int) {
 			for range n {
-				name := []string{"f0", "f1.x", "a/f0", "a/f1.x", "a/b/f0", "a/b/f1.x", "c/d/f0", "c/f1.x", "a.x", "a-/f0"}[r.IntN(10)]
+				name := []string{"f0", "f1.x", "a/f0", "a/f1.x", "a/b/f0", "a/b/f1.x", "c/d/f0", "c/f1.x", "a.x",
+					"a-/f0"}[r.IntN(10)]
 				text := texts[r.IntN(len(texts))]
 				if ruled && r.IntN(3) == 0 {
-					name = filepath.Join([]string{".", "a", "a/b", "c"}[r.IntN(4)], []string{".gitattributes", ".amlignore"}[r.IntN(10)/9])
+					name = filepath.Join([]string{".", "a", "a/b", "c"}[r.IntN(4)],
+						[]string{".gitattributes", ".amlignore"}[r.IntN(10)/9])
 					text = rules[r.IntN(len(rules))]
 				}
 				p := filepath.Join(dir, name)
@@ -76,7 +78,8 @@ func TestSince(t *testing.T) {
 		if !ruled && in == dir {
 			want := runGit(t, dir, "-c", "core.safecrlf=false", "diff", "--name-status", "--no-renames", "HEAD")
 			untracked := runGit(t, dir, "ls-files", "--others")
-			require.Len(t, got, len(strings.Fields(want))/2+len(strings.Fields(untracked)), "%s\n%s\n%v", want, untracked, listed(got))
+			require.Len(t, got, len(strings.Fields(want))/2+len(strings.Fields(untracked)), "%s\n%s\n%v", want,
+				untracked, listed(got))
 		}
 		now.Close()
 		old.Close()

@@ -177,7 +177,8 @@ func Take(ctx context.Context, dir string, o Options) (*Snapshot, error) {
 // traced notes that a snapshot was taken.
 func traced(begin time.Time, of string, s *Snapshot, err error) {
 	if err == nil {
-		debuglog.Step(begin, "snapshot of %s: %s, %s, %d ignored", of, s.ID, size.Count(len(s.Files), "file"), len(s.Excluded))
+		debuglog.Step(begin, "snapshot of %s: %s, %s, %d ignored", of, s.ID, size.Count(len(s.Files), "file"),
+			len(s.Excluded))
 	}
 }
 

@@ -99,7 +99,8 @@ func (t *Trainer) unlike(ctx context.Context, s *submission, at Session) string 
 		return fmt.Sprintf("no run is reused: what run %s trained with was not noted", last.Info.RunID)
 	}
 	parts := submit.Unlike(s.Reuse, last.Tag(history.TagKey))
-	return fmt.Sprintf("no run is reused: run %s, the last one, has other %s", last.Info.RunID, strings.Join(parts, ", "))
+	return fmt.Sprintf("no run is reused: run %s, the last one, has other %s", last.Info.RunID,
+		strings.Join(parts, ", "))
 }
 
 // already reports a run that answers the submission.

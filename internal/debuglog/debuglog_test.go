@@ -34,7 +34,8 @@ func TestNoSecret(t *testing.T) {
 		name := []string{"sig", "token", "code", "access_token", "x", "api_version", "pages", "se"}[random.IntN(8)]
 		address := url.URL{Scheme: "https", Host: "example.com", Path: "/a/b", RawQuery: "api-version=1&comp=list"}
 		header, body := http.Header{}, ""
-		res := &http.Response{StatusCode: 200, Status: "200 OK", Header: http.Header{}, Body: io.NopCloser(strings.NewReader(""))}
+		res := &http.Response{StatusCode: 200, Status: "200 OK", Header: http.Header{},
+			Body: io.NopCloser(strings.NewReader(""))}
 		var failed error
 		switch random.IntN(9) {
 		case 0:
@@ -46,11 +47,13 @@ func TestNoSecret(t *testing.T) {
 		case 3:
 			address.RawQuery = url.QueryEscape(secret)
 		case 4:
-			header.Set([]string{"Authorization", "x-ms-copy-source", "Cookie", "X-Api-Key"}[random.IntN(4)], "Bearer "+secret)
+			header.Set([]string{"Authorization", "x-ms-copy-source", "Cookie", "X-Api-Key"}[random.IntN(4)],
+				"Bearer "+secret)
 		case 5:
 			body = secret
 		case 6:
-			res.Header.Set([]string{"Location", "Set-Cookie", "WWW-Authenticate"}[random.IntN(3)], "https://x/?sig="+secret)
+			res.Header.Set([]string{"Location", "Set-Cookie", "WWW-Authenticate"}[random.IntN(3)],
+				"https://x/?sig="+secret)
 		case 7:
 			failed = &url.Error{Op: "Get", URL: "https://x/?sig=" + secret, Err: errors.New("no route to host")}
 		case 8:

@@ -81,7 +81,8 @@ func TestBorrowedAgainstGit(t *testing.T) {
 			cmd.Dir = cwd
 			there := cmd.Run() == nil
 			_, _, err := objects.Size(plumbing.NewHash(id))
-			require.Equal(t, there, err == nil, "seed %d: %s from %s: %v\nenvironment: %s\n%s", seed, names[i], cwd, err, variable, said)
+			require.Equal(t, there, err == nil, "seed %d: %s from %s: %v\nenvironment: %s\n%s", seed, names[i], cwd,
+				err, variable, said)
 			if there {
 				found++
 			} else {
@@ -121,7 +122,8 @@ func TestBorrowedUnread(t *testing.T) {
 }
 
 func TestSystemAttributes(t *testing.T) {
-	for value, want := range map[string]string{"": "/etc/gitattributes", "0": "/etc/gitattributes", "no": "/etc/gitattributes",
+	for value, want := range map[string]string{"": "/etc/gitattributes", "0": "/etc/gitattributes",
+		"no":    "/etc/gitattributes",
 		"false": "/etc/gitattributes", "1": "", "true": "", "yes": "", "on": "", "2": ""} {
 		t.Setenv("GIT_ATTR_NOSYSTEM", value)
 		require.Equal(t, want, git.SystemAttributes(), value)

@@ -97,7 +97,8 @@ func (e Entry) boolean() (value, ok bool) {
 
 // booleans are the keys that this program reads as booleans.
 var booleans = []string{
-	"core.bare", "core.filemode", "core.ignorecase", "core.sparsecheckout", "core.symlinks", "core.trustctime", "core.usereplacerefs",
+	"core.bare", "core.filemode", "core.ignorecase", "core.sparsecheckout", "core.symlinks", "core.trustctime",
+	"core.usereplacerefs",
 	"extensions.worktreeconfig",
 }
 
@@ -312,7 +313,8 @@ func (l *loader) file(s source, depth int) error {
 	}
 	content, err := l.texts.read(s.path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), s.optional && errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), s.optional &&
+		errors.Is(err, fs.ErrPermission):
 		return nil
 	case s.path == os.DevNull: // by which a scope is switched off (GIT_CONFIG_GLOBAL=/dev/null)
 		return nil

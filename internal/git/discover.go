@@ -242,7 +242,8 @@ func (f *Finder) unplanted(root string) error {
 		return err
 	}
 	if strings.EqualFold(l.config.Get("safe.barerepository"), "explicit") {
-		return fmt.Errorf("%s is a bare repository, which %w; safe.bareRepository is explicit, so GIT_DIR has to name it",
+		return fmt.Errorf("%s is a bare repository, which %w; safe.bareRepository is explicit, so GIT_DIR has to "+
+			"name it",
 			root, ErrPlanted)
 	}
 	for dir := filepath.Dir(root); ; dir = filepath.Dir(dir) {

@@ -27,7 +27,8 @@ func TestFormat(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	for text, want := range map[string]int64{"0": 0, "1048576": 1 << 20, "300MB": 300e6, " 2 GB ": 2e9, "1.5k": 1500, "1tb": 1e12,
+	for text, want := range map[string]int64{"0": 0, "1048576": 1 << 20, "300MB": 300e6, " 2 GB ": 2e9, "1.5k": 1500,
+		"1tb":    1e12,
 		"300MiB": 300 << 20, "300 mi": 300 << 20, "12b": 12, "1Kib": 1024} {
 		n, err := size.Parse(text)
 		require.NoError(t, err, text)

@@ -82,7 +82,8 @@ func TestLinks(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "x.whl")
 	require.NoError(t, os.WriteFile(file, text, 0o644))
 	out := must(t, testenv.Program(t, "python3"), "-c",
-		"import sys, zipfile; print(zipfile.ZipFile(sys.argv[1]).read('aml_train-1.2.3.dist-info/METADATA').decode())", file)
+		"import sys, zipfile; print(zipfile.ZipFile(sys.argv[1]).read('aml_train-1.2.3.dist-info/METADATA').decode())",
+		file)
 	require.Contains(t, out, "![x](https://github.com/org/aml-train/raw/v1.2.3/docs/report.png)")
 	require.Contains(t, out, "b](https://github.com/org/aml-train/blob/v1.2.3/docs/azure.md)")
 	require.Contains(t, out, "[c](https://example.com/x) [d](#e)")
@@ -135,7 +136,8 @@ esac
 func release(t *testing.T) (dir, venv string) {
 	dir, tools := t.TempDir(), t.TempDir()
 	for _, file := range []string{"README.md", "LICENSE"} {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(read(t, filepath.Join(repository, file))), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(read(t, filepath.Join(repository, file))),
+			0o644))
 	}
 	root, err := filepath.Abs(repository)
 	require.NoError(t, err)

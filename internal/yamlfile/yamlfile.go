@@ -44,7 +44,8 @@ func Parse(text []byte) (f *ast.File, err error) {
 			f, err = nil, fmt.Errorf("the file cannot be parsed: %v", r)
 		}
 	}()
-	if n := bytes.Count(text, []byte("\n")) + bytes.Count(text, []byte("\r")); n > 2*maxLines || n-bytes.Count(text, []byte("\r\n")) > maxLines {
+	if n := bytes.Count(text, []byte("\n")) + bytes.Count(text, []byte("\r")); n > 2*maxLines ||
+		n-bytes.Count(text, []byte("\r\n")) > maxLines {
 		return nil, &LimitError{maxLines, 1, fmt.Sprintf("the file has too many lines; %d are the most", maxLines)}
 	}
 	tokens := lexer.Tokenize(string(text))

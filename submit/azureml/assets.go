@@ -57,12 +57,16 @@ func (t *Target) labelled(ctx context.Context, c *connection, kind, name string)
 	var err error
 	if kind == "models" {
 		var page armmachinelearning.ModelVersionsClientListResponse
-		if page, err = c.clients.NewModelVersionsClient().NewListPager(c.group, c.name, name, &armmachinelearning.ModelVersionsClientListOptions{OrderBy: order, Top: one}).NextPage(ctx); err == nil && len(page.Value) > 0 {
+		if page, err = c.clients.NewModelVersionsClient().NewListPager(c.group, c.name, name,
+			&armmachinelearning.ModelVersionsClientListOptions{OrderBy: order, Top: one}).NextPage(ctx); err == nil &&
+			len(page.Value) > 0 {
 			id = deref(page.Value[0].ID)
 		}
 	} else {
 		var page armmachinelearning.DataVersionsClientListResponse
-		if page, err = c.clients.NewDataVersionsClient().NewListPager(c.group, c.name, name, &armmachinelearning.DataVersionsClientListOptions{OrderBy: order, Top: one}).NextPage(ctx); err == nil && len(page.Value) > 0 {
+		if page, err = c.clients.NewDataVersionsClient().NewListPager(c.group, c.name, name,
+			&armmachinelearning.DataVersionsClientListOptions{OrderBy: order, Top: one}).NextPage(ctx); err == nil &&
+			len(page.Value) > 0 {
 			id = deref(page.Value[0].ID)
 		}
 	}
@@ -70,15 +74,18 @@ func (t *Target) labelled(ctx context.Context, c *connection, kind, name string)
 	case id != "":
 		return id, nil
 	case err == nil, status(err) == http.StatusNotFound:
-		return "", &submit.Refusal{Reason: fmt.Sprintf("the workspace has no %s asset %s", strings.TrimSuffix(kind, "s"), name)}
+		return "", &submit.Refusal{Reason: fmt.Sprintf("the workspace has no %s asset %s",
+			strings.TrimSuffix(kind, "s"), name)}
 	}
 	return "", fmt.Errorf("%s: %w", name, short(err))
 }
 
 // trains are the kinds of compute that run command jobs. Azure Databricks does not,
 // although a workspace may have it attached.
-var trains = []armmachinelearning.ComputeType{armmachinelearning.ComputeTypeAmlCompute, armmachinelearning.ComputeTypeComputeInstance,
-	armmachinelearning.ComputeTypeKubernetes, armmachinelearning.ComputeTypeVirtualMachine, armmachinelearning.ComputeTypeSynapseSpark}
+var trains = []armmachinelearning.ComputeType{armmachinelearning.ComputeTypeAmlCompute,
+	armmachinelearning.ComputeTypeComputeInstance,
+	armmachinelearning.ComputeTypeKubernetes, armmachinelearning.ComputeTypeVirtualMachine,
+	armmachinelearning.ComputeTypeSynapseSpark}
 
 // virtualCluster is the full name of one (azure-ai-ml, SINGULARITY_FULL_NAME_REGEX_FORMAT).
 var virtualCluster = lazyregexp.New(`(?i)^(subscriptions/[^/]+/resourceGroups/[^/]+)/(virtualclusters/[^/]+)$`)
@@ -115,13 +122,15 @@ func (t *Target) compute(ctx context.Context, c *connection, name string) (strin
 				names = append(names, deref(one.Name))
 			}
 		}
-		return "", &submit.Refusal{Reason: fmt.Sprintf("the workspace has no compute target %s%s", name, hint(name, names))}
+		return "", &submit.Refusal{Reason: fmt.Sprintf("the workspace has no compute target %s%s", name,
+			hint(name, names))}
 	case err != nil:
 		return "", fmt.Errorf("compute target %s: %w", name, short(err))
 	}
 	if found.Properties != nil {
 		if kind := deref(found.Properties.GetCompute().ComputeType); !slices.Contains(trains, kind) {
-			return "", &submit.Refusal{Reason: fmt.Sprintf("the compute target %s is of the kind %s, which runs no training jobs; name a cluster, a compute instance or a Kubernetes cluster", name, kind)}
+			return "", &submit.Refusal{Reason: fmt.Sprintf("the compute target %s is of the kind %s, which runs no "+
+				"training jobs; name a cluster, a compute instance or a Kubernetes cluster", name, kind)}
 		}
 	}
 	return deref(found.ID), nil

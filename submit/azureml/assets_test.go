@@ -31,8 +31,9 @@ func TestComputeNames(t *testing.T) {
 		require.Equal(t, want, got, name)
 	}
 	for name, want := range map[string]string{
-		"cpu-clustr": "did you mean cpu-cluster?", target.path() + "/computes/bricks": "is of the kind Databricks", target.path() + "/computes/none": "no compute target none",
-		"//virtualclusters/vc": "write its resource id",
+		"cpu-clustr": "did you mean cpu-cluster?", target.path() + "/computes/bricks": "is of the kind Databricks",
+		target.path() + "/computes/none": "no compute target none",
+		"//virtualclusters/vc":           "write its resource id",
 	} {
 		_, err := target.compute(t.Context(), c, name)
 		require.ErrorContains(t, err, want, name)
@@ -46,11 +47,13 @@ func TestAssetNames(t *testing.T) {
 	c, err := target.connect(t.Context())
 	require.NoError(t, err)
 	ours := target.path() + "/environments/ours/versions/3"
+	const latest = "azureml://registries/azureml/environments/x/labels/latest"
 	for name, want := range map[string]string{
 		"azureml:ours:3": ours, "azureml:ours@latest": ours, "azureml:" + ours: ours,
-		"azureml://registries/azureml/environments/x/labels/latest": "azureml://registries/azureml/environments/x/labels/latest",
-		"azureml:AzureML-pytorch:4":                                 "azureml:AzureML-pytorch:4", // not listed there, and known everywhere
-		"azureml:AzureML-pytorch@latest":                            "azureml:AzureML-pytorch@latest",
+		latest: latest,
+		// not listed there, and known everywhere
+		"azureml:AzureML-pytorch:4":      "azureml:AzureML-pytorch:4",
+		"azureml:AzureML-pytorch@latest": "azureml:AzureML-pytorch@latest",
 	} {
 		got, err := target.environmentReference(t.Context(), c, name)
 		require.NoError(t, err, name)

@@ -14,7 +14,8 @@ import (
 func (t *Target) Check(j *job.Job) error {
 	f := &job.Findings{Job: j}
 	if e := j.Environment; e != nil && e.UserManaged {
-		f.Add("environment", "the compute target %s has no environment of its own; name an image (--environment docker:IMAGE), "+
+		f.Add("environment", "the compute target %s has no environment of its own; name an image (--environment "+
+			"docker:IMAGE), "+
 			"one of the workspace (azureml:NAME@latest), or none, for %s", j.Compute, DefaultEnvironment)
 	} else if e != nil && e.Reference != "" {
 		if problem := unversioned(e.Reference); problem != "" {
@@ -36,7 +37,8 @@ func (t *Target) Check(j *job.Job) error {
 	}
 	if missing := t.Missing(); len(missing) > 0 {
 		f.Add("compute", "the compute target is %q, and no workspace is known that has it; give --subscription-id, "+
-			"--resource-group and --workspace-name, write them under workspace in .aml-train.yaml, or put the config.json "+
+			"--resource-group and --workspace-name, write them under workspace in .aml-train.yaml, or put the "+
+			"config.json "+
 			"of Azure ML's studio here; --compute-target local runs it on this machine", j.Compute)
 	}
 	return f.Err()
@@ -63,5 +65,6 @@ func unversioned(ref string) string {
 	case labelled || rest != "" && strings.Contains(rest, ":"):
 		return ""
 	}
-	return fmt.Sprintf("%s names no version; write azureml:%s:VERSION, or azureml:%s@latest for the newest", ref, rest, rest)
+	return fmt.Sprintf("%s names no version; write azureml:%s:VERSION, or azureml:%s@latest for the newest", ref, rest,
+		rest)
 }

@@ -86,7 +86,8 @@ func (t *Target) environment(ctx context.Context, c *connection, s submit.Submis
 	if found, err := versions.Get(ctx, c.group, c.name, name, version, nil); err == nil {
 		return deref(found.ID), nil
 	}
-	made, err := versions.CreateOrUpdate(ctx, c.group, c.name, name, version, armmachinelearning.EnvironmentVersion{Properties: properties}, nil)
+	made, err := versions.CreateOrUpdate(ctx, c.group, c.name, name, version,
+		armmachinelearning.EnvironmentVersion{Properties: properties}, nil)
 	if err != nil {
 		// The answer was lost, or somebody else was first: its name says what is in it.
 		if found, gerr := versions.Get(ctx, c.group, c.name, name, version, nil); gerr == nil {
@@ -154,7 +155,9 @@ func (t *Target) buildContext(ctx context.Context, c *connection, j *job.Job) (s
 func (t *Target) environmentReference(ctx context.Context, c *connection, ref string) (string, error) {
 	versions := c.clients.NewEnvironmentVersionsClient()
 	if name, ok := latest(ref); ok {
-		page, err := versions.NewListPager(c.group, c.name, name, &armmachinelearning.EnvironmentVersionsClientListOptions{OrderBy: to.Ptr("createdtime desc"), Top: to.Ptr(int32(1))}).NextPage(ctx)
+		page, err := versions.NewListPager(c.group, c.name, name,
+			&armmachinelearning.EnvironmentVersionsClientListOptions{OrderBy: to.Ptr("createdtime desc"),
+				Top: to.Ptr(int32(1))}).NextPage(ctx)
 		if err == nil && len(page.Value) > 0 {
 			return deref(page.Value[0].ID), nil
 		}
@@ -197,7 +200,8 @@ func (t *Target) noEnvironment(ctx context.Context, c *connection, name string) 
 	}
 	for _, known := range names {
 		if known == name {
-			return &submit.Refusal{Reason: fmt.Sprintf("the workspace has no such version of the environment %s; azureml:%s@latest is its newest", name, name)}
+			return &submit.Refusal{Reason: fmt.Sprintf("the workspace has no such version of the environment %s; "+
+				"azureml:%s@latest is its newest", name, name)}
 		}
 	}
 	return &submit.Refusal{Reason: fmt.Sprintf("the workspace has no environment %s%s", name, hint(name, names))}

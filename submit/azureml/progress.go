@@ -30,7 +30,8 @@ func (t *Target) progress(files int, total int64) *progress {
 			case <-p.stop:
 				return
 			case <-tick.C:
-				p.say("Uploading: %d of %s, %s of %s", p.files.Load(), size.Count(int(p.all.Load()), "file"), size.Format(p.bytes.Load()),
+				p.say("Uploading: %d of %s, %s of %s", p.files.Load(), size.Count(int(p.all.Load()), "file"),
+					size.Format(p.bytes.Load()),
 					size.Format(p.total))
 			}
 		}

@@ -131,9 +131,11 @@ func commandOf(j armmachinelearning.JobBase) (*armmachinelearning.CommandJob, er
 		return p, nil
 	case *armmachinelearning.SweepJob:
 		c := &armmachinelearning.CommandJob{
-			ComputeID: p.ComputeID, Description: p.Description, DisplayName: p.DisplayName, ExperimentName: p.ExperimentName,
-			Inputs: p.Inputs, IsArchived: p.IsArchived, Outputs: p.Outputs, Properties: p.Properties, Services: p.Services,
-			Status: p.Status, Tags: p.Tags,
+			ComputeID: p.ComputeID, Description: p.Description, DisplayName: p.DisplayName,
+			ExperimentName: p.ExperimentName,
+			Inputs:         p.Inputs, IsArchived: p.IsArchived, Outputs: p.Outputs, Properties: p.Properties,
+			Services: p.Services,
+			Status:   p.Status, Tags: p.Tags,
 		}
 		if t := p.Trial; t != nil {
 			c.Command, c.EnvironmentID, c.CodeID = t.Command, t.EnvironmentID, t.CodeID
@@ -334,7 +336,8 @@ func (r *records) submitted(ctx context.Context, name string, s submit.Submissio
 		code = s.Snapshot.ID
 	}
 	if deref(command.Tags[history.TagJob]) != s.Job.Digest() || deref(command.Tags[history.TagSnapshot]) != code {
-		return nil, &submit.Refusal{Reason: fmt.Sprintf("the workspace has a job %s already, and it is another one; take name out of the job file, or change it", name)}
+		return nil, &submit.Refusal{Reason: fmt.Sprintf("the workspace has a job %s already, and it is another one; "+
+			"take name out of the job file, or change it", name)}
 	}
 	return runOf(j, accepted(j), nil)
 }

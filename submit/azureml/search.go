@@ -240,7 +240,8 @@ func (r *records) listJobs(ctx context.Context, view armmachinelearning.ListView
 		ids[name] = id
 	}
 	var out []*history.Run
-	for _, kind := range []armmachinelearning.JobType{armmachinelearning.JobTypeCommand, armmachinelearning.JobTypeSweep} {
+	for _, kind := range []armmachinelearning.JobType{armmachinelearning.JobTypeCommand,
+		armmachinelearning.JobTypeSweep} {
 		err := r.jobs(ctx, kind, view, func(run *history.Run) {
 			run.Info.ExperimentID = ids[run.Tag(tagExperiment)]
 			out = append(out, run)

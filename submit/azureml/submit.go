@@ -69,17 +69,20 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 			return run, done()
 		}
 		if accepting.Err() != nil {
-			return nil, fmt.Errorf("interrupted while the workspace was accepting the job %s, and it has not said whether it did; "+
+			return nil, fmt.Errorf("interrupted while the workspace was accepting the job %s, and it has not said "+
+				"whether it did; "+
 				"aml-train show %s tells, and submitting the same again makes no second one", name, name)
 		}
-		if code := status(err); code >= 400 && code < 500 && code != http.StatusTooManyRequests && code != http.StatusUnauthorized && code != http.StatusForbidden {
+		if code := status(err); code >= 400 && code < 500 && code != http.StatusTooManyRequests &&
+			code != http.StatusUnauthorized && code != http.StatusForbidden {
 			return nil, &submit.Refusal{Reason: fmt.Sprintf("the workspace refuses the job: %v", short(err))}
 		}
 		return nil, fmt.Errorf("the job %s could not be submitted: %w", name, short(err))
 	}
 	run, err := runOf(made, accepted(made), nil)
 	if err != nil {
-		return nil, fmt.Errorf("the job %s was submitted, and the answer cannot be read: %w; aml-train show %s", name, err, name)
+		return nil, fmt.Errorf("the job %s was submitted, and the answer cannot be read: %w; aml-train show %s", name,
+			err, name)
 	}
 	return run, done()
 }
@@ -98,7 +101,8 @@ func outlive(ctx context.Context, by time.Duration) (context.Context, context.Ca
 
 // put sends the job, and returns what the workspace made of it. Sent again, it is the
 // same job: its name was decided before.
-func (c *connection) put(ctx context.Context, name string, b object, version string) (made armmachinelearning.JobBase, err error) {
+func (c *connection) put(ctx context.Context, name string, b object, version string) (made armmachinelearning.JobBase,
+	err error) {
 	req, err := runtime.NewRequest(ctx, http.MethodPut, c.arm.Endpoint()+c.path+"/jobs/"+url.PathEscape(name))
 	if err != nil {
 		return made, err
@@ -172,7 +176,8 @@ func (t *Target) jobName(s submit.Submission) (name string, done func() error, e
 	if s.Snapshot != nil {
 		id = s.Snapshot.ID
 	}
-	same := sha256.Sum256([]byte(strings.Join([]string{t.path(), s.Job.Digest(), s.Job.DisplayName, id, t.Attempt}, "\x00")))
+	same := sha256.Sum256([]byte(strings.Join([]string{t.path(), s.Job.Digest(), s.Job.DisplayName, id, t.Attempt},
+		"\x00")))
 	key := hex.EncodeToString(same[:])
 	if t.Attempt != "" {
 		return slug + "-" + key[:8], done, nil
@@ -197,7 +202,8 @@ func (t *Target) jobName(s submit.Submission) (name string, done func() error, e
 	type pending struct{ Name string }
 	var p pending
 	text, err := limited.ReadBelow(files, file, limited.Config)
-	if info, serr := files.Lstat(file); err == nil && serr == nil && time.Since(info.ModTime()) < time.Hour && json.Unmarshal(text, &p) == nil && history.ValidID(p.Name) {
+	if info, serr := files.Lstat(file); err == nil && serr == nil && time.Since(info.ModTime()) < time.Hour &&
+		json.Unmarshal(text, &p) == nil && history.ValidID(p.Name) {
 		return p.Name, done, nil
 	}
 	p.Name = slug + "-" + newID()
@@ -244,7 +250,8 @@ func (t *Target) Archive(ctx context.Context, id string, archived bool) error {
 	if err != nil {
 		return err
 	}
-	at := "/history/v1.0" + c.path + "/experiments/" + url.PathEscape(deref(command.ExperimentName)) + "/runs/" + url.PathEscape(id)
+	at := "/history/v1.0" + c.path + "/experiments/" + url.PathEscape(deref(command.ExperimentName)) + "/runs/" +
+		url.PathEscape(id)
 	if err := c.ask(ctx, http.MethodPatch, at, object{"hidden": archived}, nil); err != nil {
 		return fmt.Errorf("run %s: %w", id, short(err))
 	}

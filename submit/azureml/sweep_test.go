@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/history"
@@ -40,9 +41,9 @@ func TestSweep(t *testing.T) {
 	var hidden any
 	c := offline(t, token{}, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPatch {
-			require.Contains(t, r.URL.Path, "/experiments/flowers/runs/s")
+			assert.Contains(t, r.URL.Path, "/experiments/flowers/runs/s")
 			var body map[string]any
-			require.NoError(t, json.NewDecoder(r.Body).Decode(&body))
+			assert.NoError(t, json.NewDecoder(r.Body).Decode(&body))
 			hidden = body["hidden"]
 			io.WriteString(w, "{}")
 			return

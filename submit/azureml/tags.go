@@ -17,7 +17,8 @@ import (
 // tagsOf are the tags and properties of a job, as long as the service takes them.
 func tagsOf(s submit.Submission, sent Sent) (tags, properties map[string]string) {
 	tags, properties = s.Tags()
-	for name, value := range map[string]string{gitmeta.PropMLflowCommit: s.Git.Commit, gitmeta.PropMLflowBranch: s.Git.Branch} {
+	for name, value := range map[string]string{gitmeta.PropMLflowCommit: s.Git.Commit,
+		gitmeta.PropMLflowBranch: s.Git.Branch} {
 		if value != "" { // where MLflow looks for it
 			tags[name] = value
 		}

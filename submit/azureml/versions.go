@@ -104,7 +104,8 @@ func (t *Target) environmentVersion(
 		described["image"] = baseImage
 	}
 	if image := described["image"]; image != "" && !strings.Contains(image, "@sha256:") {
-		v.Lacks("the environment's image, %s, is named by a tag; name it by its digest (image: %s@sha256:...)", image, image)
+		v.Lacks("the environment's image, %s, is named by a tag; name it by its digest (image: %s@sha256:...)", image,
+			image)
 	}
 	var err error
 	if described["conda"], err = condaText(s); err != nil {

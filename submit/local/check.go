@@ -60,7 +60,8 @@ func (t *Target) checkEnvironment(f *job.Findings) {
 		}
 	case e.Image != "", e.Build != nil:
 		if e.Build != nil && job.IsRemote(e.Build.Path) {
-			f.Add(key, "the build context %s is not on this machine; name a folder of the repository, or a compute target",
+			f.Add(key, "the build context %s is not on this machine; name a folder of the repository, or a compute "+
+				"target",
 				e.Build.Path)
 		}
 		if err := dockerArgs(f.Job.Resources, &container.Config{}, &container.HostConfig{}); err != nil {
@@ -69,7 +70,8 @@ func (t *Target) checkEnvironment(f *job.Findings) {
 	case curatedImage(e.Reference) != "":
 	default:
 		f.Add(key, "the environment %s is one of Azure Machine Learning, whose image is not public; name an image "+
-			"(--environment docker:IMAGE), the packages of a requirements file (--environment pip:FILE), this machine's own "+
+			"(--environment docker:IMAGE), the packages of a requirements file (--environment pip:FILE), this "+
+			"machine's own "+
 			"python (--environment %s), or a compute target", e.Reference, job.UserManaged)
 	}
 }
@@ -82,10 +84,12 @@ func checkInputs(f *job.Findings) {
 		case in.Literal || !job.IsRemote(in.Path):
 		case strings.HasPrefix(in.Path, "https://") && in.Type == job.URIFile:
 		case strings.HasPrefix(in.Path, "https://"):
-			f.Add(key, "inputs.%s is a %s at %s; over https only a single file can be fetched: make its type uri_file, "+
+			f.Add(key, "inputs.%s is a %s at %s; over https only a single file can be fetched: make its type "+
+				"uri_file, "+
 				"or name a local folder", name, in.Type, in.Path)
 		default:
-			f.Add(key, "inputs.%s is %s, which only Azure Machine Learning can reach; name a local path (--input %s=PATH) "+
+			f.Add(key, "inputs.%s is %s, which only Azure Machine Learning can reach; name a local path (--input "+
+				"%s=PATH) "+
 				"or a compute target", name, in.Path, name)
 		}
 	}
@@ -111,9 +115,11 @@ func (t *Target) checkHistory(f *job.Findings) {
 func (t *Target) checkPrograms(f *job.Findings) {
 	if !isWindows {
 		if _, err := exec.LookPath("sh"); err != nil { // the action's own image has nothing but this program
-			f.Add("command", "there is no shell here to start a command with, and no python: inside the action, name the "+
+			f.Add("command", "there is no shell here to start a command with, and no python: inside the action, "+
+				"name the "+
 				"image that the job trains in (environment: {image: NAME} in the job file, or the input environment: "+
-				"docker:NAME), or put aml-train on the runner itself with the action org/aml-train/setup and use aml-train run")
+				"docker:NAME), or put aml-train on the runner itself with the action org/aml-train/setup and use "+
+				"aml-train run")
 			return
 		}
 	}
@@ -123,7 +129,8 @@ func (t *Target) checkPrograms(f *job.Findings) {
 	case err != nil && (f.Job.Script() != "" || module != "" || t.Python != ""):
 		f.Add("command", "%v", err)
 	case err == nil && module != "" && lacks(python, module, f.Job.EnvironmentVariables):
-		f.Add("command", "the module %s does not exist: it is in no folder of the source directory, and %s has no package "+
+		f.Add("command", "the module %s does not exist: it is in no folder of the source directory, and %s has no "+
+			"package "+
 			"of that name", module, python)
 	}
 }
@@ -157,13 +164,16 @@ func experimentArchived(name string) string {
 // checkSweep finds what this machine's sampling does not do.
 func checkSweep(f *job.Findings, s *job.Sweep) {
 	if s.Sampling.Type == "bayesian" {
-		f.Add("sampling_algorithm", "bayesian sampling is not done on this machine: it needs a library that is kept up, and "+
-			"there is none for this program; take {type: random, rule: sobol}, which spreads its trials evenly, or name a "+
+		f.Add("sampling_algorithm", "bayesian sampling is not done on this machine: it needs a library that is kept "+
+			"up, and "+
+			"there is none for this program; take {type: random, rule: sobol}, which spreads its trials evenly, or "+
+			"name a "+
 			"compute target")
 	}
 	for _, name := range s.SearchSpace.Names() {
 		if s.SearchSpace[name].Nested() {
-			f.Add("search_space."+name, "search_space.%s is a choice of search spaces, which Azure Machine Learning alone "+
+			f.Add("search_space."+name, "search_space.%s is a choice of search spaces, which Azure Machine Learning "+
+				"alone "+
 				"samples; name a compute target, or write one hyperparameter for each", name)
 		}
 	}

@@ -68,7 +68,8 @@ func openEngine(ctx context.Context) (*engine, error) {
 		return nil, fmt.Errorf("the Docker Engine: %w", err)
 	}
 	if host := c.DaemonHost(); !strings.HasPrefix(host, "unix:") && !strings.HasPrefix(host, "npipe:") {
-		return nil, fmt.Errorf("the Docker Engine: DOCKER_HOST is %s, another machine, from which a run cannot reach its history here; use this machine's own Engine", host)
+		return nil, fmt.Errorf("the Docker Engine: DOCKER_HOST is %s, another machine, from which a run cannot "+
+			"reach its history here; use this machine's own Engine", host)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -199,7 +200,8 @@ func dockerArg(name, value string, c *container.Config, h *container.HostConfig)
 	case "--env", "-e":
 		return &refusedArg{"--env; environment variables stand under environment_variables"}
 	default:
-		return &refusedArg{name + " is not allowed on this machine; allowed are --gpus, --shm-size, --memory, --cpus, " +
+		return &refusedArg{name + " is not allowed on this machine; allowed are --gpus, --shm-size, --memory, " +
+			"--cpus, " +
 			"--cpuset-cpus, --pids-limit, --ulimit and --user"}
 	}
 	return err
@@ -215,7 +217,8 @@ if command -v bash >/dev/null 2>&1; then exec bash -c "$0"; else exec sh -c "$0"
 
 // runContainer runs the command in a container to its end. Values are the
 // expressions of its command line, with the paths of this machine.
-func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]string, base, secret string, console io.Writer) outcome {
+func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]string, base, secret string,
+	console io.Writer) outcome {
 	failed := func(err error) outcome {
 		if cause := context.Cause(ctx); cause != nil {
 			return outcome{status: history.Canceled, reason: cause.Error()}
@@ -271,7 +274,8 @@ func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]st
 }
 
 // create makes the container of a run, which does not start yet, and returns its id.
-func (e *engine) create(ctx context.Context, p *plan, home string, inside, env map[string]string, mode container.NetworkMode) (string, error) {
+func (e *engine) create(ctx context.Context, p *plan, home string, inside, env map[string]string,
+	mode container.NetworkMode) (string, error) {
 	trustRepository(env, containerTop(p.Run))
 	env["TINI_KILL_PROCESS_GROUP"] = "1" // docker-init is tini: a signal reaches the whole command
 	yes := true
@@ -294,9 +298,11 @@ func (e *engine) create(ctx context.Context, p *plan, home string, inside, env m
 
 // runToEnd starts a container and copies what it prints to the console until it ends, or
 // ctx or the run's time does. The error is of one that could not be started.
-func (e *engine) runToEnd(ctx context.Context, store *history.Store, p *plan, id string, console io.Writer) (end outcome, err error) {
+func (e *engine) runToEnd(ctx context.Context, store *history.Store, p *plan, id string,
+	console io.Writer) (end outcome, err error) {
 	background := context.WithoutCancel(ctx)
-	stream, err := e.ContainerAttach(background, id, client.ContainerAttachOptions{Stream: true, Stdout: true, Stderr: true})
+	stream, err := e.ContainerAttach(background, id,
+		client.ContainerAttachOptions{Stream: true, Stdout: true, Stderr: true})
 	if err != nil {
 		return end, err
 	}
@@ -343,7 +349,8 @@ func (e *engine) outcome(ctx context.Context, id string, r container.WaitRespons
 	if r.StatusCode == 0 {
 		return outcome{status: history.Completed}
 	}
-	if c, err := e.ContainerInspect(ctx, id, client.ContainerInspectOptions{}); err == nil && c.Container.State != nil && c.Container.State.OOMKilled {
+	if c, err := e.ContainerInspect(ctx, id, client.ContainerInspectOptions{}); err == nil &&
+		c.Container.State != nil && c.Container.State.OOMKilled {
 		return outcome{status: history.Failed, reason: outOfMemory}
 	}
 	return outcome{status: history.Failed, reason: exitReason(int(r.StatusCode), "")}
@@ -359,7 +366,9 @@ func (t *Target) pull(ctx context.Context, e *engine, p *plan) error {
 			err = r.Wait(ctx)
 		}
 		if err != nil {
-			return fmt.Errorf("the image %s is not on this machine and cannot be pulled: %w; for a private registry, sign in and pull it before: docker pull %s; --environment docker:IMAGE names another", p.Image, err, p.Image)
+			return fmt.Errorf("the image %s is not on this machine and cannot be pulled: %w; for a private "+
+				"registry, sign in and pull it before: docker pull %s; --environment docker:IMAGE names another",
+				p.Image, err, p.Image)
 		}
 		found, err = e.ImageInspect(ctx, p.Image)
 	}
@@ -393,7 +402,8 @@ func (t *Target) rescue(ctx context.Context, p *plan) []string {
 }
 
 func (t *Target) rescueFrom(ctx context.Context, e *engine, p *plan) error {
-	list, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", labelMark+"="+p.Mark)})
+	list, err := e.ContainerList(ctx, client.ContainerListOptions{All: true,
+		Filters: client.Filters{}.Add("label", labelMark+"="+p.Mark)})
 	if err != nil {
 		return err
 	}
@@ -411,7 +421,8 @@ func (t *Target) rescueFrom(ctx context.Context, e *engine, p *plan) error {
 // supervisor's own container is gone, and those whose history was deleted. Their
 // runs were lost with it.
 func (e *engine) sweep(ctx context.Context, home string) {
-	list, err := e.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", labelRun)})
+	list, err := e.ContainerList(ctx, client.ContainerListOptions{All: true,
+		Filters: client.Filters{}.Add("label", labelRun)})
 	if err != nil {
 		return
 	}
@@ -421,7 +432,8 @@ func (e *engine) sweep(ctx context.Context, home string) {
 		case parent == e.self && of == home:
 			continue // the history knows it
 		case parent != "":
-			if p, err := e.ContainerInspect(ctx, parent, client.ContainerInspectOptions{}); err == nil && p.Container.State != nil && p.Container.State.Running || err != nil && !errdefs.IsNotFound(err) {
+			if p, err := e.ContainerInspect(ctx, parent, client.ContainerInspectOptions{}); err == nil &&
+				p.Container.State != nil && p.Container.State.Running || err != nil && !errdefs.IsNotFound(err) {
 				continue
 			}
 		default:

@@ -85,8 +85,10 @@ func TestDockerArgs(t *testing.T) {
 		"--mount type=bind,src=/,dst=/h": "not allowed", "--cap-add ALL": "not allowed",
 		"--security-opt seccomp=unconfined": "not allowed", "--ipc=host": "shm_size",
 		"-e A=1": "environment_variables", "--memory": "no size", "--cpuset-cpus": "missing",
-		"--memory lots": "no size", "--gpus some": "it takes all, how many, or device=ID", "--cpus NaN": "it takes a number, such as 1.5",
-		"--pids-limit 1.5": "it takes a whole number", "--ulimit nofile=x": "it takes NAME=SOFT", "--ulimit x": "invalid", "'": "docker_args",
+		"--memory lots": "no size", "--gpus some": "it takes all, how many, or device=ID",
+		"--cpus NaN":       "it takes a number, such as 1.5",
+		"--pids-limit 1.5": "it takes a whole number", "--ulimit nofile=x": "it takes NAME=SOFT",
+		"--ulimit x": "invalid", "'": "docker_args",
 	} {
 		_, _, err := args(bad)
 		require.ErrorContains(t, err, why, bad)
@@ -111,9 +113,10 @@ func TestOwnContainer(t *testing.T) {
 // TestCurated finds the public images of Microsoft's environments, and of no others.
 func TestCurated(t *testing.T) {
 	for reference, image := range map[string]string{
-		"AzureML-sklearn-1.5@latest":                                          "sklearn-1.5:latest",
-		"azureml:AzureML-ACPT-pytorch-1.13-py38:12":                           "acpt-pytorch-1.13-py38:12",
-		"AzureML-sklearn-0.24-ubuntu18.04-py37-cpu":                           "sklearn-0.24-ubuntu18.04-py37-cpu:latest",
+		"AzureML-sklearn-1.5@latest":                "sklearn-1.5:latest",
+		"azureml:AzureML-ACPT-pytorch-1.13-py38:12": "acpt-pytorch-1.13-py38:12",
+		"AzureML-sklearn-0.24-ubuntu18.04-py37-cpu": "sklearn-0.24-ubuntu18.04-py37-cpu:latest",
+
 		"azureml://registries/azureml/environments/sklearn-1.5/versions/26":   "sklearn-1.5:26",
 		"azureml://registries/azureml/environments/sklearn-1.5/labels/latest": "sklearn-1.5:latest",
 		"azureml://registries/mine/environments/sklearn-1.5/versions/26":      "",

@@ -31,16 +31,21 @@ func checkDistribution(j *job.Job) string {
 	case d == nil:
 		return ""
 	case d.Type == "ray":
-		return "the job is distributed with ray, and this machine starts no Ray cluster; remove the distribution, and ray.init() starts one itself, or name a compute target"
+		return "the job is distributed with ray, and this machine starts no Ray cluster; remove the distribution, " +
+			"and ray.init() starts one itself, or name a compute target"
 	case inContainer(j):
-		return fmt.Sprintf("the job is distributed (%s), and a container on this machine runs one process; start the others from the command (torchrun --nproc_per_node, mpirun), train with this machine's own python (--environment %s), or name a compute target", d.Type, job.UserManaged)
+		return fmt.Sprintf("the job is distributed (%s), and a container on this machine runs one process; start "+
+			"the others from the command (torchrun --nproc_per_node, mpirun), train with this machine's own python "+
+			"(--environment %s), or name a compute target", d.Type, job.UserManaged)
 	case count(d) > maxProcesses:
-		return fmt.Sprintf("the job asks for %d processes, and this machine starts at most %d; name a compute target", count(d), maxProcesses)
+		return fmt.Sprintf("the job asks for %d processes, and this machine starts at most %d; name a compute target",
+			count(d), maxProcesses)
 	case d.Type == "mpi" && isWindows:
 		return "the job is distributed with MPI, which is not started on Windows; name a compute target"
 	case d.Type == "mpi":
 		if _, err := exec.LookPath("mpirun"); err != nil {
-			return "the job is distributed with MPI, and there is no mpirun on PATH; install an MPI (Debian: apt-get install openmpi-bin), or name a compute target"
+			return "the job is distributed with MPI, and there is no mpirun on PATH; install an MPI (Debian: " +
+				"apt-get install openmpi-bin), or name a compute target"
 		}
 	}
 	return ""
@@ -135,7 +140,8 @@ func (g *processes) tensorflow(d *job.Distribution, command string) error {
 		if one.Type == "ps" {
 			name = fmt.Sprintf("parameter server %d of %d", one.Index, d.ParameterServerCount)
 		}
-		if err := g.add(name, logName(one.Type, one.Index, len(cluster[one.Type])), command, "TF_CONFIG="+string(text)); err != nil {
+		if err := g.add(name, logName(one.Type, one.Index, len(cluster[one.Type])), command,
+			"TF_CONFIG="+string(text)); err != nil {
 			return err
 		}
 		g.list[len(g.list)-1].server = one.Type == "ps"

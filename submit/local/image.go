@@ -102,7 +102,8 @@ func packFolder(ctx context.Context, w *tar.Writer, j *job.Job, dockerfile strin
 			continue
 		}
 		if total += file.Info.Size(); total > maxContext {
-			return fmt.Errorf("the build context %s has more than %d GiB; a .dockerignore leaves out what the image does not need", tree.Name, maxContext>>30)
+			return fmt.Errorf("the build context %s has more than %d GiB; a .dockerignore leaves out what the image "+
+				"does not need", tree.Name, maxContext>>30)
 		}
 		if err := packFile(w, file); err != nil {
 			return err

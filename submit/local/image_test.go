@@ -55,7 +55,8 @@ func TestContext(t *testing.T) {
 	e := &job.Environment{Build: &job.Build{Path: "c", DockerfilePath: "Dockerfile"}}
 	files, first := packed(t, dir, e)
 	require.Equal(t, map[string]string{
-		"Dockerfile": "FROM x", ".dockerignore": "**/*.log\nsecret\n!secret/public\nDockerfile\n", "a.txt": "a", "secret/public": "p",
+		"Dockerfile": "FROM x", ".dockerignore": "**/*.log\nsecret\n!secret/public\nDockerfile\n", "a.txt": "a",
+		"secret/public": "p",
 	}, files)
 	require.True(t, strings.HasPrefix(first, builtImages))
 
@@ -94,6 +95,7 @@ func TestCondaContext(t *testing.T) {
 	to, err := os.OpenRoot(dir)
 	require.NoError(t, err)
 	defer to.Close()
-	_, err = writeContext(t.Context(), &job.Job{Dir: dir, Environment: &job.Environment{Image: "x\nRUN evil", Conda: conda("3")}}, to)
+	_, err = writeContext(t.Context(), &job.Job{Dir: dir,
+		Environment: &job.Environment{Image: "x\nRUN evil", Conda: conda("3")}}, to)
 	require.ErrorContains(t, err, "no name of an image")
 }

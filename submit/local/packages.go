@@ -65,7 +65,8 @@ func (t *Target) packagesOf(j *job.Job) (*packages, error) {
 			return p, err
 		}
 	}
-	return nil, fmt.Errorf("the environment %s is a conda file, and there is no %s on PATH; install one of them, or list the packages for pip (--environment pip:requirements.txt)", p.Name, strings.Join(condaTools, ", "))
+	return nil, fmt.Errorf("the environment %s is a conda file, and there is no %s on PATH; install one of them, or "+
+		"list the packages for pip (--environment pip:requirements.txt)", p.Name, strings.Join(condaTools, ", "))
 }
 
 // key is by what an environment is known: what it lists and who builds it. An interpreter

@@ -35,7 +35,8 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		return nil, err
 	}
 	if !s.Attached && os.Getpid() == 1 {
-		return nil, &submit.Refusal{Reason: "this container ends with this command, and a run in it as well; leave wait and cancel-with-workflow at true, or name a compute target"}
+		return nil, &submit.Refusal{Reason: "this container ends with this command, and a run in it as well; leave " +
+			"wait and cancel-with-workflow at true, or name a compute target"}
 	}
 	python, _ := t.python()
 	t.forgetLeftovers()
@@ -95,7 +96,8 @@ func (t *Target) input(ctx context.Context, j *job.Job, in job.Input, dir string
 
 // prepare makes the folder of a run, with all that its supervisor needs, and returns the
 // lock on it.
-func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.Run, staged, python string) (lock *os.File, err error) {
+func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.Run, staged,
+	python string) (lock *os.File, err error) {
 	id := run.Info.RunID
 	dir, err := t.folder(id, true)
 	if err != nil {
@@ -119,9 +121,12 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 	defer base.Close()
 	empty(base)
 	p := plan{
-		Experiment: s.Job.ExperimentName, Command: s.Job.Command, Outputs: s.Job.Outputs, Env: s.Job.EnvironmentVariables,
-		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached, Keep: s.Job.Keep, Root: root(s), Inputs: map[string]input{},
-		Image: cmp.Or(s.Versions.Image, image(s.Job)), Resources: s.Job.Trial().Resources, Distribution: s.Job.Distribution, Mark: rand.Text(), MaxOutputs: s.MaxOutputs, Pass: s.Pass,
+		Experiment: s.Job.ExperimentName, Command: s.Job.Command, Outputs: s.Job.Outputs,
+		Env:     s.Job.EnvironmentVariables,
+		Timeout: s.Job.MaxDuration(), Python: python, Attached: s.Attached, Keep: s.Job.Keep, Root: root(s),
+		Inputs: map[string]input{},
+		Image:  cmp.Or(s.Versions.Image, image(s.Job)), Resources: s.Job.Trial().Resources,
+		Distribution: s.Job.Distribution, Mark: rand.Text(), MaxOutputs: s.MaxOutputs, Pass: s.Pass,
 	}
 	if w := s.Job.Sweep; w != nil {
 		seed, err := strconv.ParseInt(run.Tag(history.TagSeed), 10, 64)
@@ -402,7 +407,8 @@ func (t *Target) spawn(run string, lock *os.File, attached bool, pass []string) 
 		return nil, err
 	}
 	defer logFile.Close()
-	cmd := exec.Command(t.Supervisor[0], append(t.Supervisor[1:len(t.Supervisor):len(t.Supervisor)], run, t.Store.Home)...)
+	cmd := exec.Command(t.Supervisor[0], append(t.Supervisor[1:len(t.Supervisor):len(t.Supervisor)], run,
+		t.Store.Home)...)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.Env = scripts(os.Environ(), pass) // it needs no secret itself, and every script may look at it
 	process := &supervisor{done: make(chan struct{})}

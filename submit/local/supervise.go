@@ -320,7 +320,8 @@ func download(ctx context.Context, address, etag string, base *os.Root, dir stri
 			return name, nil
 		}
 		var final *statusError
-		if try == 3 || ctx.Err() != nil || errors.Is(err, errOtherVersion) || errors.As(err, &final) && final.code < 500 && final.code != 429 {
+		if try == 3 || ctx.Err() != nil || errors.Is(err, errOtherVersion) || errors.As(err, &final) &&
+			final.code < 500 && final.code != 429 {
 			var u *url.Error
 			if errors.As(err, &u) {
 				err = u.Err // its text holds the whole address

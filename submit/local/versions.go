@@ -54,7 +54,8 @@ func (t *Target) Versions(ctx context.Context, s submit.Submission) (v submit.Ve
 	var of any
 	switch e := s.Job.Environment; {
 	case e != nil && e.Build != nil:
-		v.Lacks("the image that the job has built of %s is another one on each machine; push it to a registry and name it "+
+		v.Lacks("the image that the job has built of %s is another one on each machine; push it to a registry and "+
+			"name it "+
 			"by its digest (environment: {image: NAME@sha256:...})", e.Build.Path)
 	case inContainer(s.Job):
 		of = t.containerVersion(ctx, s.Job, &v)
@@ -75,7 +76,8 @@ func (t *Target) containerVersion(ctx context.Context, j *job.Job, v *submit.Ver
 		name = j.Environment.Image
 		list = pinned(j, v)
 		if !strings.Contains(name, "@sha256:") {
-			v.Lacks("the image %s, on which the job has its packages installed, is named by a tag; name it by its digest "+
+			v.Lacks("the image %s, on which the job has its packages installed, is named by a tag; name it by its "+
+				"digest "+
 				"(%s@sha256:...)", name, name)
 		}
 		return []any{name, list, runtime.GOARCH}
@@ -160,7 +162,8 @@ func (t *Target) machineVersion(ctx context.Context, s submit.Submission, v *sub
 		return []any{list, python.Python, python.Platform}
 	}
 	if !s.Job.StartsPython() {
-		v.Lacks("the command starts a program of this machine, of which nobody knows the version; start it in an image "+
+		v.Lacks("the command starts a program of this machine, of which nobody knows the version; start it in an "+
+			"image "+
 			"(--environment docker:IMAGE), or with python (%s)", firstLine(s.Job.Command))
 		return nil
 	}

@@ -77,10 +77,12 @@ func TestImageVersions(t *testing.T) {
 	require.Empty(t, v.Without)
 	require.Contains(t, built, otherDigest)
 	for want, e := range map[string]job.Environment{
-		"nor does its registry say":                        {Image: "nowhere:1"},
-		"built of context":                                 {Build: &job.Build{Path: "context"}},
-		"here:1, on which the job has its packages":        {Image: "here:1", Conda: map[string]any{"dependencies": []any{"numpy==1"}}},
-		"conda_file names no single version of numpy, pip": {Image: "here@" + someDigest, Conda: map[string]any{"dependencies": []any{"numpy", "pip"}}},
+		"nor does its registry say": {Image: "nowhere:1"},
+		"built of context":          {Build: &job.Build{Path: "context"}},
+		"here:1, on which the job has its packages": {Image: "here:1",
+			Conda: map[string]any{"dependencies": []any{"numpy==1"}}},
+		"conda_file names no single version of numpy, pip": {Image: "here@" + someDigest,
+			Conda: map[string]any{"dependencies": []any{"numpy", "pip"}}},
 	} {
 		if strings.HasPrefix(want, "conda_file") {
 			want = strings.TrimPrefix(want, "conda_file ")
@@ -97,7 +99,8 @@ func TestVariablesThatCount(t *testing.T) {
 		return strings.Join(variablesOf(environ, []string{"TERM", "A_TOKEN"}), " ")
 	}
 	require.Equal(t, "A_TOKEN LANG=C MODE=fast TERM=x",
-		of("MODE=fast", "LANG=C", "SHLVL=2", "GITHUB_SHA=a", "SSH_TTY=b", "TERM=x", "A_TOKEN=secret", "a b=c", "_=d", "PWD=e"))
+		of("MODE=fast", "LANG=C", "SHLVL=2", "GITHUB_SHA=a", "SSH_TTY=b", "TERM=x", "A_TOKEN=secret", "a b=c", "_=d",
+			"PWD=e"))
 	require.Empty(t, of("RUNNER_TEMP=/x", "HOME=/y", "GIT_DIR=/z", "PATH=/bin"))
 }
 

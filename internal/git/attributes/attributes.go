@@ -34,7 +34,8 @@ const (
 	count
 )
 
-var place = map[string]int{"text": text, "crlf": crlf, "eol": eol, "filter": filter, "ident": ident, "working-tree-encoding": encoding}
+var place = map[string]int{"text": text, "crlf": crlf, "eol": eol, "filter": filter, "ident": ident,
+	"working-tree-encoding": encoding}
 
 // state is one attribute of a line.
 type state struct {
@@ -140,7 +141,8 @@ func parseStates(s string) (states []state, ok bool) {
 func validName(s string) bool {
 	for i := range len(s) {
 		c := s[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-' && i > 0) {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-' &&
+			i > 0) {
 			return false
 		}
 	}
@@ -278,7 +280,8 @@ func (v *values) filter(autocrlf string) Filter {
 	if d := v.value[filter]; d != set && d != unset {
 		f.Driver = d
 	}
-	if e := v.value[encoding]; e != set && e != unset && !strings.EqualFold(e, "utf-8") && !strings.EqualFold(e, "utf8") {
+	if e := v.value[encoding]; e != set && e != unset && !strings.EqualFold(e, "utf-8") &&
+		!strings.EqualFold(e, "utf8") {
 		f.Encoding = e
 	}
 	t := v.value[text]

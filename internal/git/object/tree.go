@@ -58,7 +58,8 @@ func ParseTree(text []byte) ([]Entry, error) {
 		at += end + 1
 		copy(e.ID[:], names[at:at+20])
 		at += 20
-		if e.Name == "" || e.Name == "." || e.Name == ".." || strings.EqualFold(e.Name, ".git") || strings.Contains(e.Name, "/") {
+		if e.Name == "" || e.Name == "." || e.Name == ".." || strings.EqualFold(e.Name, ".git") ||
+			strings.Contains(e.Name, "/") {
 			return nil, fmt.Errorf("the name %q cannot stand in a repository", e.Name)
 		}
 		if n := len(out); n > 0 && !before(out[n-1], e) {

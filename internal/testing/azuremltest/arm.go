@@ -136,7 +136,8 @@ func assetFakes(f *fake.ServerFactory) {
 		}
 		resp.AddPage(http.StatusOK,
 			armmachinelearning.DataVersionsClientListResponse{
-				DataVersionBaseResourceArmPaginatedResult: armmachinelearning.DataVersionBaseResourceArmPaginatedResult{Value: list}},
+				DataVersionBaseResourceArmPaginatedResult: armmachinelearning.DataVersionBaseResourceArmPaginatedResult{
+					Value: list}},
 			nil)
 		return
 	}
@@ -258,6 +259,11 @@ func (w *Workspace) pendingUpload(_ context.Context, _, _, name, version string,
 	return
 }
 
+type (
+	containerPage = armmachinelearning.EnvironmentContainerResourceArmPaginatedResult
+	versionPage   = armmachinelearning.EnvironmentVersionResourceArmPaginatedResult
+)
+
 func (w *Workspace) environmentFakes(f *fake.ServerFactory) {
 	f.EnvironmentContainersServer.NewListPager =
 		func(string, string, *armmachinelearning.EnvironmentContainersClientListOptions) (
@@ -268,7 +274,7 @@ func (w *Workspace) environmentFakes(f *fake.ServerFactory) {
 			}
 			resp.AddPage(http.StatusOK,
 				armmachinelearning.EnvironmentContainersClientListResponse{
-					EnvironmentContainerResourceArmPaginatedResult: armmachinelearning.EnvironmentContainerResourceArmPaginatedResult{Value: list}},
+					EnvironmentContainerResourceArmPaginatedResult: containerPage{Value: list}},
 				nil)
 			return
 		}
@@ -277,11 +283,12 @@ func (w *Workspace) environmentFakes(f *fake.ServerFactory) {
 			resp azfake.PagerResponder[armmachinelearning.EnvironmentVersionsClientListResponse]) {
 			var list []*armmachinelearning.EnvironmentVersion
 			if version := environments[name]; version != "" {
-				list = append(list, &armmachinelearning.EnvironmentVersion{ID: environmentID(name, version), Name: ptr(version)})
+				list = append(list, &armmachinelearning.EnvironmentVersion{ID: environmentID(name, version),
+					Name: ptr(version)})
 			}
 			resp.AddPage(http.StatusOK,
 				armmachinelearning.EnvironmentVersionsClientListResponse{
-					EnvironmentVersionResourceArmPaginatedResult: armmachinelearning.EnvironmentVersionResourceArmPaginatedResult{Value: list}},
+					EnvironmentVersionResourceArmPaginatedResult: versionPage{Value: list}},
 				nil)
 			return
 		}

@@ -20,7 +20,8 @@ func kindOf(body armmachinelearning.JobBase) (*armmachinelearning.CommandJob, *a
 		return &armmachinelearning.CommandJob{
 			Command: p.Trial.Command, EnvironmentID: p.Trial.EnvironmentID, CodeID: p.Trial.CodeID,
 			EnvironmentVariables: p.Trial.EnvironmentVariables, ComputeID: p.ComputeID,
-			ExperimentName: p.ExperimentName, Inputs: p.Inputs, Outputs: p.Outputs, Properties: p.Properties, Tags: p.Tags,
+			ExperimentName: p.ExperimentName, Inputs: p.Inputs, Outputs: p.Outputs, Properties: p.Properties,
+			Tags: p.Tags,
 		}, p
 	}
 	return nil, nil

@@ -81,7 +81,8 @@ func (g *GitHub) results(w http.ResponseWriter, r *http.Request, method string, 
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&q); err != nil || q.Run+":"+q.Job != backends || q.Name == "" || strings.ContainsAny(q.Name, "\":<>|*?\r\n\\/") {
+	if err := d.Decode(&q); err != nil || q.Run+":"+q.Job != backends || q.Name == "" ||
+		strings.ContainsAny(q.Name, "\":<>|*?\r\n\\/") {
 		refuse(http.StatusBadRequest, "malformed", fmt.Sprint(err))
 		return
 	}
@@ -92,8 +93,12 @@ func (g *GitHub) results(w http.ResponseWriter, r *http.Request, method string, 
 			refuse(http.StatusBadRequest, "malformed", "version")
 			return
 		}
-		if slices.ContainsFunc(g.Artifacts, func(a Artifact) bool { return a.Name == q.Name && a.By.ID == g.Runner.ID }) {
-			refuse(http.StatusConflict, "already_exists", "an artifact with this name already exists on the workflow run")
+		if slices.ContainsFunc(g.Artifacts, func(a Artifact) bool {
+			return a.Name == q.Name &&
+				a.By.ID == g.Runner.ID
+		}) {
+			refuse(http.StatusConflict, "already_exists",
+				"an artifact with this name already exists on the workflow run")
 			return
 		}
 		g.next++
@@ -108,7 +113,8 @@ func (g *GitHub) results(w http.ResponseWriter, r *http.Request, method string, 
 		}
 		g.Artifacts = append(g.Artifacts, g.pending[at])
 		g.pending = slices.Delete(g.pending, at, at+1)
-		answer(w, http.StatusOK, map[string]any{"ok": true, "artifact_id": fmt.Sprint(g.Artifacts[len(g.Artifacts)-1].ID)})
+		answer(w, http.StatusOK, map[string]any{"ok": true,
+			"artifact_id": fmt.Sprint(g.Artifacts[len(g.Artifacts)-1].ID)})
 	default:
 		refuse(http.StatusNotFound, "bad_route", method)
 	}
@@ -175,7 +181,8 @@ func (g *GitHub) readArtifacts(w http.ResponseWriter, r *http.Request, rest stri
 		if a.By.Fork {
 			head++
 		}
-		list = append(list, map[string]any{"id": a.ID, "name": a.Name, "size_in_bytes": len(a.Zip), "expired": a.Expired,
+		list = append(list, map[string]any{"id": a.ID, "name": a.Name, "size_in_bytes": len(a.Zip),
+			"expired": a.Expired,
 			"workflow_run": map[string]any{"id": a.By.ID, "repository_id": ours, "head_repository_id": head,
 				"head_branch": a.By.Branch, "head_sha": a.By.Commit}})
 	}

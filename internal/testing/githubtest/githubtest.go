@@ -103,7 +103,9 @@ func (g *GitHub) Write(number int, who User, body string) int64 {
 func (g *GitHub) write(number int, who User, body string) *Comment {
 	g.next++
 	id := 1000 + g.next
-	g.Comments = append(g.Comments, Comment{ID: id, HTMLURL: fmt.Sprintf("https://github.com/org/x/pull/%d#issuecomment-%d", number, id), Body: body, User: who, Number: number})
+	g.Comments = append(g.Comments, Comment{ID: id,
+		HTMLURL: fmt.Sprintf("https://github.com/org/x/pull/%d#issuecomment-%d", number, id), Body: body, User: who,
+		Number: number})
 	return &g.Comments[len(g.Comments)-1]
 }
 
@@ -203,7 +205,8 @@ func (g *GitHub) answer(w http.ResponseWriter, r *http.Request, body []byte) (in
 		return refuse(http.StatusUnauthorized, "Bad credentials")
 	}
 	if r.Header.Get("User-Agent") == "" {
-		return refuse(http.StatusForbidden, "Request forbidden by administrative rules. Please make sure your request has a User-Agent header")
+		return refuse(http.StatusForbidden, "Request forbidden by administrative rules. Please make sure your "+
+			"request has a User-Agent header")
 	}
 	if token == Fork && r.Method != http.MethodGet {
 		return refuse(http.StatusForbidden, "Resource not accessible by integration")
@@ -263,7 +266,9 @@ func (g *GitHub) talk(w http.ResponseWriter, r *http.Request, parts []string, us
 	switch {
 	case len(parts) == 2 && parts[0] == "pulls" && pull >= 0 && r.Method == http.MethodGet:
 		p := g.PullRequests[pull]
-		return http.StatusOK, map[string]any{"number": p.Number, "merge_commit_sha": p.Merge, "base": map[string]any{"sha": p.Base}, "head": map[string]any{"sha": p.Head, "repo": map[string]any{"full_name": p.Repo}}}
+		return http.StatusOK, map[string]any{"number": p.Number, "merge_commit_sha": p.Merge,
+			"base": map[string]any{"sha": p.Base},
+			"head": map[string]any{"sha": p.Head, "repo": map[string]any{"full_name": p.Repo}}}
 	case len(parts) == 3 && parts[2] == "comments" && pull >= 0 && r.Method == http.MethodGet:
 		return g.list(w, r, int(number))
 	case len(parts) == 3 && parts[2] == "comments" && pull >= 0 && r.Method == http.MethodPost:
@@ -313,7 +318,9 @@ func (g *GitHub) tips(commit string) (int, any) {
 	out := []any{}
 	for name, commits := range g.Branches {
 		if commits[0] == commit {
-			out = append(out, map[string]any{"name": name, "protected": false, "commit": map[string]string{"sha": commit, "url": "https://api.github.com/repos/org/x/commits/" + commit}})
+			out = append(out, map[string]any{"name": name, "protected": false,
+				"commit": map[string]string{"sha": commit,
+					"url": "https://api.github.com/repos/org/x/commits/" + commit}})
 		}
 	}
 	return http.StatusOK, out
@@ -343,7 +350,8 @@ func (g *GitHub) compare(basehead string) (int, any) {
 			status = "ahead"
 		}
 	}
-	return http.StatusOK, map[string]any{"status": status, "ahead_by": 0, "behind_by": 0, "total_commits": 0, "commits": []any{}}
+	return http.StatusOK, map[string]any{"status": status, "ahead_by": 0, "behind_by": 0, "total_commits": 0,
+		"commits": []any{}}
 }
 
 // text reads the body of a comment, or refuses it.
@@ -362,7 +370,8 @@ func text(body []byte) (string, int, any) {
 		status, answer := refuse(http.StatusUnprocessableEntity, "Validation Failed: body cannot be blank")
 		return "", status, answer
 	case utf8.RuneCountInString(*request.Body) > 65536:
-		status, answer := refuse(http.StatusUnprocessableEntity, "Validation Failed: body is too long (maximum is 65536 characters)")
+		status, answer := refuse(http.StatusUnprocessableEntity,
+			"Validation Failed: body is too long (maximum is 65536 characters)")
 		return "", status, answer
 	}
 	return *request.Body, 0, nil

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,12 +56,23 @@ func flagUsages(cmd *cobra.Command) string {
 	return b.String()
 }
 
-// helpTemplate is cobra's usage template with our flags.
-func helpTemplate(root *cobra.Command) string {
-	cobra.AddTemplateFunc("flagUsages", flagUsages)
-	const theirs = "{{if .HasAvailableLocalFlags}}\n\nFlags:\n{{.LocalFlags.FlagUsages | " +
-		"trimTrailingWhitespaces}}{{end}}"
-	return strings.Replace(root.UsageTemplate(), theirs, "{{flagUsages .}}", 1)
+// showFlags has the usage that cobra writes show our flags. A template of its own would do
+// the same, and link all methods of every package into the program (text/template calls them
+// by their names), which then is twice as large.
+func showFlags(root *cobra.Command) {
+	theirs := root.UsageFunc()
+	root.SetUsageFunc(func(cmd *cobra.Command) error {
+		out := cmd.OutOrStderr()
+		var text strings.Builder
+		cmd.SetOut(&text)
+		defer cmd.SetOut(out)
+		if err := theirs(cmd); err != nil {
+			return err
+		}
+		flags := "\n\nFlags:\n" + strings.TrimRight(cmd.LocalFlags().FlagUsages(), " \n")
+		_, err := io.WriteString(out, strings.Replace(text.String(), flags, flagUsages(cmd), 1))
+		return err
+	})
 }
 
 // flagError says what is wrong with a flag in words: pflag's own hold those of the functions

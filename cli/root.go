@@ -252,7 +252,7 @@ reports what came out: metrics, outputs, and why it failed.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
-	root.SetUsageTemplate(helpTemplate(root))
+	showFlags(root)
 	root.PersistentFlags().BoolVar(&a.debug, "debug", false,
 		"tell requests, git lookups and how long each took, on standard error")
 	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) { a.trace(cmd) }

@@ -90,7 +90,7 @@ RACED := distributed|interrupt|partial|twice|workflow
 UNRACED := TestLookupsInALargeHistory|TestClientWithMLflow|TestMermaid|TestPrism|TestDamagedObjects|TestTreesOfTrees|TestTooLargeObjects|TestChain
 test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/act $(NEWER)/git docker
 	@rm -f $(CACHE)/skipped
-	$(PARTS) .ci/test go test -timeout 30m ./...
+	$(PARTS) .ci/test go test -timeout 30m -parallel 4 ./...
 	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test go test -race -timeout 30m -skip '^($(UNRACED))$$' $$(go list ./... | tail -n +2) && \
 		$(PARTS) .ci/test go test -race -short -run 'TestScripts$$/^($(RACED))$$' .; \
 		else echo "There is no C compiler, so nothing ran with the race detector."; fi

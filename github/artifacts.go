@@ -36,8 +36,7 @@ func (w *Workflow) CanKeep() bool { return w.results != "" && w.runtime != "" }
 const artifactWithin = time.Minute
 
 // Keep writes a zip as an artifact of the workflow's run, and returns its link, "" where it
-// has none. The error
-// of a name that the run has already is ErrArtifactExists.
+// has none. The error of a name that the run has already is ErrArtifactExists.
 func Keep(ctx context.Context, w *Workflow, name string, zip io.ReadSeeker) (link string, err error) {
 	run, job, err := backend(w.runtime)
 	if err != nil {

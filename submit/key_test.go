@@ -178,6 +178,9 @@ func TestKey(t *testing.T) {
 		places(reflect.ValueOf(after).Elem(), "", &all)
 		r := rand.New(rand.NewPCG(uint64(i), 1))
 		p := all[r.IntN(len(all))]
+		if i%2 == 0 { // no place is left out by chance
+			p = slices.MinFunc(all, func(a, b place) int { return seen[a.path] - seen[b.path] })
+		}
 		p.change(r)
 		if reflect.DeepEqual(before, after) {
 			continue

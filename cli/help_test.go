@@ -1,0 +1,40 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A command's own flags come first in its help, then those of a workflow, then Azure's; each
+// is there once, and the text around them is cobra's.
+func TestHelpOrder(t *testing.T) {
+	root := (&app{getenv: func(string) string { return "" }}).root()
+	for _, name := range []string{"run", "submit", "show", "runs"} {
+		cmd, _, err := root.Find([]string{name})
+		require.NoError(t, err)
+		text := cmd.UsageString()
+		last := 0
+		for _, heading := range []string{"Usage:", "Examples:", "Flags:", "In a workflow:", "Azure Machine Learning:",
+			"Global Flags:"} {
+			if heading == "In a workflow:" && !strings.Contains(text, heading) {
+				require.NotEqual(t, "run", name)
+				continue
+			}
+			at := strings.Index(text, "\n"+heading+"\n")
+			if heading == "Usage:" {
+				at = strings.Index(text, heading)
+			}
+			require.GreaterOrEqual(t, at, last, "%s in the help of %s:\n%s", heading, name, text)
+			last = at
+		}
+		require.Equal(t, 1, strings.Count(text, "--workspace-name "), name)
+	}
+	cmd, _, err := root.Find([]string{"run"})
+	require.NoError(t, err)
+	text := cmd.UsageString()
+	require.Less(t, strings.Index(text, "--script "), strings.Index(text, "\nIn a workflow:"))
+	require.Less(t, strings.Index(text, "\nIn a workflow:"), strings.Index(text, "--github-token "))
+	require.Less(t, strings.Index(text, "\nAzure Machine Learning:"), strings.Index(text, "--client-id "))
+}

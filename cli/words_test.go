@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 // bad are values that nothing takes which reads more than text.
@@ -87,10 +90,13 @@ func TestFlagsInWords(t *testing.T) {
 	require.Greater(t, tried, 600)
 }
 
+// picks are the same in each run of the tests with one seed.
+var picks = rand.New(rand.NewPCG(uint64(testenv.Seed()), 11))
+
 // some are five of the values, others each time.
 func some(values []string) []string {
 	values = slices.Clone(values)
-	rand.Shuffle(len(values), func(i, j int) { values[i], values[j] = values[j], values[i] })
+	picks.Shuffle(len(values), func(i, j int) { values[i], values[j] = values[j], values[i] })
 	return values[:5]
 }
 
@@ -115,7 +121,7 @@ func TestEnvironmentInWords(t *testing.T) {
 	require.Greater(t, len(names), 25)
 	t.Chdir(t.TempDir())
 	require.NoError(t, os.WriteFile("job.yml", []byte("command: echo\n"), 0o644))
-	for name := range names {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		for _, workflow := range []string{"", "true"} {
 			for _, value := range some(bad) {
 				if name == "GITHUB_ACTIONS" && workflow != "" {
@@ -154,9 +160,9 @@ workspace: {subscription_id: a, resource_group: b, workspace_name: c}
 	}
 	t.Chdir(t.TempDir())
 	tried := 0
-	for name, text := range texts {
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
 		var whole any
-		if yaml.Unmarshal([]byte(text), &whole) != nil {
+		if yaml.Unmarshal([]byte(texts[name]), &whole) != nil {
 			continue // a test of what cannot be read
 		}
 		for _, value := range some(bad) {

@@ -11,7 +11,7 @@ func TestUnpinned(t *testing.T) {
 		"numpy==2.0\nscikit_learn[all] == 1.5.0 ; python_version > '3.9'\ntorch===2.1+cpu\n": nil,
 		"numpy\npandas>=2\ntorch==2.*\njax==0.4,!=0.4.1\n": {"numpy", "pandas>=2",
 			"torch==2.*", "jax==0.4,!=0.4.1"},
-		"--index-url https://pypi.org/simple\nnumpy==2.0 --hash=sha256:abc\n": nil,
+		"--index-url https://example.com/simple\nnumpy==2.0 --hash=sha256:abc\n": nil,
 
 		"p @ https://example.com/p-1.0-py3-none-any.whl\n": {"p @ https://example.com/p-1.0-py3-none-any.whl"},
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +16,6 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/git"
-	"github.com/org/aml-train/internal/git/object"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/train"
 )
@@ -114,6 +114,9 @@ const mostStoodFor = 200
 // source directory. One that has an .amlignore is no snapshot as it is.
 func stoodFor(repo *git.Repository, away map[string]int, source string, snapshots []string) map[string]string {
 	of := map[string]string{}
+	if source = path.Clean(source); source == "." {
+		source = ""
+	}
 	commits := slices.SortedFunc(maps.Keys(away), func(a, b string) int {
 		return cmp.Or(cmp.Compare(away[a], away[b]), cmp.Compare(a, b))
 	})
@@ -122,30 +125,11 @@ func stoodFor(repo *git.Repository, away map[string]int, source string, snapshot
 	for _, commit := range commits[:min(len(commits), mostStoodFor)] {
 		tree, _, err := objects.CommitTree(plumbing.NewHash(commit))
 		if err == nil {
-			tree, err = below(objects, tree, source)
+			tree, err = objects.Subtree(tree, source)
 		}
 		if id := tree.String(); err == nil && of[id] == "" && slices.Contains(snapshots, id) {
 			of[id] = commit
 		}
 	}
 	return of
-}
-
-// below returns the tree of a folder in a tree.
-func below(objects *object.Store, tree plumbing.Hash, folder string) (plumbing.Hash, error) {
-	for name := range strings.SplitSeq(folder, "/") {
-		if name == "." || name == "" {
-			continue
-		}
-		entries, err := objects.Tree(tree)
-		if err != nil {
-			return tree, err
-		}
-		i := slices.IndexFunc(entries, func(e object.Entry) bool { return e.Name == name })
-		if i < 0 {
-			return plumbing.ZeroHash, nil
-		}
-		tree = entries[i].ID
-	}
-	return tree, nil
 }

@@ -22,44 +22,13 @@ import (
 	"golang.org/x/term"
 
 	"github.com/org/aml-train/github"
-	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
-	"github.com/org/aml-train/hooks"
 	"github.com/org/aml-train/internal/debuglog"
 	"github.com/org/aml-train/internal/git"
-	"github.com/org/aml-train/internal/home"
-	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/internal/version"
-	"github.com/org/aml-train/job"
-	"github.com/org/aml-train/report"
-	"github.com/org/aml-train/submit"
-	"github.com/org/aml-train/submit/azureml"
-	"github.com/org/aml-train/submit/local"
 	"github.com/org/aml-train/train"
 )
-
-// Exit codes.
-const (
-	exitOK          = 0
-	exitRun         = 1 // the run failed or was canceled
-	exitUsage       = 2 // bad usage, job file or configuration: nothing was submitted
-	exitRules       = 3 // a rule was broken
-	exitUnreachable = 4 // the target could not be reached, or refused
-)
-
-// runEnded is the error of a command whose run did not complete. Everything about
-// it has been said.
-type runEnded struct{ status history.Status }
-
-func (e *runEnded) Error() string { return "the run ended as " + string(e.status) }
-
-// usageError is a mistake in what was asked.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // app is what every command needs.
 type app struct {
@@ -150,80 +119,12 @@ func collectLate() {
 	}, struct{}{})
 }
 
-// exit says what went wrong and returns the code for it.
-func (a *app) exit(err error) int {
-	code := a.fault(err)
-	if a.brief && err != nil {
-		first, _, _ := strings.Cut(err.Error(), "\n")
-		fmt.Fprintln(a.err, hooks.Refused+first)
-	}
-	debuglog.Step(a.begun, "exit code %d", code)
-	return code
-}
-
 // trace has each step told where somebody asked for that.
 func (a *app) trace(cmd *cobra.Command) {
 	if a.debug || github.Debugging(a.getenv) {
 		debuglog.To(a.err)
 		debuglog.Step(a.begun, "%s, aml-train %s", cmd.CommandPath(), version.String())
 	}
-}
-
-func (a *app) fault(err error) int {
-	var ended *runEnded
-	var broken *rulesBroken
-	var usage usageError
-	var mistake *train.Mistake
-	var problems job.Problems
-	var refusal *submit.Refusal
-	var untrusted *home.UntrustedError
-	var several train.Refused
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.As(err, &several):
-		code := exitUnreachable
-		for _, one := range several {
-			code = min(code, a.fault(one))
-		}
-		return code
-	case errors.As(err, &ended):
-		return exitRun
-	case errors.As(err, &broken):
-		return exitRules
-	case errors.As(err, &problems):
-		a.fail(annotations(err))
-		for _, p := range problems {
-			if p.File == "" {
-				p.Message = "aml-train: " + p.Message // of a flag; the others say which file they are of
-			}
-			fmt.Fprintln(a.err, p)
-		}
-		return exitUsage
-	case errors.Is(err, context.Canceled): // by Ctrl-C, before there was a run to cancel
-		fmt.Fprintln(a.err, "aml-train: interrupted")
-		return exitRun
-	}
-	a.fail(annotations(err))
-	fmt.Fprintln(a.err, "aml-train:", strings.ReplaceAll(err.Error(), "\n", "\n  "))
-	switch {
-	case errors.As(err, &usage), errors.As(err, &mistake), errors.As(err, &refusal), errors.As(err, &untrusted):
-		return exitUsage
-	}
-	return exitUnreachable
-}
-
-// annotations are what is wrong, each where it stands.
-func annotations(err error) (list []report.Annotation) {
-	var problems job.Problems
-	if !errors.As(err, &problems) {
-		return []report.Annotation{{Level: "error", Title: "aml-train", Message: err.Error()}}
-	}
-	for _, p := range problems {
-		list = append(list, report.Annotation{Level: "error", File: p.File, Line: p.Line,
-			Title: "Nothing was submitted", Message: p.Message})
-	}
-	return list
 }
 
 func (a *app) root() *cobra.Command {
@@ -322,193 +223,6 @@ func unwrapped(w io.Writer) io.Writer {
 func isTerminal(w io.Writer) bool {
 	f, ok := unwrapped(w).(stream)
 	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// openStore opens the run history of the working directory. Runs that were
-// interrupted since somebody looked last are ended first. It returns nil where
-// there is no history and create is false.
-func (a *app) openStore(ctx context.Context, create bool) (*history.Store, error) {
-	if a.store != nil {
-		return a.store, nil
-	}
-	dir, err := a.homeDir()
-	if err != nil {
-		return nil, err
-	}
-	open := history.OpenExisting
-	if create {
-		open = history.Open
-	}
-	if a.store, err = open(dir); err != nil || a.store == nil {
-		return nil, err
-	}
-	if err := a.local("").Reconcile(ctx); err != nil {
-		// what there is can be read all the same
-		a.say("aml-train: a run that was interrupted could not be ended: %v", err)
-	}
-	return a.store, nil
-}
-
-// local is the target that is this machine.
-func (a *app) local(python string) *local.Target {
-	self, err := os.Executable()
-	if err != nil {
-		self = os.Args[0]
-	}
-	return &local.Target{Store: a.store, Python: python, Supervisor: []string{self, "supervise"}}
-}
-
-// session is the target and the history that a command is about.
-type session struct {
-	*app
-	train.Session
-}
-
-func (a *app) session(ctx context.Context, t submit.Target) (session, error) {
-	past, err := t.History(ctx)
-	return session{a, train.Session{Target: t, History: past}}, err
-}
-
-// findRun returns the run of an id, of the unique beginning of one, or for ""
-// the newest: of this machine, else, by its whole id, of the workspace.
-func (a *app) findRun(ctx context.Context, id string) (s session, run *history.Run, err error) {
-	run, err = a.findLocal(ctx, id)
-	if id == "" {
-		last, when := a.lastElsewhere()
-		if last == "" && err != nil {
-			return s, nil, err
-		}
-		if last != "" && (err != nil || when.After(run.Started())) {
-			id, run = last, nil
-		}
-	}
-	if run != nil {
-		s, err = a.session(ctx, a.local(""))
-		return s, run, err
-	}
-	t, aerr := a.workspace()
-	if aerr == nil && len(t.Missing()) > 0 && err == nil {
-		aerr = usage("the newest run, %s, was submitted to a workspace that is not known here any more; name a run, "+
-			"or the workspace", id)
-	}
-	if aerr != nil || len(t.Missing()) > 0 {
-		return s, nil, errors.Join(err, aerr)
-	}
-	if s, aerr = a.session(ctx, t); aerr != nil {
-		return s, nil, aerr
-	}
-	if run, aerr = s.History.Run(ctx, id); errors.Is(aerr, azureml.ErrNoRun) {
-		return s, nil, usageError{errors.Join(err, aerr)}
-	}
-	return s, run, aerr
-}
-
-// lastFile, in .aml-train, names the newest run that was submitted elsewhere from
-// here.
-const lastFile = "last"
-
-func (a *app) lastElsewhere() (id string, when time.Time) {
-	h, err := a.home(false)
-	if err != nil {
-		return "", when
-	}
-	defer h.Close()
-	text, err := limited.ReadBelow(h.Root, lastFile, limited.Config)
-	info, serr := h.Lstat(lastFile)
-	if err != nil || serr != nil {
-		return "", when
-	}
-	if id = strings.TrimSpace(string(text)); !history.ValidID(id) {
-		return "", when
-	}
-	return id, info.ModTime()
-}
-
-func (a *app) rememberElsewhere(id string) {
-	h, err := a.home(true)
-	if err == nil {
-		err = errors.Join(h.WriteFile(lastFile, []byte(id+"\n"), 0o644), h.Close())
-	}
-	if err != nil {
-		a.say("aml-train: %v", err) // the run is there all the same
-	}
-}
-
-// homeDir is the folder of the run history.
-func (a *app) homeDir() (string, error) { return gitmeta.Home(&a.git, ".", a.getenv) }
-
-// home opens .aml-train, and makes it if create is set.
-func (a *app) home(create bool) (*home.Home, error) {
-	dir, err := a.homeDir()
-	if err != nil {
-		return nil, err
-	}
-	if create {
-		return home.Make(dir)
-	}
-	return home.Open(dir)
-}
-
-func (a *app) findLocal(ctx context.Context, id string) (*history.Run, error) {
-	store, err := a.openStore(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	if store == nil {
-		return nil, usage("there is no run history here yet; aml-train run makes the first run")
-	}
-	if id == "" {
-		newest, _, err := store.SearchRuns(ctx, history.Query{Submitted: true, MaxResults: 1})
-		if err == nil && len(newest) == 0 {
-			err = usage("there is no run here yet; aml-train run makes the first one")
-		}
-		if err != nil {
-			return nil, err
-		}
-		return newest[0], nil
-	}
-	if run, err := store.Run(ctx, id); err == nil {
-		return run, nil
-	}
-	// Of runs that a script made, only the whole id finds one.
-	found, _, err := store.SearchRuns(ctx, history.Query{View: "ALL", Submitted: true, Prefix: id, MaxResults: 2})
-	if err != nil {
-		return nil, err
-	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 2:
-		n, err := store.CountRuns(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		return nil, usage("%s is the beginning of %d runs, %s and %s among them; give more of it", id, n,
-			found[0].Info.RunID, found[1].Info.RunID)
-	}
-	newest, _, err := store.SearchRuns(ctx, history.Query{View: "ALL", Submitted: true, MaxResults: 100})
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, r := range newest {
-		names = append(names, r.Info.RunID)
-	}
-	return nil, usage("there is no run %q%s; aml-train runs lists them", id, didYouMean(id, names))
-}
-
-// completeRuns offers the newest runs to a shell's completion.
-func (a *app) completeRuns(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	store, err := a.openStore(cmd.Context(), false)
-	if err != nil || store == nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	runs, _, _ := store.SearchRuns(cmd.Context(), history.Query{Submitted: true, MaxResults: 50})
-	var out []string
-	for _, r := range runs {
-		out = append(out, r.Info.RunID+"\t"+string(r.Status())+" "+r.Started().Format(time.DateTime))
-	}
-	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 func firstArg(args []string) string {

@@ -37,9 +37,8 @@ func (a *app) runs() *cobra.Command {
 		Short: "The run history, newest first",
 		Long: `List the run history, newest first, or in the order of --sort: by a metric (metrics.NAME
 where a field has its name), a parameter (params.NAME) or a field. Runs without it come last.`,
-		Example: "  aml-train runs --experiment iris --status Completed\n  aml-train runs --sort -accuracy --limit " +
-			"5\n" +
-			"  aml-train runs --commit 3f2a91c --json",
+		Example: "  aml-train runs --experiment iris --status Completed\n" +
+			"  aml-train runs --sort -accuracy --limit 5\n  aml-train runs --commit 3f2a91c --json",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.limit < 1 {

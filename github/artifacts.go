@@ -16,9 +16,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	gh "github.com/google/go-github/v88/github"
+
+	"github.com/org/aml-train/internal/debuglog"
+	"github.com/org/aml-train/internal/version"
 )
 
 // Artifacts of workflows outlive the machine that ran them. One is written through the
@@ -112,31 +117,48 @@ func backend(token string) (run, job string, err error) {
 	return "", "", errors.New("ACTIONS_RUNTIME_TOKEN is none of a runner whose results can be written to")
 }
 
+// services are asked again after a broken connection and the answers 408, 429 and 5xx, as
+// soon as Retry-After says.
+func services() *policy.ClientOptions {
+	return &policy.ClientOptions{
+		Retry:     policy.RetryOptions{MaxRetries: 3, RetryDelay: time.Second, MaxRetryDelay: artifactWithin},
+		Transport: &http.Client{Transport: debuglog.Transport(http.DefaultTransport)},
+		Telemetry: policy.TelemetryOptions{ApplicationID: "aml-train"},
+	}
+}
+
 // twirp calls a method of the results service.
 func (w *Workflow) twirp(ctx context.Context, method string, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, artifactWithin)
 	defer cancel()
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
 	address, err := url.JoinPath(w.results, "twirp/github.actions.results.api.v1.ArtifactService", method)
 	if err != nil {
 		return err
 	}
-	for try := 1; ; try++ {
-		err = call(ctx, address, w.runtime, text, answer)
-		var refused *serviceError
-		if err == nil || try == 3 || errors.As(err, &refused) && refused.code < 500 &&
-			refused.code != http.StatusTooManyRequests {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(time.Duration(try) * time.Second):
-		}
+	req, err := runtime.NewRequest(ctx, http.MethodPost, address)
+	if err != nil {
+		return err
 	}
+	if err := runtime.MarshalAsJSON(req, body); err != nil {
+		return err
+	}
+	req.Raw().Header.Set("Authorization", "Bearer "+w.runtime)
+	runtime.SkipBodyDownload(req) // it has a limit
+	res, err := runtime.NewPipeline("aml-train", version.String(), runtime.PipelineOptions{}, services()).Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		refused := &serviceError{code: res.StatusCode}
+		json.Unmarshal(text, refused)
+		return refused
+	}
+	return json.Unmarshal(text, answer)
 }
 
 // serviceError is an answer of the results service that says no.
@@ -157,38 +179,15 @@ func (e *serviceError) Unwrap() error {
 	return nil
 }
 
-func call(ctx context.Context, address, token string, body []byte, answer any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("User-Agent", "aml-train")
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-	if err != nil {
-		return err
-	}
-	if res.StatusCode != http.StatusOK {
-		refused := &serviceError{code: res.StatusCode}
-		json.Unmarshal(text, refused)
-		return refused
-	}
-	return json.Unmarshal(text, answer)
-}
-
 // blockBytes is how much of an artifact is sent at once.
 const blockBytes = 8 << 20
 
-// upload sends a file to a signed address of a blob, block by block, and returns its size
-// and SHA-256.
+// upload sends a file to a signed address of a blob, block by block as the client of
+// actions/upload-artifact does (blockblob's UploadStream sends a small one in one piece), and
+// returns its size and SHA-256.
 func upload(ctx context.Context, address string, file io.Reader) (size int64, sum string, err error) {
-	blob, err := blockblob.NewClientWithNoCredential(address, nil)
+	blob, err := blockblob.NewClientWithNoCredential(address,
+		&blockblob.ClientOptions{ClientOptions: *services()})
 	if err != nil {
 		return 0, "", errors.New("the runner's results service names no address to upload to")
 	}

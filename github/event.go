@@ -117,43 +117,52 @@ func ReadWorkflow(getenv func(string) string) (*Workflow, error) {
 // queued is the branch of a merge queue's group, as GitHub names it.
 var queued = lazyregexp.New(`^refs/heads/gh-readonly-queue/.+/pr-(\d+)-[0-9a-f]+$`)
 
+// repository is one in a webhook's payload.
+type repository struct {
+	FullName string `json:"full_name"`
+}
+
+// pullRequest is one in a webhook's payload.
+type pullRequest struct {
+	Number int `json:"number"`
+	Head   struct {
+		SHA  string      `json:"sha"`
+		Ref  string      `json:"ref"`
+		Repo *repository `json:"repo"` // null where the fork was deleted
+	} `json:"head"`
+	Base struct {
+		SHA string `json:"sha"`
+		Ref string `json:"ref"`
+	} `json:"base"`
+}
+
+// event is what is read of a webhook's payload (docs.github.com, "Webhook events and
+// payloads"); what is not of its kind is nil.
+type event struct {
+	PullRequest *pullRequest `json:"pull_request"`
+	Issue       *struct {
+		Number      int       `json:"number"`
+		PullRequest *struct{} `json:"pull_request"` // there for the comment of a pull request only
+	} `json:"issue"`
+	WorkflowRun *struct {
+		HeadSHA        string        `json:"head_sha"`
+		HeadBranch     string        `json:"head_branch"`
+		HeadRepository *repository   `json:"head_repository"`
+		PullRequests   []pullRequest `json:"pull_requests"` // empty for a fork's
+	} `json:"workflow_run"`
+	MergeGroup *struct {
+		HeadRef string `json:"head_ref"`
+		BaseRef string `json:"base_ref"`
+		BaseSHA string `json:"base_sha"`
+	} `json:"merge_group"`
+	Repository struct {
+		DefaultBranch string `json:"default_branch"`
+	} `json:"repository"`
+}
+
+// readEvent takes over what the payload of the workflow's event says.
 func (w *Workflow) readEvent(text []byte) error {
-	type repository struct {
-		FullName string `json:"full_name"`
-	}
-	type pullRequest struct {
-		Number int `json:"number"`
-		Head   struct {
-			SHA  string      `json:"sha"`
-			Ref  string      `json:"ref"`
-			Repo *repository `json:"repo"` // null where the fork was deleted
-		} `json:"head"`
-		Base struct {
-			SHA string `json:"sha"`
-			Ref string `json:"ref"`
-		} `json:"base"`
-	}
-	var event struct {
-		PullRequest *pullRequest `json:"pull_request"`
-		Issue       *struct {
-			Number      int       `json:"number"`
-			PullRequest *struct{} `json:"pull_request"` // there for the comment of a pull request only
-		} `json:"issue"`
-		WorkflowRun *struct {
-			HeadSHA        string        `json:"head_sha"`
-			HeadBranch     string        `json:"head_branch"`
-			HeadRepository *repository   `json:"head_repository"`
-			PullRequests   []pullRequest `json:"pull_requests"` // empty for a fork's
-		} `json:"workflow_run"`
-		MergeGroup *struct {
-			HeadRef string `json:"head_ref"`
-			BaseRef string `json:"base_ref"`
-			BaseSHA string `json:"base_sha"`
-		} `json:"merge_group"`
-		Repository struct {
-			DefaultBranch string `json:"default_branch"`
-		} `json:"repository"`
-	}
+	var event event
 	if err := json.Unmarshal(text, &event); err != nil {
 		return err
 	}

@@ -92,8 +92,8 @@ func (g *Gate) Commit(ctx context.Context, commit string) error {
 // refuse says why nothing trains: format ends with who could take the secrets along.
 func (g *Gate) refuse(format string, args ...any) error {
 	return &RefusedError{fmt.Sprintf("nothing was submitted: on %s the workflow has this repository's secrets and a "+
-		"token that may write, "+
-		"and %s could take them along. Train on pull_request instead, which has neither, or say allow-fork: true, "+
-		"on the command line --allow-fork, if somebody who may read every secret of this repository has read the code",
+		"token that may write, and %s could take them along. Train on pull_request instead, which has neither, or "+
+		"say allow-fork: true, on the command line --allow-fork, if somebody who may read every secret of this "+
+		"repository has read the code",
 		cmp.Or(g.Workflow.Event, "an event without a name"), fmt.Sprintf(format, args...))}
 }

@@ -166,8 +166,7 @@ func (b Baselines) Nearest(away map[string]int) Baseline {
 		best := b.nearest(list, distance)
 		if distance(best) == math.MaxInt {
 			return Baseline{Run: best, Note: "of the commits that this one is built on, none is known here to have " +
-				"a run of " +
-				"this job: the newest of " + base + " stands in"}
+				"a run of this job: the newest of " + base + " stands in"}
 		}
 		if c := best.Tag(tagStands); c != "" {
 			return Baseline{Run: best, Note: "it trained the files of commit " + c[:min(len(c), 7)] +

@@ -120,19 +120,7 @@ func (d *document) reportAt(what, format string, args ...any) {
 }
 
 func (o Options) apply(j *Job, d *document, cwd string) {
-	relative := func(path string) string {
-		if IsRemote(path) {
-			return path
-		}
-		abs := path
-		if !filepath.IsAbs(abs) {
-			abs = filepath.Join(cwd, path)
-		}
-		if rel, err := filepath.Rel(j.Dir, abs); err == nil {
-			return filepath.ToSlash(rel)
-		}
-		return abs
-	}
+	relative := func(path string) string { return relativeTo(j.Dir, cwd, path) }
 	if o.SourceDirectory != "" {
 		j.Code, j.codeNamed = relative(o.SourceDirectory), !o.Workflow
 		d.given("code")
@@ -167,16 +155,7 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 			d.problems = append(d.problems, d.problemOf("compute", "--compute-target: "+err.Error()))
 		}
 	}
-	if o.Environment != "" {
-		d.given("environment")
-		e := environmentReference(o.Environment)
-		for _, file := range []*string{&e.Requirements, &e.CondaFile} {
-			if *file != "" {
-				*file = relative(*file)
-			}
-		}
-		j.Environment, j.environmentNamed = &e, !o.Workflow
-	}
+	o.environment(j, d, relative)
 	o.pairs(d, "--env", o.Env, func(name, value string) {
 		if j.EnvironmentVariables == nil {
 			j.EnvironmentVariables = map[string]string{}
@@ -199,6 +178,35 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 		j.Limits = &Limits{Timeout: o.MaxRunSeconds}
 	}
 	o.distribution(j, d)
+}
+
+// relativeTo is a path that the person gave, in the folder cwd, as one of the folder dir.
+func relativeTo(dir, cwd, path string) string {
+	if IsRemote(path) {
+		return path
+	}
+	abs := path
+	if !filepath.IsAbs(abs) {
+		abs = filepath.Join(cwd, path)
+	}
+	if rel, err := filepath.Rel(dir, abs); err == nil {
+		return filepath.ToSlash(rel)
+	}
+	return abs
+}
+
+func (o Options) environment(j *Job, d *document, relative func(string) string) {
+	if o.Environment == "" {
+		return
+	}
+	d.given("environment")
+	e := environmentReference(o.Environment)
+	for _, file := range []*string{&e.Requirements, &e.CondaFile} {
+		if *file != "" {
+			*file = relative(*file)
+		}
+	}
+	j.Environment, j.environmentNamed = &e, !o.Workflow
 }
 
 func (o Options) pairs(d *document, flag string, pairs []string, set func(name, value string)) {

@@ -174,8 +174,7 @@ func (d *document) compute(to *string) field {
 		}
 		if v.kind == number || v.kind == boolean {
 			d.report(v.line, v.column, "compute is %s; it has to be a string, the name of a compute target: those "+
-				"begin with "+
-				"a letter, and local is this machine", v.text)
+				"begin with a letter, and local is this machine", v.text)
 			return
 		}
 		d.text(v, "compute", to)

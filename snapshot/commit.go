@@ -117,8 +117,8 @@ func (c *committed) first(in, rev string) (f commitFolder, commit plumbing.Hash,
 	if err != nil {
 		return f, commit, explainRevision(c.repo, rev, err)
 	}
-	top, err := subtree(s.objects, root, in)
-	if errors.Is(err, errNoFolder) {
+	top, err := s.objects.Subtree(root, in)
+	if errors.Is(err, object.ErrNoFolder) {
 		return f, commit, fmt.Errorf("the commit %s has no folder %s", rev, in)
 	}
 	if err != nil {
@@ -276,7 +276,7 @@ func (c *committed) above(f *commitFolder, root plumbing.Hash) error {
 	parts := strings.Split(f.in, "/")
 	for i := range parts {
 		at := strings.Join(parts[:i], "/")
-		id, err := subtree(f.objects, root, at)
+		id, err := f.objects.Subtree(root, at)
 		if err != nil {
 			return err
 		}

@@ -322,36 +322,15 @@ func (w *walker) headTree() (plumbing.Hash, error) {
 	}
 	id, _, err := w.scope.objects.CommitTree(head)
 	if err == nil {
-		id, err = subtree(w.scope.objects, id, w.in)
+		id, err = w.scope.objects.Subtree(id, w.in)
 	}
-	if errors.Is(err, errNoFolder) {
+	if errors.Is(err, object.ErrNoFolder) {
 		return empty, nil
 	}
 	if err != nil {
 		return empty, explainMissing(w.scope.repo, "HEAD", err)
 	}
 	return id, nil
-}
-
-// errNoFolder says that a tree has no folder of that name.
-var errNoFolder = errors.New("there is no such folder")
-
-// subtree returns the tree at a path below another; "" is that itself.
-func subtree(objects *object.Store, id plumbing.Hash, path string) (plumbing.Hash, error) {
-	if path == "" {
-		return id, nil
-	}
-	name, rest, _ := strings.Cut(path, "/")
-	entries, err := objects.Tree(id)
-	if err != nil {
-		return id, err
-	}
-	for _, e := range entries {
-		if e.Name == name && e.Mode == filemode.Dir {
-			return subtree(objects, e.ID, rest)
-		}
-	}
-	return id, errNoFolder
 }
 
 // lfsVersion is the only version of git-LFS's pointers (git-lfs, docs/spec.md).

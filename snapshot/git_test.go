@@ -238,8 +238,7 @@ func TestAgainstGit(t *testing.T) {
 		}
 	})
 	t.Logf("%d repositories with %d untracked files. Of these, go-git's matcher decides %d in another way "+
-		"than git does, "+
-		"go-gitignore %d, git-lfs's wildmatch %d", cases, decided.files.Load(), decided.goGit.Load(),
+		"than git does, go-gitignore %d, git-lfs's wildmatch %d", cases, decided.files.Load(), decided.goGit.Load(),
 		decided.goGitignore.Load(), decided.wildmatch.Load())
 	if cases >= 100 {
 		require.NotZero(t, decided.wildmatch.Load(), "the baselines are measured")

@@ -110,14 +110,14 @@ func (z *sizes) save() {
 // folder opens the folder of what is remembered. In the working tree itself it would
 // travel.
 func (z *sizes) folder(create bool) (*os.Root, error) {
-	cache, err := os.UserCacheDir()
+	cache, err := home.Cache()
 	if err != nil {
 		return nil, err
 	}
 	if rel, err := filepath.Rel(z.root, cache); err != nil || filepath.IsLocal(rel) {
 		return nil, os.ErrInvalid
 	}
-	ours, err := home.Private(filepath.Join(cache, "aml-train"), create)
+	ours, err := home.Private(cache, create)
 	if err != nil {
 		return nil, err
 	}

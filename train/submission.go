@@ -196,8 +196,7 @@ func resumable(s *submission) error {
 		return mistake(errors.New("--resume goes on with a sweep (type: sweep), and this job is none"))
 	case !s.here:
 		return mistake(errors.New("--resume goes on with a sweep on this machine; one in a workspace goes on by " +
-			"itself: " +
-			"aml-train watch shows it"))
+			"itself: aml-train watch shows it"))
 	}
 	return nil
 }

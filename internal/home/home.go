@@ -85,6 +85,12 @@ func Make(dir string) (*Home, error) {
 	return h, nil
 }
 
+// Cache is this program's folder in the person's cache folder, such as ~/.cache/aml-train.
+func Cache() (string, error) {
+	dir, err := os.UserCacheDir()
+	return filepath.Join(dir, "aml-train"), err
+}
+
 // Private opens a folder of this user's in a cache or temporary folder, where others
 // may have put something in its place; it makes the folder where it is not there if
 // create is set.

@@ -15,8 +15,7 @@ func (t *Target) Check(j *job.Job) error {
 	f := &job.Findings{Job: j}
 	if e := j.Environment; e != nil && e.UserManaged {
 		f.Add("environment", "the compute target %s has no environment of its own; name an image (--environment "+
-			"docker:IMAGE), "+
-			"one of the workspace (azureml:NAME@latest), or none, for %s", j.Compute, DefaultEnvironment)
+			"docker:IMAGE), one of the workspace (azureml:NAME@latest), or none, for %s", j.Compute, DefaultEnvironment)
 	} else if e != nil && e.Reference != "" {
 		if problem := unversioned(e.Reference); problem != "" {
 			f.Add("environment", "environment %s", problem)
@@ -38,8 +37,7 @@ func (t *Target) Check(j *job.Job) error {
 	if missing := t.Missing(); len(missing) > 0 {
 		f.Add("compute", "the compute target is %q, and no workspace is known that has it; give --subscription-id, "+
 			"--resource-group and --workspace-name, write them under workspace in .aml-train.yaml, or put the "+
-			"config.json "+
-			"of Azure ML's studio here; --compute-target local runs it on this machine", j.Compute)
+			"config.json of Azure ML's studio here; --compute-target local runs it on this machine", j.Compute)
 	}
 	return f.Err()
 }

@@ -70,8 +70,8 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		}
 		if accepting.Err() != nil {
 			return nil, fmt.Errorf("interrupted while the workspace was accepting the job %s, and it has not said "+
-				"whether it did; "+
-				"aml-train show %s tells, and submitting the same again makes no second one", name, name)
+				"whether it did; aml-train show %s tells, and submitting the same again makes no second "+
+				"one", name, name)
 		}
 		if code := status(err); code >= 400 && code < 500 && code != http.StatusTooManyRequests &&
 			code != http.StatusUnauthorized && code != http.StatusForbidden {

@@ -71,8 +71,7 @@ func (t *Target) checkEnvironment(f *job.Findings) {
 	default:
 		f.Add(key, "the environment %s is one of Azure Machine Learning, whose image is not public; name an image "+
 			"(--environment docker:IMAGE), the packages of a requirements file (--environment pip:FILE), this "+
-			"machine's own "+
-			"python (--environment %s), or a compute target", e.Reference, job.UserManaged)
+			"machine's own python (--environment %s), or a compute target", e.Reference, job.UserManaged)
 	}
 }
 
@@ -85,12 +84,10 @@ func checkInputs(f *job.Findings) {
 		case strings.HasPrefix(in.Path, "https://") && in.Type == job.URIFile:
 		case strings.HasPrefix(in.Path, "https://"):
 			f.Add(key, "inputs.%s is a %s at %s; over https only a single file can be fetched: make its type "+
-				"uri_file, "+
-				"or name a local folder", name, in.Type, in.Path)
+				"uri_file, or name a local folder", name, in.Type, in.Path)
 		default:
 			f.Add(key, "inputs.%s is %s, which only Azure Machine Learning can reach; name a local path (--input "+
-				"%s=PATH) "+
-				"or a compute target", name, in.Path, name)
+				"%s=PATH) or a compute target", name, in.Path, name)
 		}
 	}
 }
@@ -116,10 +113,9 @@ func (t *Target) checkPrograms(f *job.Findings) {
 	if !isWindows {
 		if _, err := exec.LookPath("sh"); err != nil { // the action's own image has nothing but this program
 			f.Add("command", "there is no shell here to start a command with, and no python: inside the action, "+
-				"name the "+
-				"image that the job trains in (environment: {image: NAME} in the job file, or the input environment: "+
-				"docker:NAME), or put aml-train on the runner itself with the action org/aml-train/setup and use "+
-				"aml-train run")
+				"name the image that the job trains in (environment: {image: NAME} in the job file, or the input "+
+				"environment: docker:NAME), or put aml-train on the runner itself with the action "+
+				"org/aml-train/setup and use aml-train run")
 			return
 		}
 	}
@@ -130,8 +126,7 @@ func (t *Target) checkPrograms(f *job.Findings) {
 		f.Add("command", "%v", err)
 	case err == nil && module != "" && lacks(python, module, f.Job.EnvironmentVariables):
 		f.Add("command", "the module %s does not exist: it is in no folder of the source directory, and %s has no "+
-			"package "+
-			"of that name", module, python)
+			"package of that name", module, python)
 	}
 }
 
@@ -165,16 +160,13 @@ func experimentArchived(name string) string {
 func checkSweep(f *job.Findings, s *job.Sweep) {
 	if s.Sampling.Type == "bayesian" {
 		f.Add("sampling_algorithm", "bayesian sampling is not done on this machine: it needs a library that is kept "+
-			"up, and "+
-			"there is none for this program; take {type: random, rule: sobol}, which spreads its trials evenly, or "+
-			"name a "+
-			"compute target")
+			"up, and there is none for this program; take {type: random, rule: sobol}, which spreads its trials "+
+			"evenly, or name a compute target")
 	}
 	for _, name := range s.SearchSpace.Names() {
 		if s.SearchSpace[name].Nested() {
 			f.Add("search_space."+name, "search_space.%s is a choice of search spaces, which Azure Machine Learning "+
-				"alone "+
-				"samples; name a compute target, or write one hyperparameter for each", name)
+				"alone samples; name a compute target, or write one hyperparameter for each", name)
 		}
 	}
 }

@@ -201,8 +201,7 @@ func dockerArg(name, value string, c *container.Config, h *container.HostConfig)
 		return &refusedArg{"--env; environment variables stand under environment_variables"}
 	default:
 		return &refusedArg{name + " is not allowed on this machine; allowed are --gpus, --shm-size, --memory, " +
-			"--cpus, " +
-			"--cpuset-cpus, --pids-limit, --ulimit and --user"}
+			"--cpus, --cpuset-cpus, --pids-limit, --ulimit and --user"}
 	}
 	return err
 }
@@ -220,10 +219,7 @@ if command -v bash >/dev/null 2>&1; then exec bash -c "$0"; else exec sh -c "$0"
 func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]string, base, secret string,
 	console io.Writer) outcome {
 	failed := func(err error) outcome {
-		if cause := context.Cause(ctx); cause != nil {
-			return outcome{status: history.Canceled, reason: cause.Error()}
-		}
-		return outcome{status: history.Failed, reason: err.Error()}
+		return stopped(ctx, err)
 	}
 	e, err := openEngine(ctx)
 	if err != nil {

@@ -1,7 +1,9 @@
 package local
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -97,6 +99,25 @@ func (t *Target) remove(run string) {
 		removeAll(runs, run)
 		runs.Close()
 	}
+}
+
+// fresh makes the folder of a new run, and that of its copy, and returns the first, open, and
+// the lock on it. What lies there is of a run of that id whose history is gone.
+func (t *Target) fresh(ctx context.Context, id string) (dir *os.Root, lock *os.File, err error) {
+	if dir, err = t.folder(id, true); err != nil {
+		return nil, nil, err
+	}
+	if lock, err = waitLock(ctx, dir); err != nil {
+		return nil, nil, errors.Join(err, dir.Close())
+	}
+	empty(dir)
+	base, err := t.openBase(id, true)
+	if err != nil {
+		return nil, nil, errors.Join(err, lock.Close(), dir.Close())
+	}
+	defer base.Close()
+	empty(base)
+	return dir, lock, nil
 }
 
 // empty removes what lies in a run's folder, but for its lock.

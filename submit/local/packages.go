@@ -93,10 +93,7 @@ func (p *packages) key() (string, error) {
 // yet. Who comes while somebody else builds it waits.
 func (p *packages) ready(ctx context.Context, env map[string]string, console *os.File) (string, outcome) {
 	failed := func(err error) (string, outcome) {
-		if cause := context.Cause(ctx); cause != nil {
-			return "", outcome{status: history.Canceled, reason: cause.Error()}
-		}
-		return "", outcome{status: history.Failed, reason: fmt.Sprintf("the environment %s: %v", p.Name, err)}
+		return "", stopped(ctx, fmt.Errorf("the environment %s: %w", p.Name, err))
 	}
 	key, err := p.key()
 	if err != nil {
@@ -171,7 +168,7 @@ func forgetUnused(all *os.Root, but string) {
 
 // build makes the environment, with what its tool says on the console.
 func (p *packages) build(ctx context.Context, dir *os.Root, env map[string]string, console *os.File) outcome {
-	failed := func(err error) outcome { return outcome{status: history.Failed, reason: err.Error()} }
+	failed := func(err error) outcome { return stopped(ctx, err) }
 	at := filepath.Join(dir.Name(), packagesDir)
 	file := func(name, text string) (string, error) {
 		return filepath.Join(dir.Name(), name), dir.WriteFile(name, []byte(text), 0o600)

@@ -46,9 +46,9 @@ func placeOf(home string) string {
 // cacheDir is this program's folder in the person's cache folder, in a container a
 // temporary one.
 func cacheDir() string {
-	cache, err := os.UserCacheDir()
-	if err == nil && plainPath.MatchString(cache) && ownContainer() == "" && !inRepository(cache) {
-		return filepath.Join(cache, "aml-train")
+	cache, err := home.Cache()
+	if err == nil && plainPath.MatchString(cache) && ownContainer() == "" && !inRepository(filepath.Dir(cache)) {
+		return cache
 	}
 	return filepath.Join(os.TempDir(), fmt.Sprintf("aml-train-%d", os.Getuid()))
 }

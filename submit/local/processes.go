@@ -83,7 +83,7 @@ func (g *processes) execute(ctx context.Context) outcome {
 	if err != nil {
 		g.end(left, 0)
 		follow()
-		return outcome{status: history.Failed, reason: "the command cannot be started: " + err.Error()}
+		return stopped(ctx, fmt.Errorf("the command cannot be started: %w", err))
 	}
 	canceled := ctx.Err() != nil && failed == nil
 	most := time.Second // for what was left running in the background

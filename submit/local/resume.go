@@ -37,8 +37,7 @@ func (t *Target) resume(ctx context.Context, s submit.Submission) (*history.Run,
 			id, id)
 	case run.Tag(history.TagSnapshot) != snapshot:
 		return refused("the sweep %s is of other files (snapshot %.7s, and now %.7s): its trials could not be "+
-			"compared "+
-			"with new ones; --commit trains those of a commit, and without --resume another sweep begins", id,
+			"compared with new ones; --commit trains those of a commit, and without --resume another sweep begins", id,
 			run.Tag(history.TagSnapshot), snapshot)
 	}
 	if err := t.Store.Reopen(ctx, id); err != nil {

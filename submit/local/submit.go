@@ -98,28 +98,16 @@ func (t *Target) input(ctx context.Context, j *job.Job, in job.Input, dir string
 // lock on it.
 func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.Run, staged,
 	python string) (lock *os.File, err error) {
-	id := run.Info.RunID
-	dir, err := t.folder(id, true)
+	dir, lock, err := t.fresh(ctx, run.Info.RunID)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	if lock, err = waitLock(ctx, dir); err != nil {
-		return nil, err
-	}
 	defer func() {
 		if err != nil {
 			lock.Close()
 		}
 	}()
-	// Of a run of that id whose history is gone.
-	empty(dir)
-	base, err := t.openBase(id, true)
-	if err != nil {
-		return lock, err
-	}
-	defer base.Close()
-	empty(base)
 	p := plan{
 		Experiment: s.Job.ExperimentName, Command: s.Job.Command, Outputs: s.Job.Outputs,
 		Env:     s.Job.EnvironmentVariables,
@@ -156,7 +144,7 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 		in.ETag = tag
 		p.Inputs[name] = in
 	}
-	if err := t.takeOver(staged, id); err != nil {
+	if err := t.takeOver(staged, run.Info.RunID); err != nil {
 		return lock, err
 	}
 	return lock, t.deposit(&p, dir)
@@ -275,6 +263,41 @@ func (t *Target) create(ctx context.Context, s submit.Submission, python string)
 		return nil, err
 	}
 	user := currentUser()
+	tags := secret.Of(s.Secrets, tagsOf(s, user, python))
+	prefix := idPrefix(s)
+	n, err := t.Store.CountRuns(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		n++
+		id := fmt.Sprintf("%s%d", prefix, n)
+		if j.Name != "" { // the job file names the run
+			id = j.Name
+		}
+		name := j.DisplayName
+		if name == "" {
+			name = id
+		}
+		run, err := t.Store.CreateRun(ctx, history.NewRun{ID: id, ExperimentID: experiment, Name: name, User: user,
+			Start: time.Now(), Status: "SCHEDULED", Tags: tags})
+		if errors.Is(err, history.ErrRunExists) && j.Name == "" {
+			continue
+		}
+		if errors.Is(err, history.ErrRunExists) {
+			return nil, &submit.Refusal{Reason: nameTaken(j.Name)}
+		}
+		var refused *history.Error
+		if errors.As(err, &refused) {
+			err = &submit.Refusal{Reason: refused.Message}
+		}
+		return run, err
+	}
+}
+
+// tagsOf are the tags of a new run.
+func tagsOf(s submit.Submission, user, python string) []history.KeyValue {
+	j := s.Job
 	var tags []history.KeyValue
 	for name, value := range j.Tags {
 		tags = append(tags, history.KeyValue{Key: name, Value: value})
@@ -305,41 +328,17 @@ func (t *Target) create(ctx context.Context, s submit.Submission, python string)
 	}
 	add("mlflow.source.name", j.Script())
 	add("mlflow.note.content", j.Description)
-	short := s.Git.ShortCommit()
-	slug := strings.ToLower(j.ExperimentName)
-	slug = strings.Trim(slug[:min(len(slug), 18)], "-_")
-	prefix := slug + "-"
-	if short != "" {
+	return tags
+}
+
+// idPrefix is the experiment and the commit, as far as they fit an id.
+func idPrefix(s submit.Submission) string {
+	slug := strings.ToLower(s.Job.ExperimentName)
+	prefix := strings.Trim(slug[:min(len(slug), 18)], "-_") + "-"
+	if short := s.Git.ShortCommit(); short != "" {
 		prefix += short + "-"
 	}
-	n, err := t.Store.CountRuns(ctx, prefix)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		n++
-		id := fmt.Sprintf("%s%d", prefix, n)
-		if j.Name != "" { // the job file names the run
-			id = j.Name
-		}
-		name := j.DisplayName
-		if name == "" {
-			name = id
-		}
-		run, err := t.Store.CreateRun(ctx, history.NewRun{ID: id, ExperimentID: experiment, Name: name, User: user,
-			Start: time.Now(), Status: "SCHEDULED", Tags: secret.Of(s.Secrets, tags)})
-		if errors.Is(err, history.ErrRunExists) && j.Name == "" {
-			continue
-		}
-		if errors.Is(err, history.ErrRunExists) {
-			return nil, &submit.Refusal{Reason: nameTaken(j.Name)}
-		}
-		var refused *history.Error
-		if errors.As(err, &refused) {
-			err = &submit.Refusal{Reason: refused.Message}
-		}
-		return run, err
-	}
+	return prefix
 }
 
 // readable is the command with its inputs as they were written, for people.

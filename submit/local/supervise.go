@@ -34,6 +34,15 @@ type outcome struct {
 	warnings []string
 }
 
+// stopped is how a run ends that an error keeps from going on: canceled where the context is,
+// as the error then follows from that.
+func stopped(ctx context.Context, err error) outcome {
+	if cause := context.Cause(ctx); cause != nil {
+		return outcome{status: history.Canceled, reason: cause.Error()}
+	}
+	return outcome{status: history.Failed, reason: err.Error()}
+}
+
 // lose notes that something which the command wrote could not be kept: a run that went
 // well otherwise did not, for whoever goes on with its outputs.
 func (o *outcome) lose(err error) {
@@ -105,27 +114,24 @@ func (t *Target) run(ctx context.Context, p *plan, dir *os.Root) outcome {
 
 	base, err := t.openBase(p.Run, false)
 	if err != nil {
-		return outcome{status: history.Failed, reason: err.Error()}
+		return stopped(ctx, err)
 	}
 	defer base.Close()
 	values, err := resolve(ctx, p, base)
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			return outcome{status: history.Canceled, reason: cause.Error()}
-		}
-		return outcome{status: history.Failed, reason: err.Error()}
+		return stopped(ctx, err)
 	}
 	secret := rand.Text()
 	address, closeServer,
 		err := history.NewServer(t.Store, history.Access{Token: secret, Run: p.Run, Room: p.mostOutputs(),
 		MaxArtifacts: maxFiles}).Serve("127.0.0.1:0")
 	if err != nil {
-		return outcome{status: history.Failed, reason: "the run history cannot be served on loopback: " + err.Error()}
+		return stopped(ctx, fmt.Errorf("the run history cannot be served on loopback: %w", err))
 	}
 	defer closeServer()
 	console, err := t.Store.Files.OpenFile(path.Join(p.Artifacts, history.ConsoleLog), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
-		return outcome{status: history.Failed, reason: err.Error()}
+		return stopped(ctx, err)
 	}
 	defer console.Close()
 	// Room for a traceback, should the command fill the disk.
@@ -138,6 +144,13 @@ func (t *Target) run(ctx context.Context, p *plan, dir *os.Root) outcome {
 	if p.Image != "" {
 		return t.runContainer(ctx, p, values, address, secret, console)
 	}
+	return t.runHere(ctx, p, base, values, address, secret, console)
+}
+
+// runHere runs a job in this machine's own environment, or in one of packages. The history
+// is at the address, for who has the secret.
+func (t *Target) runHere(ctx context.Context, p *plan, base *os.Root, values map[string]string, address, secret string,
+	console *os.File) outcome {
 	var packages string // the folder of the environment, "" of the machine's own
 	if p.Packages != nil {
 		var end outcome
@@ -151,7 +164,7 @@ func (t *Target) run(ctx context.Context, p *plan, dir *os.Root) outcome {
 	}
 	env, err := t.environment(p, base, address, secret)
 	if err != nil {
-		return outcome{status: history.Failed, reason: err.Error()}
+		return stopped(ctx, err)
 	}
 	if packages != "" {
 		p.Packages.use(packages, env)
@@ -163,11 +176,11 @@ func (t *Target) run(ctx context.Context, p *plan, dir *os.Root) outcome {
 	j := job.Job{Command: p.Command}
 	group, err := t.processes(p, base, p.Packages.activate(j.Expand(values)), env, console)
 	if err != nil {
-		return outcome{status: history.Failed, reason: err.Error()}
+		return stopped(ctx, err)
 	}
 	defer group.close()
 	if err := t.Store.SetStatus(ctx, p.Run, history.Running, ""); err != nil {
-		return outcome{status: history.Failed, reason: err.Error()}
+		return stopped(ctx, err)
 	}
 	ctx, release := p.limit(ctx)
 	defer release()

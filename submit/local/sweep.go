@@ -74,31 +74,25 @@ func (t *Target) runSweep(ctx context.Context, p *plan, run *history.Run, dir *o
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go listen(ctx, p, dir, stop)
-	failed := func(err error) outcome {
-		if cause := context.Cause(ctx); cause != nil { // the error follows from it
-			return outcome{status: history.Canceled, reason: cause.Error()}
-		}
-		return outcome{status: history.Failed, reason: err.Error()}
-	}
 	sampler, err := sweep.NewSampler(p.Sweep.SearchSpace, p.Sweep.Sampling, p.Sweep.Seed)
 	if err != nil {
-		return failed(err)
+		return stopped(ctx, err)
 	}
 	console, err := t.Store.Files.OpenFile(path.Join(p.Artifacts, history.ConsoleLog), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
-		return failed(err)
+		return stopped(ctx, err)
 	}
 	defer console.Close()
 	if err := t.share(ctx, p, console); err != nil {
-		return failed(err)
+		return stopped(ctx, err)
 	}
 	s := &sweepRun{t: t, p: p, run: run, sampler: sampler, console: console, trials: map[int]*trial{},
 		ends: make(chan *trial)}
 	if err := s.goOn(ctx); err != nil {
-		return failed(err)
+		return stopped(ctx, err)
 	}
 	if err := t.Store.SetStatus(ctx, p.Run, history.Running, ""); err != nil {
-		return failed(err)
+		return stopped(ctx, err)
 	}
 	ctx, release := p.limit(ctx)
 	defer release()

@@ -37,7 +37,7 @@ func (s *sweepRun) spawn(ctx context.Context, t *trial, values map[string]any) e
 	t.run = run.Info.RunID
 	fail := func(err error) error {
 		s.t.Store.SetStatus(context.WithoutCancel(ctx), t.run, history.Failed,
-			"the run could not be started: "+err.Error())
+			interruptedWord+"the trial could not be started: "+err.Error()) // a sweep that goes on tries again
 		s.t.remove(t.run)
 		return err
 	}
@@ -107,28 +107,17 @@ func spaceValues(texts map[string]string) map[string]string {
 // prepare makes the folder of a trial, with a copy of the sweep's files, and returns the
 // lock on it.
 func (s *sweepRun) prepare(ctx context.Context, run *history.Run, texts map[string]string) (lock *os.File, err error) {
-	id := run.Info.RunID
-	dir, err := s.t.folder(id, true)
+	dir, lock, err := s.t.fresh(ctx, run.Info.RunID)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	if lock, err = waitLock(ctx, dir); err != nil {
-		return nil, err
-	}
 	defer func() {
 		if err != nil {
 			lock.Close()
 		}
 	}()
-	empty(dir)
-	base, err := s.t.openBase(id, true)
-	if err != nil {
-		return lock, err
-	}
-	defer base.Close()
-	empty(base)
-	if err := s.t.replicate(s.p, id); err != nil {
+	if err := s.t.replicate(s.p, run.Info.RunID); err != nil {
 		return lock, err
 	}
 	p := *s.p

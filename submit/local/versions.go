@@ -55,8 +55,7 @@ func (t *Target) Versions(ctx context.Context, s submit.Submission) (v submit.Ve
 	switch e := s.Job.Environment; {
 	case e != nil && e.Build != nil:
 		v.Lacks("the image that the job has built of %s is another one on each machine; push it to a registry and "+
-			"name it "+
-			"by its digest (environment: {image: NAME@sha256:...})", e.Build.Path)
+			"name it by its digest (environment: {image: NAME@sha256:...})", e.Build.Path)
 	case inContainer(s.Job):
 		of = t.containerVersion(ctx, s.Job, &v)
 	default:
@@ -77,8 +76,7 @@ func (t *Target) containerVersion(ctx context.Context, j *job.Job, v *submit.Ver
 		list = pinned(j, v)
 		if !strings.Contains(name, "@sha256:") {
 			v.Lacks("the image %s, on which the job has its packages installed, is named by a tag; name it by its "+
-				"digest "+
-				"(%s@sha256:...)", name, name)
+				"digest (%s@sha256:...)", name, name)
 		}
 		return []any{name, list, runtime.GOARCH}
 	}
@@ -163,8 +161,7 @@ func (t *Target) machineVersion(ctx context.Context, s submit.Submission, v *sub
 	}
 	if !s.Job.StartsPython() {
 		v.Lacks("the command starts a program of this machine, of which nobody knows the version; start it in an "+
-			"image "+
-			"(--environment docker:IMAGE), or with python (%s)", firstLine(s.Job.Command))
+			"image (--environment docker:IMAGE), or with python (%s)", firstLine(s.Job.Command))
 		return nil
 	}
 	program, err := t.python()

@@ -1,6 +1,9 @@
 package ignore
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // tokenKind says what one element of a compiled glob consumes.
 type tokenKind uint8
@@ -164,9 +167,7 @@ func (g *glob) one(t *token, c byte) bool {
 // when case is ignored the text is lowered but a single upper-case member is
 // not, so that "[A]" matches neither "a" nor "A", while "[A-Z]" matches both.
 func parseSet(p string, fold bool) (*[4]uint64, int) {
-	type span struct{ lo, hi byte }
-	var spans []span
-	var classes []func(byte) bool
+	m := members{fold: fold}
 	i, negated := 1, false
 	if i < len(p) && (p[i] == '!' || p[i] == '^') {
 		negated = true
@@ -189,7 +190,7 @@ func parseSet(p string, fold bool) (*[4]uint64, int) {
 				return nil, 0
 			}
 			c = p[i]
-			spans = append(spans, span{c, c})
+			m.spans = append(m.spans, span{c, c})
 			prev, hasPrev = c, true
 		case c == '-' && hasPrev && i+1 < len(p) && p[i+1] != ']':
 			i++
@@ -201,7 +202,7 @@ func parseSet(p string, fold bool) (*[4]uint64, int) {
 				}
 				hi = p[i]
 			}
-			spans = append(spans, span{prev, hi})
+			m.spans = append(m.spans, span{prev, hi})
 			hasPrev = false
 		case c == '[' && i+1 < len(p) && p[i+1] == ':':
 			end := strings.IndexByte(p[i+2:], ']')
@@ -210,7 +211,7 @@ func parseSet(p string, fold bool) (*[4]uint64, int) {
 			}
 			name := p[i+2 : i+2+end]
 			if !strings.HasSuffix(name, ":") {
-				spans = append(spans, span{'[', '['})
+				m.spans = append(m.spans, span{'[', '['})
 				prev, hasPrev = '[', true
 				break
 			}
@@ -218,33 +219,51 @@ func parseSet(p string, fold bool) (*[4]uint64, int) {
 			if class == nil {
 				return nil, 0
 			}
-			classes = append(classes, class)
+			m.classes = append(m.classes, class)
 			i += 2 + end
 			hasPrev = false
 		default:
-			spans = append(spans, span{c, c})
+			m.spans = append(m.spans, span{c, c})
 			prev, hasPrev = c, true
 		}
 		i++
 	}
+	return m.set(negated), i
+}
+
+// members are what a bracket expression names.
+type members struct {
+	spans   []span
+	classes []func(byte) bool
+	fold    bool
+}
+
+type span struct{ lo, hi byte }
+
+// set has a bit for each byte that matches. A slash never does.
+func (m members) set(negated bool) *[4]uint64 {
 	in := new([4]uint64)
-	for c := 0; c < 256; c++ {
-		b, ok := byte(c), false
-		for _, s := range spans {
-			ok = ok || s.lo <= b && b <= s.hi
-			if fold && s.lo != s.hi && 'a' <= b && b <= 'z' {
-				up := b - 'a' + 'A'
-				ok = ok || s.lo <= up && up <= s.hi
-			}
-		}
-		for _, class := range classes {
-			ok = ok || class(b)
-		}
-		if ok != negated && b != '/' {
+	for c := range 256 {
+		b := byte(c)
+		if m.has(b) != negated && b != '/' {
 			in[b>>6] |= 1 << (b & 63)
 		}
 	}
-	return in, i
+	return in
+}
+
+func (m members) has(b byte) bool {
+	for _, s := range m.spans {
+		if s.lo <= b && b <= s.hi {
+			return true
+		}
+		if m.fold && s.lo != s.hi && 'a' <= b && b <= 'z' {
+			if up := b - 'a' + 'A'; s.lo <= up && up <= s.hi {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(m.classes, func(class func(byte) bool) bool { return class(b) })
 }
 
 // posixClass returns the members of [:name:] as git's sane_ctype sees them,

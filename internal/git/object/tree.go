@@ -1,6 +1,7 @@
 package object
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unsafe"
@@ -29,6 +30,28 @@ func (s *Store) Tree(id plumbing.Hash) ([]Entry, error) {
 		return nil, fmt.Errorf("tree %s in %s: %w", id, s.where(id), err)
 	}
 	return entries, nil
+}
+
+// ErrNoFolder says that a tree has no folder of that name.
+var ErrNoFolder = errors.New("there is no such folder")
+
+// Subtree returns the tree at a slash-separated path below another; "" is that itself. The
+// error of a path that is no folder is ErrNoFolder.
+func (s *Store) Subtree(id plumbing.Hash, path string) (plumbing.Hash, error) {
+	if path == "" {
+		return id, nil
+	}
+	name, rest, _ := strings.Cut(path, "/")
+	entries, err := s.Tree(id)
+	if err != nil {
+		return id, err
+	}
+	for _, e := range entries {
+		if e.Name == name && e.Mode == filemode.Dir {
+			return s.Subtree(e.ID, rest)
+		}
+	}
+	return id, ErrNoFolder
 }
 
 // ParseTree reads the content of a tree object: for each entry an octal mode, a

@@ -80,6 +80,9 @@ type GitHub struct {
 	Artifacts   []Artifact // the newest last
 	NoArtifacts bool       // the tokens have no right to read them
 
+	Git        string // a bare repository, see MakeGit; "" for none
+	NoContents bool   // the tokens have no right to write to it
+
 	Asked []string // for a test to note requests in
 
 	// Answer, where it is set, may answer a request in GitHub's place.
@@ -181,7 +184,7 @@ func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.Answer != nil && g.Answer(w, r) {
 		return
 	}
-	if g.artifacts(w, r, body) {
+	if g.artifacts(w, r, body) || g.gitProtocol(w, r) {
 		return
 	}
 	g.mu.Lock()
@@ -233,6 +236,9 @@ func (g *GitHub) answer(w http.ResponseWriter, r *http.Request, body []byte) (in
 		return refuse(http.StatusNotFound, "Not Found")
 	}
 	if r.Method == http.MethodGet && parts[0] != "pulls" && parts[0] != "issues" {
+		if status, answer := g.gitObjects(parts); status != 0 {
+			return status, answer
+		}
 		return g.code(parts, r.URL.Query().Get("ref"))
 	}
 	return g.talk(w, r, parts, user, body)

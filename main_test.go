@@ -215,6 +215,8 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"contents":     contents,
 			"runner":       runner,
 			"artifacts":    artifacts,
+			"gitserver":    gitServer,
+			"onref":        onRef,
 			"secretless":   secretless,
 			"branch":       branch,
 			"foreign":      foreign,
@@ -357,7 +359,7 @@ func workflow(ts *testscript.TestScript, neg bool, args []string) {
 	for name, value := range map[string]string{
 		"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": args[0], "GITHUB_EVENT_PATH": event,
 		"GITHUB_REPOSITORY": "org/x",
-		"GITHUB_SERVER_URL": "https://github.com", "GITHUB_WORKFLOW": "train", "GITHUB_JOB": "train",
+		"GITHUB_WORKFLOW":   "train", "GITHUB_JOB": "train",
 		"GITHUB_RUN_ID": strconv.Itoa(max(run, 40) + 1),
 		"GITHUB_ACTOR":  "ada", "GITHUB_SHA": head, "GITHUB_REF": "refs/pull/7/merge",
 		"GITHUB_WORKSPACE": ts.Getenv("WORK"),
@@ -365,6 +367,9 @@ func workflow(ts *testscript.TestScript, neg bool, args []string) {
 		"OUTPUT": filepath.Join(home, "output"), "SUMMARY": filepath.Join(home, "summary"), "HEAD": head, "BASE": base,
 	} {
 		ts.Setenv(name, value)
+	}
+	if gh.Git == "" {
+		ts.Setenv("GITHUB_SERVER_URL", "https://github.com")
 	}
 	for _, name := range []string{"GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"} {
 		ts.Check(os.WriteFile(ts.Getenv(name), nil, 0o644))
@@ -405,9 +410,10 @@ func contents(ts *testscript.TestScript, neg bool, args []string) {
 	gh.Files = map[string]map[string]string{commit: files}
 }
 
-// runner BRANCH [fork|unreadable] makes what follows a step of an action in the workflow run that
+// runner BRANCH [fork|unreadable|unwritable] makes what follows a step of an action in the workflow run that
 // workflow has begun, for a head of that branch, of a fork perhaps, on a machine of its own:
-// no other run is known there. Its token may not read artifacts where they are unreadable.
+// no other run is known there. Its token may not read artifacts where they are unreadable, nor
+// write to the repository where that is unwritable.
 func runner(ts *testscript.TestScript, neg bool, args []string) {
 	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
 	id, err := strconv.ParseInt(ts.Getenv("GITHUB_RUN_ID"), 10, 64)
@@ -415,6 +421,7 @@ func runner(ts *testscript.TestScript, neg bool, args []string) {
 	gh.Runner = githubtest.Runner{ID: id, Commit: ts.Getenv("HEAD"), Branch: args[0],
 		Fork: slices.Contains(args, "fork")}
 	gh.NoArtifacts = slices.Contains(args, "unreadable")
+	gh.NoContents = slices.Contains(args, "unwritable")
 	ts.Setenv("ACTIONS_RESULTS_URL", ts.Getenv("GITHUB_API_URL")+"/")
 	ts.Setenv("ACTIONS_RUNTIME_TOKEN", githubtest.RuntimeToken)
 	ts.Setenv("HEAD", "") // it is another one in each run
@@ -437,6 +444,41 @@ func artifacts(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if n := len(gh.Artifacts); strconv.Itoa(n) != args[0] || strconv.Itoa(read) != args[1] {
 		ts.Fatalf("%d artifacts, and %d requests that read them:\n%s", n, read, strings.Join(gh.Asked, "\n"))
+	}
+}
+
+// gitserver gives the workflow's GitHub a real repository, which can be pushed to.
+func gitServer(ts *testscript.TestScript, neg bool, args []string) {
+	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
+	ts.Check(gh.MakeGit(filepath.Join(ts.Getenv("HOME"), "x.git")))
+	server := httptest.NewTLSServer(gh)
+	ts.Defer(server.Close)
+	trust(ts, server)
+	ts.Setenv("GITHUB_SERVER_URL", server.URL)
+}
+
+// trust has programs that are started from here trust a server's certificate.
+func trust(ts *testscript.TestScript, server *httptest.Server) {
+	file := filepath.Join(ts.Getenv("HOME"), "certificate.pem")
+	ts.Check(os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
+		0o644))
+	ts.Setenv("SSL_CERT_FILE", file)
+}
+
+// onref N REQUESTS looks how many records are on the ref of the real repository, and how many
+// requests have read them since the runner began.
+func onRef(ts *testscript.TestScript, neg bool, args []string) {
+	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
+	read, written := 0, false
+	for _, r := range gh.Asked {
+		written = written || strings.Contains(r, "/org/x.git/")
+		if strings.HasPrefix(r, "GET /repos/org/x/git/") && !written {
+			read++
+		}
+	}
+	records, _ := exec.Command("git", "-C", gh.Git, "ls-tree", "--name-only", "refs/aml-train/history").Output()
+	if n := strings.Count(string(records), "\n"); strconv.Itoa(n) != args[0] || strconv.Itoa(read) != args[1] {
+		ts.Fatalf("%d records, and %d requests that read them:\n%s", n, read, strings.Join(gh.Asked, "\n"))
 	}
 }
 

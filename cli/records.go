@@ -3,9 +3,8 @@ package cli
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -20,50 +19,91 @@ import (
 	"github.com/org/aml-train/job"
 )
 
-// records are the runs of this repository's workflows that outlive their runners: each is
-// an artifact of the workflow that made it, and is brought here when a run is to be reused or
-// compared with.
+// records are the runs that outlive the machine that they were trained on: each is kept where
+// the repository's settings say, and is brought here when a run is to be reused or compared with.
 type records struct {
-	*workflow
-	seen map[string]bool // names that were looked for
+	a       *app
+	flow    *workflow       // nil outside a workflow
+	home    recordHome      // nil where none are kept
+	outputs bool            // those of a run become an artifact of the workflow
+	seen    map[string]bool // what was looked for
 }
 
-// keeps sets up what a workflow keeps of its runs, where its step may.
-func (f *workflow) keeps() {
-	if f.flags.artifacts && f.CanKeep() {
-		f.a.records = &records{f, map[string]bool{}}
+// recordHome is a place where records outlive the machine that made them.
+type recordHome interface {
+	// list lists the records that may be believed, the newest first.
+	list(context.Context, sought) ([]kept, error)
+	// read reads one of them, and checks it.
+	read(context.Context, kept) (*history.Record, error)
+	// keep keeps the record of a run, a zip.
+	keep(ctx context.Context, run *history.Run, zip []byte) error
+	// needs is what reading it takes.
+	needs() string
+}
+
+// sought is what is looked for: the runs of a series, or those of a key.
+type sought struct {
+	experiment  string
+	series, key string
+	commit      string // of a series, the one that is wanted most; "" for none
+}
+
+// kept is a record as its home lists it. What it says of commit and branch, the record has
+// to say too.
+type kept struct {
+	commit, branch string
+	of             any // the home's own
+}
+
+// The places that history in the settings names, besides the address of a server.
+const (
+	historyArtifacts = "artifacts" // the default
+	historyRef       = "ref"
+	historyNone      = "none"
+)
+
+// keeps sets up where runs outlive this machine; flow is nil outside a workflow.
+func (a *app) keeps(flow *workflow) error {
+	r := &records{a: a, flow: flow, seen: map[string]bool{}}
+	if flow != nil {
+		r.outputs = flow.flags.artifacts && flow.CanKeep()
+		switch {
+		case flow.flags.token == "" || a.historyAt == historyNone:
+		case a.historyAt == historyRef:
+			r.home = &refHome{flow: flow}
+		case r.outputs:
+			r.home = artifactHome{flow}
+		}
 	}
+	if r.home != nil || r.outputs {
+		a.records = r
+	}
+	return nil
 }
 
-// recordName is under which the record of a run is kept: by its job, to be compared with, or by
-// its key, to be reused.
-func recordName(of, what string) string {
-	sum := sha256.Sum256([]byte(what))
-	return "aml-train-" + of + "-" + hex.EncodeToString(sum[:8])
-}
-
-// recordsWithin is how long GitHub may take to bring a record here.
+// recordsWithin is how long it may take to bring a record here.
 const recordsWithin = time.Minute
 
-// bring looks for the artifacts of a name, once, chooses one, and adds its run to the history
-// if it is what it has to be. What cannot be had is said, and changes nothing.
-func (r *records) bring(ctx context.Context, name string, choose func([]github.Artifact) *github.Artifact,
-	is func(*history.Record) bool) {
-	if r == nil || r.flags.token == "" || r.seen[name] {
+// bring looks for records, once, chooses one, and adds its run to the history if it is what it
+// has to be. What cannot be had is said, and changes nothing.
+func (r *records) bring(ctx context.Context, what sought, choose func([]kept) *kept) {
+	if r == nil || r.home == nil || r.seen[what.series+" "+what.key] {
 		return
 	}
-	r.seen[name] = true
+	r.seen[what.series+" "+what.key] = true
 	ctx, cancel := context.WithTimeout(ctx, recordsWithin)
 	defer cancel()
-	if err := r.fetch(ctx, name, choose, is); err != nil {
-		r.a.say("aml-train: runs of earlier workflows cannot be read: %v (the job needs the permission \"actions: "+
-			"read\")", err)
+	if err := r.fetch(ctx, what, choose); err != nil {
+		whose := "earlier workflows"
+		if r.flow == nil {
+			whose = "other machines"
+		}
+		r.a.say("aml-train: runs of %s cannot be read: %v (%s)", whose, err, r.home.needs())
 	}
 }
 
-func (r *records) fetch(ctx context.Context, name string, choose func([]github.Artifact) *github.Artifact,
-	is func(*history.Record) bool) error {
-	list, err := github.Kept(ctx, r.Workflow, r.flags.token, name)
+func (r *records) fetch(ctx context.Context, what sought, choose func([]kept) *kept) error {
+	list, err := r.home.list(ctx, what)
 	if err != nil {
 		return err
 	}
@@ -71,26 +111,25 @@ func (r *records) fetch(ctx context.Context, name string, choose func([]github.A
 	if chosen == nil {
 		return nil
 	}
-	text, err := github.Fetch(ctx, r.Workflow, r.flags.token, *chosen, history.MaxRecord)
+	rec, err := r.home.read(ctx, *chosen)
 	if err != nil {
 		return err
 	}
-	rec, err := history.ReadRecord(bytes.NewReader(text), int64(len(text)))
-	if err != nil {
-		return fmt.Errorf("the artifact %d is no record of a run: %w", chosen.ID, err)
-	}
-	// What GitHub says of the workflow that wrote it counts, and not what it says itself.
 	run := &rec.Run
-	if run.Tag(history.TagCommit) != chosen.Commit || run.Tag(history.TagBranch) != chosen.Branch || !is(rec) {
-		return fmt.Errorf("the artifact %d is of another run than its workflow's", chosen.ID)
+	if run.Tag(history.TagCommit) != chosen.commit || run.Tag(history.TagBranch) != chosen.branch ||
+		rec.Experiment != what.experiment || what.series != "" && run.Tag(history.TagSeries) != what.series ||
+		what.key != "" && run.Tag(history.TagKey) != what.key {
+		return fmt.Errorf("the record of run %s is of another run than was asked for", run.Info.RunID)
 	}
 	store, err := r.a.openStore(ctx, true)
 	if err != nil {
 		return err
 	}
 	if rec.Left > 0 { // a report lists what is here
-		note := fmt.Sprintf("%d of its files are not here: they are artifacts of %s", rec.Left,
-			run.Tag(history.TagBuild))
+		note := fmt.Sprintf("%d of its files are not here: they are where it was trained", rec.Left)
+		if build := run.Tag(history.TagBuild); build != "" {
+			note = fmt.Sprintf("%d of its files are not here: they are artifacts of %s", rec.Left, build)
+		}
 		rec.Run = *run.With(map[string]string{history.TagWarnings: note})
 	}
 	return store.Import(ctx, rec)
@@ -98,13 +137,11 @@ func (r *records) fetch(ctx context.Context, name string, choose func([]github.A
 
 // withKey brings the newest run of a key.
 func (r *records) withKey(ctx context.Context, experiment, key string) {
-	r.bring(ctx, recordName("key", key), func(list []github.Artifact) *github.Artifact {
+	r.bring(ctx, sought{experiment: experiment, key: key}, func(list []kept) *kept {
 		if len(list) == 0 {
 			return nil
 		}
 		return &list[0] // the newest
-	}, func(rec *history.Record) bool {
-		return rec.Run.Tag(history.TagKey) == key && rec.Experiment == experiment
 	})
 }
 
@@ -115,10 +152,11 @@ func (r *records) base(ctx context.Context, run *history.Run, experiment string,
 	if r == nil || series == "" || run.Tag(history.TagTarget) != job.Local {
 		return
 	}
-	r.bring(ctx, recordName("run", series), func(list []github.Artifact) *github.Artifact {
-		list = slices.DeleteFunc(list, func(a github.Artifact) bool { return a.Commit == run.Tag(history.TagCommit) })
-		for i, a := range list {
-			if r.Base != "" && a.Commit == r.Base && a.Branch == branch {
+	base := r.tip()
+	r.bring(ctx, sought{experiment: experiment, series: series, commit: base}, func(list []kept) *kept {
+		list = slices.DeleteFunc(list, func(k kept) bool { return k.commit == run.Tag(history.TagCommit) })
+		for i, k := range list {
+			if base != "" && k.commit == base && k.branch == branch {
 				return &list[i]
 			}
 		}
@@ -126,13 +164,13 @@ func (r *records) base(ctx context.Context, run *history.Run, experiment string,
 		if repo != nil {
 			away = ancestors(repo, run.Tag(history.TagCommit))
 		}
-		var best, newest *github.Artifact
-		for i, a := range list {
-			n, known := away[a.Commit]
-			if known && (best == nil || n < away[best.Commit]) {
+		var best, newest *kept
+		for i, k := range list {
+			n, known := away[k.commit]
+			if known && (best == nil || n < away[best.commit]) {
 				best = &list[i]
 			}
-			if newest == nil && a.Branch == branch {
+			if newest == nil && k.branch == branch {
 				newest = &list[i]
 			}
 		}
@@ -140,27 +178,34 @@ func (r *records) base(ctx context.Context, run *history.Run, experiment string,
 			best = newest
 		}
 		return best
-	}, func(rec *history.Record) bool {
-		return rec.Run.Tag(history.TagSeries) == series && rec.Experiment == experiment
 	})
+}
+
+// tip is the commit that the event names as the tip of the base branch, "" where none does.
+func (r *records) tip() string {
+	if r == nil || r.flow == nil {
+		return ""
+	}
+	return r.flow.Base
 }
 
 // known adds to the commits that one is built on the base that the event names: a shallow
 // checkout does not have it.
 func (r *records) known(away map[string]int) map[string]int {
-	if r == nil || r.Base == "" {
+	base := r.tip()
+	if base == "" {
 		return away
 	}
 	if away == nil {
 		away = map[string]int{}
 	}
-	if _, here := away[r.Base]; !here {
-		away[r.Base] = mostAncestors // what is here is nearer
+	if _, here := away[base]; !here {
+		away[base] = mostAncestors // what is here is nearer
 	}
 	return away
 }
 
-// keep keeps the record of a run that has ended, and its outputs, as artifacts of the
+// keep keeps the record of a run that has ended, and its outputs as an artifact of the
 // workflow; link is where the outputs are.
 func (r *records) keep(ctx context.Context, s session, run *history.Run) (link string) {
 	if r == nil || run.Tag(history.TagTarget) != job.Local || s.store == nil {
@@ -168,40 +213,37 @@ func (r *records) keep(ctx context.Context, s session, run *history.Run) (link s
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
 	defer cancel()
-	say := func(what string, err error) {
-		if err != nil {
-			r.a.say("aml-train: %s of run %s cannot be kept as an artifact: %v", what, run.Info.RunID, err)
+	if r.outputs && !r.a.answers(run) {
+		var err error
+		if link, err = r.keepOutputs(ctx, s, run); err != nil {
+			r.a.say("aml-train: the outputs of run %s cannot be kept as an artifact: %v", run.Info.RunID, err)
 		}
 	}
-	if !r.a.answers(run) {
-		var err error
-		link, err = r.keepOutputs(ctx, s, run)
-		say("the outputs", err)
-	}
 	as := r.a.asked(run)
-	commit := as.Tag(history.TagCommit)
-	if run.Status() != history.Completed || as.Tag(history.TagFork) != "" || commit != r.Head &&
-		(r.Head != "" || commit != r.SHA) {
-		return link // of a commit that is not the workflow's, nobody could believe it
+	if r.home == nil || run.Status() != history.Completed || as.Tag(history.TagFork) != "" || !r.own(as) {
+		return link
 	}
 	as = as.With(map[string]string{history.TagBuild: run.Tag(history.TagBuild)}) // where its files are
 	as.Info = run.Info                                                           // it was then that it trained
-	names := []string{recordName("run", as.Tag(history.TagSeries))}
-	if key := as.Tag(history.TagKey); key != "" {
-		names = append(names, recordName("key", key))
-	}
+	as = secret.Of(&s.secrets, as)
 	var text bytes.Buffer
-	err := s.store.WriteRecord(ctx, secret.Of(&s.secrets, as), &text)
-	for _, name := range names {
-		if err == nil {
-			_, err = github.Keep(ctx, r.Workflow, name, bytes.NewReader(text.Bytes()))
-		}
-		if errors.Is(err, github.ErrArtifactExists) {
-			err = fmt.Errorf("%w; give each job of a matrix a display-name", err)
-		}
+	err := s.store.WriteRecord(ctx, as, &text)
+	if err == nil {
+		err = r.home.keep(ctx, as, text.Bytes())
 	}
-	say("the record", err)
+	if err != nil {
+		r.a.say("aml-train: the record of run %s cannot be kept: %v", run.Info.RunID, err)
+	}
 	return link
+}
+
+// own tells whether a run is of the commit that the workflow was started for: of another one,
+// nobody could believe it.
+func (r *records) own(run *history.Run) bool {
+	if r.flow == nil {
+		return true
+	}
+	return run.Tag(history.TagCommit) == cmp.Or(r.flow.Head, r.flow.SHA)
 }
 
 // keepOutputs keeps all files of a run as one artifact, which has the run's name.
@@ -228,7 +270,7 @@ func (r *records) keepOutputs(ctx context.Context, s session, run *history.Run) 
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return "", err
 	}
-	return github.Keep(ctx, r.Workflow, run.Info.RunID, f)
+	return github.Keep(ctx, r.flow.Workflow, run.Info.RunID, f)
 }
 
 func pack(ctx context.Context, s session, run *history.Run, file history.File, z *zip.Writer) error {

@@ -45,6 +45,7 @@ type app struct {
 	baseline   string   // what a reported run is compared with
 	rules      rules    // and what it has to keep
 	records    *records // nil where none outlive this machine
+	historyAt  string   // history of the settings that are in force
 	reused     *train.Reused
 	candidates sync.Map // by the id of a run, the history.Baselines for it
 	secrets    secret.Redactor

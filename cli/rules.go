@@ -42,9 +42,9 @@ func (a *app) addRules(cmd *cobra.Command) {
 	s.BoolVar(&a.rules.strict, "strict", false, "a rule that cannot be judged is broken")
 }
 
-// readRules reads the rules that are in force, before anything is trained. In the
-// workflow of a pull request they are those of the branch that it is to be merged into: it
-// cannot loosen what judges it.
+// readRules reads the rules that are in force, and where runs are kept, before anything is
+// trained. In the workflow of a pull request both are those of the branch that it is to be
+// merged into: it cannot loosen what judges it, nor have runs and sign-ins sent elsewhere.
 func (a *app) readRules(ctx context.Context, w *github.Workflow, token string) error {
 	a.rules.list, a.rules.note = nil, ""
 	own, err := a.readSettings(".", nil)
@@ -61,6 +61,7 @@ func (a *app) readRules(ctx context.Context, w *github.Workflow, token string) e
 				"; those of its base are in force until it is merged"
 		}
 	}
+	a.historyAt = in.History
 	for _, r := range in.Rules {
 		parsed, err := judge.ParseRule(r.Text)
 		if err != nil {
@@ -130,6 +131,7 @@ func (a *app) settingsOfBase(
 			a.rules.note = "whether the branch that this is to be merged into has rules could not be read: " +
 				err.Error()
 		}
+		own.History = "" // where runs are sent is not for a change to say
 		return own, nil
 	}
 	return settings{}, fmt.Errorf("the rules of the branch that this is to be merged into cannot be read: %w; "+

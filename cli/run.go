@@ -122,7 +122,6 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 				return a.runJob(ctx, f, w, tell)
 			}
 			flow.identity = f.identity()
-			flow.keeps()
 			err = a.runJob(ctx, f, w, tell)
 			if !tell.submitted {
 				flow.refused(ctx, f.name(), err)
@@ -161,6 +160,8 @@ func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *tel
 			of, token = tell.flow.Workflow, tell.flow.flags.token
 		}
 		if err := a.readRules(ctx, of, token); err != nil {
+			request.Wrong = append(request.Wrong, err)
+		} else if err := a.keeps(tell.flow); err != nil {
 			request.Wrong = append(request.Wrong, err)
 		}
 	}

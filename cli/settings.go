@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"path/filepath"
 	"strings"
 
@@ -29,6 +30,8 @@ type settings struct {
 	Keep   []string `yaml:"keep"` // patterns of files that every run keeps, see job.Job
 
 	Reuse bool `yaml:"reuse"` // a run that has trained the same is reported instead of another
+
+	History string `yaml:"history"` // where runs outlive a runner: artifacts, ref, none, or the address of an MLflow server
 
 	Report struct {
 		Metrics []string `yaml:"metrics"` // the names of those that a report begins with, where the job names none
@@ -75,6 +78,9 @@ func parseSettings(text []byte, shown, root string) (s settings, err error) {
 		if s.Job != "" && !filepath.IsLocal(filepath.FromSlash(s.Job)) {
 			report("job", 0, fmt.Sprintf("job is %q; it has to be a path below the repository's root", s.Job))
 		}
+		if message := checkHistory(s.History); message != "" {
+			report("history", 0, message)
+		}
 		for i, r := range s.Rules {
 			var wrong *judge.RuleError
 			if _, err := judge.ParseRule(r.Text); errors.As(err, &wrong) {
@@ -92,4 +98,24 @@ func parseSettings(text []byte, shown, root string) (s settings, err error) {
 		s.Python = filepath.Join(root, filepath.FromSlash(s.Python))
 	}
 	return s, nil
+}
+
+// checkHistory says what is wrong with the place that history names, "" where nothing is.
+func checkHistory(place string) string {
+	switch place {
+	case "", historyArtifacts, historyRef, historyNone:
+		return ""
+	}
+	u, err := url.Parse(place)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
+		return fmt.Sprintf("history is %q; it has to be artifacts, ref, none, or the address of an MLflow server, "+
+			"such as https://mlflow.example.com", place)
+	case u.User != nil:
+		return "history has a user in its address; MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or " +
+			"MLFLOW_TRACKING_TOKEN, sign in"
+	case u.RawQuery != "" || u.Fragment != "":
+		return fmt.Sprintf("history is %q; the address of a server has neither a query nor a fragment", place)
+	}
+	return ""
 }

@@ -54,7 +54,7 @@ type RefRecord struct {
 
 // refName is the name of a record: when its run ended, its commit, series and key, and its
 // branch as in a URL.
-var refName = lazyregexp.New(`^(\d{13})-([0-9a-f]{40})-([0-9a-f]{16})-([0-9a-f]{16})-(.+)$`)
+var refName = lazyregexp.New(`^(\d{13})-([0-9a-f]{40})-([0-9a-f]{16})-([0-9a-f]{16})-(.*)$`)
 
 func (r RefRecord) name() string {
 	return fmt.Sprintf("%013d-%s-%s-%s-%s", r.Ended.UnixMilli(), r.Commit, r.Series, r.Key, url.PathEscape(r.Branch))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/spf13/cobra"
@@ -30,8 +31,8 @@ func (a *app) checkBaseline(ctx context.Context) error {
 	if a.baseline == "" || a.baseline == noBaseline {
 		return nil
 	}
-	_, _, missing := a.findRun(ctx, a.baseline)
-	if missing == nil {
+	list, missing := a.readings(ctx, a.baseline)
+	if missing == nil || slices.ContainsFunc(list, func(n named) bool { return n.sure }) {
 		return nil
 	}
 	repo, err := a.git.Find(".")
@@ -39,24 +40,12 @@ func (a *app) checkBaseline(ctx context.Context) error {
 		return usageError{err}
 	}
 	if repo != nil {
-		if _, err := repo.Revision(a.baseline + "^{commit}"); err == nil || branchHere(repo, a.baseline) {
-			return nil
-		}
 		if _, err := os.Stat(filepath.Join(repo.CommonDir, "shallow")); err == nil {
 			return nil
 		}
 	}
 	return usage("--baseline %s: there is no run, commit or branch of that name here (none turns the comparison off)",
 		a.baseline)
-}
-
-func branchHere(repo *git.Repository, name string) bool {
-	for _, of := range []string{"refs/heads/", "refs/remotes/origin/"} {
-		if _, _, err := repo.Reference(of + name); err == nil {
-			return true
-		}
-	}
-	return false
 }
 
 // mostAncestors is how many commits are looked through for one that has a run.
@@ -74,7 +63,7 @@ func (s session) base(ctx context.Context, run *history.Run) (base history.Basel
 	if s.baseline == "" {
 		base, err = s.usualBase(ctx, run, repo)
 	} else {
-		base, err = s.namedBase(ctx, run, repo)
+		base, err = s.namedBase(ctx, run)
 	}
 	if err == nil && base.Run != nil { // a search tells less of a run than there is to know
 		base.Run, err = s.History.Run(ctx, base.Run.Info.RunID)
@@ -82,7 +71,41 @@ func (s session) base(ctx context.Context, run *history.Run) (base history.Basel
 	if err != nil {
 		return base, err
 	}
-	return history.FindRepeats(ctx, s.History, run, base, s.baseline != "")
+	return s.repeats(ctx, run, base, s.baseline != "")
+}
+
+// mostRepeats is how many runs of one side are judged: more tell hardly more.
+const mostRepeats = 30
+
+// repeats fills in what repeats a run and its base, later ones too where that is wanted.
+func (s session) repeats(
+	ctx context.Context, run *history.Run, base history.Baseline, later bool,
+) (history.Baseline, error) {
+	base, err := history.FindRepeats(ctx, s.History, run, base, later)
+	for _, list := range []*[]*history.Run{&base.Repeats, &base.This} {
+		*list = (*list)[:min(len(*list), mostRepeats)]
+		for i, r := range *list {
+			if err != nil {
+				return base, err
+			}
+			if len(r.Data.Metrics) == 0 { // a workspace's search for tags tells none
+				(*list)[i], err = s.whole(ctx, r)
+			}
+		}
+	}
+	return base, err
+}
+
+// whole is all that there is to know of a run that has completed.
+func (s session) whole(ctx context.Context, run *history.Run) (*history.Run, error) {
+	if known, ok := s.completed.Load(run.Info.RunID); ok {
+		return known.(*history.Run), nil
+	}
+	run, err := s.History.Run(ctx, run.Info.RunID)
+	if err == nil {
+		s.completed.Store(run.Info.RunID, run)
+	}
+	return run, err
 }
 
 func (s session) usualBase(
@@ -108,34 +131,15 @@ func (s session) usualBase(
 	return candidates.Nearest(away), nil
 }
 
-// namedBase is the run, the newest one on the branch, or that of the commit that --baseline
-// names. The beginning of a run's id is one where nothing else is called so.
-func (s session) namedBase(
-	ctx context.Context, run *history.Run, repo *git.Repository,
-) (base history.Baseline, err error) {
-	_, named, missing := s.findRun(ctx, s.baseline)
-	if missing != nil || named.Info.RunID != s.baseline {
-		runs, err := history.FindBaselinesWith(ctx, s.History, run, history.TagBranch, s.baseline)
-		if base = runs.OnBranch(s.baseline); err != nil || base.Run != nil || repo == nil && missing != nil {
-			return base, err
-		}
-		if repo != nil && branchHere(repo, s.baseline) {
-			return base, nil
-		}
-		if repo != nil {
-			if id, err := repo.Revision(s.baseline + "^{commit}"); err == nil {
-				runs, err = history.FindBaselinesWith(ctx, s.History, run, history.TagCommit, id.String())
-				return runs.OfCommit(id.String()), err
-			}
-		}
+// namedBase is what --baseline names: a run, the newest one on a branch, or that of a commit.
+func (s session) namedBase(ctx context.Context, run *history.Run) (base history.Baseline, err error) {
+	list, _ := s.readings(ctx, s.baseline) // what is wrong with it was said before
+	if base, err = s.asBase(ctx, run, list); err != nil || base.Run == nil {
+		return base, err
 	}
-	if missing != nil {
-		return base, nil
-	}
-	base = history.Baseline{Run: named}
-	if named.Tag(history.TagSeries) != run.Tag(history.TagSeries) {
+	if base.Run.Tag(history.TagSeries) != run.Tag(history.TagSeries) {
 		base.Note = "the run that it is compared with is of another job"
-	} else if status := named.Status(); status != history.Completed {
+	} else if status := base.Run.Status(); status != history.Completed {
 		base.Note = fmt.Sprintf("the run that it is compared with is %s", status)
 	}
 	return base, nil

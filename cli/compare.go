@@ -3,8 +3,6 @@ package cli
 import (
 	"fmt"
 	"math"
-	"slices"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -17,34 +15,30 @@ import (
 
 func (a *app) compare() *cobra.Command {
 	return &cobra.Command{
-		Use:   "compare RUN BASE",
-		Short: "The metrics of two runs side by side",
-		Long: "Compare the metrics of a run with those of another, and show the parameters in\n" +
-			"which they differ.",
-		Example:           "  aml-train compare iris-3f2a91c-1 iris-9d0c1e2-1",
+		Use:   "compare THIS BASE",
+		Short: "The metrics of two runs, commits or branches side by side",
+		Long: `Compare the metrics of a run with those of another one, say whether they differ
+by more than chance makes, and show the parameters in which the two differ.
+
+THIS and BASE are runs, commits or branches. Of a commit or a branch, the newest
+completed run is taken, of the same job on both sides. Runs of the same files that
+differ in their seed alone are repeats: then means are compared.`,
+		Example: "  aml-train compare iris-3f2a91c-1 iris-9d0c1e2-1\n  aml-train compare deeper main\n" +
+			"  aml-train compare HEAD HEAD~1",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			s, run, err := a.findRun(ctx, args[0])
+			s, run, with, err := a.pair(ctx, args[0], args[1])
 			if err != nil {
 				return err
-			}
-			of, base, err := a.findRun(ctx, args[1])
-			if err != nil {
-				return err
-			}
-			with := history.Baseline{Run: base, Repeats: []*history.Run{base}, This: []*history.Run{run}}
-			if s.History == of.History { // repeats of runs lie beside them
-				if with, err = history.FindRepeats(ctx, s.History, run, with, true); err != nil {
-					return err
-				}
 			}
 			judged, err := s.judged(ctx, run, with)
 			if err != nil {
 				return err
 			}
-			r := secret.Of(&a.secrets, &report.Report{Run: run, Base: base, Judgement: judged})
+			r := secret.Of(&a.secrets, &report.Report{Run: run, Base: with.Run, BaseName: report.Label(with.Run),
+				Judgement: judged, Repeats: with.This, BaseRepeats: with.Repeats, BaseNote: with.Note})
 			if a.json {
 				return a.printJSON(comparison(r))
 			}
@@ -55,32 +49,29 @@ func (a *app) compare() *cobra.Command {
 
 // compared prints two runs side by side.
 func (a *app) compared(r *report.Report) error {
-	run, base := r.Run, r.Base
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(w, "\t%s\t%s\tCHANGE\t\n", run.Info.RunID, base.Info.RunID)
-	for _, name := range metricNames(run, base) {
-		now, ok := run.Metric(name)
-		before, had := base.Metric(name)
-		cells := [4]string{}
-		if ok {
-			cells[0] = report.Number(now)
+	fmt.Fprintf(w, "\t%s\t%s\tCHANGE\t\n", r.Run.Info.RunID, r.Base.Info.RunID)
+	for _, m := range r.Compared() {
+		change, verdict := "", ""
+		if m.Both() {
+			change, verdict = report.Change(m.This.Mean, m.Base.Mean), r.Verdict(m.Name, m.This.Mean, m.Base.Mean)
 		}
-		if had {
-			cells[1] = report.Number(before)
-		}
-		if ok && had {
-			cells[2], cells[3] = report.Change(now, before), r.Verdict(name, now, before)
-		}
-		fmt.Fprintf(w, "%s\t%s\n", report.Line(name), strings.Join(cells[:], "\t"))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", report.Line(m.Name), m.This, m.Base, change, verdict)
 	}
-	for _, d := range history.Differing(run, base) {
+	for _, d := range r.Differing() {
 		fmt.Fprintf(w, "%s\t%s\t%s\t\t\n", report.Line(d.Name), report.Line(d.This), report.Line(d.Base))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if sides := r.Sides(80); sides != "" {
+		fmt.Fprint(a.out, "\n", sides)
+	}
+	return nil
 }
 
-// comparedMetric is a metric of two runs; a value is a number, NaN and the infinities as
-// strings, and null where a run has none.
+// comparedMetric is a metric of two runs, or its means over those that repeat them; a value
+// is a number, NaN and the infinities as strings, and null where a run has none.
 type comparedMetric struct {
 	Name    string        `json:"name"`
 	This    any           `json:"this"`
@@ -89,39 +80,49 @@ type comparedMetric struct {
 	Verdict judge.Verdict `json:"verdict"`
 }
 
-func comparison(r *report.Report) any {
-	metrics := []comparedMetric{}
-	for _, name := range metricNames(r.Run, r.Base) {
-		m := comparedMetric{Name: name, Verdict: judge.None}
-		now, ok := r.Run.Metric(name)
-		before, had := r.Base.Metric(name)
-		if ok {
-			m.This = history.Float(now)
+// comparisonJSON is what compare prints for machines.
+type comparisonJSON struct {
+	This     string           `json:"this"`
+	Base     string           `json:"base"`
+	ThisRuns []string         `json:"this_runs"` // those that repeat it, it among them
+	BaseRuns []string         `json:"base_runs"`
+	Metrics  []comparedMetric `json:"metrics"`
+}
+
+func comparison(r *report.Report) comparisonJSON {
+	out := comparisonJSON{This: r.Run.Info.RunID, Base: r.Base.Info.RunID, ThisRuns: ids(r.Run, r.Repeats),
+		BaseRuns: ids(r.Base, r.BaseRepeats), Metrics: []comparedMetric{}}
+	for _, c := range r.Compared() {
+		m := comparedMetric{Name: c.Name, Verdict: judge.None}
+		if c.This.Runs > 0 {
+			m.This = history.Float(c.This.Mean)
 		}
-		if had {
-			m.Base = history.Float(before)
+		if c.Base.Runs > 0 {
+			m.Base = history.Float(c.Base.Mean)
 		}
-		if change := now - before; ok && had && !math.IsNaN(change) && !math.IsInf(change, 0) {
+		if change := c.This.Mean - c.Base.Mean; c.Both() && !math.IsNaN(change) && !math.IsInf(change, 0) {
 			m.Change = change
 		}
 		if r.Judgement != nil {
 			for _, f := range r.Judgement.Findings {
-				if f.Name == name {
+				if f.Name == c.Name {
 					m.Verdict = f.Verdict
 				}
 			}
 		}
-		metrics = append(metrics, m)
+		out.Metrics = append(out.Metrics, m)
 	}
-	return map[string]any{"this": r.Run.Info.RunID, "base": r.Base.Info.RunID, "metrics": metrics}
+	return out
 }
 
-func metricNames(runs ...*history.Run) (names []string) {
-	for _, r := range runs {
-		for _, m := range r.Data.Metrics {
-			names = append(names, m.Key)
-		}
+// ids are those of the runs that repeat one.
+func ids(run *history.Run, repeats []*history.Run) []string {
+	if len(repeats) == 0 {
+		return []string{run.Info.RunID}
 	}
-	slices.Sort(names)
-	return slices.Compact(names)
+	out := make([]string, len(repeats))
+	for i, r := range repeats {
+		out[i] = r.Info.RunID
+	}
+	return out
 }

@@ -48,6 +48,7 @@ type app struct {
 	historyAt  string   // history of the settings that are in force
 	reused     *train.Reused
 	candidates sync.Map // by the id of a run, the history.Baselines for it
+	completed  sync.Map // by its id, a run that others are compared with
 	secrets    secret.Redactor
 	commands   *github.Log // nil outside a workflow
 	brief      bool        // what is wrong is said in one line as well, the last: a hook looks for it there

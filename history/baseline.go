@@ -82,10 +82,11 @@ func FindBaselines(ctx context.Context, runs Runs, run *Run) (Baselines, error) 
 	return b, err
 }
 
-// FindBaselinesWith looks for those that have a tag with a value, whenever they started.
-func FindBaselinesWith(ctx context.Context, runs Runs, run *Run, tag, value string) (Baselines, error) {
+// FindBaselinesWith looks for those of a query, of which the commit and the tags count,
+// whenever they started.
+func FindBaselinesWith(ctx context.Context, runs Runs, run *Run, q Query) (Baselines, error) {
 	b := Baselines{run: run}
-	return b, b.find(ctx, runs, Query{}, map[string]string{tag: value})
+	return b, b.find(ctx, runs, Query{Commit: q.Commit}, q.Tags)
 }
 
 func (b *Baselines) find(ctx context.Context, runs Runs, q Query, tags map[string]string) error {
@@ -217,9 +218,9 @@ func (b Baselines) OnBranch(branch string) Baseline {
 	return Baseline{Run: list[0]}
 }
 
-// OfCommit returns the one of a commit that is most like the run.
+// OfCommit returns the one of a commit, whose id begins with id, that is most like the run.
 func (b Baselines) OfCommit(id string) Baseline {
-	list := b.those(func(r *Run) bool { return r.Tag(TagCommit) == id })
+	list := b.those(func(r *Run) bool { return strings.HasPrefix(r.Tag(TagCommit), id) })
 	if len(list) == 0 {
 		return Baseline{Note: "there is no completed run of this job of the commit " + id[:min(7, len(id))]}
 	}
@@ -275,7 +276,7 @@ func repetitions(run *Run, list []*Run) []*Run {
 func seeds(r *Run) string {
 	var out []string
 	for _, p := range r.Data.Params {
-		if seed.MatchString(p.Key) {
+		if IsSeed(p.Key) {
 			out = append(out, p.Key+"="+p.Value)
 		}
 	}
@@ -290,7 +291,7 @@ func repeats(a, b *Run) bool {
 		return false
 	}
 	for _, d := range Differing(a, b) {
-		if !seed.MatchString(d.Name) {
+		if !IsSeed(d.Name) {
 			return false
 		}
 	}
@@ -299,6 +300,9 @@ func repeats(a, b *Run) bool {
 
 // seed is the name of a parameter that only sets chance.
 var seed = lazyregexp.New(`(?i)(^|[/._-])(seed|random_state)$`)
+
+// IsSeed tells whether a parameter of that name only sets chance.
+func IsSeed(name string) bool { return seed.MatchString(name) }
 
 // Difference is a parameter in which two runs differ; "" is what a run does not have.
 type Difference struct{ Name, This, Base string }

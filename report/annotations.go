@@ -119,7 +119,7 @@ func (r *Report) metricAnnotations(p Places, most int) []Annotation {
 			return math.Inf(1)
 		}
 		before, ok := r.before(m.Key)
-		if change := math.Abs((float64(m.Value) - before) / before); ok && !math.IsNaN(change) {
+		if change := math.Abs((r.now(m.Key).Mean - before.Mean) / before.Mean); ok && !math.IsNaN(change) {
 			return change
 		}
 		return -1
@@ -143,10 +143,11 @@ func (r *Report) metricAnnotations(p Places, most int) []Annotation {
 		if line == 0 {
 			continue
 		}
-		text := m.Key + " " + Number(float64(m.Value))
+		text := m.Key + " " + Number(r.now(m.Key).Mean)
 		message := text
 		if before, ok := r.before(m.Key); ok {
-			message += ", " + Number(before) + " in " + r.BaseName + ": " + r.change(m.Key, float64(m.Value), before)
+			message += ", " + Number(before.Mean) + " in " + r.BaseName + ": " +
+				r.change(m.Key, r.now(m.Key).Mean, before.Mean)
 		}
 		if s := Sparkline(r.Curves[m.Key].Points, 20); s != "" {
 			message += "\n" + s

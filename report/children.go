@@ -18,18 +18,18 @@ const (
 	maxColumns  = 4
 )
 
-// children is the table of the runs that a script made: what they differ in, what they
+// runTable is a table of runs that belong together: what they differ in, what they
 // share, the best first.
-type children struct {
+type runTable struct {
 	runs            []*history.Run
 	params, metrics []string
 	more            int
 }
 
-// table lays the children out. They are sorted by the metric of the heading, where they
-// have it, else by the first that all of them have.
-func (r *Report) table() (t children) {
-	t.runs = slices.Clone(r.Children)
+// table lays runs out. They are sorted by the metric of the heading, where they have it,
+// else by the first that all of them have.
+func (r *Report) table(runs []*history.Run) (t runTable) {
+	t.runs = slices.Clone(runs)
 	values := map[string]map[string]bool{}
 	measured := map[string]int{}
 	for _, c := range t.runs {
@@ -94,7 +94,7 @@ func paramOf(r *history.Run, key string) string {
 }
 
 // cells are the texts of a row: the name, what it differs in, what it measured.
-func (t children) cells(c *history.Run) []string {
+func (t runTable) cells(c *history.Run) []string {
 	out := []string{cmp.Or(c.Info.RunName, c.Info.RunID)}
 	for _, key := range t.params {
 		out = append(out, paramOf(c, key))
@@ -117,9 +117,13 @@ func (r *Report) childrenMarkdown() string {
 	if len(r.Children) == 0 {
 		return ""
 	}
-	t := r.table()
+	return fmt.Sprintf("\n<details><summary>Runs of the script: %d</summary>\n\n%s\n</details>\n", len(r.Children),
+		r.table(r.Children).markdown())
+}
+
+// markdown is the table as Markdown.
+func (t runTable) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n<details><summary>Runs of the script: %d</summary>\n\n", len(r.Children))
 	b.WriteString("| | run |")
 	for _, key := range append(slices.Clone(t.params), t.metrics...) {
 		b.WriteString(" " + Escape(key) + " |")
@@ -135,7 +139,6 @@ func (r *Report) childrenMarkdown() string {
 	if t.more > 0 {
 		fmt.Fprintf(&b, "\nand %d more\n", t.more)
 	}
-	b.WriteString("\n</details>\n")
 	return b.String()
 }
 
@@ -147,15 +150,18 @@ func (r *Report) childrenText(width int) string {
 	if len(r.Children) == 0 {
 		return ""
 	}
-	t := r.table()
+	return fmt.Sprintf("\n  %s of the script:\n", size.Count(len(r.Children), "run")) + r.table(r.Children).text()
+}
+
+// text is the table for a terminal.
+func (t runTable) text() string {
 	rows := [][]string{append(append([]string{"run"}, t.params...), t.metrics...)}
 	for _, c := range t.runs[:min(len(t.runs), 10)] {
 		rows = append(rows, t.cells(c))
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n  %s of the script:\n", size.Count(len(r.Children), "run"))
 	b.WriteString(columns(rows))
-	if more := len(r.Children) - (len(rows) - 1); more > 0 {
+	if more := len(t.runs) + t.more - (len(rows) - 1); more > 0 {
 		fmt.Fprintf(&b, "    and %d more\n", more)
 	}
 	return b.String()

@@ -2,9 +2,11 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/size"
 )
 
 // maxDiffering is how many parameters are shown of those in which a run and its base
@@ -17,9 +19,19 @@ func (r *Report) differing() (list []history.Difference, more int) {
 	if r.Base == nil || len(r.Run.Data.Params) == 0 && !r.Run.Status().Terminal() {
 		return nil, 0 // a run's inputs are recorded at its end
 	}
-	list = history.Differing(r.Run, r.Base)
+	list = r.Differing()
 	more = max(len(list)-maxDiffering, 0)
 	return list[:len(list)-more], more
+}
+
+// Differing are all parameters in which the run and its base differ; not their seeds, where
+// one of them has several.
+func (r *Report) Differing() []history.Difference {
+	list := history.Differing(r.Run, r.Base)
+	if len(r.Repeats) > 1 || len(r.BaseRepeats) > 1 {
+		list = slices.DeleteFunc(list, func(d history.Difference) bool { return history.IsSeed(d.Name) })
+	}
+	return list
 }
 
 // comparison is what stands below the metrics: in which parameters the run and its base
@@ -49,7 +61,11 @@ func (r *Report) comparison() string {
 func (r *Report) comparisonText(width int) string {
 	var b strings.Builder
 	if r.Base != nil {
-		fmt.Fprintf(&b, "  compared with %s (%s)\n", Line(r.Base.Info.RunID), Line(r.BaseName))
+		repeats := ""
+		if n := len(r.BaseRepeats); n > 1 {
+			repeats = ", the mean of " + size.Count(n, "run")
+		}
+		fmt.Fprintf(&b, "  compared with %s (%s)%s\n", Line(r.Base.Info.RunID), Line(r.BaseName), repeats)
 		list, more := r.differing()
 		for _, d := range list {
 			fmt.Fprintf(&b, "    %s = %s, there %s\n", Line(d.Name), Line(orNone(d.This)), Line(orNone(d.Base)))

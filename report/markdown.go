@@ -56,10 +56,10 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 	}
 	b.WriteString("### " + r.icon() + " " + Escape(r.Name) + " · " + Escape(r.Title()))
 	if m, ok := r.Headline(); ok && r.Run.Status() == history.Completed {
-		now := float64(m.Value)
-		if before, ok := r.before(m.Key); ok && before != now && Change(now, before) != "" {
-			arrow, _, _ := strings.Cut(Change(now, before), " (")
-			b.WriteString(strings.TrimRight(" "+arrow+" "+r.Verdict(m.Key, now, before), " "))
+		now := r.now(m.Key).Mean
+		if before, ok := r.before(m.Key); ok && before.Mean != now && Change(now, before.Mean) != "" {
+			arrow, _, _ := strings.Cut(Change(now, before.Mean), " (")
+			b.WriteString(strings.TrimRight(" "+arrow+" "+r.Verdict(m.Key, now, before.Mean), " "))
 		}
 	}
 	b.WriteString(r.brokenText())
@@ -85,6 +85,7 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 	}
 	r.charts(&b, metrics, e.charts, drop)
 	if e.files > 0 { // where there is room for lists
+		b.WriteString(r.repeatsMarkdown())
 		b.WriteString(r.childrenMarkdown())
 	} else {
 		drop(len(r.Children), "runs of the script")
@@ -121,13 +122,6 @@ func clipped(lines []string) []string {
 		}
 	}
 	return out
-}
-
-func (r *Report) before(key string) (float64, bool) {
-	if r.Base == nil {
-		return 0, false
-	}
-	return r.Base.Metric(key)
 }
 
 // statusLine is the second line: status, time, target, run, commit.

@@ -139,19 +139,20 @@ func (r *Report) metricTables(b *strings.Builder, metrics []history.Metric) {
 // metricTable is a table of metrics. What no row has is no column.
 func (r *Report) metricTable(metrics []history.Metric) string {
 	type column struct{ head, align string }
-	columns := []column{{"metric", "---"}, {"value", "--:"}}
+	columns := []column{{"metric", "---"}, {r.thisHead("value"), "--:"}}
 	if r.Base != nil {
-		columns[1].head = "this run"
-		columns = append(columns, column{label(r.BaseName), "--:"}, column{"change", "--:"}, column{"", "---"})
+		columns[1].head = r.thisHead("this run")
+		columns = append(columns, column{r.baseHead(), "--:"}, column{"change", "--:"}, column{"", "---"})
 	}
 	columns = append(columns, column{"", "---"})
 	used := make([]bool, len(columns))
 	var rows [][]string
 	for _, m := range metrics {
-		now := float64(m.Value)
-		row := []string{Escape(m.Key), "**" + Number(now) + "**"}
+		now := r.now(m.Key)
+		row := []string{Escape(m.Key), "**" + Number(now.Mean) + "**" + now.spread()}
 		if before, ok := r.before(m.Key); ok {
-			row = append(row, Number(before), Change(now, before), r.Verdict(m.Key, now, before))
+			row = append(row, before.String(), Change(now.Mean, before.Mean),
+				r.Verdict(m.Key, now.Mean, before.Mean))
 		} else if r.Base != nil {
 			row = append(row, "", "", "")
 		}

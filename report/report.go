@@ -39,15 +39,18 @@ type Report struct {
 	BaseName  string
 	BaseNote  string // why there is none, or what a reader has to know of it
 	BaseCurve map[string]history.Curve
-	Judgement *Judgement // nil where nothing is judged
-	Reused    *Reuse     // nil where the run was trained for what is reported
-	Files     []history.File
-	FileURL   func(path string) string // the link of an output; nil where there are none
-	Log       []string                 // the last lines of the console output
-	Diagnosis *Diagnosis               // of a run that failed
-	Children  []*history.Run           // that its script made
-	Sweep     *history.Sweep           // of a run that is one, whose children are its trials
-	At        time.Time                // when this was so
+	// Repeats are the runs that repeat the reported one, it among them, and BaseRepeats
+	// those of the base: where there are several, their mean is what counts.
+	Repeats, BaseRepeats []*history.Run
+	Judgement            *Judgement // nil where nothing is judged
+	Reused               *Reuse     // nil where the run was trained for what is reported
+	Files                []history.File
+	FileURL              func(path string) string // the link of an output; nil where there are none
+	Log                  []string                 // the last lines of the console output
+	Diagnosis            *Diagnosis               // of a run that failed
+	Children             []*history.Run           // that its script made
+	Sweep                *history.Sweep           // of a run that is one, whose children are its trials
+	At                   time.Time                // when this was so
 }
 
 // Reuse says for which code a run stands that has trained the same before.
@@ -84,7 +87,7 @@ const (
 // Collect gathers the report of a run, which is compared with another one.
 func Collect(ctx context.Context, src Source, run *history.Run, with history.Baseline) (*Report, error) {
 	base := with.Run
-	r := &Report{Run: run, Base: base, BaseNote: with.Note, At: time.Now(),
+	r := &Report{Run: run, Base: base, BaseNote: with.Note, At: time.Now(), Repeats: with.This,
 		Curves: map[string]history.Curve{}, BaseCurve: map[string]history.Curve{}}
 	if base != nil && len(run.Data.Metrics) > 0 && !slices.ContainsFunc(run.Data.Metrics, func(m history.Metric) bool {
 		_, has := base.Metric(m.Key)
@@ -110,7 +113,7 @@ func Collect(ctx context.Context, src Source, run *history.Run, with history.Bas
 		return nil, err
 	}
 	if base != nil {
-		r.BaseName = Label(base)
+		r.BaseName, r.BaseRepeats = Label(base), with.Repeats
 	}
 	if f, err := src.OpenArtifact(ctx, run, "user_logs/std_log.txt"); err == nil {
 		defer f.Close()
@@ -207,7 +210,7 @@ func (r *Report) Title() string {
 			return m.Key + " is " + Number(float64(m.Value))
 		}
 		if m, ok := r.Headline(); ok {
-			return m.Key + " " + Number(float64(m.Value))
+			return m.Key + " " + Number(r.now(m.Key).Mean)
 		}
 		return "completed"
 	case r.Diagnosis != nil:

@@ -59,6 +59,7 @@ func (r *Report) Terminal(width int, color bool) string {
 		b.WriteString("\n" + wrap(noMetrics, max(width, 40), "  ") + "\n")
 	}
 	b.WriteString(r.judgementText(max(width, 40)))
+	b.WriteString(r.repeatsText())
 	b.WriteString(r.childrenText(max(width, 40)))
 	if files, bytes := r.outputs(); len(files) > 0 {
 		fmt.Fprintf(&b, "\n  %s, %s:\n", size.Count(len(files), "output"), size.Format(bytes))
@@ -88,13 +89,13 @@ func (r *Report) metricsText(width int, paint func(code, text string) string) st
 		name, value := 0, 0
 		for _, m := range metrics[:n] {
 			name = max(name, utf8.RuneCountInString(Line(m.Key)))
-			value = max(value, utf8.RuneCountInString(Number(float64(m.Value))))
+			value = max(value, utf8.RuneCountInString(r.now(m.Key).String()))
 		}
 		for _, m := range metrics[:n] {
 			line := fmt.Sprintf("  %s  %s", pad(Line(m.Key), name),
-				paint("1", padLeft(Number(float64(m.Value)), value)))
+				paint("1", padLeft(r.now(m.Key).String(), value)))
 			if before, ok := r.before(m.Key); ok {
-				line += "  " + pad(r.change(m.Key, float64(m.Value), before), 25)
+				line += "  " + pad(r.change(m.Key, r.now(m.Key).Mean, before.Mean), 25)
 			}
 			if s := Sparkline(r.Curves[m.Key].Points, 12); s != "" {
 				line += "  " + paint("34", s)

@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"context"
+	"slices"
+
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/lazyregexp"
+)
+
+// named is one reading of a name: a run, or what runs are of.
+type named struct {
+	at  session // of run
+	run *history.Run
+
+	branch, commit string // one of them, of a name that is no run's
+	sure           bool   // nothing else is called so
+}
+
+// commitText is what may be a commit's id, or its beginning, of a commit that is not here.
+var commitText = lazyregexp.New(`^[0-9a-f]{7,40}$`)
+
+// readings are what a name may stand for, what it most likely means first: the run of that
+// id, a branch, a commit, the run whose id begins so. What is wrong with it as a run's
+// name is the error; there are readings all the same.
+func (a *app) readings(ctx context.Context, name string) (list []named, err error) {
+	s, run, err := a.findRun(ctx, name)
+	if err == nil && run.Info.RunID == name {
+		return []named{{at: s, run: run, sure: true}}, nil
+	}
+	repo, rerr := a.git.Find(".")
+	if rerr != nil {
+		repo = nil // what is wrong with it is said where it matters
+	}
+	list = append(list, named{branch: name, sure: repo != nil && branchHere(repo, name)})
+	if repo != nil {
+		if id, err := repo.Revision(name + "^{commit}"); err == nil {
+			list = append(list, named{commit: id.String(), sure: true})
+		}
+	}
+	switch {
+	case err == nil:
+		list = append(list, named{at: s, run: run})
+	case commitText.MatchString(name):
+		list = append(list, named{commit: name})
+	}
+	return list, err
+}
+
+// asBase returns what a run is compared with where a name stands for its base; nothing of
+// that name is a Baseline without a run, whose note says so.
+func (s session) asBase(ctx context.Context, run *history.Run, list []named) (base history.Baseline, err error) {
+	for i, n := range list {
+		var found history.Baseline
+		switch {
+		case n.run != nil:
+			return history.Baseline{Run: n.run}, nil
+		case n.branch != "":
+			runs, err := history.FindBaselinesWith(ctx, s.History, run, history.Query{
+				Tags: map[string]string{history.TagBranch: n.branch}})
+			if err != nil {
+				return base, err
+			}
+			found = runs.OnBranch(n.branch)
+		default:
+			runs, err := history.FindBaselinesWith(ctx, s.History, run, history.Query{Commit: n.commit})
+			if err != nil {
+				return base, err
+			}
+			found = runs.OfCommit(n.commit)
+		}
+		if i == 0 || found.Run != nil || n.sure {
+			base = found
+		}
+		if base.Run != nil || n.sure {
+			return base, nil
+		}
+	}
+	return base, nil
+}
+
+// mostNamed is how many runs of a branch or commit are looked at for one of a job, the newest.
+const mostNamed = 50
+
+// newest are completed runs that a name stands for, the newest of each job; of that of like,
+// where there is one. A fork's branch may be called as one here.
+func (s session) newest(ctx context.Context, n named, like *history.Run) ([]*history.Run, error) {
+	q := history.Query{Completed: true, Submitted: true, MaxResults: mostNamed, Commit: n.commit,
+		Tags: map[string]string{}}
+	if n.branch != "" {
+		q.Tags[history.TagBranch] = n.branch
+	}
+	if like != nil {
+		q.ExperimentIDs = []string{like.Info.ExperimentID}
+		q.Tags[history.TagSeries] = like.Tag(history.TagSeries)
+	}
+	found, _, err := s.History.SearchRuns(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	type job struct{ experiment, series string }
+	seen := map[job]bool{}
+	var out []*history.Run
+	for _, r := range found {
+		of := job{r.Info.ExperimentID, r.Tag(history.TagSeries)}
+		if r.Tag(history.TagFork) == "" && of.series != "" && !seen[of] {
+			out, seen[of] = append(out, r), true
+		}
+	}
+	return out, nil
+}
+
+// asRuns are the runs that the first of two names may stand for: one, or the newest of a
+// branch or commit, of each job one; of the job of like, where that is not nil.
+func (a *app) asRuns(ctx context.Context, list []named, like *named) (out []named, err error) {
+	for _, n := range list {
+		if n.run != nil {
+			return []named{n}, nil
+		}
+		places, err := a.sessions(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var of *history.Run
+		if like != nil {
+			places, of = []session{like.at}, like.run
+		}
+		for _, s := range places {
+			runs, err := s.newest(ctx, n, of)
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range runs {
+				out = append(out, named{at: s, run: r})
+			}
+		}
+		if len(out) > 0 || n.sure {
+			return out, nil
+		}
+	}
+	return nil, nil
+}
+
+// sessions are the places where there may be runs: this machine, and a workspace that is
+// known.
+func (a *app) sessions(ctx context.Context) (out []session, err error) {
+	store, err := a.openStore(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	if store != nil {
+		s, err := a.session(ctx, a.local(""))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	cloud, err := a.workspace()
+	if err != nil || len(cloud.Missing()) > 0 {
+		return out, err
+	}
+	s, err := a.session(ctx, cloud)
+	return append(out, s), err
+}
+
+// pair finds the two runs that are to be compared: each name is a run, a branch or a
+// commit. Of those that are no run's, the newest completed runs of one job are taken.
+func (a *app) pair(ctx context.Context, this, base string) (s session, run *history.Run, with history.Baseline,
+	err error) {
+	left, thisWrong := a.readings(ctx, this)
+	right, baseWrong := a.readings(ctx, base)
+	var like *named
+	if n := len(right) - 1; right[n].run != nil && (n == 0 || !right[n-1].sure) {
+		right, like = right[n:], &right[n]
+	}
+	runs, err := a.asRuns(ctx, left, like)
+	if err != nil {
+		return s, nil, with, err
+	}
+	if len(runs) == 0 {
+		return s, nil, with, nothing(this, left, thisWrong)
+	}
+	for _, r := range runs {
+		if with, err = r.at.asBase(ctx, r.run, right); err != nil || with.Run != nil {
+			s, run = r.at, r.run
+			break
+		}
+	}
+	if err == nil && with.Run == nil {
+		err = nothing(base, right, baseWrong)
+	}
+	if err != nil {
+		return s, nil, with, err
+	}
+	// A search tells less of a run than there is to know.
+	if !slices.ContainsFunc(left, func(n named) bool { return n.run == run }) {
+		run, err = s.History.Run(ctx, run.Info.RunID)
+	}
+	if err == nil && like == nil {
+		with.Run, err = s.History.Run(ctx, with.Run.Info.RunID)
+	}
+	if err != nil {
+		return s, nil, with, err
+	}
+	if like != nil && like.at.History != s.History { // repeats of runs lie beside them
+		with.Repeats, with.This = []*history.Run{with.Run}, []*history.Run{run}
+		return s, run, with, nil
+	}
+	with, err = s.repeats(ctx, run, with, true)
+	return s, run, with, err
+}
+
+// nothing says that a name stands for no run, and why.
+func nothing(name string, list []named, wrong error) error {
+	switch {
+	case len(list) > 0 && list[0].sure && list[0].branch != "":
+		return usage("there is no completed run of this job on the branch %s", name)
+	case slices.ContainsFunc(list, func(n named) bool { return n.commit != "" && n.sure }):
+		return usage("there is no completed run of this job of the commit %s", name)
+	case wrong == nil:
+		return usage("%s is no completed run of this job", name)
+	}
+	return usage("there is no run, commit or branch %q here: %w", name, wrong)
+}
+
+func branchHere(repo *git.Repository, name string) bool {
+	for _, of := range []string{"refs/heads/", "refs/remotes/origin/"} {
+		if _, _, err := repo.Reference(of + name); err == nil {
+			return true
+		}
+	}
+	return false
+}

@@ -61,15 +61,13 @@ func Program(t testing.TB, name string) string {
 	return path
 }
 
-// Cases is how many cases a test generates: a tenth with -short, and with the race
-// detector, which takes ten times as long and finds no more in the rest (make test runs
-// every test without it, too); and what AML_TRAIN_CASES says where that is set (make
-// differential).
+// Cases is how many cases a test generates: a tenth with -short, and what AML_TRAIN_CASES
+// says where that is set (make differential).
 func Cases(usual int) int {
 	if n, err := strconv.Atoi(os.Getenv("AML_TRAIN_CASES")); err == nil {
 		return n
 	}
-	if testing.Short() || race {
+	if testing.Short() {
 		return max(usual/10, 1)
 	}
 	return usual

@@ -190,8 +190,11 @@ func (d *document) parse(text []byte) *value {
 		return nil
 	}
 	if v.kind != mapping {
-		d.report(v.line, v.column, "holds %s; %s is a mapping of keys such as \"%s:\"", v.kind, d.what,
-			map[bool]string{true: "command", false: "job"}[d.what == jobFile])
+		key := "job"
+		if d.what == jobFile {
+			key = "command"
+		}
+		d.report(v.line, v.column, "holds %s; %s is a mapping of keys such as \"%s:\"", v.kind, d.what, key)
 		return nil
 	}
 	return v

@@ -56,7 +56,8 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	}
 	id := run.Info.RunID
 	fail := func(err error) (*history.Run, error) {
-		t.Store.SetStatus(context.WithoutCancel(ctx), id, history.Failed, "the run could not be started: "+err.Error())
+		end := stopped(ctx, fmt.Errorf("the run could not be started: %w", err))
+		t.Store.SetStatus(context.WithoutCancel(ctx), id, end.status, end.reason)
 		t.remove(id)
 		return nil, fmt.Errorf("run %s: %w", id, err)
 	}
@@ -279,8 +280,10 @@ func (t *Target) create(ctx context.Context, s submit.Submission, python string)
 		if name == "" {
 			name = id
 		}
-		run, err := t.Store.CreateRun(ctx, history.NewRun{ID: id, ExperimentID: experiment, Name: name, User: user,
-			Start: time.Now(), Status: "SCHEDULED", Tags: tags})
+		// Either there is a run that somebody knows of, or none.
+		run, err := t.Store.CreateRun(context.WithoutCancel(ctx),
+			history.NewRun{ID: id, ExperimentID: experiment, Name: name, User: user,
+				Start: time.Now(), Status: "SCHEDULED", Tags: tags})
 		if errors.Is(err, history.ErrRunExists) && j.Name == "" {
 			continue
 		}

@@ -37,7 +37,9 @@ type outcome struct {
 // stopped is how a run ends that an error keeps from going on: canceled where the context is,
 // as the error then follows from that.
 func stopped(ctx context.Context, err error) outcome {
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := context.Cause(ctx); errors.Is(cause, context.Canceled) { // by a signal, say, without a word
+		return outcome{status: history.Canceled, reason: interruptedWord + "aml-train was told to stop"}
+	} else if cause != nil {
 		return outcome{status: history.Canceled, reason: cause.Error()}
 	}
 	return outcome{status: history.Failed, reason: err.Error()}

@@ -77,8 +77,9 @@ func (s *sweepRun) create(
 		if attempt > 1 {
 			id = fmt.Sprintf("%s.%d", id, attempt)
 		}
-		run, err := s.t.Store.CreateRun(ctx, history.NewRun{ID: id, ExperimentID: s.p.ExperimentID, Name: id,
-			User: s.run.Tag(history.TagUser), Start: time.Now(), Status: "SCHEDULED", Tags: tags, Owner: s.p.Run})
+		run, err := s.t.Store.CreateRun(context.WithoutCancel(ctx),
+			history.NewRun{ID: id, ExperimentID: s.p.ExperimentID, Name: id,
+				User: s.run.Tag(history.TagUser), Start: time.Now(), Status: "SCHEDULED", Tags: tags, Owner: s.p.Run})
 		if !errors.Is(err, history.ErrRunExists) {
 			return run, err
 		}

@@ -17,8 +17,8 @@ import (
 var update = flag.Bool("update", false, "write action.yml anew")
 
 // byHand are the flags of run that are of no use to the action: it has no Python, its report
-// is an output, and reuse: false says what no-reuse says.
-var byHand = []string{"help", "markdown", "python", "no-reuse"}
+// is an output, reuse: false says what no-reuse says, and evictions are rehearsed at a desk.
+var byHand = []string{"help", "markdown", "python", "no-reuse", "preempt-after"}
 
 // actionYAML writes the action's description from the flags of run and the table
 // of outputs, which are the only places that say what there is. image is what it

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -34,6 +35,7 @@ type jobFlags struct {
 	branch      string // of commit, where the caller knows it
 	once        bool
 	resume      bool
+	evictions   []time.Duration
 	python      string
 	maxSnapshot string
 	maxOutputs  string
@@ -66,6 +68,12 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.Distribution, "distribution", "", "mpi, pytorch, tensorflow or ray")
 	s.IntVar(&f.ProcessCount, "process-count", 0, "processes on each node; of tensorflow: workers")
 	s.IntVar(&f.NodeCount, "node-count", 0, "how many nodes")
+	s.BoolVar(&f.Checkpoints, "checkpoints", false, "give the script a folder, in "+job.CheckpointsVariable+", that "+
+		"stays when the run is evicted and starts again: an output of the name "+job.Checkpoints)
+	s.StringVar(&f.ResumeFrom, "resume-from", "", "go on from an earlier run, RUN or RUN:PATH: its checkpoints, else "+
+		"its outputs, are a folder that the script finds in its argument --resume-from")
+	s.DurationSliceVar(&f.evictions, "preempt-after", nil, "on this machine, rehearse an eviction: end the run after "+
+		"that long, such as 30s, and start it again (30s,1m: twice)")
 	s.StringVar(&f.python, "python", "", "the interpreter that python stands for on this machine")
 	s.StringVar(&f.runConfig, "runconfig", "",
 		"a run configuration of SDK v1 in place of a job file: a path, or NAME of .azureml/NAME.runconfig")
@@ -234,10 +242,15 @@ this command: watch shows its output, cancel ends it.`,
 // request is what the flags and arguments ask for.
 func (a *app) request(f jobFlags) train.Request {
 	r := train.Request{File: cmp.Or(f.named, f.file), Commit: f.commit, Branch: f.branch, Once: f.once,
-		Resume: f.resume}
+		Resume: f.resume, Evictions: f.evictions}
 	wrong := func(err error) {
 		if err != nil {
 			r.Wrong = append(r.Wrong, err)
+		}
+	}
+	for _, d := range f.evictions {
+		if d <= 0 {
+			wrong(usage("--preempt-after is %s; it has to be positive", d))
 		}
 	}
 	if f.named != "" && f.file != "" {

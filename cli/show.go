@@ -104,6 +104,7 @@ func (s session) details(run *history.Run) {
 	line("commit", commit)
 	line("branch", run.Tag(gitmeta.PropBranch))
 	line("snapshot", run.Tag(history.TagSnapshot))
+	line("attempts", run.Tag(history.TagAttempts))
 	line("started", run.Started().Format(time.DateTime))
 	for _, p := range run.Data.Params[:min(len(run.Data.Params), 20)] {
 		line("parameter", p.Key+" = "+p.Value)

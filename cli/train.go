@@ -34,6 +34,7 @@ func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Traine
 		Recall: func(ctx context.Context, experiment, key string) {
 			a.records.withKey(ctx, experiment, key)
 		},
+		Earlier:   a.earlier,
 		Here:      machine,
 		Elsewhere: &elsewhere{a: a},
 	}

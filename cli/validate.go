@@ -73,6 +73,9 @@ func (a *app) convert(f jobFlags) error {
 	if len(r.Wrong) > 0 {
 		return r.Wrong[0]
 	}
+	if f.ResumeFrom != "" {
+		return usage("--resume-from is of one run; no job file says it")
+	}
 	if r.File == "" {
 		return usage("name a job file, or a run configuration with --runconfig")
 	}

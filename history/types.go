@@ -354,6 +354,7 @@ const (
 	TagPullRequest = "aml-train.pull_request" // its number
 	TagActor       = "aml-train.actor"        // who started it
 	TagBuild       = "aml-train.build"        // the link of the workflow run
+	TagAttempts    = "aml-train.attempts"     // how many attempts it took, where it was evicted
 	TagSweep       = "aml-train.sweep"        // of a sweep: its objective, a JSON object
 	TagTrials      = "aml-train.trials"       // of a sweep: a digest of what its trials are, whatever its limits
 	TagSeed        = "aml-train.seed"         // that a sweep samples with

@@ -32,6 +32,9 @@ func (j *Job) Open(name string, named bool) (*inside.Tree, error) {
 // OpenInput opens the data of an input. Data that a commit does not have, as it is seldom
 // committed, is the working tree's.
 func (j *Job) OpenInput(in Input) (*inside.Tree, error) {
+	if in.Run != "" {
+		return inside.Named(j.Local(in.Path)) // the run history's, which is no part of the repository
+	}
 	t, err := j.Open(in.Path, in.named)
 	if j.place.FS != nil && errors.Is(err, fs.ErrNotExist) {
 		here := *j

@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"path/filepath"
 	"strings"
 	"time"
@@ -93,6 +94,10 @@ type Input struct {
 	Mode      string `json:"mode,omitempty"`
 	Datastore string `json:"datastore,omitempty"`
 	OnCompute string `json:"path_on_compute,omitempty"`
+
+	// Run says of which earlier run the files are, RUN or RUN:PATH: they are found where the
+	// job is going to run, and are then at Path. The run may change its own copy of them.
+	Run string `json:"run,omitempty"`
 
 	named bool // Path comes from the command line
 }
@@ -260,6 +265,10 @@ func IsRemote(path string) bool {
 func (j *Job) Digest() string {
 	same := *j
 	same.Name, same.DisplayName, same.Keep, same.Report = "", "", nil, nil
+	if name, run := j.Earlier(); name != "" {
+		same.Inputs = maps.Clone(j.Inputs)
+		same.Inputs[name] = Input{Run: run} // wherever they are found
+	}
 	return digest(&same)
 }
 

@@ -244,3 +244,47 @@ func TestText(t *testing.T) {
 		require.Equal(t, want, Text(v))
 	}
 }
+
+// TestResumeFrom has the argument stand behind the script's own, where that can be told.
+func TestResumeFrom(t *testing.T) {
+	const folder = " --resume-from ${{inputs.resume_from}}"
+	for command, want := range map[string]string{
+		"python train.py":                                     "python train.py" + folder,
+		"python train.py --epochs 3\n":                        "python train.py --epochs 3" + folder,
+		"python -m pkg.train --x \\\n  1":                     "python -m pkg.train --x \\\n  1" + folder,
+		"pip install -r r.txt && torchrun train.py a":         "pip install -r r.txt && torchrun train.py a" + folder,
+		"A=1 ./train.sh x > log.txt":                          "A=1 ./train.sh x > log.txt" + folder,
+		"python a.py ${{inputs.resume_from}} && echo done":    "python a.py ${{inputs.resume_from}} && echo done",
+		"python a.py --resume-from=${{ inputs.resume_from }}": "python a.py --resume-from=${{ inputs.resume_from }}",
+		"python a.py && python b.py":                          "",
+		"python a.py && cp outputs/a ${{outputs.b}}":          "",
+		"python a.py | tee log":                               "",
+		"python a.py &":                                       "",
+		"python a.py # the first":                             "",
+		"$TRAIN":                                              "",
+		"for i in 1 2; do python a.py; done":                  "",
+		"echo 'a":                                             "",
+	} {
+		j := &Job{Command: command}
+		d := &document{}
+		Options{ResumeFrom: "iris-1:outputs"}.resumeFrom(j, d)
+		if want == "" {
+			require.Len(t, d.problems, 1, command)
+			require.Contains(t, d.problems[0].Message, "the command is not one script's")
+			require.Empty(t, j.Inputs)
+			continue
+		}
+		require.Empty(t, d.problems, command)
+		require.Equal(t, want, j.Command)
+		name, run := j.Earlier()
+		require.Equal(t, []string{"resume_from", "iris-1:outputs"}, []string{name, run}, command)
+	}
+	// As azureml-core writes it (script_run_config.py), the data reference has a name.
+	j := &Job{Command: "python a.py --resume-from ${{inputs.MODEL_LOCATION}}", Inputs: map[string]Input{
+		"MODEL_LOCATION": {Type: URIFolder, Path: "azureml://datastores/d/paths/p", Mode: "ro_mount"}}}
+	Options{ResumeFrom: "iris-1"}.resumeFrom(j, &document{})
+	require.Equal(t, Input{Type: URIFolder, Run: "iris-1", Mode: "ro_mount", named: true}, j.Inputs["MODEL_LOCATION"])
+	digest := j.Digest()
+	j.Found("MODEL_LOCATION", Input{Type: URIFolder, Path: "/tmp/somewhere"})
+	require.Equal(t, digest, j.Digest(), "wherever the files are found")
+}

@@ -36,6 +36,8 @@ type Options struct {
 	Distribution    string   // mpi, pytorch, tensorflow or ray
 	ProcessCount    int      // a node; of tensorflow: workers
 	NodeCount       int
+	Checkpoints     bool   // give the script a folder for checkpoints
+	ResumeFrom      string // RUN or RUN:PATH, whose files the script gets
 
 	RunConfig bool // the file is a run configuration of SDK v1, wherever it lies
 
@@ -178,6 +180,8 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 		j.Limits = &Limits{Timeout: o.MaxRunSeconds}
 	}
 	o.distribution(j, d)
+	o.checkpoints(j, d)
+	o.resumeFrom(j, d)
 }
 
 // relativeTo is a path that the person gave, in the folder cwd, as one of the folder dir.
@@ -385,6 +389,7 @@ func (d *document) check(j *Job, o Options) {
 	}
 	d.checkSource(j, o, report)
 	d.checkEnvironment(j, o)
+	d.checkCheckpoints(j)
 	for _, name := range slices.Sorted(maps.Keys(j.Inputs)) {
 		in := j.Inputs[name]
 		if in.Literal || IsRemote(in.Path) || in.Path == "" || expression.MatchString(in.Path) {

@@ -175,6 +175,9 @@ func (r *Report) whatRan() string {
 		}
 		parts = append(parts, s)
 	}
+	if n := t(history.TagAttempts); n != "" {
+		parts = append(parts, Escape(n)+" attempts")
+	}
 	if d := t("mlflow.note.content"); d != "" {
 		parts = append(parts, "described as “"+Escape(Shorten(strings.Join(strings.Fields(d), " "), 300))+"”")
 	}

@@ -8,6 +8,7 @@ package submit
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
@@ -49,6 +50,10 @@ type Submission struct {
 	// Resume goes on with the newest sweep of the same job and files that has not
 	// completed. It needs a sweep on this machine.
 	Resume bool
+
+	// Evictions rehearses evictions on this machine: the first attempt is ended after the
+	// first duration, the next one after the second, and the last one is left alone.
+	Evictions []time.Duration
 
 	// MaxOutputs is how many bytes of outputs and logs a run on this machine keeps; 0 is
 	// the target's own limit, and less is none.

@@ -51,7 +51,9 @@ func (s Submission) series() string {
 func Parameters(j *job.Job) map[string]string {
 	values := map[string]string{}
 	for name, in := range j.Inputs {
-		if values[name] = in.Value; !in.Literal {
+		if values[name] = in.Value; in.Run != "" {
+			values[name] = in.Run
+		} else if !in.Literal {
 			values[name], _, _ = strings.Cut(in.Path, "?") // a signature is a secret
 		}
 	}

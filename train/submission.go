@@ -52,6 +52,8 @@ type submission struct {
 
 	reuse bool // say the settings
 
+	done func() // lets go of an earlier run's files
+
 	at  Session      // of run
 	run *history.Run // that there is already, where one is enough
 }
@@ -59,6 +61,9 @@ type submission struct {
 func (s *submission) close() {
 	s.Commit.Close()
 	s.Snapshot.Close()
+	if s.done != nil {
+		s.done()
+	}
 }
 
 // Refused is all that is wrong with what was asked for: job.Problems, mistakes, and what
@@ -141,6 +146,11 @@ func (t *Trainer) check(ctx context.Context, r Request, s *submission) (err erro
 	if r.Resume {
 		found = append(found, resumable(s))
 	}
+	if len(r.Evictions) > 0 && !s.here {
+		found = append(found, mistake(errors.New("--preempt-after rehearses an eviction on this machine; a cluster of "+
+			"low priority evicts by itself")))
+	}
+	found = append(found, t.earlier(ctx, s))
 	if s.Job.Sound("compute") {
 		found = append(found, t.ask(ctx, s))
 	}
@@ -198,6 +208,21 @@ func resumable(s *submission) error {
 		return mistake(errors.New("--resume goes on with a sweep on this machine; one in a workspace goes on by " +
 			"itself: aml-train watch shows it"))
 	}
+	return nil
+}
+
+// earlier finds the files of the earlier run that a job goes on from.
+func (t *Trainer) earlier(ctx context.Context, s *submission) error {
+	name, run := s.Job.Earlier()
+	if name == "" {
+		return nil
+	}
+	in, done, err := t.Earlier(ctx, run, s.here)
+	if err != nil {
+		return err
+	}
+	s.done = done
+	s.Job.Found(name, in)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
@@ -32,6 +33,8 @@ type Request struct {
 	// Pass are variables that are passed on to the run by their name alone, with their
 	// values.
 	Pass map[string]string
+
+	Evictions []time.Duration // that are rehearsed, see submit.Submission
 
 	MaxSnapshot int64 // in bytes; 0 for the usual limit, less for none
 	MaxOutputs  int64 // of a run on this machine, the same
@@ -74,6 +77,10 @@ type Trainer struct {
 	// Recall brings a run of a key that was made on another machine to the history of this
 	// one, where there is such a run.
 	Recall func(ctx context.Context, experiment, key string)
+
+	// Earlier finds the files of an earlier run, RUN or RUN:PATH, for a job that runs on this
+	// machine or elsewhere. done lets go of them when the job has been submitted.
+	Earlier func(ctx context.Context, run string, here bool) (in job.Input, done func(), err error)
 
 	// Here is this machine, Elsewhere the workspace.
 	Here, Elsewhere Place
@@ -121,6 +128,7 @@ type Teller interface {
 func (t *Trainer) Train(ctx context.Context, r Request) error {
 	s := submission{Submission: submit.Submission{
 		Attached: r.Wait && r.Cancel, Secrets: t.Secrets, MaxOutputs: r.MaxOutputs, Resume: r.Resume,
+		Evictions: r.Evictions,
 	}}
 	defer s.close()
 	if err := t.check(ctx, r, &s); err != nil { // before anything is made, the history included

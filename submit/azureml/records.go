@@ -304,7 +304,8 @@ var expression = lazyregexp.New(`\$\{\{\s*(inputs|outputs)\.([A-Za-z0-9_-]+)\s*\
 
 // readable is the command with its inputs, for people.
 func readable(c *armmachinelearning.CommandJob) string {
-	return expression.ReplaceAllStringFunc(deref(c.Command), func(text string) string {
+	command := strings.TrimPrefix(deref(c.Command), tellCheckpoints)
+	return expression.ReplaceAllStringFunc(command, func(text string) string {
 		m := expression.FindStringSubmatch(text)
 		in, ok := c.Inputs[m[2]]
 		if !ok || m[1] == "outputs" {

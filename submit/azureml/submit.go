@@ -57,7 +57,7 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 			n.ID[:7], size.Count(sent.Files, "file"), size.Format(sent.Bytes), sent.Copied)
 	}
 	tags, properties := tagsOf(s, sent)
-	b, version := body(s.Job, p, t.Workspace, tags, properties)
+	b, version := body(withCheckpoints(s.Job, name), p, t.Workspace, tags, properties)
 	accepting, stop := outlive(ctx, acceptPatience)
 	defer stop()
 	made, err := c.put(accepting, name, b, version)

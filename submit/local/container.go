@@ -246,7 +246,9 @@ func (t *Target) runContainer(ctx context.Context, p *plan, values map[string]st
 		return failed(err)
 	}
 	inside, carried := containerPaths(p, values)
-	id, err := e.create(ctx, p, t.Store.Home, inside, runEnvironment(p, address, secret), mode)
+	env := runEnvironment(p, address, secret)
+	p.tellCheckpoints(env, inside)
+	id, err := e.create(ctx, p, t.Store.Home, inside, env, mode)
 	if err != nil {
 		return failed(err)
 	}
@@ -328,7 +330,7 @@ func (e *engine) runToEnd(ctx context.Context, store *history.Store, p *plan, id
 	case <-ctx.Done():
 		seconds := int(grace.Seconds())
 		e.ContainerStop(background, id, client.ContainerStopOptions{Timeout: &seconds})
-		end = outcome{status: history.Canceled, reason: context.Cause(ctx).Error()}
+		end = stoppedBy(ctx)
 	}
 	select {
 	case <-copied: // all that it printed

@@ -21,7 +21,6 @@ import (
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/internal/sparse"
-	"github.com/org/aml-train/job"
 )
 
 // bind is a file or folder of this machine and where it goes in the container.
@@ -70,12 +69,8 @@ func (e *engine) send(ctx context.Context, id string, p *plan, data []carriedDat
 		for _, c := range data {
 			err = cmp.Or(err, addData(ctx, to, c))
 		}
-		for name, out := range p.Outputs {
-			at := path.Join(containerRoot(p.Run), namedDir, name)
-			if out.Type == job.URIFile {
-				at = path.Dir(at)
-			}
-			err = cmp.Or(err, to.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: at[1:] + "/", Mode: 0o777}))
+		if len(p.Outputs) > 0 { // empty, but for what an attempt before has left
+			err = cmp.Or(err, addTree(to, filepath.Join(p.Base, namedDir), path.Join(containerRoot(p.Run), namedDir)))
 		}
 		w.CloseWithError(cmp.Or(err, to.Close()))
 	}()

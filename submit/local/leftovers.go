@@ -51,7 +51,7 @@ func (l leftover) inside() string {
 }
 
 // ofRun are the entries of a run's folder that are not the command's.
-var ofRun = []string{namedDir, inputsDir, toolsDir, pythonDir, spareList, "spare",
+var ofRun = []string{namedDir, inputsDir, toolsDir, pythonDir, spareList, "spare", firstDir,
 	lockFile, cancelFile, planFile, ownLog, reserve}
 
 // leftovers finds what the command wrote or changed outside its special folders.

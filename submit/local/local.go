@@ -92,9 +92,10 @@ type plan struct {
 	Python       string // absolute; "" where there is none
 	Root         string // of the repository, or the source directory that is in none
 	Attached     bool
-	Keep         []string // patterns of files that are kept besides outputs and logs
-	MaxOutputs   int64    // bytes of outputs and logs that are kept
-	Pass         []string // names of variables that are passed on
+	Keep         []string        // patterns of files that are kept besides outputs and logs
+	MaxOutputs   int64           // bytes of outputs and logs that are kept
+	Pass         []string        // names of variables that are passed on
+	Evictions    []time.Duration // see Submission
 
 	// Where its files lie: locate says that, never a file.
 	Base      string `json:"-"` // the folder with the run's files, absolute
@@ -111,7 +112,8 @@ type plan struct {
 	Build        *imageBuild       // that is built for it, nil for none
 	Mark         string            // by which its container is known, nobody else's
 
-	carried []string // see carry
+	carried []string      // see carry
+	spent   time.Duration // by the attempts before this one
 }
 
 type input struct {

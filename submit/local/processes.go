@@ -94,7 +94,7 @@ func (g *processes) execute(ctx context.Context) outcome {
 	follow()
 	switch {
 	case canceled:
-		return outcome{status: history.Canceled, reason: context.Cause(ctx).Error()}
+		return stoppedBy(ctx)
 	case failed == nil:
 		return outcome{status: history.Completed}
 	case g.logs == nil:

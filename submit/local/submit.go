@@ -76,7 +76,8 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 	return run, nil
 }
 
-// input says where an input is. What a commit has is written below dir first.
+// input says where an input is. What a commit has, or an earlier run, is written below dir
+// first: a script that goes on with the files of a run writes there, and not to its record.
 func (t *Target) input(ctx context.Context, j *job.Job, in job.Input, dir string) (input, error) {
 	to := input{Literal: in.Literal, Value: in.Value, Type: in.Type, Path: in.Path}
 	if in.Literal || job.IsRemote(in.Path) {
@@ -87,7 +88,7 @@ func (t *Target) input(ctx context.Context, j *job.Job, in job.Input, dir string
 		return to, err
 	}
 	defer tree.Close()
-	if to.Path, to.Place = j.Local(in.Path), tree.Place; tree.Disk {
+	if to.Path, to.Place = j.Local(in.Path), tree.Place; tree.Disk && in.Run == "" {
 		return to, nil
 	}
 	to.Place = dir
@@ -116,6 +117,7 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 		Inputs: map[string]input{},
 		Image:  cmp.Or(s.Versions.Image, image(s.Job)), Resources: s.Job.Trial().Resources,
 		Distribution: s.Job.Distribution, Mark: rand.Text(), MaxOutputs: s.MaxOutputs, Pass: s.Pass,
+		Evictions: s.Evictions,
 	}
 	if w := s.Job.Sweep; w != nil {
 		seed, err := strconv.ParseInt(run.Tag(history.TagSeed), 10, 64)

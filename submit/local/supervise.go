@@ -32,15 +32,23 @@ type outcome struct {
 	status   history.Status
 	reason   string
 	warnings []string
+	evicted  bool // it is not the end of the run, but of an attempt
+}
+
+// stoppedBy is how a run ends whose context has.
+func stoppedBy(ctx context.Context) outcome {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.Canceled) { // by a signal, say, without a word
+		return outcome{status: history.Canceled, reason: interruptedWord + "aml-train was told to stop"}
+	}
+	return outcome{status: history.Canceled, reason: cause.Error(), evicted: errors.Is(cause, errEvicted)}
 }
 
 // stopped is how a run ends that an error keeps from going on: canceled where the context is,
 // as the error then follows from that.
 func stopped(ctx context.Context, err error) outcome {
-	if cause := context.Cause(ctx); errors.Is(cause, context.Canceled) { // by a signal, say, without a word
-		return outcome{status: history.Canceled, reason: interruptedWord + "aml-train was told to stop"}
-	} else if cause != nil {
-		return outcome{status: history.Canceled, reason: cause.Error()}
+	if ctx.Err() != nil {
+		return stoppedBy(ctx)
 	}
 	return outcome{status: history.Failed, reason: err.Error()}
 }
@@ -143,10 +151,12 @@ func (t *Target) run(ctx context.Context, p *plan, dir *os.Root) outcome {
 			console.Truncate(info.Size()) // gives back what was not needed
 		}
 	}()
-	if p.Image != "" {
-		return t.runContainer(ctx, p, values, address, secret, console)
-	}
-	return t.runHere(ctx, p, base, values, address, secret, console)
+	return t.attempts(ctx, p, base, console, func(ctx context.Context) outcome {
+		if p.Image != "" {
+			return t.runContainer(ctx, p, values, address, secret, console)
+		}
+		return t.runHere(ctx, p, base, values, address, secret, console)
+	})
 }
 
 // runHere runs a job in this machine's own environment, or in one of packages. The history
@@ -165,6 +175,7 @@ func (t *Target) runHere(ctx context.Context, p *plan, base *os.Root, values map
 		}
 	}
 	env, err := t.environment(p, base, address, secret)
+	p.tellCheckpoints(env, values)
 	if err != nil {
 		return stopped(ctx, err)
 	}
@@ -191,12 +202,22 @@ func (t *Target) runHere(ctx context.Context, p *plan, base *os.Root, values map
 	return end
 }
 
-// limit ends the context when the run has lasted as long as it may.
+// limit ends the context when the run has lasted as long as it may, or the attempt has.
 func (p *plan) limit(ctx context.Context) (context.Context, context.CancelFunc) {
-	if p.Timeout <= 0 {
-		return context.WithCancel(ctx)
+	ctx, stop := context.WithCancel(ctx)
+	if p.Timeout > 0 {
+		ctx, stop = also(ctx, stop, p.Timeout-p.spent, fmt.Errorf("the maximum duration of %s was over", p.Timeout))
 	}
-	return context.WithTimeoutCause(ctx, p.Timeout, fmt.Errorf("the maximum duration of %s was over", p.Timeout))
+	if len(p.Evictions) > 0 && p.Sweep == nil { // of a sweep, each trial is
+		ctx, stop = also(ctx, stop, p.Evictions[0], errEvicted)
+	}
+	return ctx, stop
+}
+
+// also ends a context after a duration as well.
+func also(ctx context.Context, stop func(), d time.Duration, why error) (context.Context, context.CancelFunc) {
+	ctx, release := context.WithTimeoutCause(ctx, d, why)
+	return ctx, func() { release(); stop() }
 }
 
 // describe says how a command failed.

@@ -118,7 +118,7 @@ func (s *sweepRun) prepare(ctx context.Context, run *history.Run, texts map[stri
 			lock.Close()
 		}
 	}()
-	if err := s.t.replicate(s.p, run.Info.RunID); err != nil {
+	if err := s.t.replicate(s.p.Run, run.Info.RunID, s.p.within()); err != nil {
 		return lock, err
 	}
 	p := *s.p
@@ -144,20 +144,21 @@ func (s *sweepRun) prepare(ctx context.Context, run *history.Run, texts map[stri
 	return lock, s.t.deposit(&p, dir)
 }
 
-// replicate gives a trial the files of its sweep: a copy that another run has left, brought
-// to what the sweep's is, or a new one.
-func (t *Target) replicate(p *plan, to string) error {
+// replicate gives a folder among the copies, such as a trial's, the files of another one,
+// such as its sweep's: a copy that another run has left, brought to what that is, or a new
+// one. The command works in the folder within of it.
+func (t *Target) replicate(of, to, work string) error {
 	copies, err := t.copies(false)
 	if err != nil {
 		return err
 	}
 	defer copies.Close()
-	from, err := home.Folder(copies, p.Run, false)
+	from, err := home.Folder(copies, of, false)
 	if err != nil {
 		return err
 	}
 	defer from.Close()
-	within := path.Join(to, p.within())
+	within := path.Join(to, work)
 	files, in, err := recorded(from)
 	if errors.Is(err, fs.ErrNotExist) { // the job sends no code
 		return copies.MkdirAll(within, 0o755)
@@ -178,7 +179,7 @@ func (t *Target) replicate(p *plan, to string) error {
 	if err := copies.MkdirAll(within, 0o755); err != nil {
 		return err
 	}
-	source := filepath.Join(t.top(p.Run), in)
+	source := filepath.Join(t.top(of), in)
 	target := filepath.Join(t.top(to), in)
 	slices.SortFunc(list, func(a, b copied) int { return strings.Compare(a.Path, b.Path) })
 	made := map[string]bool{".": true}
@@ -187,7 +188,7 @@ func (t *Target) replicate(p *plan, to string) error {
 			return err
 		}
 	}
-	if err := t.copyGit(p.Run, to, filepath.ToSlash(in), list); err != nil {
+	if err := t.copyGit(of, to, filepath.ToSlash(in), list); err != nil {
 		return err
 	}
 	dir, err := home.Folder(copies, to, false)

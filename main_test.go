@@ -290,49 +290,6 @@ func https(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("HTTPS", server.URL)
 }
 
-// killall9 WORD... kills every process whose command line holds all the words
-// and that was started from this script's folder.
-func killall9(ts *testscript.TestScript, neg bool, args []string) {
-	procs, _ := filepath.Glob("/proc/[0-9]*")
-	killed := 0
-next:
-	for _, p := range procs {
-		text, err := os.ReadFile(filepath.Join(p, "cmdline"))
-		if err != nil {
-			continue
-		}
-		// A supervisor names the history on its command line; nobody else may read its
-		// environment.
-		env, _ := os.ReadFile(filepath.Join(p, "environ"))
-		if work := ts.Getenv("WORK"); !bytes.Contains(env, []byte("WORK="+work+"\x00")) &&
-			!bytes.Contains(text, []byte(work+"/")) {
-			continue
-		}
-		for _, word := range args {
-			if !bytes.Contains(text, []byte(word)) {
-				continue next
-			}
-		}
-		pid, err := strconv.Atoi(filepath.Base(p))
-		ts.Check(err)
-		process, err := os.FindProcess(pid)
-		ts.Check(err)
-		ts.Check(process.Kill())
-		// What it holds is let go of when it is gone, not when the signal is sent.
-		for {
-			stat, err := os.ReadFile(filepath.Join(p, "stat"))
-			if _, state, _ := bytes.Cut(stat, []byte(") ")); err != nil || bytes.HasPrefix(state, []byte("Z")) {
-				break
-			}
-			time.Sleep(time.Millisecond)
-		}
-		killed++
-	}
-	if killed == 0 {
-		ts.Fatalf("no process has %v in its command line", args)
-	}
-}
-
 // workflow EVENT PAYLOAD makes what follows the steps of a workflow of the
 // repository org/x, with a GitHub of its own that has pull request 7. PAYLOAD is
 // the event's; $HEAD in it stands for the commit that is checked out,

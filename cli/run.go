@@ -65,9 +65,13 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.Description, "description", "", "what the run is about")
 	s.StringArrayVar(&f.Tags, "tags", nil, "a tag of the run, NAME=VALUE (repeatable; --tag for short)")
 	s.IntVar(&f.MaxRunSeconds, "max-run-duration-seconds", 0, "end the run after that many seconds")
-	s.StringVar(&f.Distribution, "distribution", "", "mpi, pytorch, tensorflow or ray")
+	s.StringVar(&f.Distribution, "distribution", "", "mpi, pytorch, tensorflow or ray "+
+		"(--distributed-job-config is another name)")
 	s.IntVar(&f.ProcessCount, "process-count", 0, "processes on each node; of tensorflow: workers")
+	s.IntVar(&f.ServerCount, "parameter-server-count", 0, "parameter servers of tensorflow")
 	s.IntVar(&f.NodeCount, "node-count", 0, "how many nodes")
+	s.StringVar(&f.DockerArguments, "docker-runtime-config", "",
+		"arguments of docker run for the job's container, such as \"--shm-size 2g --gpus all\"")
 	s.BoolVar(&f.Checkpoints, "checkpoints", false, "give the script a folder, in "+job.CheckpointsVariable+", that "+
 		"stays when the run is evicted and starts again: an output of the name "+job.Checkpoints)
 	s.StringVar(&f.ResumeFrom, "resume-from", "", "go on from an earlier run, RUN or RUN:PATH: its checkpoints, else "+
@@ -81,7 +85,8 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.maxOutputs, "max-outputs-size", "", "the most that is kept of a run's outputs and logs on this "+
 		"machine, such as 500GB (default 100GB; 0 is no limit)")
 	f.reuse.add(s)
-	short := map[string]string{"env": "environment-variables", "input": "inputs", "tag": "tags"}
+	short := map[string]string{"env": "environment-variables", "input": "inputs", "tag": "tags",
+		"distributed-job-config": "distribution"}
 	s.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		return pflag.NormalizedName(cmp.Or(short[name], name))
 	})

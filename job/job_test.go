@@ -288,3 +288,37 @@ func TestResumeFrom(t *testing.T) {
 	j.Found("MODEL_LOCATION", Input{Type: URIFolder, Path: "/tmp/somewhere"})
 	require.Equal(t, digest, j.Digest(), "wherever the files are found")
 }
+
+// TestDockerOptions splits the arguments of docker run between the keys of a job file.
+func TestDockerOptions(t *testing.T) {
+	for _, c := range []struct {
+		arguments, shm, rest, problem string
+	}{
+		{"--shm-size 2g", "2g", "--gpus all", ""},
+		{"--shm-size=2G --cpus 2", "2g", "--cpus 2", ""},
+		{"--memory 4g --ulimit 'memlock=-1 x' --shm-size=96m", "96m", "--memory 4g --ulimit 'memlock=-1 x'", ""},
+		{"--ulimit memlock=-1", "1g", "--ulimit memlock=-1", ""},
+		{"--shm-size", "", "", `--shm-size is ""; write a number and b, k, m or g`},
+		{"--shm-size much", "", "", `--shm-size is "much"`},
+		{"--memory '4g", "", "", "--docker-runtime-config --memory '4g"},
+	} {
+		was := &Resources{ShmSize: "1g", DockerArgs: "--gpus all", InstanceCount: 1}
+		j := &Job{Compute: Local, Environment: &Environment{Image: "python:3.12"}, Resources: was}
+		d := &document{}
+		Options{DockerArguments: c.arguments}.docker(j, d)
+		if c.problem != "" {
+			require.Len(t, d.problems, 1)
+			require.Contains(t, d.problems[0].Message, c.problem)
+			continue
+		}
+		require.Empty(t, d.problems)
+		require.Equal(t, &Resources{ShmSize: c.shm, DockerArgs: c.rest, InstanceCount: 1}, j.Resources)
+		require.Equal(t, "1g", was.ShmSize, "what was read stays")
+	}
+	d := &document{}
+	Options{DockerArguments: "--cpus 2"}.docker(&Job{Compute: Local}, d)
+	require.Contains(t, d.problems[0].Message, "is for a job in a container")
+	j := &Job{Compute: "gpu-cluster"} // whose environment has an image
+	Options{DockerArguments: "--cpus 2"}.docker(j, &document{})
+	require.Equal(t, "--cpus 2", j.Resources.DockerArgs)
+}

@@ -36,6 +36,8 @@ type Options struct {
 	Distribution    string   // mpi, pytorch, tensorflow or ray
 	ProcessCount    int      // a node; of tensorflow: workers
 	NodeCount       int
+	ServerCount     int    // parameter servers of tensorflow
+	DockerArguments string // what SDK v1's DockerConfiguration says, as docker run's arguments
 	Checkpoints     bool   // give the script a folder for checkpoints
 	ResumeFrom      string // RUN or RUN:PATH, whose files the script gets
 
@@ -180,6 +182,7 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 		j.Limits = &Limits{Timeout: o.MaxRunSeconds}
 	}
 	o.distribution(j, d)
+	o.docker(j, d)
 	o.checkpoints(j, d)
 	o.resumeFrom(j, d)
 }
@@ -221,41 +224,6 @@ func (o Options) pairs(d *document, flag string, pairs []string, set func(name, 
 			continue
 		}
 		set(name, value)
-	}
-}
-
-func (o Options) distribution(j *Job, d *document) {
-	kinds := []string{"mpi", "pytorch", "tensorflow", "ray"}
-	if o.Distribution != "" {
-		kind := strings.ToLower(o.Distribution)
-		if !slices.Contains(kinds, kind) {
-			d.flagProblem("--distribution is %q; it can be %s%s", o.Distribution, strings.Join(kinds, ", "),
-				suggest.DidYouMean(kind, kinds))
-			return
-		}
-		j.Distribution = &Distribution{Type: kind}
-		d.given("distribution")
-	}
-	if o.ProcessCount != 0 {
-		switch {
-		case o.ProcessCount < 0:
-			d.flagProblem("--process-count is %d; it has to be positive", o.ProcessCount)
-		case j.Distribution == nil:
-			d.flagProblem("--process-count needs --distribution: mpi, pytorch or tensorflow")
-		case j.Distribution.Type == "tensorflow":
-			j.Distribution.WorkerCount = o.ProcessCount
-		default:
-			j.Distribution.ProcessCountPerInstance = o.ProcessCount
-		}
-	}
-	if o.NodeCount < 0 {
-		d.flagProblem("--node-count is %d; it has to be positive", o.NodeCount)
-	} else if o.NodeCount > 0 {
-		if j.Resources == nil {
-			j.Resources = &Resources{}
-		}
-		j.Resources.InstanceCount = o.NodeCount
-		d.given("resources")
 	}
 }
 

@@ -39,7 +39,14 @@ func TestScripts(t *testing.T) {
 }
 
 func TestScriptsWithMLflow(t *testing.T) {
-	testscript.Run(t, params(t, "testdata/script/mlflow", testenv.Python(t)))
+	p := params(t, "testdata/script/mlflow", testenv.Python(t))
+	setup := p.Setup
+	p.Setup = func(e *testscript.Env) error {
+		e.Values[trackingKey{}] = new(*trackingServer)
+		return setup(e)
+	}
+	p.Cmds["mlflowserver"], p.Cmds["calls"], p.Cmds["loses"] = mlflowServer, calls, loses
+	testscript.Run(t, p)
 }
 
 // TestScriptsWithLayouts train repositories as they are laid out in practice, with the

@@ -35,8 +35,8 @@ type recordHome interface {
 	list(context.Context, sought) ([]kept, error)
 	// read reads one of them, and checks it.
 	read(context.Context, kept) (*history.Record, error)
-	// keep keeps the record of a run, a zip.
-	keep(ctx context.Context, run *history.Run, zip []byte) error
+	// keep keeps the record of a run, which is given as a zip as well.
+	keep(ctx context.Context, rec *history.Record, zip []byte) error
 	// needs is what reading it takes.
 	needs() string
 }
@@ -63,22 +63,25 @@ const (
 )
 
 // keeps sets up where runs outlive this machine; flow is nil outside a workflow.
-func (a *app) keeps(flow *workflow) error {
+func (a *app) keeps(flow *workflow) {
 	r := &records{a: a, flow: flow, seen: map[string]bool{}}
 	if flow != nil {
 		r.outputs = flow.flags.artifacts && flow.CanKeep()
-		switch {
-		case flow.flags.token == "" || a.historyAt == historyNone:
-		case a.historyAt == historyRef:
-			r.home = &refHome{flow: flow}
-		case r.outputs:
-			r.home = artifactHome{flow}
-		}
+	}
+	if server := a.server(flow); server != nil {
+		r.home = server
+	}
+	switch {
+	case r.home != nil || a.historyAt == historyNone:
+	case flow == nil || flow.flags.token == "":
+	case a.historyAt == historyRef:
+		r.home = &refHome{flow: flow}
+	case r.outputs:
+		r.home = artifactHome{flow}
 	}
 	if r.home != nil || r.outputs {
 		a.records = r
 	}
-	return nil
 }
 
 // recordsWithin is how long it may take to bring a record here.
@@ -228,8 +231,12 @@ func (r *records) keep(ctx context.Context, s session, run *history.Run) (link s
 	as = secret.Of(&s.secrets, as)
 	var text bytes.Buffer
 	err := s.store.WriteRecord(ctx, as, &text)
+	var rec *history.Record
+	if err == nil { // as everybody will read it
+		rec, err = history.ReadRecord(bytes.NewReader(text.Bytes()), int64(text.Len()))
+	}
 	if err == nil {
-		err = r.home.keep(ctx, as, text.Bytes())
+		err = r.home.keep(ctx, rec, text.Bytes())
 	}
 	if err != nil {
 		r.a.say("aml-train: the record of run %s cannot be kept: %v", run.Info.RunID, err)

@@ -51,7 +51,8 @@ func (h artifactHome) read(ctx context.Context, k kept) (*history.Record, error)
 	return rec, nil
 }
 
-func (h artifactHome) keep(ctx context.Context, run *history.Run, zip []byte) (err error) {
+func (h artifactHome) keep(ctx context.Context, rec *history.Record, zip []byte) (err error) {
+	run := &rec.Run
 	names := []string{recordName("run", run.Tag(history.TagSeries))}
 	if key := run.Tag(history.TagKey); key != "" {
 		names = append(names, recordName("key", key))

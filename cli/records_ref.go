@@ -45,10 +45,11 @@ func (h *refHome) read(ctx context.Context, k kept) (*history.Record, error) {
 }
 
 // keep writes nothing of a fork's: its token only reads.
-func (h *refHome) keep(ctx context.Context, run *history.Run, zip []byte) error {
+func (h *refHome) keep(ctx context.Context, rec *history.Record, zip []byte) error {
 	if h.flow.Foreign() {
 		return nil
 	}
+	run := &rec.Run
 	return github.WriteRef(ctx, h.flow.Workflow, h.flow.flags.token, github.RefRecord{Ended: run.Ended(),
 		Commit: run.Tag(history.TagCommit), Branch: run.Tag(history.TagBranch), Series: run.Tag(history.TagSeries),
 		Key: shortHash(run.Tag(history.TagKey))}, zip)

@@ -174,8 +174,8 @@ func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *tel
 		}
 		if err := a.readRules(ctx, of, token); err != nil {
 			request.Wrong = append(request.Wrong, err)
-		} else if err := a.keeps(tell.flow); err != nil {
-			request.Wrong = append(request.Wrong, err)
+		} else {
+			a.keeps(tell.flow)
 		}
 	}
 	request.Wait, request.Cancel = w.wait, w.cancelWithWorkflow

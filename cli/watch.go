@@ -2,6 +2,8 @@ package cli
 
 import (
 	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/github"
 )
 
 func (a *app) watch() *cobra.Command {
@@ -27,6 +29,9 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 			s, run, err := a.findRun(cmd.Context(), firstArg(args))
 			if err != nil {
 				return err
+			}
+			if !github.InWorkflow(a.getenv) { // there, the step that trains keeps what it trained
+				a.keeps(nil)
 			}
 			tell := &teller{app: a, markdown: markdown}
 			return a.trainer(nil, tell, "").Follow(cmd.Context(), s.Session, run, false)

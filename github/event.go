@@ -53,6 +53,7 @@ type Workflow struct {
 	Base           string // the commit at the tip of that branch; "" where the event does not tell
 
 	DefaultBranch string // of the repository; "" where the event does not tell
+	Private       bool   // not everybody may read the repository, and fork it
 
 	ofHead bool // the event is about a head, whether or not it tells whose
 }
@@ -157,6 +158,7 @@ type event struct {
 	} `json:"merge_group"`
 	Repository struct {
 		DefaultBranch string `json:"default_branch"`
+		Private       bool   `json:"private"`
 	} `json:"repository"`
 }
 
@@ -172,7 +174,7 @@ func (w *Workflow) readEvent(text []byte) error {
 		}
 		return r.FullName
 	}
-	w.DefaultBranch = event.Repository.DefaultBranch
+	w.DefaultBranch, w.Private = event.Repository.DefaultBranch, event.Repository.Private
 	w.ofHead = event.PullRequest != nil || event.WorkflowRun != nil || event.Issue != nil &&
 		event.Issue.PullRequest != nil
 	switch {

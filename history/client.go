@@ -11,6 +11,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -36,16 +37,24 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 			return nil, err
 		}
 	}
-	address := strings.TrimSuffix(c.Base, "/") + path
-	if len(query) > 0 {
-		address += "?" + query.Encode()
+	kind := ""
+	if body != nil {
+		kind = "application/json"
 	}
-	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(text))
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	return c.send(ctx, method, path, kind, text)
+}
+
+// send sends a body of that type.
+func (c *Client) send(ctx context.Context, method, path, kind string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.Base, "/")+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
 	}
 	res, err := c.HTTP.Do(req)
 	if err == nil && res.StatusCode != http.StatusOK {
@@ -290,4 +299,14 @@ func (c *Client) OpenArtifact(ctx context.Context, r *Run, p string) (io.ReadClo
 		return nil, err
 	}
 	return res.Body, nil
+}
+
+// putArtifact writes one file among a run's artifacts through the server.
+func (c *Client) putArtifact(ctx context.Context, run *Run, name string, text []byte) error {
+	at := url.URL{Path: "/api/2.0/mlflow-artifacts/artifacts/" + path.Join(c.served(run), name)}
+	res, err := c.send(ctx, http.MethodPut, at.EscapedPath(), "application/octet-stream", text)
+	if err != nil {
+		return err
+	}
+	return res.Body.Close()
 }

@@ -3,6 +3,7 @@
 package history
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -20,10 +21,25 @@ import (
 // TestClientWithMLflow is TestClient with MLflow's own server, on a history that
 // this package made.
 func TestClientWithMLflow(t *testing.T) {
-	python := testenv.Python(t)
 	s := open(t)
 	newRun(t, s, "a")
 	require.NoError(t, s.Close())
+	exercise(t, &Client{Base: startMLflow(t, s.Home), HTTP: http.DefaultClient}, "a")
+}
+
+// A record is a run in MLflow's own server, once, at whichever request its answer is lost.
+func TestPublishWithMLflow(t *testing.T) {
+	rec, zip := theRecord(t)
+	base, made := startMLflow(t, t.TempDir()), 0
+	publishFaults(t, rec, zip, func() (*Client, string) {
+		made++
+		return &Client{Base: base}, fmt.Sprint("shared ", made)
+	}, &faulty{after: true})
+}
+
+// startMLflow starts MLflow's own server on the history in a folder, and returns its address.
+func startMLflow(t *testing.T, home string) string {
+	python := testenv.Python(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := l.Addr().String()
@@ -31,7 +47,7 @@ func TestClientWithMLflow(t *testing.T) {
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
 	cmd := exec.Command(python, "-m", "mlflow", "server", "--backend-store-uri", "sqlite:///"+
-		filepath.Join(s.Home, "history.db"),
+		filepath.Join(home, "history.db"),
 		"--artifacts-destination", t.TempDir(), "--host", "127.0.0.1", "--port", port, "--workers", "1")
 	cmd.Env = append(os.Environ(), "MLFLOW_DISABLE_TELEMETRY=true")
 	cmd.Dir = t.TempDir()
@@ -54,5 +70,5 @@ func TestClientWithMLflow(t *testing.T) {
 			t.Fatalf("MLflow's server does not answer: %s", text)
 		}
 	}
-	exercise(t, &Client{Base: "http://" + addr, HTTP: http.DefaultClient}, "a")
+	return "http://" + addr
 }

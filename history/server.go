@@ -26,6 +26,9 @@ import (
 // leave out what an older server does not know.
 const Version = "3.0.0"
 
+// ServerName is what the server calls itself in the header Server of every answer.
+const ServerName = "aml-train"
+
 // Access says who may do what.
 type Access struct {
 	// Token is what a client sends as "Authorization: Bearer TOKEN"
@@ -105,6 +108,7 @@ func (v *Server) Serve(addr string) (base string, stop func(), err error) {
 }
 
 func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Server", ServerName)
 	err := v.admit(r)
 	if err == nil {
 		err = plain(r.URL.Path)

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// trackingServer is MLflow's own server behind a door at which one signs in.
+type trackingServer struct {
+	to    http.Handler
+	mu    sync.Mutex
+	calls []string
+	loses string // part of a path, of which the next answer is lost
+}
+
+// trackingKey is under which a script has its server.
+type trackingKey struct{}
+
+const (
+	trackingToken    = "mlflow-secret-token"
+	trackingPassword = "mlflow-secret-password"
+)
+
+func (s *trackingServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	user, password, basic := r.BasicAuth()
+	signed := basic && user == "ada" && password == trackingPassword ||
+		r.Header.Get("Authorization") == "Bearer "+trackingToken
+	call := r.Method + " " + strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/api/2.0/"), "mlflow/")
+	if !signed {
+		call += ", without signing in"
+	}
+	s.mu.Lock()
+	s.calls = append(s.calls, call)
+	lost := s.loses != "" && strings.Contains(r.URL.Path, s.loses)
+	if lost {
+		s.loses = ""
+	}
+	s.mu.Unlock()
+	switch {
+	case !signed:
+		w.WriteHeader(http.StatusUnauthorized)
+	case lost:
+		s.to.ServeHTTP(httptest.NewRecorder(), r)
+		panic(http.ErrAbortHandler)
+	default:
+		s.to.ServeHTTP(w, r)
+	}
+}
+
+// mlflowserver starts MLflow's own server: $MLFLOW is its address behind a door at which one
+// signs in, $MLFLOW_OPEN the one at which nobody does.
+func mlflowServer(ts *testscript.TestScript, neg bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	addr := l.Addr().String()
+	l.Close()
+	_, port, err := net.SplitHostPort(addr)
+	ts.Check(err)
+	home := filepath.Join(ts.Getenv("HOME"), "mlflow")
+	ts.Check(os.MkdirAll(home, 0o755))
+	cmd := exec.Command(ts.Getenv("MLFLOW_PYTHON"), "-m", "mlflow", "server", "--backend-store-uri",
+		"sqlite:///"+filepath.Join(home, "mlflow.db"), "--artifacts-destination", filepath.Join(home, "artifacts"),
+		"--host", "127.0.0.1", "--port", port, "--workers", "1")
+	cmd.Env = append(os.Environ(), "MLFLOW_DISABLE_TELEMETRY=true")
+	cmd.Dir = home
+	end := asGroup(cmd)
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		end()
+		cmd.Wait()
+	})
+	for late := time.Now().Add(3 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		if res, err := http.Get("http://" + addr + "/health"); err == nil {
+			res.Body.Close()
+			break
+		}
+		if time.Now().After(late) {
+			ts.Fatalf("MLflow's server does not answer")
+		}
+	}
+	s := &trackingServer{to: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: addr})}
+	door := httptest.NewServer(s)
+	ts.Defer(door.Close)
+	*ts.Value(trackingKey{}).(**trackingServer) = s
+	ts.Setenv("MLFLOW", door.URL)
+	ts.Setenv("MLFLOW_OPEN", "http://"+addr)
+}
+
+var runID = regexp.MustCompile(`[0-9a-f]{32}`)
+
+// calls FILE writes what the server behind the door was asked for since it was last called,
+// with ID for the ids of runs.
+func calls(ts *testscript.TestScript, neg bool, args []string) {
+	s := *ts.Value(trackingKey{}).(**trackingServer)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text := ""
+	for _, c := range s.calls {
+		text += runID.ReplaceAllString(c, "ID") + "\n"
+	}
+	s.calls = nil
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
+}
+
+// loses PATH has the next answer to a request get lost whose path has that in it.
+func loses(ts *testscript.TestScript, neg bool, args []string) {
+	s := *ts.Value(trackingKey{}).(**trackingServer)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loses = args[0]
+}

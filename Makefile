@@ -131,24 +131,12 @@ lint:
 image:
 	docker build -t aml-train .
 
-# FUZZTIME=1h make fuzz
+# FUZZTIME=1h make fuzz. Every target that there is, in whichever package.
 FUZZTIME ?= 30s
 fuzz:
-	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./internal/git/ignore
-	go test -run '^$$' -fuzz FuzzParse -fuzztime $(FUZZTIME) ./internal/git/attributes
-	go test -run '^$$' -fuzz FuzzTree -fuzztime $(FUZZTIME) ./snapshot
-	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./internal/git/index
-	go test -run '^$$' -fuzz FuzzConfig -fuzztime $(FUZZTIME) ./internal/git
-	go test -run '^$$' -fuzz FuzzTree -fuzztime $(FUZZTIME) ./internal/git/object
-	go test -run '^$$' -fuzz FuzzPatch -fuzztime $(FUZZTIME) ./internal/git/object
-	go test -run '^$$' -fuzz FuzzStore -fuzztime $(FUZZTIME) ./internal/git/object
-	go test -run '^$$' -fuzz FuzzLoad -fuzztime $(FUZZTIME) ./job
-	go test -run '^$$' -fuzz FuzzFilter -fuzztime $(FUZZTIME) ./history
-	go test -run '^$$' -fuzz FuzzMetricName -fuzztime $(FUZZTIME) ./history
-	go test -run '^$$' -fuzz FuzzRead -fuzztime $(FUZZTIME) ./internal/metricfiles
-	go test -run '^$$' -fuzz FuzzParseUpdates -fuzztime $(FUZZTIME) ./hooks
-	go test -run '^$$' -fuzz FuzzManifest -fuzztime $(FUZZTIME) ./submit/azureml
-	go test -run '^$$' -fuzz FuzzDiagnose -fuzztime $(FUZZTIME) ./report
+	@grep -rHo --include='*_test.go' --exclude-dir='.?*' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | \
+		while read -r package target; do echo "$$package $$target" && \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; done
 
 # CASES=20000 SEED=7 make differential. Each round starts where the last one ended, and tries
 # a thousandth as many sequences of calls against MLflow's own server;

@@ -41,7 +41,7 @@ OPTIONAL := test "$$CI" != true
 
 $(VENV)/ready:
 	@mkdir -p $(CACHE)
-	python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check 'mlflow>=3.17,<4' scikit-learn matplotlib pre-commit azure-ai-ml==1.35.0 && touch $@ \
+	python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check 'mlflow[auth]>=3.17,<4' scikit-learn matplotlib pre-commit azure-ai-ml==1.35.0 && touch $@ \
 		|| { rm -rf $(VENV); $(OPTIONAL); }
 
 # Microsoft's plugin for MLflow, which wants an older MLflow.

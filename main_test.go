@@ -202,6 +202,9 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			if name == "root" {
 				return testenv.Root(t), nil
 			}
+			if name == "signin" {
+				return testenv.MLflowSignIn(t, python), nil
+			}
 			return false, fmt.Errorf("no condition %q", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

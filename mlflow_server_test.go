@@ -59,8 +59,9 @@ func (s *trackingServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// mlflowserver starts MLflow's own server: $MLFLOW is its address behind a door at which one
-// signs in, $MLFLOW_OPEN the one at which nobody does.
+// mlflowserver [own] starts MLflow's own server: $MLFLOW is its address behind a door at which
+// one signs in, $MLFLOW_OPEN the one at which nobody does. With own, the server itself has one
+// sign in, at both.
 func mlflowServer(ts *testscript.TestScript, neg bool, args []string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
@@ -74,6 +75,15 @@ func mlflowServer(ts *testscript.TestScript, neg bool, args []string) {
 		"sqlite:///"+filepath.Join(home, "mlflow.db"), "--artifacts-destination", filepath.Join(home, "artifacts"),
 		"--host", "127.0.0.1", "--port", port, "--workers", "1")
 	cmd.Env = append(os.Environ(), "MLFLOW_DISABLE_TELEMETRY=true")
+	if len(args) > 0 {
+		config := filepath.Join(home, "auth.ini")
+		ts.Check(os.WriteFile(config, []byte("[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///"+
+			filepath.Join(home, "auth.db")+"\nadmin_username = ada\nauthorization_function = "+
+			"mlflow.server.auth:authenticate_request_basic_auth\n"), 0o644))
+		cmd.Args = append(cmd.Args, "--app-name", "basic-auth")
+		cmd.Env = append(cmd.Env, "MLFLOW_AUTH_CONFIG_PATH="+config, "MLFLOW_AUTH_ADMIN_PASSWORD="+trackingPassword,
+			"MLFLOW_FLASK_SERVER_SECRET_KEY=a-key-for-a-test")
+	}
 	cmd.Dir = home
 	end := asGroup(cmd)
 	ts.Check(cmd.Start())
@@ -90,12 +100,12 @@ func mlflowServer(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("MLflow's server does not answer")
 		}
 	}
+	ts.Setenv("MLFLOW_OPEN", "http://"+addr)
 	s := &trackingServer{to: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: addr})}
 	door := httptest.NewServer(s)
 	ts.Defer(door.Close)
 	*ts.Value(trackingKey{}).(**trackingServer) = s
 	ts.Setenv("MLFLOW", door.URL)
-	ts.Setenv("MLFLOW_OPEN", "http://"+addr)
 }
 
 var runID = regexp.MustCompile(`[0-9a-f]{32}`)

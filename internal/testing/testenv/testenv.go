@@ -39,6 +39,16 @@ func Python(t testing.TB) string {
 	return ""
 }
 
+// MLflowSignIn tells whether MLflow's own server can have one sign in, with that interpreter.
+// Where it cannot, the test that needs it is named.
+func MLflowSignIn(t testing.TB, python string) bool {
+	if exec.Command(python, "-c", "import flask_wtf").Run() == nil || os.Getenv("CI") == "true" {
+		return true
+	}
+	note(t, "MLflow's sign-in (Flask-WTF; make test installs it)")
+	return false
+}
+
 // Layouts returns the virtual environment with the tools that training repositories are
 // laid out with (build backends, uv, Hydra, DVC, papermill), which make test sets up.
 func Layouts(t testing.TB) string {

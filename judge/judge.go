@@ -13,6 +13,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sync"
 
 	"gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
@@ -68,16 +69,16 @@ type Finding struct {
 // Compare judges the metrics of a change together. seeded says that the base's runs have
 // different seeds: only then runs that agree to the last digit show that chance makes
 // nothing here, and every difference is one.
-func Compare(metrics []Metric, seeded bool) []Finding {
+func Compare(metrics []Metric, seeded bool) []Finding { return compare(metrics, seeded, Alpha) }
+
+// compare is Compare with as many false alarms as alpha says.
+func compare(metrics []Metric, seeded bool, alpha float64) []Finding {
 	findings := make([]Finding, len(metrics))
 	var tested []*Finding
 	for i, m := range metrics {
 		f := &findings[i]
-		*f = Finding{Metric: m, Verdict: None, P: 1, Change: math.NaN()}
+		*f = Finding{Metric: m, Verdict: None, P: 1, Change: change(m)}
 		this, base := finite(m.This), finite(m.Base)
-		if len(this) > 0 && len(base) > 0 {
-			f.Change = stat.Mean(this, nil) - stat.Mean(base, nil)
-		}
 		switch {
 		case len(m.This) == 0 || len(base) == 0 || m.Direction == NoDirection:
 		case len(this) < len(m.This): // a run of the change diverged, and those of the base did not
@@ -97,7 +98,7 @@ func Compare(metrics []Metric, seeded bool) []Finding {
 	holm(tested)
 	for _, f := range tested {
 		switch better := f.Direction == HigherIsBetter; {
-		case f.P > Alpha || f.Change == 0:
+		case f.P > alpha || f.Change == 0:
 			f.Verdict = Same
 		case (f.Change > 0) == better:
 			f.Verdict = Better
@@ -106,6 +107,15 @@ func Compare(metrics []Metric, seeded bool) []Finding {
 		}
 	}
 	return findings
+}
+
+// change is the difference of the means, NaN where a side has no finite value.
+func change(m Metric) float64 {
+	this, base := finite(m.This), finite(m.Base)
+	if len(this) == 0 || len(base) == 0 {
+		return math.NaN()
+	}
+	return stat.Mean(this, nil) - stat.Mean(base, nil)
 }
 
 // chance is the two-sided p value of a difference between the means of values that are
@@ -162,12 +172,20 @@ func finite(values []float64) []float64 {
 // the given number of the base's standard deviations, where it judges so many metrics and
 // both sides are spread alike. 0 where it cannot judge.
 func Power(this, base, metrics int, effect float64) float64 {
+	return power(this, base, metrics, effect, Alpha)
+}
+
+func power(this, base, metrics int, effect, alpha float64) float64 {
 	if this < 1 || base < LeastRuns || metrics < 1 {
 		return 0
 	}
+	question := [5]float64{float64(this), float64(base), float64(metrics), effect, alpha}
+	if known, ok := powers.Load(question); ok {
+		return known.(float64)
+	}
 	freedom := float64(this + base - 2)
 	deviation := math.Sqrt(1/float64(this) + 1/float64(base))
-	t := distuv.StudentsT{Sigma: 1, Nu: freedom}.Quantile(1 - Alpha/float64(metrics)/2)
+	t := distuv.StudentsT{Sigma: 1, Nu: freedom}.Quantile(1 - alpha/float64(metrics)/2)
 	difference := distuv.Normal{Mu: effect, Sigma: deviation}
 	// The mean over the spreads that the runs may show, in equally likely steps.
 	const steps = 1000
@@ -177,5 +195,9 @@ func Power(this, base, metrics int, effect float64) float64 {
 		needed := t * deviation * math.Sqrt(variance)
 		found += difference.CDF(-needed) + difference.Survival(needed)
 	}
+	powers.Store(question, found/steps)
 	return found / steps
 }
+
+// powers are those that were computed, by what was asked: each is the sum of many quantiles.
+var powers sync.Map

@@ -27,7 +27,10 @@ type Question struct {
 	// of one commit.
 	This, Base []Run
 	Seeded     bool // the base's runs have different seeds
-	Rules      []Rule
+	// Most is set where runs of the change were added until its verdict was decided, that
+	// many at most. This has them in the order in which they were made.
+	Most  int
+	Rules []Rule
 	// Strict breaks a rule that cannot be judged because the base lacks runs.
 	Strict bool
 	// Metrics are judged beside those of the rules.
@@ -75,7 +78,11 @@ func Judge(q Question) (findings []Finding, outcomes []Outcome) {
 		r := Rule{Metric: j.name, Quoted: true, Point: j.point}
 		metrics[i] = Metric{j.name, q.direction(j.name), q.values(r, q.This), q.values(r, q.Base)}
 	}
-	findings = Compare(metrics, q.Seeded)
+	if q.Most > 0 {
+		findings = CompareAdded(metrics, q.Seeded, len(q.This), q.Most)
+	} else {
+		findings = Compare(metrics, q.Seeded)
+	}
 	for _, r := range q.Rules {
 		var o Outcome
 		if r.Operator == "" {

@@ -65,7 +65,11 @@ func (t *teller) Trains(why string) { t.say("%s", strings.Join(strings.Fields(wh
 
 // Reused tells of a run that answers for another commit, and keeps it for the report.
 func (t *teller) Reused(ctx context.Context, at train.Session, found train.Reused) {
-	t.submitted, t.reused = true, &found
+	t.submitted = true
+	if t.reused == nil {
+		t.reused = map[string]*train.Reused{}
+	}
+	t.reused[found.Run.Info.RunID] = &found
 	run := found.Run
 	t.say("Run %s has trained the same files, job, environment and inputs, %s ago: nothing is trained "+
 		"(--no-reuse trains)", run.Info.RunID, report.Duration(time.Since(run.Ended())))
@@ -80,7 +84,7 @@ func (t *teller) Reused(ctx context.Context, at train.Session, found train.Reuse
 
 // answers tells whether a run stands for one that was asked for and that was not trained.
 func (a *app) answers(run *history.Run) bool {
-	return a.reused != nil && a.reused.Run.Info.RunID == run.Info.RunID
+	return a.reused[run.Info.RunID] != nil
 }
 
 // asked is a run as the one that was asked for would be: where it answers for that, it is of
@@ -91,7 +95,7 @@ func (a *app) asked(run *history.Run) *history.Run {
 	}
 	tags := map[string]string{history.TagPullRequest: "", history.TagFork: "", history.TagBaseBranch: "",
 		gitmeta.PropBranch: "", history.TagBranch: "", history.TagBuild: ""}
-	maps.Copy(tags, a.reused.Tags)
+	maps.Copy(tags, a.reused[run.Info.RunID].Tags)
 	out := run.With(tags)
 	out.Info.StartTime = history.Int(time.Now().UnixMilli())
 	return out
@@ -102,7 +106,7 @@ func (a *app) reuse(run *history.Run) *report.Reuse {
 	if !a.answers(run) {
 		return nil
 	}
-	tags := a.reused.Tags
+	tags := a.reused[run.Info.RunID].Tags
 	return &report.Reuse{Commit: tags[gitmeta.PropCommit], Dirty: tags[gitmeta.PropDirty] == "True"}
 }
 

@@ -42,13 +42,15 @@ type app struct {
 	lasts      atomic.Bool    // the command goes on where nobody reads what it says
 	store      *history.Store // of the runs on this machine
 	azure      azureFlags
-	baseline   string   // what a reported run is compared with
-	rules      rules    // and what it has to keep
-	records    *records // nil where none outlive this machine
-	historyAt  string   // history of the settings that are in force
-	reused     *train.Reused
-	candidates sync.Map // by the id of a run, the history.Baselines for it
-	completed  sync.Map // by its id, a run that others are compared with
+	baseline   string                   // what a reported run is compared with
+	rules      rules                    // and what it has to keep
+	records    *records                 // nil where none outlive this machine
+	historyAt  string                   // history of the settings that are in force
+	reused     map[string]*train.Reused // by the id of the run
+	series     []*history.Run           // that this command has trained, each with another seed
+	atMost     int                      // of them until the verdict is decided; 0 where that is not asked
+	candidates sync.Map                 // by the id of a run, the history.Baselines for it
+	completed  sync.Map                 // by its id, a run that others are compared with
 	secrets    secret.Redactor
 	commands   *github.Log // nil outside a workflow
 	brief      bool        // what is wrong is said in one line as well, the last: a hook looks for it there

@@ -164,13 +164,16 @@ func (s session) judged(ctx context.Context, run *history.Run, base history.Base
 		}
 	}
 	var err error
+	if q.Most = max(s.atMost, added(base.This)); q.Most > 0 {
+		slices.SortStableFunc(base.This, started)
+	}
 	if q.This, err = s.values(ctx, base.This); err != nil {
 		return nil, err
 	}
 	if q.Base, err = s.values(ctx, base.Repeats); err != nil {
 		return nil, err
 	}
-	out := &report.Judgement{Runs: len(q.This), BaseRuns: len(q.Base), Note: s.rules.note}
+	out := &report.Judgement{Runs: len(q.This), BaseRuns: len(q.Base), Most: q.Most, Note: s.rules.note}
 	out.Findings, out.Outcomes = judge.Judge(q)
 	for _, r := range s.rules.list {
 		out.Places = append(out.Places, report.RulePlace{File: r.File, Line: r.Line})

@@ -40,6 +40,7 @@ type jobFlags struct {
 	maxSnapshot string
 	maxOutputs  string
 	reuse       reuseFlag
+	repeats     repeatsFlag
 }
 
 func (f *jobFlags) add(cmd *cobra.Command) {
@@ -85,6 +86,8 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.maxOutputs, "max-outputs-size", "", "the most that is kept of a run's outputs and logs on this "+
 		"machine, such as 500GB (default 100GB; 0 is no limit)")
 	f.reuse.add(s)
+	s.Var(&f.repeats, "repeats", "train with several seeds, to tell what chance makes: a number of runs, or 'decided, "+
+		"at most 6', which adds runs while the verdict is open (default: repeats in .aml-train.yaml)")
 	short := map[string]string{"env": "environment-variables", "input": "inputs", "tag": "tags",
 		"distributed-job-config": "distribution"}
 	s.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -280,6 +283,7 @@ func (a *app) request(f jobFlags) train.Request {
 			f.Arguments = strings.TrimSpace(f.Arguments + " " + job.Quote(word))
 		}
 	}
+	r.Repeats = f.repeats.plan
 	r.Reuse, err = f.reuse.wanted()
 	wrong(err)
 	r.Options = f.Options

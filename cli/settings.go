@@ -29,6 +29,9 @@ type settings struct {
 	Python string   `yaml:"python"`
 	Keep   []string `yaml:"keep"` // patterns of files that every run keeps, see job.Job
 
+	// Repeats says how often a job is trained, each time with another seed.
+	Repeats repeatsSettings `yaml:"repeats"`
+
 	Reuse bool `yaml:"reuse"` // a run that has trained the same is reported instead of another
 
 	History string `yaml:"history"` // where runs outlive a runner: artifacts, ref, none, or the address of an MLflow server
@@ -81,6 +84,7 @@ func parseSettings(text []byte, shown, root string) (s settings, err error) {
 		if message := checkHistory(s.History); message != "" {
 			report("history", 0, message)
 		}
+		s.Repeats.check(report)
 		for i, r := range s.Rules {
 			var wrong *judge.RuleError
 			if _, err := judge.ParseRule(r.Text); errors.As(err, &wrong) {

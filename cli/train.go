@@ -27,13 +27,14 @@ func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Traine
 			s, err := a.readSettings(".", commit)
 			machine.python = cmp.Or(python, s.Python)
 			file := func() (string, error) { return a.defaultJob(s, commit) }
-			return train.Settings{Keep: s.Keep, Reuse: s.Reuse, File: file}, err
+			return train.Settings{Keep: s.Keep, Reuse: s.Reuse, Repeats: s.Repeats.plan(), File: file}, err
 		},
 		Admit:    func(ctx context.Context, commit *snapshot.Snapshot) error { return flow.admitHere(ctx, commit) },
 		AdmitJob: func(ctx context.Context, j *job.Job) error { return flow.admitJob(ctx, j) },
 		Recall: func(ctx context.Context, experiment, key string) {
 			a.records.withKey(ctx, experiment, key)
 		},
+		More:      a.more,
 		Earlier:   a.earlier,
 		Here:      machine,
 		Elsewhere: &elsewhere{a: a},
@@ -114,7 +115,8 @@ type teller struct {
 	markdown string
 	download string
 
-	submitted bool // there is a run
+	submitted bool      // there is a run
+	patience  time.Time // until when ends are waited for, once they were asked for
 
 	log   *resumed
 	flush func()
@@ -211,7 +213,10 @@ func (t *teller) Canceled(
 	if t.flow == nil {
 		return watch(ctx, t.log)
 	}
-	soon, stop := context.WithTimeout(ctx, cancelPatience)
+	if t.patience.IsZero() {
+		t.patience = time.Now().Add(cancelPatience)
+	}
+	soon, stop := context.WithDeadline(ctx, t.patience)
 	defer stop()
 	ended, err := watch(soon, t.log)
 	if err != nil && soon.Err() != nil {

@@ -133,7 +133,9 @@ func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
 	f.step.Output("snapshot", run.Tag(history.TagSnapshot))
 	f.step.Output("status", string(run.Status()))
 	f.step.Output("reused", strconv.FormatBool(f.a.answers(run)))
-	f.prepareComment()
+	if f.comment == nil {
+		f.prepareComment()
+	}
 }
 
 // prepareComment says where the comment is, or why there is none.

@@ -3,9 +3,11 @@ package history
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/org/aml-train/internal/lazyregexp"
@@ -191,13 +193,20 @@ func onBranch(r *Run, branch string) bool {
 	return r.Tag(TagBranch) == branch && r.Tag(TagPullRequest) == "" && r.Tag(TagFork) == ""
 }
 
+// those leaves out what repeats the run itself with another seed.
 func (b Baselines) those(are func(*Run) bool) (list []*Run) {
 	for _, r := range b.list {
-		if are(r) {
+		if are(r) && !b.repeated(r) {
 			list = append(list, r)
 		}
 	}
 	return list
+}
+
+// repeated tells whether another run is one more of the same commit, with another seed.
+func (b Baselines) repeated(r *Run) bool {
+	s := seeds(r)
+	return s != "" && s != seeds(b.run) && r.Tag(TagCommit) == b.run.Tag(TagCommit) && repeats(r, b.run)
 }
 
 // nearest returns the run whose commit is nearest; of one commit's, the one whose
@@ -245,13 +254,20 @@ func FindRepeats(ctx context.Context, runs Runs, run *Run, base Baseline, later 
 	return b.withRepeats(base), nil
 }
 
-// withRepeats fills in what repeats the run and its base.
+// withRepeats fills in what repeats the run and its base. Runs of the same files are repeats
+// whichever pull request of the repository's own they are of.
 func (b Baselines) withRepeats(base Baseline) Baseline {
+	all := slices.Concat(b.list, b.others)
+	slices.SortStableFunc(all, func(x, y *Run) int { return cmp.Compare(y.Info.StartTime, x.Info.StartTime) })
 	if base.Run != nil {
-		base.Repeats = repetitions(base.Run, b.list)
+		ofBase := all
+		if commit := b.run.Tag(TagCommit); commit != base.Run.Tag(TagCommit) { // a commit may have left the files alone
+			ofBase = slices.DeleteFunc(slices.Clone(all), func(r *Run) bool { return r.Tag(TagCommit) == commit })
+		}
+		base.Repeats = repetitions(base.Run, ofBase)
 		base.Seeded = seeds(base.Run) != ""
 	}
-	others := slices.DeleteFunc(slices.Clone(b.list), func(r *Run) bool {
+	others := slices.DeleteFunc(slices.Clone(all), func(r *Run) bool {
 		return slices.ContainsFunc(base.Repeats, func(of *Run) bool { return of.Info.RunID == r.Info.RunID })
 	})
 	if b.run.Status() == Completed {
@@ -300,6 +316,18 @@ func repeats(a, b *Run) bool {
 
 // seed is the name of a parameter that only sets chance.
 var seed = lazyregexp.New(`(?i)(^|[/._-])(seed|random_state)$`)
+
+// RepeatsDecided is what TagRepeats says of a run that others are added to until the verdict
+// is decided, most at most.
+func RepeatsDecided(most int) string { return fmt.Sprintf("decided %d", most) }
+
+// AtMost is the number in what RepeatsDecided has made, 0 in any other text.
+func AtMost(tag string) (most int) {
+	if n, ok := strings.CutPrefix(tag, "decided "); ok {
+		most, _ = strconv.Atoi(n)
+	}
+	return most
+}
 
 // IsSeed tells whether a parameter of that name only sets chance.
 func IsSeed(name string) bool { return seed.MatchString(name) }

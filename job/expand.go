@@ -25,6 +25,13 @@ func (j *Job) Expand(values map[string]string) string {
 	})
 }
 
+// Uses tells whether the command names an input.
+func (j *Job) Uses(input string) bool {
+	return slices.ContainsFunc(expression.FindAllStringSubmatch(j.Command, -1), func(m []string) bool {
+		return normalise(m[1]) == "inputs."+input
+	})
+}
+
 // normalise drops the ".path" that Azure ML accepts behind a name.
 func normalise(ref string) string {
 	if strings.Count(ref, ".") == 2 {

@@ -7,9 +7,10 @@ import (
 )
 
 // Settings reads YAML into a pointer to a struct, whose fields are named by their yaml
-// tags: strings, flags, lists of strings or of Items, and structs of those. A field's tag "oneof" lists
-// the words that it can be. Everything else in the text is a problem, and so is what check
-// reports about a key, that many characters behind its beginning. The error is Problems, in the file that is shown.
+// tags: strings, flags, whole numbers from 1 on, lists of strings or of Items, and structs of
+// those. A field's tag "oneof" lists the words that it can be. Everything else in the text is a
+// problem, and so is what check reports about a key, that many characters behind its
+// beginning. The error is Problems, in the file that is shown.
 func Settings(text []byte, shown string, to any,
 	check func(report func(key string, offset int, message string))) error {
 	d := newDocument(shown, "a file of settings")
@@ -65,6 +66,8 @@ func (d *document) into(v *value, what, prefix string, to reflect.Value) {
 			}
 		case *bool:
 			fields[name] = d.flag(key, at)
+		case *int:
+			fields[name] = d.integer(key, 1, at)
 		case *[]Item:
 			fields[name] = d.placed(key, at)
 		case *[]string:

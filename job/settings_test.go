@@ -13,6 +13,7 @@ type team struct {
 	Job  string   `yaml:"job"`
 	Keep []string `yaml:"keep"`
 	List []Item   `yaml:"list"`
+	Most int      `yaml:"at most"`
 	Hook struct {
 		Wait     string `yaml:"wait" oneof:"submitted"`
 		Required bool   `yaml:"required"`
@@ -30,6 +31,10 @@ func TestSettings(t *testing.T) {
 	require.True(t, s.Hook.Required)
 	require.NoError(t, Settings([]byte("list:\n  - a b\n  - c\n"), "s", &s, none))
 	require.Equal(t, []Item{{"a b", 2, 5}, {"c", 3, 5}}, s.List)
+	require.NoError(t, Settings([]byte("at most: 3\n"), "s", &s, none))
+	require.Equal(t, 3, s.Most)
+	require.ErrorContains(t, Settings([]byte("at most: 0\n"), "s", &s, none), "at most is 0; the least is 1")
+	require.ErrorContains(t, Settings([]byte("at most: some\n"), "s", &s, none), "it has to be a whole number")
 	for _, nothing := range []string{"", "# nothing\n", "hook:\n", "keep:\njob:\n"} {
 		s = team{}
 		require.NoError(t, Settings([]byte(nothing), "s", &s, none), nothing)

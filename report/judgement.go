@@ -15,6 +15,7 @@ type Judgement struct {
 	Outcomes       []judge.Outcome
 	Places         []RulePlace // of the outcomes' rules
 	Runs, BaseRuns int         // how many of them are judged, repeats included
+	Most           int         // so many may be made until the verdict is decided; 0 where that is not asked
 	Note           string      // what a reader has to know of where the rules come from; may be ""
 }
 
@@ -101,10 +102,6 @@ func (r *Report) judgementText(width int) string {
 	return b.String()
 }
 
-// twoDeviations is the difference of which the power of a comparison is told: that
-// many standard deviations of the base's runs.
-const twoDeviations = 2
-
 // verdicts says in words which metrics got better or worse beyond noise, or how many
 // runs are missing to tell. of names what it is compared with, and name writes a metric's
 // name.
@@ -132,10 +129,7 @@ func (r *Report) verdicts(of string, name func(string) string) string {
 	}
 	n, base := r.Judgement.Runs, r.Judgement.BaseRuns
 	if len(parts) > 0 {
-		power := judge.Power(n, base, judged, twoDeviations)
-		parts[len(parts)-1] += fmt.Sprintf(" (%s against %d; "+
-			"a difference of two standard deviations is seen in %.0f %% of cases)", size.Count(n, "run"), base,
-			100*power)
+		parts[len(parts)-1] += " (" + r.power(n, base, judged) + ")"
 	}
 	if list := names[judge.Undecided]; len(list) > 0 {
 		text := "cannot be judged: " + listed(list)
@@ -155,6 +149,23 @@ func (r *Report) verdicts(of string, name func(string) string) string {
 	}
 	text := strings.Join(parts, "; ") + "."
 	return strings.ToUpper(text[:1]) + text[1:]
+}
+
+// power says how often a comparison of so many runs sees a difference. Where runs were added
+// and are too few, it says how many may be enough.
+func (r *Report) power(n, base, judged int) string {
+	most := r.Judgement.Most
+	if most == 0 {
+		return fmt.Sprintf("%s against %d; a difference of two standard deviations is seen in %.0f %% of cases",
+			size.Count(n, "run"), base, 100*judge.Power(n, base, judged, judge.Effect))
+	}
+	power := judge.PowerAdded(n, base, judged, most, judge.Effect)
+	text := fmt.Sprintf("%d of at most %s against %d; a difference of two standard deviations is seen in at least "+
+		"%.0f %% of cases", n, size.Count(most, "run"), base, 100*power)
+	if enough := judge.Enough(base, judged); n >= most && power < judge.EnoughPower && enough > most {
+		text += fmt.Sprintf(", with at most %d in %.0f %%", enough, 100*judge.EnoughPower)
+	}
+	return text
 }
 
 // listed is a list of names that is read at a glance.

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/go-git/go-git/v5/plumbing/filemode"
+
+	"github.com/org/aml-train/internal/filestat"
 )
 
 // Copy writes a file of the snapshot to its path below dir, whose folders are there.
@@ -47,4 +49,30 @@ func (s *Snapshot) Copy(f *File, dir string) error {
 		err = fmt.Errorf("snapshot: %s changed while it was copied; run the command again", f.Path)
 	}
 	return errors.Join(err, w.Close())
+}
+
+// Freeze copies the files that are read in the working tree to dir, an empty folder: from
+// then on they are read there, as they are now, whatever becomes of the working tree. Links
+// are texts, and stay where they are.
+func (s *Snapshot) Freeze(dir string) error {
+	for i := range s.Files {
+		f := &s.Files[i]
+		if _, lfs := s.lfs[f.Path]; lfs || f.objects != nil || f.Mode == filemode.Symlink {
+			continue
+		}
+		to := filepath.Join(dir, filepath.FromSlash(f.Path))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		if err := s.Copy(f, dir); err != nil {
+			return err
+		}
+		info, err := os.Lstat(to)
+		if err != nil {
+			return err
+		}
+		f.stat = filestat.Of(info)
+	}
+	s.frozen = dir
+	return nil
 }

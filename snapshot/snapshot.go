@@ -121,6 +121,8 @@ type Snapshot struct {
 	tree  func() *tree
 	sizes func(context.Context) error
 
+	frozen string // where copies of the working tree's files lie; "" where they are read there
+
 	stores stores // hold the content of files that are not in the working tree
 }
 
@@ -376,6 +378,9 @@ func (s *Snapshot) Open(f *File) (io.ReadCloser, error) {
 	if f.Mode == filemode.Symlink {
 		text, err := linkText(name)
 		return io.NopCloser(strings.NewReader(text)), err
+	}
+	if s.frozen != "" {
+		name = filepath.Join(s.frozen, filepath.FromSlash(f.Path))
 	}
 	file, err := os.Open(name)
 	if err != nil {

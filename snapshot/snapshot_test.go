@@ -332,3 +332,22 @@ func TestTooLarge(t *testing.T) {
 	_, err = Take(context.Background(), dir, Options{MaxBytes: 1000})
 	require.NoError(t, err)
 }
+
+// What was frozen is read as it was, whatever becomes of the working tree; links as they are.
+func TestFreeze(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a.py", "before", "below/b.sh", "before too")
+	require.NoError(t, os.Chmod(filepath.Join(dir, "below", "b.sh"), 0o755))
+	require.NoError(t, os.Symlink("a.py", filepath.Join(dir, "link")))
+	s := take(t, dir)
+	require.NoError(t, s.Freeze(t.TempDir()))
+	write(t, dir, "a.py", "after")
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "below")))
+
+	to := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(to, "below"), 0o755))
+	for i := range s.Files {
+		require.NoError(t, s.Copy(&s.Files[i], to))
+	}
+	require.Equal(t, s.ID, take(t, to).ID)
+}

@@ -47,6 +47,10 @@ type Submission struct {
 	Versions Versions
 	Reuse    string
 
+	// Repeats says what the run is one repeat of, as history.TagRepeats does; "" of one
+	// that is trained once.
+	Repeats string
+
 	// Resume goes on with the newest sweep of the same job and files that has not
 	// completed. It needs a sweep on this machine.
 	Resume bool

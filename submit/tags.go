@@ -67,6 +67,7 @@ func (s Submission) Tags() (tags, properties map[string]string) {
 		history.TagJob:         s.Job.Digest(),
 		history.TagKey:         s.Reuse,
 		history.TagSeries:      s.series(),
+		history.TagRepeats:     s.Repeats,
 		history.TagPullRequest: s.Git.PullRequest,
 		history.TagFork:        s.Git.Fork,
 		history.TagActor:       s.Git.Actor,

@@ -27,13 +27,19 @@ func (t *Trainer) find(ctx context.Context, r Request, s *submission, at Session
 		return nil, nil
 	}
 	var err error
-	if s.Versions, err = at.Target.Versions(ctx, s.Submission); err != nil {
-		return nil, mistake(err)
+	if !s.versioned {
+		if s.Versions, err = at.Target.Versions(ctx, s.Submission); err != nil {
+			return nil, mistake(err)
+		}
+		s.versioned = true
 	}
 	if s.Reuse = s.Key(s.Versions); !wanted {
 		return nil, nil
 	}
 	if s.Reuse == "" {
+		if s.quiet {
+			return nil, nil
+		}
 		t.Tell.Trains("no run is reused: " + strings.Join(s.Versions.Without, "; "))
 		return nil, nil
 	}
@@ -45,7 +51,9 @@ func (t *Trainer) find(ctx context.Context, r Request, s *submission, at Session
 		return nil, err
 	}
 	if run == nil {
-		t.Tell.Trains(t.unlike(ctx, s, at))
+		if !s.quiet {
+			t.Tell.Trains(t.unlike(ctx, s, at))
+		}
 		return nil, nil
 	}
 	tags, properties := s.Tags()

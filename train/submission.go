@@ -50,7 +50,11 @@ type submission struct {
 	to    Place
 	begin time.Time // of the snapshot
 
-	reuse bool // say the settings
+	reuse   bool    // say the settings
+	repeats Repeats // is asked for, or say they
+
+	versioned bool // Versions are known
+	quiet     bool // nothing is said of why it is trained
 
 	done func() // lets go of an earlier run's files
 
@@ -150,7 +154,7 @@ func (t *Trainer) check(ctx context.Context, r Request, s *submission) (err erro
 		found = append(found, mistake(errors.New("--preempt-after rehearses an eviction on this machine; a cluster of "+
 			"low priority evicts by itself")))
 	}
-	found = append(found, t.earlier(ctx, s))
+	found = append(found, t.earlier(ctx, s), s.repeatable(r))
 	if s.Job.Sound("compute") {
 		found = append(found, t.ask(ctx, s))
 	}
@@ -163,7 +167,11 @@ func (t *Trainer) check(ctx context.Context, r Request, s *submission) (err erro
 // load reads the job, of the commit where one is trained.
 func (t *Trainer) load(r Request, s *submission) error {
 	settings, err := t.Settings(s.Commit)
-	s.reuse = settings.Reuse
+	s.reuse, s.repeats = settings.Reuse, settings.Repeats
+	if r.Repeats != nil {
+		s.repeats.Seeds, s.repeats.AtMost = r.Repeats.Seeds, r.Repeats.AtMost
+	}
+	s.Repeats = s.repeats.String()
 	found := []error{err}
 	file := r.File
 	if file == "" && r.Options.Script == "" && r.Options.Command == "" {

@@ -36,6 +36,8 @@ type Request struct {
 
 	Evictions []time.Duration // that are rehearsed, see submit.Submission
 
+	Repeats *Repeats // how often it is trained; nil where the settings say
+
 	MaxSnapshot int64 // in bytes; 0 for the usual limit, less for none
 	MaxOutputs  int64 // of a run on this machine, the same
 
@@ -82,6 +84,10 @@ type Trainer struct {
 	// machine or elsewhere. done lets go of them when the job has been submitted.
 	Earlier func(ctx context.Context, run string, here bool) (in job.Input, done func(), err error)
 
+	// More says how many repeats are wanted besides those made, of which last is the last;
+	// most are made at most.
+	More func(ctx context.Context, at Session, last *history.Run, made, most int) (int, error)
+
 	// Here is this machine, Elsewhere the workspace.
 	Here, Elsewhere Place
 
@@ -93,6 +99,8 @@ type Settings struct {
 	Keep  []string               // patterns of files that every run keeps
 	Reuse bool                   // whether a run that has trained the same will do
 	File  func() (string, error) // the job file that is run when none is named
+
+	Repeats Repeats
 }
 
 // Watch writes the output of a run until its end.
@@ -110,6 +118,11 @@ type Teller interface {
 	// has, where one would have done.
 	Reused(context.Context, Session, Reused)
 	Trains(why string)
+
+	// Repeated tells that a run has ended which another one stands for in the report. Once
+	// tells that the job is trained once, as nobody waits for more.
+	Repeated(context.Context, Session, *history.Run)
+	Once()
 
 	// Watch shows the output of a run until its end.
 	Watch(ctx context.Context, s Session, run string, watch Watch) (*history.Run, error)
@@ -142,6 +155,12 @@ func (t *Trainer) Train(ctx context.Context, r Request) error {
 	if err != nil {
 		return err
 	}
+	if s.repeats.several() && r.Wait {
+		return t.repeat(ctx, r, &s, at)
+	} else if s.repeats.several() {
+		s.Repeats = ""
+		t.Tell.Once()
+	}
 	if found, err := t.find(ctx, r, &s, at); err != nil {
 		return err
 	} else if found != nil {
@@ -162,23 +181,59 @@ func (t *Trainer) Train(ctx context.Context, r Request) error {
 // Follow watches a run to its end and reports it. When the waiting is interrupted, the
 // run is canceled where cancel is set, else it goes on.
 func (t *Trainer) Follow(ctx context.Context, at Session, run *history.Run, cancel bool) error {
-	id := run.Info.RunID
-	watch := func(ctx context.Context, out io.Writer) (*history.Run, error) { return at.Target.Watch(ctx, id, out) }
-	ended, err := t.Tell.Watch(ctx, at, id, watch)
-	if err != nil && ctx.Err() != nil {
-		if !cancel {
-			return t.Tell.GoesOn(run)
-		}
-		t.Tell.Canceling(id)
-		background := context.WithoutCancel(ctx)
-		failed := at.Target.Cancel(background, id)
-		if errors.Is(failed, history.ErrEnded) {
-			failed = nil
-		}
-		ended, err = t.Tell.Canceled(background, at, id, failed, watch)
-	}
+	var last *history.Run
+	err := t.await(ctx, at, []*history.Run{run}, cancel, func(ended *history.Run) { last = ended })
 	if err != nil {
 		return err
 	}
-	return t.Tell.Report(ctx, at, ended)
+	return t.Tell.Report(ctx, at, last)
+}
+
+// await watches runs to their ends, one after the other, and calls ended for each. When that
+// is interrupted, the rest is canceled where cancel is set, else they go on.
+func (t *Trainer) await(
+	ctx context.Context, at Session, runs []*history.Run, cancel bool, ended func(*history.Run),
+) error {
+	for i, run := range runs {
+		one, err := t.Tell.Watch(ctx, at, run.Info.RunID, watch(at, run))
+		switch {
+		case err == nil:
+			ended(one)
+			continue
+		case ctx.Err() == nil:
+			return err
+		case cancel:
+			return t.cancel(context.WithoutCancel(ctx), at, runs[i:], ended)
+		}
+		for _, run := range runs[i:] {
+			err = t.Tell.GoesOn(run)
+		}
+		return err
+	}
+	return nil
+}
+
+func watch(at Session, run *history.Run) Watch {
+	return func(ctx context.Context, out io.Writer) (*history.Run, error) {
+		return at.Target.Watch(ctx, run.Info.RunID, out)
+	}
+}
+
+// cancel asks runs to end, all of them before the first is waited for.
+func (t *Trainer) cancel(ctx context.Context, at Session, runs []*history.Run, ended func(*history.Run)) error {
+	failed := make([]error, len(runs))
+	for i, run := range runs {
+		t.Tell.Canceling(run.Info.RunID)
+		if failed[i] = at.Target.Cancel(ctx, run.Info.RunID); errors.Is(failed[i], history.ErrEnded) {
+			failed[i] = nil
+		}
+	}
+	for i, run := range runs {
+		one, err := t.Tell.Canceled(ctx, at, run.Info.RunID, failed[i], watch(at, run))
+		if err != nil {
+			return err
+		}
+		ended(one)
+	}
+	return nil
 }

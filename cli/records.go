@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/org/aml-train/github"
@@ -46,7 +47,10 @@ type sought struct {
 	experiment  string
 	series, key string
 	commit      string // of a series, the one that is wanted most; "" for none
+	repeat      int    // of a series, the number of the repeat, from 2 on; 0 for the first
 }
+
+func (s sought) String() string { return fmt.Sprint(s.series, s.key, s.repeat) }
 
 // kept is a record as its home lists it. What it says of commit and branch, the record has
 // to say too.
@@ -87,37 +91,49 @@ func (a *app) keeps(flow *workflow) {
 // recordsWithin is how long it may take to bring a record here.
 const recordsWithin = time.Minute
 
-// bring looks for records, once, chooses one, and adds its run to the history if it is what it
-// has to be. What cannot be had is said, and changes nothing.
-func (r *records) bring(ctx context.Context, what sought, choose func([]kept) *kept) {
-	if r == nil || r.home == nil || r.seen[what.series+" "+what.key] {
-		return
+// bring looks for records, once, chooses of them, and adds their runs to the history if they are
+// what they have to be. It returns the first of those. What cannot be had is said, and
+// changes nothing.
+func (r *records) bring(ctx context.Context, what sought, choose func([]kept) []kept) (run *history.Run) {
+	if r == nil || r.home == nil || r.seen[what.String()] {
+		return nil
 	}
-	r.seen[what.series+" "+what.key] = true
+	r.seen[what.String()] = true
 	ctx, cancel := context.WithTimeout(ctx, recordsWithin)
 	defer cancel()
-	if err := r.fetch(ctx, what, choose); err != nil {
+	run, err := r.fetch(ctx, what, choose)
+	if err != nil {
 		whose := "earlier workflows"
 		if r.flow == nil {
 			whose = "other machines"
 		}
 		r.a.say("aml-train: runs of %s cannot be read: %v (%s)", whose, err, r.home.needs())
 	}
+	return run
 }
 
-func (r *records) fetch(ctx context.Context, what sought, choose func([]kept) *kept) error {
+func (r *records) fetch(ctx context.Context, what sought, choose func([]kept) []kept) (first *history.Run, err error) {
 	list, err := r.home.list(ctx, what)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	chosen := choose(list)
-	if chosen == nil {
-		return nil
+	for _, chosen := range choose(list) {
+		rec, err := r.home.read(ctx, chosen)
+		if err == nil {
+			err = r.add(ctx, what, chosen, rec)
+		}
+		if err != nil {
+			return first, err
+		}
+		if first == nil {
+			first = &rec.Run
+		}
 	}
-	rec, err := r.home.read(ctx, *chosen)
-	if err != nil {
-		return err
-	}
+	return first, nil
+}
+
+// add adds the run of a record to the history, if it is what it has to be.
+func (r *records) add(ctx context.Context, what sought, chosen kept, rec *history.Record) error {
 	run := &rec.Run
 	if run.Tag(history.TagCommit) != chosen.commit || run.Tag(history.TagBranch) != chosen.branch ||
 		rec.Experiment != what.experiment || what.series != "" && run.Tag(history.TagSeries) != what.series ||
@@ -140,11 +156,8 @@ func (r *records) fetch(ctx context.Context, what sought, choose func([]kept) *k
 
 // withKey brings the newest run of a key.
 func (r *records) withKey(ctx context.Context, experiment, key string) {
-	r.bring(ctx, sought{experiment: experiment, key: key}, func(list []kept) *kept {
-		if len(list) == 0 {
-			return nil
-		}
-		return &list[0] // the newest
+	r.bring(ctx, sought{experiment: experiment, key: key}, func(list []kept) []kept {
+		return list[:min(len(list), 1)] // the newest
 	})
 }
 
@@ -156,7 +169,9 @@ func (r *records) base(ctx context.Context, run *history.Run, experiment string,
 		return
 	}
 	base := r.tip()
-	r.bring(ctx, sought{experiment: experiment, series: series, commit: base}, func(list []kept) *kept {
+	what := sought{experiment: experiment, series: series, commit: base}
+	var chosen kept
+	choose := func(list []kept) *kept {
 		list = slices.DeleteFunc(list, func(k kept) bool { return k.commit == run.Tag(history.TagCommit) })
 		for i, k := range list {
 			if base != "" && k.commit == base && k.branch == branch {
@@ -181,7 +196,49 @@ func (r *records) base(ctx context.Context, run *history.Run, experiment string,
 			best = newest
 		}
 		return best
+	}
+	found := r.bring(ctx, what, func(list []kept) []kept {
+		one := choose(list)
+		if one == nil {
+			return nil
+		}
+		chosen = *one
+		if _, byNumber := r.home.(artifactHome); byNumber {
+			return []kept{chosen}
+		}
+		like := slices.DeleteFunc(slices.Clone(list), func(k kept) bool { // what repeats it lies beside it
+			return k.of == chosen.of || k.commit != chosen.commit || k.branch != chosen.branch
+		})
+		return append([]kept{chosen}, like[:min(len(like), mostRepeats-1)]...)
 	})
+	if _, byNumber := r.home.(artifactHome); byNumber {
+		r.repeats(ctx, what, chosen, found)
+	}
+}
+
+// repeats brings the runs that repeat one that was found, where each is kept by its number.
+func (r *records) repeats(ctx context.Context, what sought, chosen kept, found *history.Run) {
+	if found == nil {
+		return
+	}
+	tag := found.Tag(history.TagRepeats)
+	most, err := strconv.Atoi(tag)
+	if err != nil {
+		most = history.AtMost(tag)
+	}
+	for what.repeat = 2; what.repeat <= min(most, mostRepeats); what.repeat++ {
+		if r.bring(ctx, what, func(list []kept) []kept {
+			i := slices.IndexFunc(list, func(k kept) bool {
+				return k.commit == chosen.commit && k.branch == chosen.branch
+			})
+			if i < 0 {
+				return nil
+			}
+			return list[i : i+1]
+		}) == nil {
+			return
+		}
+	}
 }
 
 // tip is the commit that the event names as the tip of the base branch, "" where none does.

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
@@ -27,7 +28,7 @@ func shortHash(text string) string {
 }
 
 func (h artifactHome) list(ctx context.Context, what sought) (out []kept, err error) {
-	name := recordName("run", what.series)
+	name := numbered(recordName("run", what.series), what.repeat)
 	if what.key != "" {
 		name = recordName("key", what.key)
 	}
@@ -53,7 +54,11 @@ func (h artifactHome) read(ctx context.Context, k kept) (*history.Record, error)
 
 func (h artifactHome) keep(ctx context.Context, rec *history.Record, zip []byte) (err error) {
 	run := &rec.Run
-	names := []string{recordName("run", run.Tag(history.TagSeries))}
+	number := slices.IndexFunc(h.flow.a.series, func(r *history.Run) bool { return r.Info.RunID == run.Info.RunID }) + 1
+	if number == 0 {
+		number = len(h.flow.a.series) + 1 // it is reported, and the last
+	}
+	names := []string{numbered(recordName("run", run.Tag(history.TagSeries)), number)}
 	if key := run.Tag(history.TagKey); key != "" {
 		names = append(names, recordName("key", key))
 	}
@@ -66,6 +71,14 @@ func (h artifactHome) keep(ctx context.Context, rec *history.Record, zip []byte)
 		err = fmt.Errorf("%w; give each job of a matrix a display-name", err)
 	}
 	return err
+}
+
+// numbered is the name of a repeat; the first has no number.
+func numbered(name string, repeat int) string {
+	if repeat > 1 {
+		return fmt.Sprintf("%s-%d", name, repeat)
+	}
+	return name
 }
 
 func (h artifactHome) needs() string { return `the job needs the permission "actions: read"` }

@@ -57,11 +57,11 @@ $(LAYOUTS)/ready:
 		setuptools_scm versioneer GitPython hydra-core dvc dvclive wandb papermill nbconvert ipykernel python-dotenv tensorboardX tensorboard tqdm && touch $@ \
 		|| { rm -rf $(LAYOUTS); $(OPTIONAL); }
 
-# GitHub's own description of its API with the server that checks requests against
-# it, Mermaid, managers of git hooks, and Microsoft's emulator of blob storage.
+# GitHub's own descriptions of its APIs with the server that checks requests against
+# one, Mermaid, managers of git hooks, and Microsoft's emulator of blob storage.
 $(NODE)/ready:
 	@mkdir -p $(NODE)
-	npm install --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel=error @stoplight/prism-cli@5.16.0 @octokit/openapi@23 mermaid@11 lefthook@1 husky@9 azurite@3 && touch $@ \
+	npm install --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel=error @stoplight/prism-cli@5.16.0 @octokit/openapi@23 @octokit/graphql-schema@15 mermaid@11 lefthook@1 husky@9 azurite@3 && touch $@ \
 		|| { rm -rf $(NODE); $(OPTIONAL); }
 
 $(CACHE)/bin/act:

@@ -221,6 +221,10 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"workflow":     workflow,
 			"comments":     comments,
 			"push":         push,
+			"pending":      pending,
+			"forged":       forged,
+			"locked":       locked,
+			"statuses":     statuses,
 			"fork":         fork,
 			"contents":     contents,
 			"runner":       runner,
@@ -350,6 +354,38 @@ type gitHub struct{}
 func comments(ts *testscript.TestScript, neg bool, args []string) {
 	bodies := ts.Value(gitHub{}).(*githubtest.GitHub).Bodies(7, githubtest.Bot)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Join(bodies, "\n=====\n")), 0o644))
+}
+
+// statuses FILE writes the commit statuses that there were, the newest last: commit, state,
+// context, link and description. With - in place of FILE, no token has a right to them.
+func statuses(ts *testscript.TestScript, neg bool, args []string) {
+	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
+	if gh.NoStatuses = args[0] == "-"; gh.NoStatuses {
+		return
+	}
+	var b strings.Builder
+	for _, s := range gh.Statuses {
+		fmt.Fprintln(&b, s.Commit, s.State, s.Context, *s.TargetURL, *s.Description)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o644))
+}
+
+// pending COMMIT CONTEXT LINK AGE is a pending status that somebody has set.
+func pending(ts *testscript.TestScript, neg bool, args []string) {
+	age, err := time.ParseDuration(args[3])
+	ts.Check(err)
+	ts.Value(gitHub{}).(*githubtest.GitHub).SetStatus(args[0], args[1], "pending", "trains", args[2], age)
+}
+
+// forged COMMIT CONTEXT FILE WORKSPACE is a pending status that names the run in a file.
+func forged(ts *testscript.TestScript, neg bool, args []string) {
+	link := "https://ml.azure.com/runs/" + strings.TrimSpace(ts.ReadFile(args[2])) + args[3]
+	ts.Value(gitHub{}).(*githubtest.GitHub).SetStatus(args[0], args[1], "pending", "trains", link, time.Minute)
+}
+
+// locked locks the conversation of pull request 7.
+func locked(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Value(gitHub{}).(*githubtest.GitHub).PullRequests[0].Locked = true
 }
 
 // push COMMIT moves the head of pull request 7.
@@ -637,7 +673,7 @@ func TestHelp(t *testing.T) {
 	old := os.Stdout
 	os.Stdout = w
 	for _, name := range strings.Fields("run submit watch cancel show runs download compare snapshot metadata " +
-		"validate archive delete ui tensorboard hook history logs init") {
+		"validate archive delete ui tensorboard hook history logs init settle") {
 		fmt.Fprintln(w, "=====", name)
 		if code := cli.Main([]string{name, "--help"}, nil); code != 0 {
 			t.Errorf("%s --help exits with %d", name, code)

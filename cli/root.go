@@ -163,7 +163,8 @@ reports what came out: metrics, outputs, and why it failed.`,
 	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) { a.trace(cmd) }
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON to standard output")
 	root.AddCommand(a.run(), a.submit(), a.watch(), a.logs(), a.cancel(), a.show(), a.runs(), a.download(), a.compare(),
-		a.snapshot(), a.metadata(), a.validate(), a.init(), a.archive(), a.delete(), a.ui(), a.tensorboard(), a.hook(),
+		a.snapshot(), a.metadata(), a.validate(), a.init(),
+		a.settle(), a.archive(), a.delete(), a.ui(), a.tensorboard(), a.hook(),
 		a.history(), a.supervise())
 	for _, c := range root.Commands() {
 		usageErrors(c)

@@ -22,6 +22,7 @@ import (
 // rules are the conditions under which a run may be merged.
 type rules struct {
 	required []string // by --require
+	asked    bool     // by --strict
 	strict   bool
 
 	list []placedRule
@@ -39,18 +40,23 @@ func (a *app) addRules(cmd *cobra.Command) {
 	s := cmd.Flags()
 	s.StringArrayVar(&a.rules.required, "require", nil,
 		"a rule that the run has to keep, such as 'accuracy >= 0.9' or 'loss not worse' (repeatable)")
-	s.BoolVar(&a.rules.strict, "strict", false, "a rule that cannot be judged is broken")
+	s.BoolVar(&a.rules.asked, "strict", false, "a rule that cannot be judged is broken")
 }
 
 // readRules reads the rules that are in force, and where runs are kept, before anything is
 // trained. In the workflow of a pull request both are those of the branch that it is to be
 // merged into: it cannot loosen what judges it, nor have runs and sign-ins sent elsewhere.
 func (a *app) readRules(ctx context.Context, w *github.Workflow, token string) error {
-	a.rules.list, a.rules.note = nil, ""
 	own, err := a.readSettings(".", nil)
 	if err != nil {
 		return err
 	}
+	return a.rulesBeside(ctx, w, token, own)
+}
+
+// rulesBeside is readRules of a change that has these settings.
+func (a *app) rulesBeside(ctx context.Context, w *github.Workflow, token string, own settings) (err error) {
+	a.rules.list, a.rules.note = nil, ""
 	in := own
 	if w != nil && (w.PullRequest != 0 || w.Base != "") {
 		if in, err = a.settingsOfBase(ctx, w, token, own); err != nil {
@@ -69,7 +75,7 @@ func (a *app) readRules(ctx context.Context, w *github.Workflow, token string) e
 		}
 		a.rules.list = append(a.rules.list, placedRule{parsed, settingsFile, r.Line})
 	}
-	a.rules.strict = a.rules.strict || in.Strict
+	a.rules.strict = a.rules.asked || in.Strict
 	for _, text := range a.rules.required {
 		parsed, err := judge.ParseRule(text)
 		if err != nil {
@@ -113,18 +119,11 @@ func (a *app) settingsOfBase(
 		base, err = github.BaseOf(ctx, w, token)
 	}
 	if err == nil {
-		if commit, missing := snapshot.Commit(ctx, &a.git, ".", base); missing == nil {
-			defer commit.Close()
-			return a.readSettings(".", commit)
+		in, unread, wrong := a.settingsAt(ctx, w, token, base)
+		if unread == nil {
+			return in, wrong
 		}
-		var text []byte
-		text, err = github.ReadFile(ctx, w, token, base, settingsFile)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return settings{}, nil
-		case err == nil:
-			return parseSettings(text, settingsFile, ".")
-		}
+		err = unread
 	}
 	if len(own.Rules) == 0 { // a team that has rules sees below what they need, in each of its pull requests
 		if token != "" {
@@ -137,6 +136,27 @@ func (a *app) settingsOfBase(
 	return settings{}, fmt.Errorf("the rules of the branch that this is to be merged into cannot be read: %w; "+
 		"give the step a token that may read the repository (permissions: contents: read), "+
 		"or check out with fetch-depth: 0", err)
+}
+
+// settingsAt reads the settings of a commit: from the clone where it has that, else from
+// GitHub. unread is why it cannot be read, wrong what is wrong with what it says.
+func (a *app) settingsAt(
+	ctx context.Context, w *github.Workflow, token, commit string,
+) (in settings, unread, wrong error) {
+	if here, missing := snapshot.Commit(ctx, &a.git, ".", commit); missing == nil {
+		defer here.Close()
+		in, wrong = a.readSettings(".", here)
+		return in, nil, wrong
+	}
+	text, err := github.ReadFile(ctx, w, token, commit, settingsFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return settings{}, nil, nil
+	case err == nil:
+		in, wrong = parseSettings(text, settingsFile, ".")
+		return in, nil, wrong
+	}
+	return settings{}, err, nil
 }
 
 // judged judges a run that has completed by the rules, beside what it is compared with.

@@ -141,6 +141,7 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 			err = a.runJob(ctx, f, w, tell)
 			if !tell.submitted {
 				flow.refused(ctx, f.name(), err)
+				flow.unsubmitted(ctx, err)
 			}
 			return err
 		},
@@ -182,6 +183,9 @@ func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *tel
 		}
 	}
 	request.Wait, request.Cancel = w.wait, w.cancelWithWorkflow
+	if tell.flow != nil && !w.wait {
+		request.Leave = tell.flow.leave
+	}
 	return a.trainer(tell.flow, tell, f.python).Train(ctx, request)
 }
 

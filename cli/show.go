@@ -243,10 +243,7 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 		return nil, err
 	}
 	r.Sweep = history.SweepOf(run, r.Children)
-	r.Name, r.Key = s.experimentName(ctx, run), s.keyMetrics(run)
-	if name := displayName(run); name != "" && name != r.Name {
-		r.Name += " · " + name
-	}
+	r.Name, r.Key = s.reportName(ctx, run), s.keyMetrics(run)
 	if r.Judgement, err = s.judged(ctx, run, base); err != nil {
 		return nil, err
 	}
@@ -272,6 +269,15 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 		r.Log[i] = strings.ReplaceAll(r.Log[i], filepath.FromSlash(about.Work+"/"), "")
 	}
 	return r, nil
+}
+
+// reportName is what a report is headed by.
+func (s session) reportName(ctx context.Context, run *history.Run) string {
+	name := s.experimentName(ctx, run)
+	if own := displayName(run); own != "" && own != name {
+		name += " · " + own
+	}
+	return name
 }
 
 // displayName is the name that people gave a run, "" where nobody did.

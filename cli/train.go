@@ -154,7 +154,10 @@ func (t *teller) Submitted(ctx context.Context, at train.Session, what train.Sub
 
 func (t *teller) Already(run *history.Run) { t.say("Submitted already: run %s", run.Info.RunID) }
 
-func (t *teller) Left(_ context.Context, at train.Session, run *history.Run) error {
+func (t *teller) Left(ctx context.Context, at train.Session, run *history.Run) error {
+	if t.flow != nil && t.flow.left != nil {
+		t.flow.leaves(ctx, t.at(at), run)
+	}
 	if t.json {
 		return t.at(at).printRun(run, nil)
 	}

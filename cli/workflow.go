@@ -59,6 +59,8 @@ type workflow struct {
 
 	identity string // tells the jobs of one workflow apart: what was asked for
 
+	left *left // where nobody waits for the run; nil before the status is set, and where somebody does
+
 	mu        sync.Mutex // of what follows, and of writing the comment
 	link      string     // of the comment
 	commented error      // why there is none
@@ -76,7 +78,8 @@ type workflowFlags struct {
 
 func (f *workflowFlags) add(cmd *cobra.Command) {
 	s := cmd.Flags()
-	s.BoolVar(&f.wait, "wait", true, "stream the run and wait for its end; false returns once it is submitted")
+	s.BoolVar(&f.wait, "wait", true, "stream the run and wait for its end; false ends once it is "+
+		"submitted, in a workflow with a commit status that aml-train settle completes")
 	s.BoolVar(&f.cancelWithWorkflow, "cancel-with-workflow", true,
 		"cancel the run when the workflow, or Ctrl-C, cancels this command")
 	under("In a workflow", s, func() {
@@ -140,7 +143,7 @@ func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
 
 // prepareComment says where the comment is, or why there is none.
 func (f *workflow) prepareComment() {
-	if !f.flags.comment || f.PullRequest == 0 {
+	if !f.flags.comment || f.PullRequest == 0 || f.comment != nil {
 		return
 	}
 	if f.flags.token == "" {
@@ -241,13 +244,10 @@ func (f *workflow) ended(ctx context.Context, s session, r *report.Report, hurry
 		f.write(ctx, r, true)
 		cancel()
 	}
-	if err := f.commented; err != nil {
-		text := err.Error() + "."
-		if f.flags.summary {
-			text += " The report is in the job's summary."
-		}
-		f.step.Notice("No comment on the pull request", text)
+	if f.left != nil {
+		f.concluded(ctx, r)
 	}
+	f.uncommented()
 	f.step.Output("comment-url", f.link)
 	f.step.Output("status", string(run.Status()))
 	if out, err := s.runJSON(ctx, run); err == nil {
@@ -261,6 +261,17 @@ func (f *workflow) ended(ctx context.Context, s session, r *report.Report, hurry
 	}
 	if f.flags.annotations {
 		f.step.Annotate(r.Annotations(f.places(ctx, run)))
+	}
+}
+
+// uncommented says why there is no comment.
+func (f *workflow) uncommented() {
+	if err := f.commented; err != nil {
+		text := err.Error() + "."
+		if f.flags.summary {
+			text += " The report is in the job's summary."
+		}
+		f.step.Notice("No comment on the pull request", text)
 	}
 }
 
@@ -336,19 +347,19 @@ func (f *workflow) superseded(ctx context.Context, s session, run *history.Run) 
 	if !f.flags.cancelSuperseded || pr == "" {
 		return
 	}
-	runs, _, err := s.History.SearchRuns(ctx, history.Query{
-		ExperimentIDs: []string{run.Info.ExperimentID},
-		Tags:          map[string]string{history.TagPullRequest: pr},
-		Submitted:     true,
-		MaxResults:    100,
-	})
+	q := history.Query{Tags: map[string]string{history.TagPullRequest: pr}, Submitted: true, MaxResults: 100}
+	if id := run.Info.ExperimentID; id != "" { // a workspace takes its time to give a run one
+		q.ExperimentIDs = []string{id}
+	}
+	runs, _, err := s.History.SearchRuns(ctx, q)
 	if err != nil {
 		f.a.say("aml-train: the runs of earlier pushes cannot be listed: %v", err)
 		return
 	}
 	for _, r := range runs {
 		if r.Info.RunID == run.Info.RunID || r.Status().Terminal() ||
-			r.Tag(history.TagBuild) == run.Tag(history.TagBuild) || r.Info.StartTime > run.Info.StartTime {
+			r.Tag(history.TagBuild) == run.Tag(history.TagBuild) || r.Info.StartTime > run.Info.StartTime ||
+			s.experimentName(ctx, r) != s.experimentName(ctx, run) {
 			continue
 		}
 		switch err := s.Target.Cancel(ctx, r.Info.RunID); {

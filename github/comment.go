@@ -32,8 +32,9 @@ type Comment struct {
 	attempt     int64
 	head        string // the commit that this run is of; "" where nobody knows
 
-	id    int64  // of the comment, once it is known
-	login string // whose comments are our own
+	id    int64   // of the comment, once it is known
+	login *string // whose comments are our own; "" until somebody asks
+	also  string  // and another one's, who began them; "" for nobody's
 }
 
 // CommentLimit is the most characters that GitHub takes in a comment
@@ -59,7 +60,7 @@ func NewComment(w *Workflow, token, identity string) (*Comment, error) {
 	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{w.Name, w.Job, identity}, "\x00")))
 	c := &Comment{client: api, number: w.PullRequest, key: fmt.Sprintf("%x", sum[:8]), run: w.RunID,
-		attempt: w.Attempt, head: w.Head}
+		attempt: w.Attempt, head: w.Head, login: new(string)}
 	c.owner, c.repo, _ = strings.Cut(w.Repository, "/")
 	return c, nil
 }
@@ -93,18 +94,27 @@ const earlier = "<!-- aml-train earlier -->\n"
 // It waits as long as GitHub asks for, within ctx. The error is ErrSuperseded, a
 // *NotAllowedError, or what GitHub said.
 func (c *Comment) Write(ctx context.Context, render func(limit int) string, ended bool) (link string, err error) {
-	for try := 0; ; try++ {
+	err = patiently(ctx, func() error {
 		link, err = c.write(ctx, render, ended)
+		return err
+	})
+	return link, refused(err, "comment on the pull request", "pull-requests: write")
+}
+
+// patiently asks until GitHub answers, as long as it asks to wait for within ctx.
+func patiently(ctx context.Context, ask func() error) error {
+	for try := 0; ; try++ {
+		err := ask()
 		wait, ok := again(err, try)
 		if !ok {
-			return link, refused(err)
+			return err
 		}
 		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
-			return "", fmt.Errorf("GitHub asks to come back in %s, which is too late: %w", wait.Round(time.Second), err)
+			return fmt.Errorf("GitHub asks to come back in %s, which is too late: %w", wait.Round(time.Second), err)
 		}
 		select {
 		case <-ctx.Done():
-			return "", errors.Join(ctx.Err(), err)
+			return errors.Join(ctx.Err(), err)
 		case <-time.After(wait):
 		}
 	}
@@ -206,23 +216,31 @@ func (c *Comment) find(ctx context.Context) (*gh.IssueComment, error) {
 		return nil, err
 	}
 	var found *gh.IssueComment
+	err := c.each(ctx, func(comment *gh.IssueComment) {
+		switch {
+		case !c.ours(comment):
+		case found == nil:
+			found = comment
+		default:
+			c.client.Issues.DeleteComment(ctx, c.owner, c.repo, comment.GetID())
+		}
+	})
+	return found, err
+}
+
+// each hands over every comment of the pull request, the oldest first.
+func (c *Comment) each(ctx context.Context, see func(*gh.IssueComment)) error {
 	o := &gh.IssueListCommentsOptions{ListOptions: gh.ListOptions{PerPage: 100}}
 	for {
 		page, res, err := c.client.Issues.ListComments(ctx, c.owner, c.repo, c.number, o)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, comment := range page {
-			switch {
-			case !c.ours(comment):
-			case found == nil:
-				found = comment
-			default:
-				c.client.Issues.DeleteComment(ctx, c.owner, c.repo, comment.GetID())
-			}
+			see(comment)
 		}
 		if res.NextPage == 0 {
-			return found, nil
+			return nil
 		}
 		o.Page = res.NextPage
 	}
@@ -235,7 +253,8 @@ func (c *Comment) ours(comment *gh.IssueComment) bool {
 	if m == nil || m[1] != c.key {
 		return false
 	}
-	return comment.GetUser().GetLogin() == c.login
+	login := comment.GetUser().GetLogin()
+	return login == *c.login || c.also != "" && login == c.also
 }
 
 // graphQL is GraphQL's address beside that of the REST API: https://api.github.com/graphql,
@@ -252,18 +271,18 @@ const actions = "github-actions[bot]"
 // viewer does. Where that is not to be had, the token is taken for the workflow's own:
 // no other bot may pass for us with a copy of our first line.
 func (c *Comment) whoAmI(ctx context.Context) error {
-	if c.login != "" {
+	if *c.login != "" {
 		return nil
 	}
 	user, res, err := c.client.Users.Get(ctx, "")
 	switch {
 	case err == nil:
-		c.login = user.GetLogin()
+		*c.login = user.GetLogin()
 		return nil
 	case res == nil || res.StatusCode != http.StatusForbidden || rateLimited(err):
 		return err
 	}
-	c.login = actions
+	*c.login = actions
 	req, err := c.client.NewRequest(ctx, http.MethodPost, graphQL(c.client.BaseURL()),
 		map[string]string{"query": "query { viewer { login } }"})
 	if err != nil {
@@ -278,10 +297,10 @@ func (c *Comment) whoAmI(ctx context.Context) error {
 	}
 	switch res, err := c.client.Do(req, &answer); {
 	case err != nil && (res == nil || res.StatusCode >= 500 || rateLimited(err)):
-		c.login = "" // asked again the next time
+		*c.login = "" // asked again the next time
 		return err
 	case err == nil && answer.Data.Viewer.Login != "":
-		c.login = strings.TrimSuffix(answer.Data.Viewer.Login, "[bot]") + "[bot]"
+		*c.login = strings.TrimSuffix(answer.Data.Viewer.Login, "[bot]") + "[bot]"
 	}
 	return nil
 }
@@ -322,8 +341,8 @@ func again(err error, try int) (time.Duration, bool) {
 	return 0, false
 }
 
-// refused turns GitHub's ways of saying that a token may not comment into one.
-func refused(err error) error {
+// refused turns GitHub's ways of saying that a token may not do what it was used for into one.
+func refused(err error, do, permission string) error {
 	var answer *gh.ErrorResponse
 	if !errors.As(err, &answer) {
 		return err
@@ -333,9 +352,9 @@ func refused(err error) error {
 		return &NotAllowedError{"GitHub does not take the token (401); pass github-token, or leave it out for the " +
 			"workflow's own"}
 	case http.StatusForbidden, http.StatusNotFound:
-		return &NotAllowedError{fmt.Sprintf("the token may not comment on the pull request (%d: %s); give the job "+
-			"the permission \"pull-requests: write\". On a pull request of a fork or of Dependabot it is read-only "+
-			"whatever the job says", answer.Response.StatusCode, answer.Message)}
+		return &NotAllowedError{fmt.Sprintf("the token may not %s (%d: %s); give the job the permission \"%s\". "+
+			"On a pull request of a fork or of Dependabot it is read-only whatever the job says",
+			do, answer.Response.StatusCode, answer.Message, permission)}
 	}
 	return err
 }

@@ -213,6 +213,14 @@ func (w *Workflow) RunURL() string {
 	return link
 }
 
+// HasRun tells whether a link is that of a workflow run of the repository.
+func (w *Workflow) HasRun(link string) bool {
+	number, ok := strings.CutPrefix(link, fmt.Sprintf("%s/%s/actions/runs/", w.Server, w.Repository))
+	return ok && w.Server != "" && runNumber.MatchString(number)
+}
+
+var runNumber = lazyregexp.New(`^\d+(/attempts/\d+)?$`)
+
 // Subject is what the workflow's token names as its subject, unless the repository
 // or its environment has that changed (docs.github.com, "OpenID Connect reference",
 // Example subject claims).

@@ -153,6 +153,13 @@ func TestPrism(t *testing.T) {
 	require.Len(t, kept, 1)
 	_, err = Fetch(t.Context(), keeping(api, 9), githubtest.Workflow, kept[0], 100)
 	require.NoError(t, err)
+	s := statusesOf(t, api, githubtest.Workflow)
+	require.NoError(t, s.Set(t.Context(), trains))
+	require.NoError(t, s.Set(t.Context(), Status{Commit: oldHead, Context: "aml-train/no link", State: Error}))
+	done, err := s.Complete(t.Context(), trains, better)
+	require.NoError(t, err)
+	require.True(t, done)
+	require.True(t, seen["POST statuses/"] && seen["GET commits/"+oldHead+"/status"], "%v", seen)
 	require.True(t, seen["GET actions/artifacts"], "%v", seen)
 	require.NoError(t, g.MakeGit(filepath.Join(t.TempDir(), "x.git")))
 	w.Server = api

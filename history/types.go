@@ -356,6 +356,7 @@ const (
 	TagActor       = "aml-train.actor"        // who started it
 	TagBuild       = "aml-train.build"        // the link of the workflow run
 	TagAttempts    = "aml-train.attempts"     // how many attempts it took, where it was evicted
+	TagSettle      = "aml-train.settle"       // of a run that nobody waits for: where its end is told, a JSON object
 	TagSweep       = "aml-train.sweep"        // of a sweep: its objective, a JSON object
 	TagTrials      = "aml-train.trials"       // of a sweep: a digest of what its trials are, whatever its limits
 	TagSeed        = "aml-train.seed"         // that a sweep samples with

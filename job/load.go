@@ -355,6 +355,14 @@ func (d *document) check(j *Job, o Options) {
 	if j.Sweep != nil {
 		d.checkSpace(j)
 	}
+	for kind, given := range map[string]map[string]string{"tags": j.Tags, "properties": j.Properties} {
+		for _, name := range slices.Sorted(maps.Keys(given)) {
+			if strings.HasPrefix(strings.ToLower(name), reserved) {
+				d.reportAt(kind+" "+name, "%s.%s: aml-train itself notes with a run what begins with %s; take another "+
+					"name", kind, name, reserved)
+			}
+		}
+	}
 	d.checkSource(j, o, report)
 	d.checkEnvironment(j, o)
 	d.checkCheckpoints(j)
@@ -374,6 +382,10 @@ func (d *document) check(j *Job, o Options) {
 		}
 	}
 }
+
+// reserved begins the names of what this program notes with a run, and believes: whose code
+// it is, and what it answers for.
+const reserved = "aml-train."
 
 // checkSource looks for the source directory, and in it for what the command starts.
 func (d *document) checkSource(j *Job, o Options, report func(key, format string, args ...any)) {

@@ -54,15 +54,8 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 			left = append(left, fmt.Sprintf("%d %s", n, what))
 		}
 	}
-	b.WriteString("### " + r.icon() + " " + Escape(r.Name) + " · " + Escape(r.Title()))
-	if m, ok := r.Headline(); ok && r.Run.Status() == history.Completed {
-		now := r.now(m.Key).Mean
-		if before, ok := r.before(m.Key); ok && before.Mean != now && Change(now, before.Mean) != "" {
-			arrow, _, _ := strings.Cut(Change(now, before.Mean), " (")
-			b.WriteString(strings.TrimRight(" "+arrow+" "+r.Verdict(m.Key, now, before.Mean), " "))
-		}
-	}
-	b.WriteString(r.brokenText())
+	b.WriteString("### " + r.icon() + " " + Escape(r.Name) + " · " + Escape(r.Title()) + r.titleChange() +
+		r.brokenText())
 	b.WriteString("\n\n" + r.statusLine() + "\n")
 	if text := r.reused(label); text != "" {
 		b.WriteString("\n" + text + "\n")
@@ -111,6 +104,25 @@ func (r *Report) markdown(e extent) (text string, left []string) {
 		}
 	}
 	return b.String(), left
+}
+
+// Heading says in one line what happened, how that compares, and whether rules are broken,
+// without any markup.
+func (r *Report) Heading() string { return r.Title() + r.titleChange() + r.brokenText() }
+
+// titleChange is how the metric in the title differs from the base's, "" where it does not.
+func (r *Report) titleChange() string {
+	m, ok := r.Headline()
+	if !ok || r.Run.Status() != history.Completed {
+		return ""
+	}
+	now := r.now(m.Key).Mean
+	before, ok := r.before(m.Key)
+	if !ok || before.Mean == now || Change(now, before.Mean) == "" {
+		return ""
+	}
+	arrow, _, _ := strings.Cut(Change(now, before.Mean), " (")
+	return strings.TrimRight(" "+arrow+" "+r.Verdict(m.Key, now, before.Mean), " ")
 }
 
 // clipped cuts lines of which nobody reads the end.

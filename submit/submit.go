@@ -51,6 +51,9 @@ type Submission struct {
 	// that is trained once.
 	Repeats string
 
+	// Properties are noted with the run besides, where its script cannot change them.
+	Properties map[string]string
+
 	// Resume goes on with the newest sweep of the same job and files that has not
 	// completed. It needs a sweep on this machine.
 	Resume bool

@@ -90,6 +90,7 @@ func (s Submission) Tags() (tags, properties map[string]string) {
 		tags[history.TagSnapshot] = s.Snapshot.ID
 		properties[history.TagFiles] = fmt.Sprintf("%d %d", len(s.Snapshot.Files), s.Snapshot.Bytes)
 	}
+	maps.Copy(properties, s.Properties)
 	empty := func(_, value string) bool { return value == "" }
 	maps.DeleteFunc(tags, empty)
 	maps.DeleteFunc(properties, empty)

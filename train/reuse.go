@@ -19,10 +19,7 @@ type Reused struct {
 // find looks for a completed run that has trained what a submission would, where that is
 // wanted. What it finds out of the submission is noted in it.
 func (t *Trainer) find(ctx context.Context, r Request, s *submission, at Session) (*Reused, error) {
-	wanted := s.reuse
-	if r.Reuse != nil {
-		wanted = *r.Reuse
-	}
+	wanted := s.mayReuse(r)
 	if !wanted && !s.reuse || r.Resume {
 		return nil, nil
 	}
@@ -61,6 +58,14 @@ func (t *Trainer) find(ctx context.Context, r Request, s *submission, at Session
 		tags[name] = value
 	}
 	return &Reused{run, tags}, nil
+}
+
+// mayReuse tells whether a run that has trained the same will do.
+func (s *submission) mayReuse(r Request) bool {
+	if r.Reuse != nil {
+		return *r.Reuse
+	}
+	return s.reuse
 }
 
 // withKey returns the newest completed run of a key, nil where there is none. What a
@@ -114,7 +119,7 @@ func (t *Trainer) unlike(ctx context.Context, s *submission, at Session) string 
 // already reports a run that answers the submission.
 func (t *Trainer) already(ctx context.Context, r Request, at Session, found *Reused) error {
 	t.Tell.Reused(ctx, at, *found)
-	if !r.Wait {
+	if !r.Wait && r.Leave == nil { // nothing is left to be told later
 		return t.Tell.Left(ctx, at, found.Run)
 	}
 	return t.Tell.Report(ctx, at, found.Run)

@@ -155,6 +155,9 @@ func (t *Trainer) check(ctx context.Context, r Request, s *submission) (err erro
 			"low priority evicts by itself")))
 	}
 	found = append(found, t.earlier(ctx, s), s.repeatable(r))
+	if r.Leave != nil && s.here && !s.mayReuse(r) {
+		found = append(found, mistake(errEndsWithJob))
+	}
 	if s.Job.Sound("compute") {
 		found = append(found, t.ask(ctx, s))
 	}
@@ -206,6 +209,10 @@ func (t *Trainer) place(r Request, s *submission) {
 		}
 	}
 }
+
+// errEndsWithJob is the mistake of a run that nobody waits for where nothing outlives the job.
+var errEndsWithJob = errors.New("the run would be on this runner, which ends it together with the job (--wait=false, " +
+	"wait: false); wait for it, or name a compute target of a workspace")
 
 // resumable tells whether a job is one that can go on where it stood.
 func resumable(s *submission) error {

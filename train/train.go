@@ -43,6 +43,11 @@ type Request struct {
 
 	Wait   bool // for the end of the run
 	Cancel bool // the run when the waiting is interrupted
+
+	// Leave, where it is set, is told before a run is submitted that nobody waits for, and
+	// returns what is to be noted with it so that its end can be told later. That needs a run
+	// which outlives this machine.
+	Leave func(context.Context, *job.Job, gitmeta.Info) (map[string]string, error)
 }
 
 // Session is a target and what is known of its runs.
@@ -161,11 +166,19 @@ func (t *Trainer) Train(ctx context.Context, r Request) error {
 		s.Repeats = ""
 		t.Tell.Once()
 	}
+	if r.Leave != nil && !s.here {
+		if s.Properties, err = r.Leave(ctx, s.Job, s.Git); err != nil {
+			return err
+		}
+	}
 	if found, err := t.find(ctx, r, &s, at); err != nil {
 		return err
 	} else if found != nil {
 		s.close()
 		return t.already(ctx, r, at, found)
+	}
+	if r.Leave != nil && s.here {
+		return mistake(errEndsWithJob)
 	}
 	run, err := t.submit(ctx, &s, at)
 	if err != nil {

@@ -204,9 +204,11 @@ func runOf(j armmachinelearning.JobBase, d *details, run *history.Run) (*history
 			tags[key] = deref(value)
 		}
 	}
-	delete(tags, history.TagKey) // a script may change its run's tags, and no property
-	if key := deref(command.Properties[history.TagKey]); key != "" {
-		tags[history.TagKey] = key
+	for _, name := range []string{history.TagKey, history.TagSettle} {
+		delete(tags, name) // a script may change its run's tags, and no property
+		if value := deref(command.Properties[name]); value != "" {
+			tags[name] = value
+		}
 	}
 	tags[history.TagStatus] = string(d.Status)
 	tags[history.TagCommand] = readable(command)

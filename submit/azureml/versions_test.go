@@ -113,15 +113,21 @@ func TestVersionsHold(t *testing.T) {
 
 // A script can change the tags of its run; what it answers for is a property.
 func TestKeyIsProperty(t *testing.T) {
+	for _, name := range []string{history.TagKey, history.TagSettle} {
+		testIsProperty(t, name)
+	}
+}
+
+func testIsProperty(t *testing.T, name string) {
 	made := armmachinelearning.JobBase{Name: to.Ptr("run"), Properties: &armmachinelearning.CommandJob{
-		Tags:       map[string]*string{history.TagKey: to.Ptr("main's")},
+		Tags:       map[string]*string{name: to.Ptr("main's")},
 		Properties: map[string]*string{}}}
 	run, err := runOf(made, &details{}, &history.Run{
-		Data: history.RunData{Tags: []history.KeyValue{{Key: history.TagKey, Value: "main's"}}}})
+		Data: history.RunData{Tags: []history.KeyValue{{Key: name, Value: "main's"}}}})
 	require.NoError(t, err)
-	require.Empty(t, run.Tag(history.TagKey))
-	made.Properties.(*armmachinelearning.CommandJob).Properties[history.TagKey] = to.Ptr("its own")
+	require.Empty(t, run.Tag(name))
+	made.Properties.(*armmachinelearning.CommandJob).Properties[name] = to.Ptr("its own")
 	run, err = runOf(made, &details{}, nil)
 	require.NoError(t, err)
-	require.Equal(t, "its own", run.Tag(history.TagKey))
+	require.Equal(t, "its own", run.Tag(name))
 }

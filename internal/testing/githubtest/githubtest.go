@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 )
 
@@ -61,6 +62,10 @@ type PullRequest struct {
 	Repo   string // of the head
 	Merge  string // the commit that merges the head into the base
 	Base   string // the commit at the tip of the base branch
+
+	Past    []string  // heads that it had, the oldest first
+	Updated time.Time // when something happened in it last; zero for just now
+	Locked  bool      // nobody comments on it any more
 }
 
 // GitHub has one repository, org/x. Its fields may be changed while nothing is
@@ -82,6 +87,9 @@ type GitHub struct {
 
 	Git        string // a bare repository, see MakeGit; "" for none
 	NoContents bool   // the tokens have no right to write to it
+
+	Statuses   []Status // of commits, the newest last
+	NoStatuses bool     // the tokens have no right to them
 
 	Asked []string // for a test to note requests in
 
@@ -131,6 +139,9 @@ func (g *GitHub) Push(number int, head string) {
 	defer g.mu.Unlock()
 	for i := range g.PullRequests {
 		if g.PullRequests[i].Number == number {
+			if old := g.PullRequests[i].Head; old != head {
+				g.PullRequests[i].Past = append(g.PullRequests[i].Past, old)
+			}
 			g.PullRequests[i].Head = head
 		}
 	}
@@ -184,6 +195,13 @@ func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.Answer != nil && g.Answer(w, r) {
 		return
 	}
+	g.Obey(w, r)
+}
+
+// Obey does what a request asks for, and answers it.
+func (g *GitHub) Obey(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	if g.artifacts(w, r, body) || g.gitProtocol(w, r) {
 		return
 	}
@@ -222,18 +240,16 @@ func (g *GitHub) answer(w http.ResponseWriter, r *http.Request, body []byte) (in
 		return http.StatusOK, user
 	}
 	if (path == "/graphql" || path == "/api/graphql") && r.Method == http.MethodPost {
-		if g.NoGraphQL {
-			return refuse(http.StatusNotFound, "Not Found")
-		}
-		if string(bytes.TrimSpace(body)) != `{"query":"query { viewer { login } }"}` {
-			return refuse(http.StatusBadRequest, "Problems parsing JSON")
-		}
-		return http.StatusOK, map[string]any{"data": map[string]any{"viewer": map[string]string{"login": user.Login}}}
+		return g.graphQL(user, body)
 	}
 	rest, ok := strings.CutPrefix(path, "/repos/org/x/")
 	parts := strings.Split(rest, "/")
 	if !ok || len(parts) < 2 {
 		return refuse(http.StatusNotFound, "Not Found")
+	}
+	if len(parts) == 2 && parts[0] == "statuses" && r.Method == http.MethodPost || len(parts) == 3 &&
+		parts[0] == "commits" && parts[2] == "status" && r.Method == http.MethodGet {
+		return g.statuses(w, r, parts, user, body)
 	}
 	if r.Method == http.MethodGet && parts[0] != "pulls" && parts[0] != "issues" {
 		if status, answer := g.gitObjects(parts); status != 0 {
@@ -269,6 +285,9 @@ func (g *GitHub) talk(w http.ResponseWriter, r *http.Request, parts []string, us
 		return refuse(http.StatusNotFound, "Not Found")
 	}
 	pull := slices.IndexFunc(g.PullRequests, func(p PullRequest) bool { return p.Number == int(number) })
+	if pull >= 0 && g.PullRequests[pull].Locked && r.Method == http.MethodPost {
+		return refuse(http.StatusForbidden, "Unable to create comment because issue is locked.")
+	}
 	switch {
 	case len(parts) == 2 && parts[0] == "pulls" && pull >= 0 && r.Method == http.MethodGet:
 		p := g.PullRequests[pull]
@@ -385,26 +404,13 @@ func text(body []byte) (string, int, any) {
 
 // list answers with a page, and says in the Link header where the next one is.
 func (g *GitHub) list(w http.ResponseWriter, r *http.Request, number int) (int, any) {
-	query := r.URL.Query()
-	size, page := 30, 1
-	if n, err := strconv.Atoi(query.Get("per_page")); err == nil {
-		size = min(max(n, 1), 100)
-	}
-	if n, err := strconv.Atoi(query.Get("page")); err == nil {
-		page = max(n, 1)
-	}
 	out := []Comment{}
 	for _, c := range g.Comments {
 		if c.Number == number {
 			out = append(out, c)
 		}
 	}
-	from := min((page-1)*size, len(out))
-	to := min(from+size, len(out))
-	if to < len(out) {
-		query.Set("page", strconv.Itoa(page+1))
-		w.Header().Set("Link", fmt.Sprintf(`<http://%s%s?%s>; rel="next"`, r.Host, r.URL.Path, query.Encode()))
-	}
+	from, to := bounds(w, r, len(out))
 	return http.StatusOK, out[from:to]
 }
 

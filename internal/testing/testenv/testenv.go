@@ -188,6 +188,16 @@ func Node(t testing.TB) string {
 	return filepath.Join(dir, "node_modules")
 }
 
+// GraphQL returns the folder with the npm packages, GitHub's GraphQL schema among them.
+func GraphQL(t testing.TB) string {
+	t.Helper()
+	dir := Node(t)
+	if _, err := os.Stat(filepath.Join(dir, "@octokit", "graphql-schema", "schema.json")); err != nil {
+		missing(t, "GitHub's GraphQL schema (make test installs it)")
+	}
+	return dir
+}
+
 // Azurite starts Microsoft's emulator of blob storage, until the test ends, and
 // returns the address of its blob service. It takes tokens, for which it needs TLS: its
 // certificate is its own.

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/internal/testing/azuremltest"
+	"github.com/org/aml-train/internal/testing/githubtest"
+	"github.com/org/aml-train/internal/testing/testenv"
+)
+
+// unattended is a run in a workspace that its workflow did not wait for, with GitHub as the
+// workflow left it. Both count what they are asked.
+type unattended struct {
+	t       *testing.T
+	program string
+	dir     string
+	env     []string
+	w       *azuremltest.Workspace
+	gh      *githubtest.GitHub
+	head    string
+	run     string
+	left    githubtest.GitHub
+
+	mu    sync.Mutex
+	asked int
+	// fault, where it is set, is told the number of each request of settle, from 1, and how the
+	// request is obeyed.
+	fault func(n int, w http.ResponseWriter, obey func(http.ResponseWriter)) (answered bool)
+}
+
+const baseCommit = "0123456789012345678901234567890123456789"
+
+func newUnattended(t *testing.T, azurite, program string) *unattended {
+	u := &unattended{t: t, program: program, dir: t.TempDir(), gh: &githubtest.GitHub{}}
+	var err error
+	u.w, err = azuremltest.New(azurite, t.TempDir(), []string{program, "supervise"})
+	require.NoError(t, err)
+	t.Cleanup(u.w.Close)
+	server := httptest.NewServer(u.gh)
+	t.Cleanup(server.Close)
+	home := t.TempDir()
+	certificate := filepath.Join(home, "azure.pem")
+	require.NoError(t, os.WriteFile(certificate, u.w.Certificate(), 0o644))
+	for name, text := range map[string]string{"repo/src/train.sh": "mkdir outputs; echo '{\"accuracy\": 0.9}' > " +
+		"outputs/metrics.json\n", "repo/job.yml": "command: sh train.sh\ncode: src\ncompute: cpu-cluster\n" +
+		"environment: azureml:ours:3\nexperiment_name: iris\n", "event.json": "{}", "elsewhere/.keep": ""} {
+		file := filepath.Join(u.dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+	}
+	u.env = append(os.Environ(), "SSL_CERT_FILE="+certificate, "AZURE_CREDENTIALS="+u.w.Creds(), "HOME="+home,
+		"AZUREML_ARM_SUBSCRIPTION="+azuremltest.Subscription, "AZUREML_ARM_RESOURCEGROUP="+azuremltest.Group,
+		"AZUREML_ARM_WORKSPACE_NAME="+azuremltest.Name, "GIT_CONFIG_NOSYSTEM=1",
+		"GITHUB_ACTIONS=true", "GITHUB_EVENT_PATH="+filepath.Join(u.dir, "event.json"), "GITHUB_REPOSITORY=org/x",
+		"GITHUB_SERVER_URL=https://github.com", "GITHUB_API_URL="+server.URL, "GITHUB_TOKEN="+githubtest.Workflow,
+		"GITHUB_WORKFLOW=train", "GITHUB_JOB=train", "GITHUB_RUN_ID=41", "GITHUB_EVENT_NAME=schedule")
+	u.submit()
+	return u
+}
+
+// submit is the workflow of the pull request.
+func (u *unattended) submit() {
+	repo := filepath.Join(u.dir, "repo")
+	git := func(args ...string) string {
+		cmd := exec.Command("git", append([]string{"-c", "user.name=a", "-c", "user.email=a@b"}, args...)...)
+		cmd.Dir = repo
+		out, err := cmd.CombinedOutput()
+		require.NoError(u.t, err, string(out))
+		return strings.TrimSpace(string(out))
+	}
+	git("init", "-q", "-b", "deeper")
+	git("add", "-A")
+	git("commit", "-q", "-m", "first")
+	u.head = git("rev-parse", "HEAD")
+	rules := map[string]string{".aml-train.yaml": "rules: [accuracy >= 0.8]\n"}
+	u.gh.PullRequests = []githubtest.PullRequest{{Number: 7, Head: u.head, Repo: "org/x", Base: baseCommit}}
+	u.gh.Files = map[string]map[string]string{baseCommit: rules, u.head: rules}
+	event := fmt.Sprintf(`{"pull_request": {"number": 7, "head": {"sha": %q, "ref": "deeper", "repo": {"full_name": `+
+		`"org/x"}}, "base": {"sha": %q, "ref": "main"}}}`, u.head, baseCommit)
+	require.NoError(u.t, os.WriteFile(filepath.Join(u.dir, "pull.json"), []byte(event), 0o644))
+	start := func(args ...string) string {
+		cmd := exec.Command(u.program, args...)
+		cmd.Dir, cmd.Env = repo, append(u.env, "GITHUB_EVENT_NAME=pull_request", "GITHUB_EVENT_PATH="+
+			filepath.Join(u.dir, "pull.json"))
+		var says strings.Builder
+		cmd.Stderr = &says
+		out, err := cmd.Output()
+		require.NoError(u.t, err, "%s", &says)
+		return strings.TrimSpace(string(out))
+	}
+	// Microsoft's fake cannot be cut off while it lists jobs, as is done to find a baseline.
+	u.run = start("run", "job.yml", "--wait=false", "--baseline", "none")
+	start("watch", u.run)
+	u.left = githubtest.GitHub{Statuses: u.gh.Statuses, Comments: u.gh.Comments}
+	require.Len(u.t, u.left.Statuses, 2)
+	require.Len(u.t, u.left.Comments, 1)
+	u.gh.Answer = func(w http.ResponseWriter, r *http.Request) bool {
+		return u.count(w, func(w http.ResponseWriter) { u.gh.Obey(w, r) })
+	}
+	u.w.Fault = func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		if !strings.Contains(r.UserAgent(), "aml-train") && !strings.Contains(r.UserAgent(), "azsdk-go") {
+			return false
+		}
+		return u.count(w, func(w http.ResponseWriter) { next.ServeHTTP(w, r) })
+	}
+}
+
+func (u *unattended) count(w http.ResponseWriter, obey func(http.ResponseWriter)) bool {
+	u.mu.Lock()
+	u.asked++
+	n, fault := u.asked, u.fault
+	u.mu.Unlock()
+	return fault != nil && fault(n, w, obey)
+}
+
+// again makes GitHub what the workflow left.
+func (u *unattended) again() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.asked = 0
+	u.gh.Statuses = append([]githubtest.Status{}, u.left.Statuses...)
+	u.gh.Comments = append([]githubtest.Comment{}, u.left.Comments...)
+}
+
+// settle is the command, without a checkout.
+func (u *unattended) settle() *exec.Cmd {
+	cmd := exec.Command(u.program, "settle")
+	cmd.Dir, cmd.Env = filepath.Join(u.dir, "elsewhere"), u.env
+	return cmd
+}
+
+// settled looks whether all has been told, once.
+func (u *unattended) settled(what string) {
+	history := u.gh.History(u.head, "aml-train/iris")
+	require.Len(u.t, history, 3, what)
+	require.Equal(u.t, "success accuracy 0.9", history[2].State+" "+*history[2].Description, what)
+	bodies := u.gh.Bodies(7, githubtest.Bot)
+	require.Len(u.t, bodies, 1, what)
+	require.Regexp(u.t, `^<!-- aml-train [0-9a-f]{16} 41.1 ended -->\n### ✅ iris · accuracy 0.9\n`, bodies[0], what)
+}
+
+// TestSettleFaults has every request of settle fail once, before and after it was obeyed, and
+// settle killed at each and started again: each time one comment and one final status tell of
+// the run.
+func TestSettleFaults(t *testing.T) {
+	azurite, program := testenv.Azurite(t), built(t)
+	type fault func(cmd *exec.Cmd, w http.ResponseWriter, obey func(http.ResponseWriter)) bool
+	ignored := func() http.ResponseWriter { return httptest.NewRecorder() }
+	for name, fail := range map[string]fault{
+		"killed": func(cmd *exec.Cmd, _ http.ResponseWriter, _ func(http.ResponseWriter)) bool {
+			cmd.Process.Kill()
+			panic(http.ErrAbortHandler)
+		},
+		"obeyed, killed": func(cmd *exec.Cmd, _ http.ResponseWriter, obey func(http.ResponseWriter)) bool {
+			obey(ignored())
+			cmd.Process.Kill()
+			panic(http.ErrAbortHandler)
+		},
+		"obeyed, cut": func(_ *exec.Cmd, _ http.ResponseWriter, obey func(http.ResponseWriter)) bool {
+			obey(ignored())
+			panic(http.ErrAbortHandler)
+		},
+		"unwell": func(_ *exec.Cmd, w http.ResponseWriter, _ func(http.ResponseWriter)) bool {
+			w.Header().Set("Retry-After", "0")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := newUnattended(t, azurite, program)
+			for n := 1; ; n++ {
+				u.again()
+				cmd := u.settle()
+				happened := false
+				u.fault = func(i int, w http.ResponseWriter, obey func(http.ResponseWriter)) bool {
+					if i != n {
+						return false
+					}
+					happened = true
+					return fail(cmd, w, obey)
+				}
+				out, err := cmd.CombinedOutput()
+				u.mu.Lock()
+				u.fault = nil
+				u.mu.Unlock()
+				if err != nil { // the next one
+					cmd = u.settle()
+					out, err = cmd.CombinedOutput()
+				}
+				require.NoError(t, err, "request %d: %s", n, out)
+				u.settled(fmt.Sprintf("%s at request %d: %s", name, n, out))
+				if !happened {
+					require.Greater(t, n, 15)
+					t.Logf("%d requests", n-1)
+					return
+				}
+			}
+		})
+	}
+}
+
+// TestSettleTogether starts two settles at once: what they tell is the same, and is told once
+// or twice.
+func TestSettleTogether(t *testing.T) {
+	u := newUnattended(t, testenv.Azurite(t), built(t))
+	for range testenv.Cases(10) {
+		u.again()
+		cmds := []*exec.Cmd{u.settle(), u.settle()}
+		for _, cmd := range cmds {
+			require.NoError(t, cmd.Start())
+		}
+		for _, cmd := range cmds {
+			require.NoError(t, cmd.Wait())
+		}
+		history := u.gh.History(u.head, "aml-train/iris")[2:]
+		require.NotEmpty(t, history)
+		for _, s := range history {
+			require.Equal(t, "success accuracy 0.9", s.State+" "+*s.Description)
+		}
+		require.Len(t, u.gh.Bodies(7, githubtest.Bot), 1)
+	}
+}
+
+// TestSettleOfMany settles 50 runs that go on: docs/settle.md has the number of requests.
+// None of them writes.
+func TestSettleOfMany(t *testing.T) {
+	u := newUnattended(t, testenv.Azurite(t), built(t))
+	u.gh.PullRequests, u.gh.Statuses = nil, nil
+	link := *u.left.Statuses[1].TargetURL
+	require.Contains(t, link, "/"+u.run+"?")
+	const many = 50
+	for n := range many {
+		commit := fmt.Sprintf("%040d", n)
+		u.gh.PullRequests = append(u.gh.PullRequests, githubtest.PullRequest{Number: n + 1, Head: commit})
+		u.gh.SetStatus(commit, "aml-train/iris", "pending", "trains",
+			strings.Replace(link, u.run, fmt.Sprint("job-", n), 1), time.Hour)
+	}
+	state := regexp.MustCompile(`/runs/job-\d+/details$`)
+	asked, wrote := 0, 0
+	u.w.Fault = func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		u.count(w, nil)
+		if !state.MatchString(r.URL.Path) {
+			return false
+		}
+		asked++
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(map[string]string{"status": "Running"})
+		return true
+	}
+	u.gh.Answer = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet && r.URL.Path != "/graphql" {
+			wrote++
+		}
+		return u.count(w, nil)
+	}
+	u.asked = 0
+	out, err := u.settle().CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Equal(t, many, strings.Count(string(out), ": Running\n"), string(out))
+	require.Equal(t, many, asked)
+	require.Zero(t, wrote)
+	require.Len(t, u.gh.Statuses, many)
+	text, err := os.ReadFile("docs/settle.md")
+	require.NoError(t, err)
+	t.Logf("%d requests", u.asked)
+	require.LessOrEqual(t, u.asked, 60)
+	require.Contains(t, string(text), fmt.Sprintf("50 runs that go on cost %d requests in all", u.asked))
+}
+
+// built builds the program.
+func built(t *testing.T) string {
+	program := filepath.Join(t.TempDir(), "aml-train")
+	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
+	require.NoError(t, err, string(out))
+	return program
+}

@@ -197,24 +197,30 @@ func (r *records) base(ctx context.Context, run *history.Run, experiment string,
 		}
 		return best
 	}
+	_, byNumber := r.home.(artifactHome)
+	most := mostRepeats
+	if byNumber {
+		most = mostRuns
+	}
 	found := r.bring(ctx, what, func(list []kept) []kept {
 		one := choose(list)
 		if one == nil {
 			return nil
 		}
 		chosen = *one
-		if _, byNumber := r.home.(artifactHome); byNumber {
-			return []kept{chosen}
-		}
 		like := slices.DeleteFunc(slices.Clone(list), func(k kept) bool { // what repeats it lies beside it
 			return k.of == chosen.of || k.commit != chosen.commit || k.branch != chosen.branch
 		})
-		return append([]kept{chosen}, like[:min(len(like), mostRepeats-1)]...)
+		return append([]kept{chosen}, like[:min(len(like), most-1)]...)
 	})
-	if _, byNumber := r.home.(artifactHome); byNumber {
+	if byNumber {
 		r.repeats(ctx, what, chosen, found)
 	}
 }
+
+// mostRuns is of how many workflow runs of one commit artifacts are read, with two requests
+// each.
+const mostRuns = 10
 
 // repeats brings the runs that repeat one that was found, where each is kept by its number.
 func (r *records) repeats(ctx context.Context, what sought, chosen kept, found *history.Run) {

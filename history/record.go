@@ -266,12 +266,25 @@ func (r *Record) check() error {
 }
 
 // Import adds the run of a record to the history. It is a run like any other once it is there
-// in whole. Where the history has a run of that id, nothing is done.
+// in whole. Where the history has it already, nothing is done; where another run has its id,
+// as two machines make the same one of a commit, it gets a longer one.
 func (s *Store) Import(ctx context.Context, rec *Record) error {
-	id, run := rec.Run.Info.RunID, &rec.Run
-	if _, err := s.Run(ctx, id); err == nil || !NotFound(err) {
-		return err
+	run := &rec.Run
+	id := run.Info.RunID
+	for _, name := range []string{id, id[:min(len(id), 240)] + "-" + rec.identity()[:6]} {
+		there, err := s.Run(ctx, name)
+		if NotFound(err) {
+			return s.importAs(ctx, name, rec)
+		}
+		if err != nil || there.Info.StartTime == run.Info.StartTime && there.Info.EndTime == run.Info.EndTime {
+			return err
+		}
 	}
+	return fmt.Errorf("run %s is here only in part", id)
+}
+
+func (s *Store) importAs(ctx context.Context, id string, rec *Record) error {
+	run := &rec.Run
 	experiment, err := s.experimentOf(ctx, rec.Experiment)
 	if err != nil {
 		return err

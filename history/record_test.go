@@ -82,6 +82,24 @@ func TestRecord(t *testing.T) {
 	require.Len(t, list, 1)
 }
 
+// Machines that know nothing of each other call their runs the same: each is there, once.
+func TestImportOfTheSameName(t *testing.T) {
+	_, _, text := travelled(t)
+	to := open(t)
+	for range 2 {
+		for n := range 3 {
+			rec, err := ReadRecord(bytes.NewReader(text), int64(len(text)))
+			require.NoError(t, err)
+			rec.Run.Info.EndTime += Int(n)
+			require.NoError(t, to.Import(t.Context(), rec))
+		}
+	}
+	list, _, err := to.SearchRuns(t.Context(), Query{Completed: true, Submitted: true})
+	require.NoError(t, err)
+	require.Len(t, list, 3)
+	require.NoError(t, func() error { _, err := to.Run(t.Context(), "iris-1"); return err }())
+}
+
 // A run of a fork's has no record.
 func TestRecordOfFork(t *testing.T) {
 	s, run, _ := travelled(t)

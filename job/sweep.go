@@ -290,26 +290,44 @@ func (d *document) checkSampling(s *Sweep) {
 	only := map[string][]string{"grid": {"choice"}, "bayesian": {"choice", "uniform", "quniform"}}[s.Sampling.Type]
 	for _, name := range s.SearchSpace.Names() {
 		kind := s.SearchSpace[name].Type
-		if v := d.at["search_space."+name]; only != nil && kind != "" && !slices.Contains(only, kind) {
+		v := d.at["search_space."+name]
+		if only != nil && kind != "" && !slices.Contains(only, kind) {
 			d.report(v.line, v.column, "search_space.%s is a %s; %s sampling takes %s alone", name, kind,
 				s.Sampling.Type, strings.Join(only, ", "))
+		} else if s.Sampling.Type == "grid" && !(sweep.Space{name: s.SearchSpace[name]}).Countable() && kind != "" {
+			d.report(v.line, v.column, "search_space.%s has a space in which not all are choices; grid sampling takes "+
+				"choice alone", name)
 		}
 	}
-	if n := len(s.SearchSpace); s.Sampling.Rule == "sobol" && n > sweep.MaxSobol {
+	if n := s.SearchSpace.Width(); s.Sampling.Rule == "sobol" && n > sweep.MaxSobol {
 		v := d.at["sampling_algorithm.type"]
 		d.report(v.line, v.column, "the search space has %d hyperparameters, and sobol takes %d at most; "+
 			"rule: random takes any number", n, sweep.MaxSobol)
 	}
 }
 
-// Text is what a value of a choice or another distribution is in a command line: as
-// Python's str() writes it.
+// Text is what a value of a choice or another distribution is for a script: as Python's str()
+// writes it, and JSON of a search space that was chosen.
 func Text(v any) string {
 	switch v := v.(type) {
 	case float64:
 		return pythonFloat(v)
 	case string:
 		return v
+	case map[string]any:
+		text, err := json.Marshal(v)
+		if err != nil {
+			panic(err) // numbers and text
+		}
+		return string(text)
 	}
 	return fmt.Sprint(v)
+}
+
+// Word is Text in a command line, where JSON has to be one word.
+func Word(v any) string {
+	if _, is := v.(map[string]any); is {
+		return Quote(Text(v))
+	}
+	return Text(v)
 }

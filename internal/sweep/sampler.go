@@ -3,16 +3,14 @@ package sweep
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
-	"math/bits"
 	"math/rand/v2"
 )
 
 // Sampler gives the trials of a sweep their values. Those of a trial follow from its number
 // and the seed alone, so that a sweep that goes on gives the rest what they would have had.
 type Sampler struct {
-	space    Space
-	names    []string
+	space    []dimension
+	width    int // of a draw: how many dimensions there are, those of nested spaces too
 	sampling Sampling
 	seed     int64
 	shift    []uint32 // of the Sobol sequence
@@ -26,28 +24,23 @@ type Sampler struct {
 // NewSampler makes a sampler. The seed is that of the sampling, where it has one. What it
 // cannot do is its error.
 func NewSampler(space Space, sampling Sampling, seed int64) (*Sampler, error) {
-	s := &Sampler{space: space, names: space.Names(), sampling: sampling, seed: seed, size: 1, seen: map[string]bool{}}
+	s := &Sampler{sampling: sampling, seed: seed, seen: map[string]bool{}}
 	if sampling.Seed != nil {
 		s.seed = *sampling.Seed
 	}
-	for name, d := range space {
-		if d.Nested() {
-			return nil, fmt.Errorf("%s is a choice of search spaces within the search space", name)
-		}
-		over, size := bits.Mul64(uint64(s.size), uint64(d.count()))
-		if s.size = int(size); over > 0 || size > math.MaxInt32 {
-			s.size = 0
-		}
-	}
+	s.space = dimensions(space, &s.width)
+	s.size = combinations(s.space)
 	switch {
 	case sampling.Type == "bayesian":
 		return nil, fmt.Errorf("the sampling is bayesian")
-	case sampling.Rule == "sobol" && len(space) > MaxSobol:
+	case sampling.Type == "grid" && !space.Countable():
+		return nil, fmt.Errorf("a grid is of choices")
+	case sampling.Rule == "sobol" && s.width > MaxSobol:
 		return nil, fmt.Errorf("the Sobol sequence here has %d dimensions, and the search space %d", MaxSobol,
-			len(space))
+			s.width)
 	case sampling.Rule == "sobol":
 		random := s.random(-1)
-		for range s.names {
+		for range s.width {
 			s.shift = append(s.shift, random.Uint32())
 		}
 	}
@@ -75,16 +68,21 @@ func (s *Sampler) Trial(i int) (map[string]any, bool) {
 	} else if at = s.distinct(i); at == nil {
 		return nil, false
 	}
+	return s.values(at), true
+}
+
+// values are what a draw stands for.
+func (s *Sampler) values(draw []float64) map[string]any {
 	values := map[string]any{}
-	for k, name := range s.names {
-		values[name] = s.space[name].at(at[k], s.sampling.base())
+	for k := range s.space {
+		values[s.space[k].name] = s.space[k].value(draw, s.sampling.base())
 	}
-	return values, true
+	return values
 }
 
 // quantiles are where the values of a draw lie, each in [0, 1).
 func (s *Sampler) quantiles(i int) []float64 {
-	out := make([]float64, len(s.names))
+	out := make([]float64, s.width)
 	random := s.random(i)
 	for k := range out {
 		if s.shift != nil {
@@ -113,36 +111,34 @@ func (s *Sampler) distinct(i int) []float64 {
 	return s.drawn[i]
 }
 
-// combination is the n-th in their order.
+// combination is the n-th in their order, of which the first hyperparameter changes fastest.
 func (s *Sampler) combination(n int) []float64 {
-	at := make([]float64, len(s.names))
-	for k, name := range s.names {
-		count := s.space[name].count()
-		at[k], n = (float64(n%count)+0.5)/float64(count), n/count
+	draw := make([]float64, s.width)
+	for k := range s.space {
+		count := s.space[k].count()
+		s.space[k].set(n%count, draw)
+		n /= count
 	}
-	return at
+	return draw
 }
 
 // add takes a draw unless its combination was drawn before.
-func (s *Sampler) add(at []float64) {
-	key := make([]byte, 0, 4*len(at))
-	for k, name := range s.names {
-		key = binary.LittleEndian.AppendUint32(key, uint32(at[k]*float64(s.space[name].count())))
+func (s *Sampler) add(draw []float64) {
+	key := make([]byte, 0, 4*len(draw))
+	for k := range s.space {
+		key = s.space[k].key(draw, key)
 	}
 	if !s.seen[string(key)] {
 		s.seen[string(key)] = true
-		s.drawn = append(s.drawn, at)
+		s.drawn = append(s.drawn, draw)
 	}
 }
 
 // grid is the i-th combination, of which the last hyperparameter changes fastest.
 func (s *Sampler) grid(i int) (map[string]any, bool) {
-	values := map[string]any{}
-	for k := len(s.names) - 1; k >= 0; k-- {
-		list := s.space[s.names[k]].Values
-		values[s.names[k]], i = list[i%len(list)], i/len(list)
-	}
-	return values, i == 0
+	draw := make([]float64, s.width)
+	left := setLast(s.space, i, draw)
+	return s.values(draw), left == 0
 }
 
 // sobol is coordinate k of point i of the Sobol sequence, as a fraction of 2^32: the points

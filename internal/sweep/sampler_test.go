@@ -204,9 +204,10 @@ func TestCountedInOrder(t *testing.T) {
 }
 
 func TestSamplerRefuses(t *testing.T) {
-	nested := Space{"a": {Type: "choice", Values: []any{map[string]any{"b": int64(1)}}}}
-	_, err := NewSampler(nested, Sampling{Type: "random"}, 1)
-	require.ErrorContains(t, err, "a is a choice of search spaces")
+	nested := Space{"a": {Type: "choice", Values: []any{map[string]any{"b": Distribution{"randint", nil,
+		[]float64{3}}}}}}
+	_, err := NewSampler(nested, Sampling{Type: "grid"}, 1)
+	require.ErrorContains(t, err, "a grid is of choices")
 	many := Space{}
 	for i := range MaxSobol + 1 {
 		many[fmt.Sprint(i)] = Distribution{"normal", nil, []float64{0, 1}}
@@ -215,6 +216,83 @@ func TestSamplerRefuses(t *testing.T) {
 	require.ErrorContains(t, err, "has 40 dimensions, and the search space 41")
 	_, err = NewSampler(many, Sampling{Type: "bayesian"}, 1)
 	require.ErrorContains(t, err, "bayesian")
+}
+
+// conditional is a choice of two kinds of models, with hyperparameters of their own.
+var conditional = Space{
+	"model": {Type: "choice", Values: []any{
+		map[string]any{"kind": "tree",
+			"depth": Distribution{Type: "choice", Values: []any{int64(2), int64(4), int64(8)}}},
+		map[string]any{"kind": "net", "width": Distribution{Type: "choice", Values: []any{2.0, map[string]any{
+			"layers": Distribution{Type: "choice", Values: []any{"a", "b"}}}}}, "rate": 0.5},
+		"none",
+	}},
+	"seed": {Type: "choice", Values: []any{int64(1), int64(2)}},
+}
+
+// TestConditional has each combination of nested spaces once, and no other.
+func TestConditional(t *testing.T) {
+	var want []string
+	for _, model := range []string{
+		`{"depth":2,"kind":"tree"}`, `{"depth":4,"kind":"tree"}`, `{"depth":8,"kind":"tree"}`,
+		`{"kind":"net","rate":0.5,"width":2}`, `{"kind":"net","rate":0.5,"width":{"layers":"a"}}`,
+		`{"kind":"net","rate":0.5,"width":{"layers":"b"}}`, `"none"`} {
+		want = append(want, model+" 1", model+" 2")
+	}
+	text, err := json.Marshal(conditional)
+	require.NoError(t, err)
+	var again Space
+	require.NoError(t, json.Unmarshal(text, &again))
+	require.Equal(t, conditional, again, "as the supervisor of a sweep reads it")
+	require.Equal(t, 5, conditional.Width())
+	for _, sampling := range []Sampling{{Type: "grid"}, {Type: "random"}, {Type: "random", Rule: "sobol"}} {
+		s, err := NewSampler(conditional, sampling, 1)
+		require.NoError(t, err)
+		var all []string
+		for i := range 20 {
+			if values, ok := s.Trial(i); ok {
+				model, err := json.Marshal(values["model"])
+				require.NoError(t, err)
+				all = append(all, fmt.Sprint(string(model), " ", values["seed"]))
+			}
+		}
+		if sampling.Type == "grid" {
+			require.Equal(t, want, all)
+		}
+		require.ElementsMatch(t, want, all)
+	}
+}
+
+// TestConditionalChance draws each space as often as the others, and in it each value as its
+// distribution says.
+func TestConditionalChance(t *testing.T) {
+	uniform := Distribution{"uniform", nil, []float64{10, 20}}
+	space := Space{"model": {Type: "choice", Values: []any{map[string]any{"rate": uniform},
+		map[string]any{"width": Distribution{"randint", nil, []float64{4}}}}}}
+	for _, rule := range []string{"", "sobol"} {
+		s, err := NewSampler(space, Sampling{Type: "random", Rule: rule}, 7)
+		require.NoError(t, err)
+		const n = 4096
+		rates, widths := 0, [4]int{}
+		sum := 0.0
+		for i := range n {
+			values, ok := s.Trial(i)
+			require.True(t, ok)
+			model := values["model"].(map[string]any)
+			require.Len(t, model, 1)
+			if rate, is := model["rate"]; is {
+				rates++
+				sum += rate.(float64)
+				continue
+			}
+			widths[model["width"].(int64)]++
+		}
+		require.InDelta(t, n/2, rates, 160, "five standard deviations")
+		require.InDelta(t, 15, sum/float64(rates), 0.33)
+		for _, count := range widths {
+			require.InDelta(t, n/8, count, 110)
+		}
+	}
 }
 
 func TestValues(t *testing.T) {

@@ -42,8 +42,13 @@ func (d Distribution) MarshalJSON() ([]byte, error) {
 	if d.Type == "choice" {
 		list := slices.Clone(d.Values)
 		for i, v := range list {
-			if f, ok := v.(float64); ok && f == math.Trunc(f) && math.Abs(f) < 1e16 {
-				list[i] = json.RawMessage(strconv.FormatFloat(f, 'f', 1, 64)) // it is no whole number when it is read
+			list[i] = written(v)
+			if nested, is := v.(map[string]any); is {
+				nested = maps.Clone(nested)
+				for name, v := range nested {
+					nested[name] = written(v)
+				}
+				list[i] = nested
 			}
 		}
 		names, values = append(names, "values"), append(values, list)
@@ -63,6 +68,14 @@ func (d Distribution) MarshalJSON() ([]byte, error) {
 	return append(out, '}'), nil
 }
 
+// written is a value that is no whole number when it is read, if it is none.
+func written(v any) any {
+	if f, ok := v.(float64); ok && f == math.Trunc(f) && math.Abs(f) < 1e16 {
+		return json.RawMessage(strconv.FormatFloat(f, 'f', 1, 64))
+	}
+	return v
+}
+
 // UnmarshalJSON reads what MarshalJSON writes.
 func (d *Distribution) UnmarshalJSON(text []byte) error {
 	var fields map[string]any
@@ -74,13 +87,16 @@ func (d *Distribution) UnmarshalJSON(text []byte) error {
 	*d = Distribution{}
 	d.Type, _ = fields["type"].(string)
 	values, _ := fields["values"].([]any)
+	var err error
 	for _, v := range values {
-		if n, ok := v.(json.Number); ok {
-			if i, err := n.Int64(); err == nil {
-				v = i
-			} else {
-				v, _ = n.Float64()
+		if nested, is := v.(map[string]any); is {
+			for name, v := range nested {
+				if nested[name], err = read(v); err != nil {
+					return err
+				}
 			}
+		} else if v, err = read(v); err != nil {
+			return err
 		}
 		d.Values = append(d.Values, v)
 	}
@@ -95,20 +111,24 @@ func (d *Distribution) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// Nested tells whether a choice has values that are search spaces of their own.
-func (d Distribution) Nested() bool {
-	return slices.ContainsFunc(d.Values, func(v any) bool { _, is := v.(map[string]any); return is })
-}
-
-// count is how many values there are, 0 for more than can be counted.
-func (d Distribution) count() int {
-	switch d.Type {
-	case "choice":
-		return len(d.Values)
-	case "randint":
-		return int(d.Numbers[0])
+// read is a value of a choice, or of a nested search space, that was JSON.
+func read(v any) (any, error) {
+	switch v := v.(type) {
+	case json.Number:
+		if i, err := v.Int64(); err == nil {
+			return i, nil
+		}
+		return v.Float64()
+	case map[string]any:
+		text, err := json.Marshal(v)
+		if err != nil {
+			return nil, err
+		}
+		var d Distribution
+		err = json.Unmarshal(text, &d)
+		return d, err
 	}
-	return 0
+	return v, nil
 }
 
 // at is the value at a quantile u of [0, 1), by the formulas of "Hyperparameter tuning a
@@ -159,6 +179,29 @@ func quantized(x, q float64) any {
 
 // Space is the distributions of the hyperparameters by their names.
 type Space map[string]Distribution
+
+// Countable tells whether all values are those of choices, in nested spaces too: a grid takes
+// no others.
+func (s Space) Countable() bool {
+	for _, d := range s {
+		if d.Type != "choice" {
+			return false
+		}
+		for _, v := range d.Values {
+			if nested, is := v.(map[string]any); is && !distributionsOf(nested).Countable() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Width is how many distributions there are, in nested spaces too.
+func (s Space) Width() int {
+	width := 0
+	dimensions(s, &width)
+	return width
+}
 
 // Names are the hyperparameters in their order.
 func (s Space) Names() []string { return slices.Sorted(maps.Keys(s)) }

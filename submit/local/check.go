@@ -163,10 +163,4 @@ func checkSweep(f *job.Findings, s *job.Sweep) {
 			"up, and there is none for this program; take {type: random, rule: sobol}, which spreads its trials "+
 			"evenly, or name a compute target")
 	}
-	for _, name := range s.SearchSpace.Names() {
-		if s.SearchSpace[name].Nested() {
-			f.Add("search_space."+name, "search_space.%s is a choice of search spaces, which Azure Machine Learning "+
-				"alone samples; name a compute target, or write one hyperparameter for each", name)
-		}
-	}
 }

@@ -26,11 +26,7 @@ import (
 
 // spawn makes the run of a trial and starts its supervisor.
 func (s *sweepRun) spawn(ctx context.Context, t *trial, values map[string]any) error {
-	texts := map[string]string{}
-	for name, v := range values {
-		texts[name] = job.Text(v)
-	}
-	run, err := s.create(ctx, t.number, values, texts)
+	run, err := s.create(ctx, t.number, values)
 	if err != nil {
 		return err
 	}
@@ -41,7 +37,7 @@ func (s *sweepRun) spawn(ctx context.Context, t *trial, values map[string]any) e
 		s.t.remove(t.run)
 		return err
 	}
-	lock, err := s.prepare(ctx, run, texts)
+	lock, err := s.prepare(ctx, run, values)
 	if err != nil {
 		return fail(err)
 	}
@@ -54,9 +50,7 @@ func (s *sweepRun) spawn(ctx context.Context, t *trial, values map[string]any) e
 
 // create makes the run of a trial in the history: SWEEP_NUMBER, as Azure ML names it. One
 // that was interrupted before keeps its name, and the next has ".2" behind it.
-func (s *sweepRun) create(
-	ctx context.Context, n int, values map[string]any, texts map[string]string,
-) (*history.Run, error) {
+func (s *sweepRun) create(ctx context.Context, n int, values map[string]any) (*history.Run, error) {
 	parameters, err := parametersTag(values)
 	if err != nil {
 		return nil, err
@@ -70,7 +64,7 @@ func (s *sweepRun) create(
 	command := job.Job{Command: s.run.Tag(history.TagCommand)}
 	tags = append(tags, history.KeyValue{Key: history.TagParent, Value: s.p.Run},
 		history.KeyValue{Key: history.TagTrial, Value: clip(parameters)},
-		history.KeyValue{Key: history.TagCommand, Value: clip(command.Expand(spaceValues(texts)))},
+		history.KeyValue{Key: history.TagCommand, Value: clip(command.Expand(spaceValues(words(values))))},
 		history.KeyValue{Key: history.TagStatus, Value: string(history.Preparing)})
 	for attempt := 1; ; attempt++ {
 		id := fmt.Sprintf("%s_%d", s.p.Run, n)
@@ -96,6 +90,15 @@ func ofTrials(key string) bool {
 	return strings.HasPrefix(key, "mlflow.source.") || strings.HasPrefix(key, "azureml.git.")
 }
 
+// words are hyperparameters as the command line gets them.
+func words(values map[string]any) map[string]string {
+	out := map[string]string{}
+	for name, v := range values {
+		out[name] = job.Word(v)
+	}
+	return out
+}
+
 // spaceValues are the values of hyperparameters by their expressions.
 func spaceValues(texts map[string]string) map[string]string {
 	values := map[string]string{}
@@ -107,7 +110,7 @@ func spaceValues(texts map[string]string) map[string]string {
 
 // prepare makes the folder of a trial, with a copy of the sweep's files, and returns the
 // lock on it.
-func (s *sweepRun) prepare(ctx context.Context, run *history.Run, texts map[string]string) (lock *os.File, err error) {
+func (s *sweepRun) prepare(ctx context.Context, run *history.Run, values map[string]any) (lock *os.File, err error) {
 	dir, lock, err := s.t.fresh(ctx, run.Info.RunID)
 	if err != nil {
 		return nil, err
@@ -122,7 +125,7 @@ func (s *sweepRun) prepare(ctx context.Context, run *history.Run, texts map[stri
 		return lock, err
 	}
 	p := *s.p
-	p.Sweep, p.Attached, p.Space, p.Mark = nil, true, texts, rand.Text()
+	p.Sweep, p.Attached, p.Space, p.Mark = nil, true, words(values), rand.Text()
 	p.Timeout = time.Duration(s.p.Sweep.Limits.TrialTimeout) * time.Second
 	// What Azure ML sets for a trial (azure-ai-ml, SweepJob).
 	p.Env = map[string]string{}
@@ -131,15 +134,17 @@ func (s *sweepRun) prepare(ctx context.Context, run *history.Run, texts map[stri
 			p.Env["AZUREML_SWEEP_"+name] = in.Value
 		}
 	}
-	for name, text := range texts {
-		p.Env["AZUREML_SWEEP_"+name] = text
+	for name, v := range values {
+		p.Env["AZUREML_SWEEP_"+name] = job.Text(v)
 	}
 	maps.Copy(p.Env, s.p.Env)
 	p.Params = maps.Clone(s.p.Params)
 	if p.Params == nil {
 		p.Params = map[string]string{}
 	}
-	maps.Copy(p.Params, texts)
+	for name, v := range values {
+		p.Params[name] = job.Text(v)
+	}
 	s.t.locate(&p, run)
 	return lock, s.t.deposit(&p, dir)
 }

@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/github"
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/testing/githubtest"
+	"github.com/org/aml-train/internal/testing/testenv"
+)
+
+const anySeries = "0123456789abcdef"
+
+// aRecord is the record of a completed run, as a zip.
+func aRecord(t *testing.T, store *history.Store, id string, tags map[string]string) (*history.Record, []byte) {
+	ctx := t.Context()
+	tags[history.TagTarget], tags[history.TagSeries] = "local", anySeries
+	tags[history.TagSnapshot] = strings.Repeat("a", 40)
+	var list []history.KeyValue
+	for key, value := range tags {
+		list = append(list, history.KeyValue{Key: key, Value: value})
+	}
+	_, err := store.CreateRun(ctx, history.NewRun{ID: id, ExperimentID: "0", Start: time.Now().Add(-time.Minute),
+		Tags: list})
+	require.NoError(t, err)
+	require.NoError(t, store.SetStatus(ctx, id, history.Completed, ""))
+	run, err := store.Run(ctx, id)
+	require.NoError(t, err)
+	var zip bytes.Buffer
+	require.NoError(t, store.WriteRecord(ctx, run, &zip))
+	rec, err := history.ReadRecord(bytes.NewReader(zip.Bytes()), int64(zip.Len()))
+	require.NoError(t, err)
+	return rec, zip.Bytes()
+}
+
+// fresh is a runner that knows nothing, in a workflow run of a pull request's.
+func fresh(t *testing.T, api, base string, at string) *app {
+	env := map[string]string{"AML_TRAIN_HOME": t.TempDir(), "GITHUB_ACTIONS": "true"}
+	a := &app{getenv: func(name string) string { return env[name] }, historyAt: at, err: t.Output()}
+	t.Cleanup(func() {
+		if a.store != nil {
+			a.store.Close()
+		}
+	})
+	flow := &workflow{a: a, Workflow: &github.Workflow{API: api, Server: api, Repository: "org/x", RunID: 1 << 30,
+		PullRequest: 7, Base: base, BaseRef: "main", HeadRepository: "org/x"},
+		flags: workflowFlags{token: githubtest.Workflow, artifacts: true}}
+	a.records = &records{a: a, flow: flow, seen: map[string]bool{}, home: artifactHome{flow}}
+	if at == historyRef {
+		a.records.home = &refHome{flow: flow}
+	}
+	return a
+}
+
+// A fresh runner finds the run of the base with three requests, ten times out of ten, however
+// many others there are, and never takes what a fork's workflow wrote under the base's name.
+func TestBaseOnFreshRunner(t *testing.T) {
+	store, err := history.Open(filepath.Join(t.TempDir(), ".aml-train"))
+	require.NoError(t, err)
+	defer store.Close()
+	for n := range 10 {
+		seed := testenv.Seed() + n
+		rng := rand.New(rand.NewPCG(uint64(seed), 0))
+		g := &githubtest.GitHub{}
+		server := httptest.NewServer(g)
+		defer server.Close()
+		require.NoError(t, g.MakeGit(filepath.Join(t.TempDir(), "x.git")))
+		w := &github.Workflow{API: server.URL, Server: server.URL, Repository: "org/x"}
+		base, right := rng.IntN(8), ""
+		commit := func(i int) string { return fmt.Sprintf("%040x", i+1) }
+		for i := range 8 {
+			id, branch := fmt.Sprintf("r-%d-%d", seed, i), []string{"main", "other"}[rng.IntN(2)]
+			if i == base {
+				branch, right = "main", id
+			}
+			rec, zip := aRecord(t, store, id, map[string]string{history.TagCommit: commit(i), history.TagBranch: branch})
+			by := githubtest.Runner{ID: int64(i + 1), Commit: commit(i), Branch: branch}
+			forged := githubtest.Runner{ID: int64(i + 100), Commit: commit(base), Branch: "main", Fork: true}
+			evil, evilZip := aRecord(t, store, "evil-"+id,
+				map[string]string{history.TagCommit: commit(base), history.TagBranch: "main"})
+			for _, a := range []githubtest.Artifact{{Zip: zip, By: by}, {Zip: evilZip, By: forged}} {
+				a.Name, a.ID = recordName("run", anySeries), int64(len(g.Artifacts)+1)
+				g.Artifacts = append(g.Artifacts, a)
+			}
+			for _, r := range []struct {
+				rec   *history.Record
+				zip   []byte
+				token string
+			}{{rec, zip, githubtest.Workflow}, {evil, evilZip, githubtest.Fork}} {
+				err := github.WriteRef(t.Context(), w, r.token, github.RefRecord{Ended: r.rec.Run.Ended(),
+					Commit: r.rec.Run.Tag(history.TagCommit), Branch: r.rec.Run.Tag(history.TagBranch), Series: anySeries,
+					Key: shortHash("")}, r.zip)
+				require.Equal(t, r.token == githubtest.Fork, err != nil, "%v", err)
+			}
+		}
+		for _, at := range []string{historyArtifacts, historyRef} {
+			asked := 0
+			g.Seen = func(*http.Request, []byte) { asked++ }
+			a := fresh(t, server.URL, commit(base), at)
+			own := &history.Run{Data: history.RunData{Tags: []history.KeyValue{{Key: history.TagSeries, Value: anySeries},
+				{Key: history.TagBaseBranch, Value: "main"}, {Key: history.TagTarget, Value: "local"},
+				{Key: history.TagCommit, Value: commit(99)}}}}
+			a.records.base(t.Context(), own, "Default", nil)
+			require.Equal(t, 3, asked, "%s, seed %d", at, seed)
+			there, _, err := a.store.SearchRuns(t.Context(), history.Query{Completed: true, Submitted: true})
+			require.NoError(t, err)
+			require.Len(t, there, 1)
+			require.Equal(t, right, there[0].Info.RunID, "%s, seed %d", at, seed)
+			g.Seen = nil
+		}
+	}
+}

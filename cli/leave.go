@@ -147,10 +147,11 @@ func (f *workflow) conclude(ctx context.Context, status github.Status) {
 	}
 }
 
-// concluding is the status of a run that has ended, in place of a pending one.
+// concluding is the status of a run that has ended, in place of a pending one. Its link is the
+// run's own: who wrote the pending one, nobody knows.
 func concluding(pending github.Status, r *report.Report) github.Status {
 	status := pending
-	status.State, status.Description = github.Success, r.Heading()
+	status.State, status.Description, status.URL = github.Success, r.Heading(), httpsOnly(r.URL)
 	switch {
 	case r.Run.Status() == history.Failed, broken(r.Judgement) != nil:
 		status.State = github.Failure

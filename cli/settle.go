@@ -142,7 +142,9 @@ func (s *settler) all(ctx context.Context, runs []string) error {
 		}
 		return s.told(failed)
 	}
-	list, all, err := s.statuses.Pending(ctx)
+	within, cancel := context.WithTimeout(ctx, statusWithin)
+	list, all, err := s.statuses.Pending(within)
+	cancel()
 	if err != nil {
 		return err
 	}
@@ -196,7 +198,9 @@ func (s *settler) run(ctx context.Context, id string) error {
 	if !ok || !strings.EqualFold(n.Repository, s.of.Repository) {
 		return usage("no workflow of %s has left it (the action with wait: false does)", s.of.Repository)
 	}
-	last, err := s.statuses.Of(ctx, n.Commit, n.Context)
+	within, cancel := context.WithTimeout(ctx, statusWithin)
+	last, err := s.statuses.Of(within, n.Commit, n.Context)
+	cancel()
 	switch {
 	case errors.Is(err, github.ErrNoCommit): // nobody can look at it any more
 		s.outcome(github.Status{Commit: n.Commit, Context: n.Context}, id, err.Error())
@@ -393,7 +397,9 @@ func (s *settler) complete(ctx context.Context, p, with github.Status, run strin
 func (s *settler) gone(ctx context.Context, p github.Status, run, why string) error {
 	r := report.Gone{Name: github.JobOf(p.Context), Commit: p.Commit, Why: why}
 	if run != "" && p.PullRequest != 0 {
-		comment, err := s.statuses.CommentAbout(ctx, p.PullRequest, p.URL)
+		within, cancel := context.WithTimeout(ctx, statusWithin)
+		comment, err := s.statuses.CommentAbout(within, p.PullRequest, p.URL)
+		cancel()
 		if err == nil && comment != nil {
 			err = s.comment(ctx, comment, r.Markdown)
 		}
@@ -403,6 +409,6 @@ func (s *settler) gone(ctx context.Context, p github.Status, run, why string) er
 		}
 	}
 	with := p
-	with.State, with.Description = github.Error, why
+	with.State, with.Description, with.URL = github.Error, why, s.of.RunURL()
 	return s.complete(ctx, p, with, run, r.Markdown)
 }

@@ -83,7 +83,8 @@ func TestBaseOnFreshRunner(t *testing.T) {
 			if i == base {
 				branch, right = "main", id
 			}
-			rec, zip := aRecord(t, store, id, map[string]string{history.TagCommit: commit(i), history.TagBranch: branch})
+			rec, zip := aRecord(t, store, id,
+				map[string]string{history.TagCommit: commit(i), history.TagBranch: branch})
 			by := githubtest.Runner{ID: int64(i + 1), Commit: commit(i), Branch: branch}
 			forged := githubtest.Runner{ID: int64(i + 100), Commit: commit(base), Branch: "main", Fork: true}
 			evil, evilZip := aRecord(t, store, "evil-"+id,
@@ -98,8 +99,8 @@ func TestBaseOnFreshRunner(t *testing.T) {
 				token string
 			}{{rec, zip, githubtest.Workflow}, {evil, evilZip, githubtest.Fork}} {
 				err := github.WriteRef(t.Context(), w, r.token, github.RefRecord{Ended: r.rec.Run.Ended(),
-					Commit: r.rec.Run.Tag(history.TagCommit), Branch: r.rec.Run.Tag(history.TagBranch), Series: anySeries,
-					Key: shortHash("")}, r.zip)
+					Commit: r.rec.Run.Tag(history.TagCommit), Branch: r.rec.Run.Tag(history.TagBranch),
+					Series: anySeries, Key: shortHash("")}, r.zip)
 				require.Equal(t, r.token == githubtest.Fork, err != nil, "%v", err)
 			}
 		}
@@ -107,8 +108,8 @@ func TestBaseOnFreshRunner(t *testing.T) {
 			asked := 0
 			g.Seen = func(*http.Request, []byte) { asked++ }
 			a := fresh(t, server.URL, commit(base), at)
-			own := &history.Run{Data: history.RunData{Tags: []history.KeyValue{{Key: history.TagSeries, Value: anySeries},
-				{Key: history.TagBaseBranch, Value: "main"}, {Key: history.TagTarget, Value: "local"},
+			own := &history.Run{Data: history.RunData{Tags: []history.KeyValue{
+				{Key: history.TagSeries, Value: anySeries}, {Key: history.TagBaseBranch, Value: "main"}, {Key: history.TagTarget, Value: "local"},
 				{Key: history.TagCommit, Value: commit(99)}}}}
 			a.records.base(t.Context(), own, "Default", nil)
 			require.Equal(t, 3, asked, "%s, seed %d", at, seed)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -25,8 +26,9 @@ type rules struct {
 	asked    bool     // by --strict
 	strict   bool
 
-	list []placedRule
-	note string // what a reader has to know of where they come from
+	list   []placedRule
+	prices map[string]float64 // of compute targets, in USD for an hour of one node
+	note   string             // what a reader has to know of where they come from
 }
 
 // placedRule is a rule and where it stands; File is "" where it came from the command line.
@@ -62,12 +64,13 @@ func (a *app) rulesBeside(ctx context.Context, w *github.Workflow, token string,
 		if in, err = a.settingsOfBase(ctx, w, token, own); err != nil {
 			return err
 		}
-		if !slices.Equal(texts(in.Rules), texts(own.Rules)) || in.Strict != own.Strict {
+		if !slices.Equal(texts(in.Rules), texts(own.Rules)) || in.Strict != own.Strict ||
+			len(in.Rules) > 0 && !maps.Equal(in.Prices, own.Prices) {
 			a.rules.note = "this change has other rules in " + settingsFile +
 				"; those of its base are in force until it is merged"
 		}
 	}
-	a.historyAt = in.History
+	a.historyAt, a.rules.prices = in.History, in.Prices
 	for _, r := range in.Rules {
 		parsed, err := judge.ParseRule(r.Text)
 		if err != nil {
@@ -209,6 +212,10 @@ func (s session) values(ctx context.Context, runs []*history.Run) ([]judge.Run, 
 		v := judge.Run{Metrics: map[string][]float64{}, Duration: math.NaN(), Cost: math.NaN()}
 		if !r.Started().IsZero() && !r.Ended().IsZero() {
 			v.Duration = r.Ended().Sub(r.Started()).Seconds()
+		}
+		var err error
+		if v.Cost, err = s.cost(ctx, r); err != nil {
+			return nil, err
 		}
 		for _, m := range r.Data.Metrics {
 			v.Metrics[m.Key] = []float64{float64(m.Value)}

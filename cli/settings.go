@@ -44,6 +44,9 @@ type settings struct {
 	Rules  []job.Item `yaml:"rules"`
 	Strict bool       `yaml:"strict"`
 
+	// Prices are those of compute targets, by their names, in USD for an hour of one node.
+	Prices map[string]float64 `yaml:"prices"`
+
 	Workspace azureml.Workspace `yaml:"workspace"`
 }
 
@@ -85,6 +88,7 @@ func parseSettings(text []byte, shown, root string) (s settings, err error) {
 			report("history", 0, message)
 		}
 		s.Repeats.check(report)
+		checkPrices(s.Prices, report)
 		for i, r := range s.Rules {
 			var wrong *judge.RuleError
 			if _, err := judge.ParseRule(r.Text); errors.As(err, &wrong) {

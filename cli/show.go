@@ -139,6 +139,7 @@ type runJSON struct {
 	Trials     []trialJSON    `json:"trials,omitempty"`   // of a sweep, the best first
 	Best       string         `json:"best,omitempty"`     // of a sweep: the run of its best trial
 	Rules      []ruleJSON     `json:"rules,omitempty"`    // of a run that has completed
+	Cost       *float64       `json:"cost,omitempty"`     // in USD, where the price of the target is known
 	Reused     bool           `json:"reused,omitempty"`   // it was not trained for what was asked
 }
 
@@ -213,6 +214,9 @@ func (s session) printRun(run *history.Run, judged *report.Judgement) error {
 		}
 		out.sweepJSON(secret.Of(&s.secrets, history.SweepOf(run, trials)))
 	}
+	if cost, err := s.cost(ctx, run); err == nil && !math.IsNaN(cost) {
+		out.Cost = &cost
+	}
 	out.Rules = rulesJSON(judged)
 	return s.printJSON(out)
 }
@@ -248,6 +252,13 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 		return nil, err
 	}
 	r.Reused = s.reuse(run)
+	of := base.This
+	if len(of) == 0 {
+		of = []*history.Run{run}
+	}
+	if cost, err := s.costs(ctx, of); err == nil && !math.IsNaN(cost) {
+		r.Cost = &cost
+	}
 	r.URL = run.Tag(history.TagBuild)
 	if url := httpsOnly(s.History.URL(run)); url != "" {
 		links := map[string]string{}

@@ -207,7 +207,7 @@ var recordTags = map[string]*lazyregexp.Regexp{
 	TagScript: anything, TagBaseBranch: anything, TagBranch: anything, "azureml.git.branch": anything,
 	TagSnapshot: digits(40), TagCommit: digits(40), "azureml.git.commit": digits(40), TagJob: digits(64),
 	TagSeries: digits(16), TagKey: lazyregexp.New(`^v1 [a-z]+=[a-z0-9]*( [a-z]+=[a-z0-9]*)*$`),
-	TagRepeats: lazyregexp.New(`^(decided )?[0-9]{1,3}$`), TagFiles: pairOfNumbers, TagSent: pairOfNumbers, TagSource: lazyregexp.New(`^[^/\\:][^\\:]*$`),
+	TagNodes: lazyregexp.New(`^[0-9]{1,5}$`), TagRepeats: lazyregexp.New(`^(decided )?[0-9]{1,3}$`), TagFiles: pairOfNumbers, TagSent: pairOfNumbers, TagSource: lazyregexp.New(`^[^/\\:][^\\:]*$`),
 	TagPullRequest: lazyregexp.New(`^[0-9]{1,10}$`), TagBuild: lazyregexp.New(`^https://[^\s]+$`),
 	"azureml.git.dirty": lazyregexp.New(`^(True|False)$`), "azureml.git.repository_uri": anything,
 	"azureml.git.build_id": anything, "azureml.git.build_uri": lazyregexp.New(`^https://[^\s]+$`),

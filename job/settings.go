@@ -7,8 +7,8 @@ import (
 )
 
 // Settings reads YAML into a pointer to a struct, whose fields are named by their yaml
-// tags: strings, flags, whole numbers from 1 on, lists of strings or of Items, and structs of
-// those. A field's tag "oneof" lists the words that it can be. Everything else in the text is a
+// tags: strings, flags, whole numbers from 1 on, lists of strings or of Items, numbers by
+// their names, and structs of those. A field's tag "oneof" lists the words that it can be. Everything else in the text is a
 // problem, and so is what check reports about a key, that many characters behind its
 // beginning. The error is Problems, in the file that is shown.
 func Settings(text []byte, shown string, to any,
@@ -53,6 +53,28 @@ func (d *document) placed(what string, to *[]Item) field {
 	}
 }
 
+// numbers reads a mapping of names to numbers. They are known as "prices.NAME" and so on.
+func (d *document) numbers(what string, to *map[string]float64) field {
+	return func(v *value) {
+		if v.kind != mapping {
+			d.report(v.line, v.column, "%s is %s; it has to be a mapping of names to numbers", what, v.kind)
+			return
+		}
+		*to = make(map[string]float64, len(v.keys))
+		for _, k := range v.keys {
+			d.at[what+"."+k.name] = k.value
+			switch n := k.value.scalar.(type) {
+			case float64:
+				(*to)[k.name] = n
+			case int64:
+				(*to)[k.name] = float64(n)
+			default:
+				d.report(k.value.line, k.value.column, "%s.%s is %s; it has to be a number", what, k.name, shown(k.value))
+			}
+		}
+	}
+}
+
 // into reads a mapping into a struct.
 func (d *document) into(v *value, what, prefix string, to reflect.Value) {
 	fields := map[string]field{}
@@ -68,6 +90,8 @@ func (d *document) into(v *value, what, prefix string, to reflect.Value) {
 			fields[name] = d.flag(key, at)
 		case *int:
 			fields[name] = d.integer(key, 1, at)
+		case *map[string]float64:
+			fields[name] = d.numbers(key, at)
 		case *[]Item:
 			fields[name] = d.placed(key, at)
 		case *[]string:

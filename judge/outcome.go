@@ -250,7 +250,7 @@ func (q *Question) notWorse(r Rule, f Finding) Outcome {
 // lacks says that the run does not have what the rule names, which breaks it.
 func (q *Question) lacks(r Rule) string {
 	if !r.Quoted && r.Metric == Cost {
-		return "the price of the compute target is not known"
+		return "the price of the compute target is not known; prices in .aml-train.yaml says it"
 	}
 	if !r.Quoted && r.Metric == Duration {
 		return "the run's duration is not known"

@@ -142,6 +142,9 @@ func (r *Report) statusLine() string {
 	if target := r.Run.Tag(history.TagTarget); target != "" {
 		line += " on " + Code(target)
 	}
+	if text := r.cost(); text != "" {
+		line += ", " + text
+	}
 	run := Code(r.Run.Info.RunID)
 	if r.URL != "" {
 		run = "[" + run + "](" + r.URL + ")"

@@ -113,6 +113,21 @@ func (r *Report) baseHead() string {
 	return label(r.BaseName)
 }
 
+// cost says what the run has cost, of several what all have; "" where that is not known.
+func (r *Report) cost() string {
+	if r.Cost == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%.2f USD", *r.Cost)
+	if *r.Cost > 0 && *r.Cost < 0.005 {
+		text = "less than 0.01 USD"
+	}
+	if n := len(r.Repeats); n > 1 {
+		text += " for " + size.Count(n, "run")
+	}
+	return text
+}
+
 // repeatsMarkdown is the table of the runs that repeat the reported one, "" where it is the
 // only one.
 func (r *Report) repeatsMarkdown() string {

@@ -44,6 +44,7 @@ type Report struct {
 	Repeats, BaseRepeats []*history.Run
 	Judgement            *Judgement // nil where nothing is judged
 	Reused               *Reuse     // nil where the run was trained for what is reported
+	Cost                 *float64   // in USD, of all Repeats together; nil where it is not known
 	Files                []history.File
 	FileURL              func(path string) string // the link of an output; nil where there are none
 	Log                  []string                 // the last lines of the console output

@@ -40,8 +40,12 @@ func (r *Report) Terminal(width int, color bool) string {
 		name += " (" + Shorten(n, 60) + ")"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s %s\n", paint(tone, mark+" "+name), strings.ToLower(string(status)), r.sinceWord(),
-		Duration(r.took()))
+	cost := r.cost()
+	if cost != "" {
+		cost = ", " + cost
+	}
+	fmt.Fprintf(&b, "%s %s %s %s%s\n", paint(tone, mark+" "+name), strings.ToLower(string(status)), r.sinceWord(),
+		Duration(r.took()), cost)
 	if text := r.reused(Line); text != "" {
 		b.WriteString(wrap(text, max(width, 40), "  ") + "\n")
 	}

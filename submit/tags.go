@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/org/aml-train/history"
@@ -83,6 +84,9 @@ func (s Submission) Tags() (tags, properties map[string]string) {
 	if w := s.Job.Sweep; w != nil {
 		properties[history.TagSweep] = history.ObjectiveTag(w.Objective)
 		tags[history.TagTrials] = s.Job.TrialsDigest()
+	}
+	if r := s.Job.Trial().Resources; r != nil && r.InstanceCount > 1 {
+		properties[history.TagNodes] = strconv.Itoa(r.InstanceCount)
 	}
 	properties[history.TagSource] = s.Source()
 	properties[history.TagBaseBranch] = s.Git.BaseBranch

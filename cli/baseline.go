@@ -128,7 +128,7 @@ func (s session) usualBase(
 	away = s.records.known(away)
 	candidates := runs.(history.Baselines).Of(run)
 	if others := candidates.Others(); len(others) > 0 && away != nil {
-		candidates = candidates.StandIns(stoodFor(repo, away, run.Tag(history.TagSource), others))
+		candidates = candidates.StandIns(s.stoodFor(ctx, repo, away, run.Tag(history.TagSource), others))
 	}
 	return candidates.Nearest(away), nil
 }

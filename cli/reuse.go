@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/train"
 )
 
@@ -111,12 +113,16 @@ func (a *app) reuse(run *history.Run) *report.Reuse {
 }
 
 // mostStoodFor is how many commits are looked at for one whose files a run of another has
-// trained.
-const mostStoodFor = 200
+// trained; mostTaken how many of them where the files that travel have to be found first.
+const (
+	mostStoodFor = 200
+	mostTaken    = 25
+)
 
-// stoodFor returns, by the id of a snapshot, the nearest of the commits that has it as its
-// source directory. One that has an .amlignore is no snapshot as it is.
-func stoodFor(repo *git.Repository, away map[string]int, source string, snapshots []string) map[string]string {
+// stoodFor returns, by the id of a snapshot of one of the runs, the nearest of the commits of
+// which it is one. Of line ends that a working tree has otherwise than git, it is not known.
+func (a *app) stoodFor(ctx context.Context, repo *git.Repository, away map[string]int, source string,
+	runs []*history.Run) map[string]string {
 	of := map[string]string{}
 	if source = path.Clean(source); source == "." {
 		source = ""
@@ -124,16 +130,53 @@ func stoodFor(repo *git.Repository, away map[string]int, source string, snapshot
 	commits := slices.SortedFunc(maps.Keys(away), func(a, b string) int {
 		return cmp.Or(cmp.Compare(away[a], away[b]), cmp.Compare(a, b))
 	})
+	commits = commits[:min(len(commits), mostStoodFor)]
 	objects := repo.Objects()
 	defer objects.Close()
-	for _, commit := range commits[:min(len(commits), mostStoodFor)] {
+	tree := func(commit string) string {
 		tree, _, err := objects.CommitTree(plumbing.NewHash(commit))
 		if err == nil {
 			tree, err = objects.Subtree(tree, source)
 		}
-		if id := tree.String(); err == nil && of[id] == "" && slices.Contains(snapshots, id) {
+		if err != nil {
+			return ""
+		}
+		return tree.String()
+	}
+	snapshots := map[string]bool{}
+	for _, r := range runs {
+		snapshots[r.Tag(history.TagSnapshot)] = true
+	}
+	var trees, first []string // different ones, each with the nearest commit that has it
+	for _, commit := range commits {
+		id := tree(commit)
+		if id == "" || slices.Contains(trees, id) {
+			continue
+		}
+		trees, first = append(trees, id), append(first, commit)
+		if snapshots[id] && of[id] == "" {
+			of[id] = commit
+		}
+	}
+	for i, commit := range first[:min(len(first), mostTaken)] {
+		id := a.snapshotOf(ctx, filepath.Join(repo.Root, filepath.FromSlash(source)), commit)
+		if id == trees[i] && i == 0 {
+			break // all files travel as git has them, and it has been so for a while
+		}
+		if snapshots[id] && of[id] == "" {
 			of[id] = commit
 		}
 	}
 	return of
+}
+
+// snapshotOf is the id of what would travel of a commit, less what an .amlignore names and with
+// LFS's files; "" where that is not known.
+func (a *app) snapshotOf(ctx context.Context, dir, commit string) string {
+	s, err := snapshot.TakeCommit(ctx, dir, commit, snapshot.Options{MaxBytes: -1, Git: &a.git})
+	if err != nil {
+		return ""
+	}
+	defer s.Close()
+	return s.ID
 }

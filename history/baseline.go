@@ -37,16 +37,8 @@ type Baselines struct {
 	others []*Run // of other pull requests of the repository's own
 }
 
-// Others are the snapshots of runs of other pull requests, each once.
-func (b Baselines) Others() []string {
-	var ids []string
-	for _, r := range b.others {
-		if id := r.Tag(TagSnapshot); !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
+// Others are the runs of other pull requests.
+func (b Baselines) Others() []*Run { return b.others }
 
 // StandIns adds the runs of other pull requests that trained what a commit holds; of is
 // that commit by the snapshot. The run's own files are compared with nothing of the same.

@@ -113,6 +113,25 @@ func BenchmarkDistributed(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
+// BenchmarkEviction is what it takes from the end of an attempt that is evicted to the start
+// of the next one, of a command that ends at once when it is told to.
+func BenchmarkEviction(b *testing.B) {
+	dir := repository(b, 100)
+	program := binary(b)
+	const evictions, each = 10, 20 * time.Millisecond
+	after := strings.Repeat(each.String()+",", evictions)
+	last := "echo . >>$AML_TRAIN_CHECKPOINTS/n; test $(wc -l <$AML_TRAIN_CHECKPOINTS/n) -gt 10 || exec sleep 60"
+	timed(b, dir, program, "run", "--command", "true", "--checkpoints")
+	var one, all time.Duration
+	for b.Loop() {
+		one += timed(b, dir, program, "run", "--command", "true", "--checkpoints")
+		all += timed(b, dir, program, "run", "--command", last, "--checkpoints", "--preempt-after", after[:len(after)-1])
+	}
+	took := all - one - time.Duration(b.N)*evictions*each
+	b.ReportMetric(float64(took.Microseconds())/1000/float64(b.N)/evictions, "eviction-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
 // BenchmarkSweep is what a trial of a sweep costs besides its command: 1,000 trials that log
 // nothing and do nothing.
 func BenchmarkSweep(b *testing.B) {

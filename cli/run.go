@@ -147,6 +147,7 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 		},
 	}
 	f.add(cmd)
+	cmd.RegisterFlagCompletionFunc("resume-from", a.completeRuns)
 	a.azure.add(cmd)
 	a.addBaseline(cmd)
 	a.addRules(cmd)
@@ -243,6 +244,7 @@ this command: watch shows its output, cancel ends it.`,
 		},
 	}
 	f.add(cmd)
+	cmd.RegisterFlagCompletionFunc("resume-from", a.completeRuns)
 	a.azure.add(cmd)
 	w.addGate(cmd)
 	cmd.Flags().BoolVar(&f.once, "once", false, "submit only if the commit has no run of this job yet")

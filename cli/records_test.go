@@ -109,7 +109,8 @@ func TestBaseOnFreshRunner(t *testing.T) {
 			g.Seen = func(*http.Request, []byte) { asked++ }
 			a := fresh(t, server.URL, commit(base), at)
 			own := &history.Run{Data: history.RunData{Tags: []history.KeyValue{
-				{Key: history.TagSeries, Value: anySeries}, {Key: history.TagBaseBranch, Value: "main"}, {Key: history.TagTarget, Value: "local"},
+				{Key: history.TagSeries, Value: anySeries},
+				{Key: history.TagBaseBranch, Value: "main"}, {Key: history.TagTarget, Value: "local"},
 				{Key: history.TagCommit, Value: commit(99)}}}}
 			a.records.base(t.Context(), own, "Default", nil)
 			require.Equal(t, 3, asked, "%s, seed %d", at, seed)

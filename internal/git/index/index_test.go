@@ -135,7 +135,7 @@ func TestConflict(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "a.py"), fmt.Append(nil, i), 0o755))
 		git(t, dir, "commit", "-q", "-a", "-m", branch)
 	}
-	cmd := exec.Command("git", "merge", "one")
+	cmd := exec.Command("git", "-c", "user.name=a", "-c", "user.email=a@b", "merge", "one")
 	cmd.Dir = dir
 	require.Error(t, cmd.Run())
 	x, err := Read(filepath.Join(dir, ".git", "index"), filepath.Join(dir, ".git"), nil)

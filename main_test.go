@@ -221,6 +221,7 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"workflow":     workflow,
 			"comments":     comments,
 			"push":         push,
+			"retarget":     retarget,
 			"pending":      pending,
 			"forged":       forged,
 			"locked":       locked,
@@ -391,6 +392,12 @@ func locked(ts *testscript.TestScript, neg bool, args []string) {
 // push COMMIT moves the head of pull request 7.
 func push(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Value(gitHub{}).(*githubtest.GitHub).Push(7, args[0])
+}
+
+// retarget REVISION makes that the tip of the branch that pull request 7 is to be merged into.
+func retarget(ts *testscript.TestScript, neg bool, args []string) {
+	commit := strings.TrimSpace(output(ts, "git", "rev-parse", args[0]))
+	ts.Value(gitHub{}).(*githubtest.GitHub).PullRequests[0].Base = commit
 }
 
 // fork REPOSITORY makes the head of pull request 7 another repository's.

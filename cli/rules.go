@@ -53,22 +53,23 @@ func (a *app) readRules(ctx context.Context, w *github.Workflow, token string) e
 	if err != nil {
 		return err
 	}
-	return a.rulesBeside(ctx, w, token, own)
-}
-
-// rulesBeside is readRules of a change that has these settings.
-func (a *app) rulesBeside(ctx context.Context, w *github.Workflow, token string, own settings) (err error) {
-	a.rules.list, a.rules.note = nil, ""
 	in := own
+	a.rules.note = ""
 	if w != nil && (w.PullRequest != 0 || w.Base != "") {
 		if in, err = a.settingsOfBase(ctx, w, token, own); err != nil {
 			return err
 		}
-		if !slices.Equal(texts(in.Rules), texts(own.Rules)) || in.Strict != own.Strict ||
-			len(in.Rules) > 0 && !maps.Equal(in.Prices, own.Prices) {
-			a.rules.note = "this change has other rules in " + settingsFile +
-				"; those of its base are in force until it is merged"
-		}
+	}
+	return a.judgeBy(in, own)
+}
+
+// judgeBy puts settings in force for a change that has its own.
+func (a *app) judgeBy(in, own settings) error {
+	a.rules.list = nil
+	if !slices.Equal(texts(in.Rules), texts(own.Rules)) || in.Strict != own.Strict ||
+		len(in.Rules) > 0 && !maps.Equal(in.Prices, own.Prices) {
+		a.rules.note = "this change has other rules in " + settingsFile +
+			"; those of its base are in force until it is merged"
 	}
 	a.historyAt, a.rules.prices = in.History, in.Prices
 	for _, r := range in.Rules {

@@ -30,8 +30,9 @@ rules, status, the job's summary. The others are left as they are, for the next 
 With RUN, it looks at those runs alone, wherever their commits are.
 
 In a workflow it works on the workflow's repository, elsewhere on that of the remote
-origin, with the token in GH_TOKEN or GITHUB_TOKEN. The token has to be allowed to
-write statuses and pull requests, and to read contents. Exit codes: 0 also where runs
+origin, with the token in GH_TOKEN or GITHUB_TOKEN; of a GitHub Enterprise Server, in
+GH_ENTERPRISE_TOKEN or GITHUB_ENTERPRISE_TOKEN. The token has to be allowed to write
+statuses and pull requests, and to read contents. Exit codes: 0 also where runs
 failed, 2 a mistake in what was asked, 4 GitHub or the workspace could not be reached.`,
 		Example: "  aml-train settle\n  aml-train settle iris-3f2a91c-1a2b3c4d",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -63,10 +64,11 @@ type settler struct {
 	done     []settledJSON
 }
 
-// settled is what the settings of a commit are, or why they cannot be had.
+// settled is what the settings of a commit are, or why they cannot be had, and what is wrong
+// with them.
 type settled struct {
 	settings
-	err error
+	err, wrong error
 }
 
 // settledJSON is what became of a status, for machines.
@@ -109,8 +111,8 @@ func (a *app) newSettler(ctx context.Context, f workflowFlags) (*settler, error)
 		a.mask(s.token)
 	}
 	if s.token == "" {
-		return nil, usage("there is no token to ask GitHub with; pass GITHUB_TOKEN: ${{ github.token }} in the " +
-			"step's env, or set GH_TOKEN")
+		return nil, usage("there is no token to ask %s with; pass GITHUB_TOKEN: ${{ github.token }} in the step's "+
+			"env, or set GH_TOKEN (of a GitHub Enterprise Server, GH_ENTERPRISE_TOKEN)", s.of.Server)
 	}
 	if s.statuses, err = github.NewStatuses(s.of, s.token); err != nil {
 		return nil, usageError{err}
@@ -332,17 +334,28 @@ func (s *settler) judgeAs(ctx context.Context, n note) error {
 	if err != nil {
 		return err
 	}
-	of := *s.of
-	of.PullRequest, of.Base = n.PullRequest, ""
-	return s.rulesBeside(ctx, &of, s.token, own)
+	in := own
+	if of, ok := n.Change(s.of); ok {
+		base, err := github.BaseOf(ctx, of, s.token)
+		if err != nil {
+			return fmt.Errorf("nobody can tell which rules are in force: %w", err)
+		}
+		if in, err = s.settingsOf(ctx, base); err != nil {
+			return err
+		}
+		if err := s.settings[base].wrong; err != nil {
+			return err
+		}
+	}
+	return s.judgeBy(in, own)
 }
 
-// settingsOf are the settings of a commit. What is wrong with them was said when it was
-// submitted, or is not in force.
+// settingsOf are the settings of a commit. What is wrong with those of a change was said when
+// it was submitted, or is not in force.
 func (s *settler) settingsOf(ctx context.Context, commit string) (settings, error) {
 	known, ok := s.settings[commit]
 	if !ok {
-		known.settings, known.err, _ = s.settingsAt(ctx, s.of, s.token, commit)
+		known.settings, known.err, known.wrong = s.settingsAt(ctx, s.of, s.token, commit)
 		if known.err != nil {
 			known.err = fmt.Errorf("%s of %.7s cannot be read: %w; give the token the permission \"contents: read\"",
 				settingsFile, commit, known.err)

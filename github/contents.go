@@ -40,14 +40,24 @@ func ReadFile(ctx context.Context, w *Workflow, token, commit, name string) ([]b
 	return []byte(text), err
 }
 
-// BaseOf asks GitHub for the commit at the tip of the branch that the workflow's pull
-// request is to be merged into.
+// BaseOf asks GitHub for the commit at the tip of the branch that the workflow's change is to be
+// merged into: of the one that it names, as who opened a pull request can have it merged
+// elsewhere for a while; where it names none, or that is not there any more, of the one that
+// the pull request names now.
 func BaseOf(ctx context.Context, w *Workflow, token string) (string, error) {
 	api, err := client(w, token)
 	if err != nil {
 		return "", err
 	}
 	owner, repo, _ := strings.Cut(w.Repository, "/")
+	if w.BaseRef != "" {
+		ref, _, err := api.Git.GetRef(ctx, owner, repo, "refs/heads/"+w.BaseRef)
+		var refused *gh.ErrorResponse
+		gone := errors.As(err, &refused) && refused.Response.StatusCode == http.StatusNotFound
+		if !gone || w.PullRequest == 0 {
+			return ref.GetObject().GetSHA(), err
+		}
+	}
 	pr, _, err := api.PullRequests.Get(ctx, owner, repo, w.PullRequest)
 	if err == nil && pr.GetBase().GetSHA() == "" {
 		err = errors.New("GitHub does not tell the base of the pull request")

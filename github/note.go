@@ -16,6 +16,7 @@ type Note struct {
 	Context     string `json:"context"` // of the commit status
 	PullRequest int    `json:"pull_request,omitempty"`
 	Head        string `json:"head,omitempty"`    // of the pull request
+	Base        string `json:"base,omitempty"`    // the branch that it was to be merged into then
 	Comment     string `json:"comment,omitempty"` // the key of its comment; "" where none is wanted
 	Run         int64  `json:"run,omitempty"`     // of the workflow
 	Attempt     int64  `json:"attempt,omitempty"`
@@ -25,7 +26,7 @@ type Note struct {
 // is wanted.
 func (w *Workflow) Note(commit, context string, comment *Comment) Note {
 	n := Note{Repository: w.Repository, Commit: commit, Context: context, PullRequest: w.PullRequest, Head: w.Head,
-		Run: w.RunID, Attempt: w.Attempt}
+		Base: w.BaseRef, Run: w.RunID, Attempt: w.Attempt}
 	if comment != nil {
 		n.Comment = comment.key
 	}
@@ -35,6 +36,14 @@ func (w *Workflow) Note(commit, context string, comment *Comment) Note {
 // Is tells whether a note is of a run that a status of the repository can be about.
 func (n Note) Is(repository string, status Status) bool {
 	return strings.EqualFold(n.Repository, repository) && n.Commit == status.Commit && n.Context == status.Context
+}
+
+// Change is the workflow of the repository w as it is about what a note's run was to be merged
+// into; ok is false where it was to be merged nowhere.
+func (n Note) Change(w *Workflow) (of *Workflow, ok bool) {
+	change := *w
+	change.PullRequest, change.BaseRef, change.Base = n.PullRequest, n.Base, ""
+	return &change, n.PullRequest != 0 || n.Base != ""
 }
 
 // Comment returns the comment that a note names, nil where none is wanted. The workflow's own

@@ -14,7 +14,8 @@ var scpLike = lazyregexp.New(`^(?:[^@/]+@)?([^:/]+):([^/].*)$`)
 
 // Outside is the repository that a command outside a workflow is about, as a workflow of it
 // would know it: GITHUB_REPOSITORY's, else that of a remote's address. The token is the one
-// that gh takes (cli.github.com, "gh help environment").
+// that gh takes (cli.github.com, "gh help environment"): one of github.com goes to no other host
+// that a remote names.
 func Outside(getenv func(string) string, remote string) (*Workflow, error) {
 	w := &Workflow{Repository: getenv("GITHUB_REPOSITORY"), API: getenv("GITHUB_API_URL"),
 		Server: cmp.Or(getenv("GITHUB_SERVER_URL"), "https://github.com"),
@@ -35,8 +36,13 @@ func Outside(getenv func(string) string, remote string) (*Workflow, error) {
 			"GITHUB_REPOSITORY to OWNER/NAME", remote)
 	}
 	w.Repository = path
-	if host != "github.com" && host != "ssh.github.com" && w.API == "" {
+	switch host = strings.ToLower(host); {
+	case host == "github.com" || host == "ssh.github.com" || w.API != "":
+	case strings.HasSuffix(host, ".ghe.com"): // GitHub's own, too
+		w.API, w.Server = "https://api."+host, "https://"+host
+	default:
 		w.API, w.Server = "https://"+host+"/api/v3", "https://"+host
+		w.Token = cmp.Or(getenv("GH_ENTERPRISE_TOKEN"), getenv("GITHUB_ENTERPRISE_TOKEN"))
 	}
 	return w, nil
 }

@@ -136,6 +136,11 @@ func TestPrism(t *testing.T) {
 	require.False(t, own)
 	base, err := BaseOf(t.Context(), w, githubtest.Workflow)
 	require.NoError(t, err)
+	toMain := *w
+	toMain.BaseRef = "main"
+	tip, err := BaseOf(t.Context(), &toMain, githubtest.Workflow)
+	require.NoError(t, err)
+	require.Equal(t, newHead, tip)
 	g.Files = map[string]map[string]string{base: {"a file.yaml": "rules: [ä]\n"}}
 	text, err := ReadFile(t.Context(), w, githubtest.Workflow, base, "a file.yaml")
 	require.NoError(t, err)

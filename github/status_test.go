@@ -242,6 +242,8 @@ func TestOutside(t *testing.T) {
 		"git@github.com:org/x.git":              "org/x https://github.com ",
 		"ssh://git@ssh.github.com:443/org/x":    "org/x https://github.com ",
 		"https://git.example.com/org/x":         "org/x https://git.example.com https://git.example.com/api/v3",
+		"https://github.com.example.com/org/x":  "org/x https://github.com.example.com https://github.com.example.com/api/v3",
+		"https://team.ghe.com/org/x":            "org/x https://team.ghe.com https://api.team.ghe.com",
 		"/srv/git/x":                            "",
 		"https://dev.azure.com/org/team/_git/x": "",
 		"":                                      "",
@@ -253,6 +255,16 @@ func TestOutside(t *testing.T) {
 		}
 		require.NoError(t, err, remote)
 		require.Equal(t, want, w.Repository+" "+w.Server+" "+w.API)
+	}
+	for remote, want := range map[string]string{"https://github.com/org/x": "ours", "git@team.ghe.com:org/x": "ours",
+		"https://ghe.com.example.com/org/x": "theirs", "git@git.example.com:org/x": "theirs",
+		"https://evil/github.com/x": "theirs"} {
+		for _, ours := range []string{"GH_TOKEN", "GITHUB_TOKEN"} {
+			env := map[string]string{ours: "ours", strings.Replace(ours, "_", "_ENTERPRISE_", 1): "theirs"}
+			w, err := Outside(func(name string) string { return env[name] }, remote)
+			require.NoError(t, err, remote)
+			require.Equal(t, want, w.Token, remote)
+		}
 	}
 	env := map[string]string{"GITHUB_REPOSITORY": "org/y", "GH_TOKEN": "a", "GITHUB_TOKEN": "b"}
 	w, err := Outside(func(name string) string { return env[name] }, "")

@@ -269,6 +269,13 @@ func (g *GitHub) code(parts []string, ref string) (int, any) {
 		return g.contents(ref, parts[1])
 	case len(parts) == 3 && parts[0] == "git" && parts[1] == "trees":
 		return g.tree(parts[2])
+	case len(parts) > 3 && parts[0] == "git" && parts[1] == "ref" && parts[2] == "heads":
+		name := strings.Join(parts[3:], "/")
+		if commits := g.Branches[name]; len(commits) > 0 {
+			return http.StatusOK, map[string]any{"ref": "refs/heads/" + name, "node_id": "REF_",
+				"url":    "https://api.github.com/repos/org/x/git/refs/heads/" + name,
+				"object": map[string]string{"type": "commit", "sha": commits[0], "url": "https://api.github.com/"}}
+		}
 	case len(parts) == 2 && parts[0] == "compare":
 		return g.compare(parts[1])
 	}

@@ -126,6 +126,12 @@ func (u *unattended) count(w http.ResponseWriter, obey func(http.ResponseWriter)
 	return fault != nil && fault(n, w, obey)
 }
 
+func (u *unattended) failWith(fault func(int, http.ResponseWriter, func(http.ResponseWriter)) bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.fault = fault
+}
+
 // again makes GitHub what the workflow left.
 func (u *unattended) again() {
 	u.mu.Lock()
@@ -186,17 +192,15 @@ func TestSettleFaults(t *testing.T) {
 				u.again()
 				cmd := u.settle()
 				happened := false
-				u.fault = func(i int, w http.ResponseWriter, obey func(http.ResponseWriter)) bool {
+				u.failWith(func(i int, w http.ResponseWriter, obey func(http.ResponseWriter)) bool {
 					if i != n {
 						return false
 					}
 					happened = true
 					return fail(cmd, w, obey)
-				}
+				})
 				out, err := cmd.CombinedOutput()
-				u.mu.Lock()
-				u.fault = nil
-				u.mu.Unlock()
+				u.failWith(nil)
 				if err != nil { // the next one
 					cmd = u.settle()
 					out, err = cmd.CombinedOutput()
@@ -232,6 +236,36 @@ func TestSettleTogether(t *testing.T) {
 			require.Equal(t, "success accuracy 0.9", s.State+" "+*s.Description)
 		}
 		require.Len(t, u.gh.Bodies(7, githubtest.Bot), 1)
+	}
+}
+
+// TestSettleGone settles a run that the workspace does not have any more: its status and its
+// comment, of which nothing but its link is known, say so.
+func TestSettleGone(t *testing.T) {
+	u := newUnattended(t, testenv.Azurite(t), built(t))
+	u.again()
+	u.w.Fault = func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		if !strings.Contains(r.URL.Path, "/"+u.run) {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, `{"error": {"code": "ResourceNotFound", "message": "not found"}}`)
+		return true
+	}
+	for range 2 { // the second has nothing left to do
+		out, err := u.settle().CombinedOutput()
+		require.NoError(t, err, string(out))
+		history := u.gh.History(u.head, "aml-train/iris")
+		require.Len(t, history, 3, string(out))
+		why := "the workspace garden does not have run " + u.run + " any more"
+		require.Equal(t, "error "+why, history[2].State+" "+*history[2].Description)
+		require.Equal(t, "https://github.com/org/x/actions/runs/41", *history[2].TargetURL)
+		bodies := u.gh.Bodies(7, githubtest.Bot)
+		require.Len(t, bodies, 1)
+		body := strings.ReplaceAll(bodies[0], "<!-- -->", "") // so that GitHub links nothing in it
+		require.Regexp(t, `^<!-- aml-train [0-9a-f]{16} 41.1 ended -->\n### ❌ iris · no result\n\n`+
+			`\*\*Not known\*\* · commit `+u.head[:7]+`\n\n`+why+`\n$`, body)
 	}
 }
 

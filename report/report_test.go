@@ -360,3 +360,27 @@ func TestManyMetrics(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, unfolded, strings.Count(shown, "| z/"))
 }
+
+// TestPullRequestStates: each state that a pull request's report can be in is among those of
+// testdata, and says in words what it is.
+func TestPullRequestStates(t *testing.T) {
+	all := states(t)
+	for name, says := range map[string]string{
+		"better":    "Better than main 9d0c1e2 beyond noise: accuracy",
+		"judged":    "Worse than main 9d0c1e2 beyond noise: accuracy; within noise: loss (1 run against 5; ",
+		"noise":     "a difference of two standard deviations is seen in 18 % of cases",
+		"undecided": "Whether it is better than noise cannot be judged: 1 run of main 9d0c1e2, 3 are needed.",
+		"first":     "Nothing to compare with: neither main nor a commit that this one is built on has",
+		"compared":  "the newest of main stands in",
+		"renamed":   "has none of these metrics",
+		"reused":    "Reused: this run has trained the same files",
+		"running":   "### ⏳ iris · running for ",
+		"repeats":   "| accuracy | **0.8703** ± 0.0025 | 0.9004 ± 0.0011 | ▼ 0.03 (3.3 %) | worse beyond noise |",
+		"decided":   "3 of at most 3 runs against 5; ",
+	} {
+		require.Contains(t, all, name)
+		require.Contains(t, all[name].Markdown(commentLimit), says, name)
+	}
+	require.Contains(t, all["judged"].Markdown(commentLimit), "❌ **broken** | accuracy is 0.87")
+	require.Contains(t, all["repeats"].Markdown(commentLimit), "1.44 USD for 3 runs")
+}

@@ -156,7 +156,7 @@ func (c *Comment) write(ctx context.Context, render func(limit int) string, ende
 	comment := &gh.IssueComment{Body: &body}
 	if old == nil {
 		comment, _, err = c.client.Issues.CreateComment(ctx, c.owner, c.repo, c.number, comment)
-	} else if old.GetBody() != body {
+	} else if !c.says(old.GetBody(), body) {
 		comment, _, err = c.client.Issues.EditComment(ctx, c.owner, c.repo, old.GetID(), comment)
 	} else {
 		comment = old
@@ -166,6 +166,19 @@ func (c *Comment) write(ctx context.Context, render func(limit int) string, ende
 	}
 	c.id = comment.GetID()
 	return comment.GetHTMLURL(), nil
+}
+
+// says tells whether a comment says to its readers already what another text would. The line
+// that they do not see may then name an earlier run of the workflow: that the commit is
+// still the newest, the pull request itself has said.
+func (c *Comment) says(old, body string) bool {
+	if old == body {
+		return true
+	}
+	was, is := first.FindStringSubmatch(old), first.FindStringSubmatch(body)
+	plain := strings.NewReplacer("\r\n", "\n")
+	return c.head != "" && was[4] == "ended" && is[4] == "ended" &&
+		plain.Replace(old[len(was[0]):]) == plain.Replace(body[len(is[0]):])
 }
 
 // result is what is known of the last run that ended, from a comment's text

@@ -302,3 +302,33 @@ func TestPullRequestHead(t *testing.T) {
 	require.Equal(t, newHead, merge)
 	require.Equal(t, "org/x", repository)
 }
+
+// A comment is not touched where it says already what it would say: not while a run goes on,
+// not at its end, and not by a later run of the workflow for the same commit.
+func TestCommentIsQuiet(t *testing.T) {
+	g, api := gitHubDouble(t)
+	var written atomic.Int32
+	g.Seen = func(r *http.Request, _ []byte) {
+		if r.Method == http.MethodPatch || r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/comments") {
+			written.Add(1)
+		}
+	}
+	c := comment(t, pushed(api, 1, oldHead), githubtest.Workflow, "iris")
+	for _, step := range []struct {
+		text   string
+		ended  bool
+		writes int32
+	}{{"runs", false, 1}, {"runs", false, 1}, {"still runs", false, 2}, {"ended", true, 3}, {"ended", true, 3}} {
+		require.NoError(t, write(t, c, step.text, step.ended))
+		require.Equal(t, step.writes, written.Load(), step.text)
+	}
+	again := comment(t, pushed(api, 2, oldHead), githubtest.Workflow, "iris")
+	require.NoError(t, write(t, again, "ended", true))
+	require.Equal(t, int32(3), written.Load())
+	require.NoError(t, write(t, again, "ended otherwise", true))
+	require.Equal(t, int32(4), written.Load())
+	require.Contains(t, g.Bodies(7, githubtest.Bot)[0], " 2.1 ended -->\nended otherwise")
+	// One that goes on is another thing than one that has ended, whatever it says.
+	require.NoError(t, write(t, again, "ended otherwise", false))
+	require.Equal(t, int32(5), written.Load())
+}

@@ -35,26 +35,25 @@ demo: build
 	@echo "  bin/aml-train download             the newest run's outputs"
 	@echo "  bin/aml-train ui                   the history in the page of the installed MLflow"
 
-# The real parts that tests need. Without one, the tests that need it are skipped and
+# The real parts that tests need, installed anew when their list changes. Without one, the tests that need it are skipped and
 # named at the end; with CI=true they fail.
 OPTIONAL := test "$$CI" != true
 
-$(VENV)/ready:
+$(VENV)/ready: .ci/requirements/tests.txt
 	@mkdir -p $(CACHE)
-	python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check 'mlflow[auth]>=3.17,<4' scikit-learn matplotlib pre-commit azure-ai-ml==1.35.0 && touch $@ \
+	python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@ \
 		|| { rm -rf $(VENV); $(OPTIONAL); }
 
 # Microsoft's plugin for MLflow, which wants an older MLflow.
-$(PLUGIN)/ready:
+$(PLUGIN)/ready: .ci/requirements/azureml-mlflow.txt
 	@mkdir -p $(CACHE)
-	python3 -m venv $(PLUGIN) && $(PLUGIN)/bin/pip install --quiet --disable-pip-version-check azureml-mlflow==1.62.0.post6 && touch $@ \
+	python3 -m venv $(PLUGIN) && $(PLUGIN)/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@ \
 		|| { rm -rf $(PLUGIN); $(OPTIONAL); }
 
 # What training repositories are laid out with: build backends, uv, Hydra, DVC, papermill.
-$(LAYOUTS)/ready:
+$(LAYOUTS)/ready: .ci/requirements/layouts.txt
 	@mkdir -p $(CACHE)
-	python3 -m venv $(LAYOUTS) && $(LAYOUTS)/bin/pip install --quiet --disable-pip-version-check 'setuptools>=80' hatchling editables flit poetry-core pdm-backend uv uv_build meson-python ninja \
-		setuptools_scm versioneer GitPython hydra-core dvc dvclive wandb papermill nbconvert ipykernel python-dotenv tensorboardX tensorboard tqdm && touch $@ \
+	python3 -m venv $(LAYOUTS) && $(LAYOUTS)/bin/pip install --quiet --disable-pip-version-check -r $< && touch $@ \
 		|| { rm -rf $(LAYOUTS); $(OPTIONAL); }
 
 # GitHub's own descriptions of its APIs with the server that checks requests against

@@ -8,9 +8,9 @@ import (
 
 // Settings reads YAML into a pointer to a struct, whose fields are named by their yaml
 // tags: strings, flags, whole numbers from 1 on, lists of strings or of Items, numbers by
-// their names, and structs of those. A field's tag "oneof" lists the words that it can be. Everything else in the text is a
-// problem, and so is what check reports about a key, that many characters behind its
-// beginning. The error is Problems, in the file that is shown.
+// their names, and structs of those. A field's tag "oneof" lists the words that it can be.
+// Everything else in the text is a problem, and so is what check reports about a key, that
+// many characters behind its beginning. The error is Problems, in the file that is shown.
 func Settings(text []byte, shown string, to any,
 	check func(report func(key string, offset int, message string))) error {
 	d := newDocument(shown, "a file of settings")
@@ -69,7 +69,8 @@ func (d *document) numbers(what string, to *map[string]float64) field {
 			case int64:
 				(*to)[k.name] = float64(n)
 			default:
-				d.report(k.value.line, k.value.column, "%s.%s is %s; it has to be a number", what, k.name, shown(k.value))
+				d.report(k.value.line, k.value.column, "%s.%s is %s; it has to be a number", what, k.name,
+					shown(k.value))
 			}
 		}
 	}

@@ -125,7 +125,8 @@ func BenchmarkEviction(b *testing.B) {
 	var one, all time.Duration
 	for b.Loop() {
 		one += timed(b, dir, program, "run", "--command", "true", "--checkpoints")
-		all += timed(b, dir, program, "run", "--command", last, "--checkpoints", "--preempt-after", after[:len(after)-1])
+		all += timed(b, dir, program, "run", "--command", last, "--checkpoints",
+			"--preempt-after", after[:len(after)-1])
 	}
 	took := all - one - time.Duration(b.N)*evictions*each
 	b.ReportMetric(float64(took.Microseconds())/1000/float64(b.N)/evictions, "eviction-ms")

@@ -35,8 +35,8 @@ demo: build
 	@echo "  bin/aml-train download             the newest run's outputs"
 	@echo "  bin/aml-train ui                   the history in the page of the installed MLflow"
 
-# The real parts that tests need, installed anew when their list changes. Without one, the tests that need it are skipped and
-# named at the end; with CI=true they fail.
+# The real parts that tests need, installed anew when their list changes. Without one, the
+# tests that need it are skipped and named at the end; with CI=true they fail.
 OPTIONAL := test "$$CI" != true
 
 $(VENV)/ready: .ci/requirements/tests.txt
@@ -58,9 +58,9 @@ $(LAYOUTS)/ready: .ci/requirements/layouts.txt
 
 # GitHub's own descriptions of its APIs with the server that checks requests against
 # one, Mermaid, managers of git hooks, and Microsoft's emulator of blob storage.
-$(NODE)/ready:
+$(NODE)/ready: .ci/requirements/node.txt
 	@mkdir -p $(NODE)
-	npm install --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel=error @stoplight/prism-cli@5.16.0 @octokit/openapi@23 @octokit/graphql-schema@15 mermaid@11 lefthook@1 husky@9 azurite@3 && touch $@ \
+	npm install --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel=error $$(cat $<) && touch $@ \
 		|| { rm -rf $(NODE); $(OPTIONAL); }
 
 $(CACHE)/bin/act:

@@ -80,7 +80,8 @@ func showFlags(root *cobra.Command) {
 func flagError(cmd *cobra.Command, err error) error {
 	var wrong *pflag.InvalidValueError
 	if errors.As(err, &wrong) {
-		takes := map[string]string{"int": "a whole number", "bool": "true or false"}[wrong.GetFlag().Value.Type()]
+		takes := map[string]string{"int": "a whole number", "bool": "true or false",
+			"durationSlice": "durations, such as 30s or 1m,10m"}[wrong.GetFlag().Value.Type()]
 		if takes != "" {
 			return usage("--%s %q: it takes %s; %s --help shows what there is", wrong.GetFlag().Name, wrong.GetValue(),
 				takes, cmd.CommandPath())

@@ -173,6 +173,9 @@ func (c *Client) LogBatch(ctx context.Context, run string, metrics []Metric, par
 // is the server's.
 func (c *Client) MetricHistory(ctx context.Context, run, key string, each func(Metric)) error {
 	for token := ""; ; {
+		if err := ctx.Err(); err != nil { // each may end it
+			return err
+		}
 		query := url.Values{"run_id": {run}, "metric_key": {key}, "max_results": {"25000"}}
 		if token != "" {
 			query.Set("page_token", token)

@@ -38,6 +38,10 @@ func (r *Record) identity() string {
 	return fmt.Sprintf("%s %d %s", hex.EncodeToString(sum[:8]), len(r.files)+r.Left, run.Info.RunID)
 }
 
+// mostCompletions is how often a run is completed in one call: another one may be the first
+// each time, as others publish the same record.
+const mostCompletions = 5
+
 // Publish writes the run of a record, which is also given as the zip that it was read from, to
 // an experiment of the server, and returns the run there. One that is there already is left as
 // it is; one that an earlier call could not complete is completed.
@@ -47,7 +51,11 @@ func (c *Client) Publish(ctx context.Context, rec *Record, zip []byte, experimen
 		return nil, err
 	}
 	all, err := c.published(ctx, id, rec)
-	for err == nil && (len(all) == 0 || all[0].Info.Status != mlflowFinished) {
+	for try := 0; err == nil && (len(all) == 0 || all[0].Info.Status != mlflowFinished); try++ {
+		if try == mostCompletions {
+			err = fmt.Errorf("tracking server %s: it does not find finished what it has taken as such", c.Base)
+			break
+		}
 		var run *Run
 		if len(all) > 0 { // a writer's that may never complete it
 			run = all[0]
@@ -227,10 +235,18 @@ func (c *Client) ReadPublished(ctx context.Context, run *Run, experiment string)
 	if len(run.Data.Metrics) > maxRecordPairs {
 		return nil, fmt.Errorf("it has %d metrics", len(run.Data.Metrics))
 	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	for _, m := range run.Data.Metrics {
-		err := c.MetricHistory(ctx, run.Info.RunID, m.Key, func(v Metric) { rec.Metrics = append(rec.Metrics, v) })
-		if err == nil && len(rec.Metrics) > maxRecordValues {
-			err = fmt.Errorf("it has more than %d values of metrics", maxRecordValues)
+		err := c.MetricHistory(ctx, run.Info.RunID, m.Key, func(v Metric) {
+			if len(rec.Metrics) == maxRecordValues { // the server may have pages without end
+				stop(fmt.Errorf("it has more than %d values of metrics", maxRecordValues))
+				return
+			}
+			rec.Metrics = append(rec.Metrics, v)
+		})
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
 		}
 		if err != nil {
 			return nil, err

@@ -279,3 +279,28 @@ func (a answerer) Do(r *http.Request) (*http.Response, error) {
 	a.ServeHTTP(w, r)
 	return w.Result(), nil
 }
+
+// A server that does not keep what it is told, or has pages without end, is given up.
+func TestPublishedWithoutEnd(t *testing.T) {
+	rec, zip := theRecord(t)
+	asked := 0
+	forgets := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		fmt.Fprint(w, `{"experiment": {"experiment_id": "1"}, "runs": [{"info": {"run_id": "r", "status": "RUNNING"}}],
+			"run": {"info": {"run_id": "r", "status": "RUNNING"}}}`)
+	})
+	_, err := (&Client{Base: "http://forgets", HTTP: answerer{forgets}}).Publish(ctx, rec, zip, "shared")
+	require.ErrorContains(t, err, "http://forgets: it does not find finished what it has taken as such")
+	require.Less(t, asked, 100)
+
+	pages := 0
+	endless := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		pages++
+		page := strings.Repeat(`{"key": "loss", "value": 1, "step": 1},`, 24_999) + `{"key": "loss", "value": 1, "step": 1}`
+		fmt.Fprintf(w, `{"metrics": [%s], "next_page_token": "%d"}`, page, pages)
+	})
+	run := &Run{Data: RunData{Metrics: []Metric{{Key: "loss"}}, Tags: []KeyValue{{tagRecord, rec.identity()}}}}
+	_, err = (&Client{Base: "http://endless", HTTP: answerer{endless}}).ReadPublished(ctx, run, "iris")
+	require.ErrorContains(t, err, "more than 200000 values of metrics")
+	require.LessOrEqual(t, pages, 9)
+}

@@ -59,8 +59,26 @@ func (a *app) readRules(ctx context.Context, w *github.Workflow, token string) e
 		if in, err = a.settingsOfBase(ctx, w, token, own); err != nil {
 			return err
 		}
+	} else if w != nil && own.History != "" {
+		in.History = a.historyOf(ctx, w, token, own)
 	}
 	return a.judgeBy(in, own)
+}
+
+// historyOf is where runs are kept in a workflow that is about no change: where its own commit
+// says. What a step has checked out may be another branch's, whose author did not write the
+// workflow that has the sign-ins, as on workflow_run.
+func (a *app) historyOf(ctx context.Context, w *github.Workflow, token string, here settings) string {
+	if repo, err := a.git.Find("."); err == nil && repo != nil {
+		if head, err := repo.Revision("HEAD^{commit}"); err == nil && head.String() == w.SHA {
+			return here.History
+		}
+	}
+	its, unread, wrong := a.settingsAt(ctx, w, token, w.SHA)
+	if unread != nil || wrong != nil {
+		return ""
+	}
+	return its.History
 }
 
 // judgeBy puts settings in force for a change that has its own.

@@ -378,9 +378,14 @@ func pending(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Value(gitHub{}).(*githubtest.GitHub).SetStatus(args[0], args[1], "pending", "trains", args[2], age)
 }
 
-// forged COMMIT CONTEXT FILE WORKSPACE is a pending status that names the run in a file.
+// forged COMMIT CONTEXT FILE WORKSPACE [HOST] is a pending status that names the run in a file,
+// by a page at that host.
 func forged(ts *testscript.TestScript, neg bool, args []string) {
-	link := "https://ml.azure.com/runs/" + strings.TrimSpace(ts.ReadFile(args[2])) + args[3]
+	host := "ml.azure.com"
+	if len(args) > 4 {
+		host = args[4]
+	}
+	link := "https://" + host + "/runs/" + strings.TrimSpace(ts.ReadFile(args[2])) + args[3]
 	ts.Value(gitHub{}).(*githubtest.GitHub).SetStatus(args[0], args[1], "pending", "trains", link, time.Minute)
 }
 

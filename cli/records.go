@@ -18,6 +18,7 @@ import (
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/report"
 )
 
 // records are the runs that outlive the machine that they were trained on: each is kept where
@@ -107,7 +108,7 @@ func (r *records) bring(ctx context.Context, what sought, choose func([]kept) []
 		if r.flow == nil {
 			whose = "other machines"
 		}
-		r.a.say("aml-train: runs of %s cannot be read: %v (%s)", whose, err, r.home.needs())
+		r.a.say("aml-train: runs of %s cannot be read: %s (%s)", whose, report.Line(err.Error()), r.home.needs())
 	}
 	return run
 }
@@ -302,7 +303,7 @@ func (r *records) keep(ctx context.Context, s session, run *history.Run) (link s
 		err = r.home.keep(ctx, rec, text.Bytes())
 	}
 	if err != nil {
-		r.a.say("aml-train: the record of run %s cannot be kept: %v", run.Info.RunID, err)
+		r.a.say("aml-train: the record of run %s cannot be kept: %s", run.Info.RunID, report.Line(err.Error()))
 	}
 	return link
 }

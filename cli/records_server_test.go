@@ -120,3 +120,23 @@ func TestServerNamed(t *testing.T) {
 	require.Equal(t, "https://a/x", h.client.Base)
 	require.Equal(t, "***", a.secrets.String("secret-inside"))
 }
+
+// What a server says of itself reaches a terminal as text, in one line.
+func TestServerSays(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		io.WriteString(w, `{"error_code": "PERMISSION_DENIED",
+			"message": "go\u001b]0;title\u0007 away\n::warning::x\u001b[2J"}`)
+	}))
+	defer server.Close()
+	var said strings.Builder
+	a := &app{err: &said, getenv: func(name string) string {
+		return map[string]string{"MLFLOW_TRACKING_URI": server.URL}[name]
+	}}
+	r := &records{a: a, home: a.server(nil), seen: map[string]bool{}}
+	require.Nil(t, r.bring(t.Context(), sought{experiment: "iris", key: "k"}, nil))
+	require.Equal(t, 1, strings.Count(said.String(), "\n"), said.String())
+	require.NotContains(t, said.String(), "\x1b")
+	require.Contains(t, said.String(), "runs of other machines cannot be read: tracking server "+server.URL)
+	require.Contains(t, said.String(), "away ::warning::x")
+}

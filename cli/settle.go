@@ -158,7 +158,7 @@ func (s *settler) all(ctx context.Context, runs []string) error {
 		return err
 	}
 	for _, p := range list {
-		if !settle(fmt.Sprintf("%s of %.7s", p.Context, p.Commit), s.status(ctx, p)) {
+		if !settle(fmt.Sprintf("%s of %.7s", report.Line(p.Context), p.Commit), s.status(ctx, p)) {
 			break
 		}
 	}
@@ -231,7 +231,7 @@ func noteOf(run *history.Run) (n note, ok bool) {
 
 // outcome tells what became of a status.
 func (s *settler) outcome(status github.Status, run, text string) {
-	s.say("%s of %.7s: %s", status.Context, status.Commit, report.Line(text))
+	s.say("%s of %.7s: %s", report.Line(status.Context), status.Commit, report.Line(text))
 	s.done = append(s.done, settledJSON{status.Commit, status.Context, status.State, run, status.Description})
 }
 
@@ -322,7 +322,11 @@ func (s *settler) ended(ctx context.Context, p github.Status, run *history.Run, 
 			return err
 		}
 	}
-	return s.complete(ctx, p, concluding(p, r), run.Info.RunID, r.Markdown)
+	with := concluding(p, r)
+	if link := httpsOnly(s.History.URL(run)); link != "" { // the pending one's is somebody's word
+		with.URL = link
+	}
+	return s.complete(ctx, p, with, run.Info.RunID, r.Markdown)
 }
 
 // judgeAs puts the rules and the baseline in force that the run was left with: those of what it

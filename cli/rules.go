@@ -29,6 +29,10 @@ type rules struct {
 	list   []placedRule
 	prices map[string]float64 // of compute targets, in USD for an hour of one node
 	note   string             // what a reader has to know of where they come from
+
+	// atMost is how many runs a verdict is taken for that are added until it is decided, 0 for
+	// as many as they say: the more there may be, the less do the first of them show.
+	atMost int
 }
 
 // placedRule is a rule and where it stands; File is "" where it came from the command line.
@@ -54,11 +58,12 @@ func (a *app) readRules(ctx context.Context, w *github.Workflow, token string) e
 		return err
 	}
 	in := own
-	a.rules.note = ""
+	a.rules.note, a.rules.atMost = "", 0
 	if w != nil && (w.PullRequest != 0 || w.Base != "") {
 		if in, err = a.settingsOfBase(ctx, w, token, own); err != nil {
 			return err
 		}
+		a.rules.atMost = max(usuallyAtMost, in.Repeats.AtMost)
 	} else if w != nil && own.History != "" {
 		in.History = a.historyOf(ctx, w, token, own)
 	}
@@ -206,7 +211,10 @@ func (s session) judged(ctx context.Context, run *history.Run, base history.Base
 		}
 	}
 	var err error
-	if q.Most = max(s.atMost, added(base.This)); q.Most > 0 {
+	if q.Most = max(s.atMost, added(base.This)); s.rules.atMost > 0 { // how many is not for a change to say
+		q.Most = min(q.Most, s.rules.atMost)
+	}
+	if q.Most > 0 {
 		slices.SortStableFunc(base.This, started)
 	}
 	if q.This, err = s.values(ctx, base.This); err != nil {

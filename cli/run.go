@@ -182,6 +182,9 @@ func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *tel
 		} else {
 			a.keeps(tell.flow)
 		}
+		if a.rules.atMost > 0 && request.Repeats != nil { // says the workflow
+			a.rules.atMost = max(a.rules.atMost, request.Repeats.AtMost)
+		}
 	}
 	request.Wait, request.Cancel = w.wait, w.cancelWithWorkflow
 	if tell.flow != nil && !w.wait {

@@ -350,6 +350,7 @@ func (s *settler) judgeAs(ctx context.Context, n note) error {
 		if err := s.settings[base].wrong; err != nil {
 			return err
 		}
+		s.rules.atMost = max(usuallyAtMost, in.Repeats.AtMost)
 	}
 	return s.judgeBy(in, own)
 }

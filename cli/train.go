@@ -27,7 +27,11 @@ func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Traine
 			s, err := a.readSettings(".", commit)
 			machine.python = cmp.Or(python, s.Python)
 			file := func() (string, error) { return a.defaultJob(s, commit) }
-			return train.Settings{Keep: s.Keep, Reuse: s.Reuse, Repeats: s.Repeats.plan(), File: file}, err
+			repeats := s.Repeats.plan()
+			if a.rules.atMost > 0 {
+				repeats.AtMost = min(repeats.AtMost, a.rules.atMost)
+			}
+			return train.Settings{Keep: s.Keep, Reuse: s.Reuse, Repeats: repeats, File: file}, err
 		},
 		Admit:    func(ctx context.Context, commit *snapshot.Snapshot) error { return flow.admitHere(ctx, commit) },
 		AdmitJob: func(ctx context.Context, j *job.Job) error { return flow.admitJob(ctx, j) },

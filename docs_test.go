@@ -203,15 +203,39 @@ func TestLayouts(t *testing.T) {
 func TestLinks(t *testing.T) {
 	pages, err := filepath.Glob("docs/*.md")
 	require.NoError(t, err)
-	link := regexp.MustCompile(`\]\(\s*([^)#\s]+)`)
-	for _, page := range append(pages, "README.md") {
+	link := regexp.MustCompile(`\]\(\s*([^)#\s]*)(?:#([^)\s]+))?\)`)
+	for _, page := range append(pages, "README.md", "CONTRIBUTING.md") {
 		text, err := os.ReadFile(page)
 		require.NoError(t, err)
 		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			if !strings.Contains(m[1], "://") {
-				_, err := os.Stat(filepath.Join(filepath.Dir(page), m[1]))
-				require.NoError(t, err, page)
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			to := page
+			if m[1] != "" {
+				to = filepath.Join(filepath.Dir(page), m[1])
+			}
+			_, err := os.Stat(to)
+			require.NoError(t, err, page)
+			if m[2] != "" {
+				require.Contains(t, anchors(t, to), m[2], "%s links to %s#%s", page, to, m[2])
 			}
 		}
+		anchors(t, page)
 	}
+}
+
+// anchors are the names that GitHub gives the headings of a page, each of which is there once:
+// a page that says a thing twice soon says two things.
+func anchors(t *testing.T, page string) (names []string) {
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	prose := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(string(text), "")
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(prose, -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		name = strings.ReplaceAll(name, " ", "-")
+		require.NotContains(t, names, name, "%s has two headings %q", page, m[1])
+		names = append(names, name)
+	}
+	return names
 }

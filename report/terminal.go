@@ -90,16 +90,21 @@ func (r *Report) metricsText(width int, paint func(code, text string) string) st
 	most := 30
 	if n := min(len(metrics), most); n > 0 {
 		b.WriteString("\n")
-		name, value := 0, 0
-		for _, m := range metrics[:n] {
+		name, value, change := 0, 0, 0
+		changes := make([]string, n)
+		for i, m := range metrics[:n] {
 			name = max(name, utf8.RuneCountInString(Line(m.Key)))
 			value = max(value, utf8.RuneCountInString(r.now(m.Key).String()))
+			if before, ok := r.before(m.Key); ok {
+				changes[i] = r.change(m.Key, r.now(m.Key).Mean, before.Mean)
+			}
+			change = max(change, utf8.RuneCountInString(changes[i]))
 		}
-		for _, m := range metrics[:n] {
+		for i, m := range metrics[:n] {
 			line := fmt.Sprintf("  %s  %s", pad(Line(m.Key), name),
 				paint("1", padLeft(r.now(m.Key).String(), value)))
-			if before, ok := r.before(m.Key); ok {
-				line += "  " + pad(r.change(m.Key, r.now(m.Key).Mean, before.Mean), 25)
+			if change > 0 {
+				line += "  " + pad(changes[i], change)
 			}
 			if s := Sparkline(r.Curves[m.Key].Points, 12); s != "" {
 				line += "  " + paint("34", s)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path"
 	"path/filepath"
@@ -11,6 +12,22 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/job"
 )
+
+// runName is a flag that names a run: an empty one is the variable of a shell that was not set,
+// and would train from the beginning without a word.
+type runName string
+
+func (n *runName) Set(text string) error {
+	if strings.TrimSpace(text) == "" {
+		return errors.New("it names no run")
+	}
+	*n = runName(text)
+	return nil
+}
+
+func (n *runName) String() string { return string(*n) }
+
+func (*runName) Type() string { return "string" }
 
 // addressed is a history whose runs' files have an address at which other runs reach them.
 type addressed interface {

@@ -75,7 +75,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 		"arguments of docker run for the job's container, such as \"--shm-size 2g --gpus all\"")
 	s.BoolVar(&f.Checkpoints, "checkpoints", false, "give the script a folder, in "+job.CheckpointsVariable+", that "+
 		"stays when the run is evicted and starts again: an output of the name "+job.Checkpoints)
-	s.StringVar(&f.ResumeFrom, "resume-from", "", "go on from an earlier run, RUN or RUN:PATH: its checkpoints, else "+
+	s.Var((*runName)(&f.ResumeFrom), "resume-from", "go on from an earlier run, RUN or RUN:PATH: its checkpoints, else "+
 		"its outputs, are a folder that the script finds in its argument --resume-from")
 	s.DurationSliceVar(&f.evictions, "preempt-after", nil, "on this machine, rehearse an eviction: end the run after "+
 		"that long, such as 30s, and start it again (30s,1m: twice)")
@@ -305,10 +305,10 @@ func (f *jobFlags) configured(file string) (string, error) {
 	if f.runConfig == "" {
 		return file, nil
 	}
+	f.RunConfig = true
 	if file != "" {
 		return "", usage("both a job file, %s, and a run configuration, --runconfig %s; name one", file, f.runConfig)
 	}
-	f.RunConfig = true
 	found, err := job.FindRunConfig(f.runConfig, func(name string) bool {
 		info, err := os.Stat(filepath.FromSlash(name))
 		return err == nil && !info.IsDir()

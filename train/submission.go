@@ -135,6 +135,9 @@ func (t *Trainer) check(ctx context.Context, r Request, s *submission) (err erro
 		return err
 	}
 	found := slices.Clone(r.Wrong)
+	if r.Options.RunConfig && r.File == "" { // it was not found, and no other job stands in
+		return refused(found)
+	}
 	if err := t.load(r, s); err != nil {
 		found = append(found, err)
 	}

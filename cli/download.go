@@ -103,7 +103,8 @@ func choose(files []history.File, patterns []string) ([]history.File, error) {
 			for _, f := range files {
 				names = append(names, f.Path)
 			}
-			return nil, usage("the run has no output or log %q%s; aml-train show lists them", p, didYouMean(p, names))
+			return nil, usage("the run has no output or log %q%s", p,
+				cmp.Or(didYouMean(p, names), "; aml-train show lists them"))
 		}
 	}
 	return out, nil

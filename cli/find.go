@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -189,7 +190,7 @@ func (a *app) findLocal(ctx context.Context, id string) (*history.Run, error) {
 	for _, r := range newest {
 		names = append(names, r.Info.RunID)
 	}
-	return nil, usage("there is no run %q%s; aml-train runs lists them", id, didYouMean(id, names))
+	return nil, usage("there is no run %q%s", id, cmp.Or(didYouMean(id, names), "; aml-train runs lists them"))
 }
 
 // completeRuns offers the newest runs to a shell's completion.

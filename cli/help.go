@@ -87,5 +87,16 @@ func flagError(cmd *cobra.Command, err error) error {
 				takes, cmd.CommandPath())
 		}
 	}
-	return usage("%w; %s --help shows what there is", err, cmd.CommandPath())
+	var unknown *pflag.NotExistError
+	near := ""
+	if errors.As(err, &unknown) {
+		var names []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				names = append(names, "--"+f.Name)
+			}
+		})
+		near = didYouMean("--"+unknown.GetSpecifiedName(), names)
+	}
+	return usage("%w; %s --help shows what there is%s", err, cmd.CommandPath(), near)
 }

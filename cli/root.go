@@ -5,6 +5,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -152,7 +153,8 @@ reports what came out: metrics, outputs, and why it failed.`,
 					names = append(names, c.Name())
 				}
 			}
-			return usage("there is no command %q%s; aml-train --help lists them", args[0], didYouMean(args[0], names))
+			return usage("there is no command %q%s", args[0],
+				cmp.Or(didYouMean(args[0], names), "; aml-train --help lists them"))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}

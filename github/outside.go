@@ -2,6 +2,7 @@ package github
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -30,6 +31,10 @@ func Outside(getenv func(string) string, remote string) (*Workflow, error) {
 		host, path = u.Hostname(), u.Path
 	}
 	path = strings.TrimSuffix(strings.Trim(path, "/"), ".git")
+	if remote == "" {
+		return nil, errors.New("nobody can tell which repository on GitHub this is: there is no remote here; add one " +
+			"with git remote add origin URL, or set GITHUB_REPOSITORY to OWNER/NAME")
+	}
 	if owner, name, ok := strings.Cut(path, "/"); host == "" || !ok || owner == "" || name == "" ||
 		strings.Contains(name, "/") {
 		return nil, fmt.Errorf("nobody can tell which repository on GitHub this is: the remote is %q; set "+

@@ -82,8 +82,9 @@ func (s session) repeats(
 	ctx context.Context, run *history.Run, base history.Baseline, later bool,
 ) (history.Baseline, error) {
 	later = later || run.Tag(history.TagRepeats) != "" // some started with it
-	base, err := history.FindRepeats(ctx, s.History, run, base, later)
-	base = s.withSeries(run, base)
+	series := slices.Clone(s.series)
+	slices.Reverse(series)
+	base, err := history.FindRepeats(ctx, s.History, run, base, later, series)
 	for _, list := range []*[]*history.Run{&base.Repeats, &base.This} {
 		*list = (*list)[:min(len(*list), mostRepeats)]
 		for i, r := range *list {

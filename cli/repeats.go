@@ -149,23 +149,6 @@ func holds(list []*history.Run, run *history.Run) bool {
 	return slices.ContainsFunc(list, func(r *history.Run) bool { return r.Info.RunID == run.Info.RunID })
 }
 
-// withSeries adds what this command has trained to the runs that repeat one: a search may not
-// know them yet.
-func (a *app) withSeries(run *history.Run, base history.Baseline) history.Baseline {
-	if !holds(base.This, run) { // it has not completed
-		return base
-	}
-	for _, r := range a.series {
-		if !holds(base.This, r) {
-			base.This = append(base.This, r)
-		}
-	}
-	base.Repeats = slices.DeleteFunc(base.Repeats, func(r *history.Run) bool {
-		return r != base.Run && holds(a.series, r)
-	})
-	return base
-}
-
 // ofBase tells whether a run is of the branch that others are compared with.
 func ofBase(run *history.Run) bool {
 	base := run.Tag(history.TagBaseBranch)

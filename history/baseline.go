@@ -229,8 +229,12 @@ func (b Baselines) OfCommit(id string) Baseline {
 }
 
 // FindRepeats fills in what repeats a run and its base, of the runs that started before the
-// run, or at any time where later is set.
-func FindRepeats(ctx context.Context, runs Runs, run *Run, base Baseline, later bool) (Baseline, error) {
+// run, or at any time where later is set. A series are runs that were trained with the run, the
+// newest first: they are its repeats, also where a search does not know them yet, and none of
+// the base's, which may be of the same commit.
+func FindRepeats(
+	ctx context.Context, runs Runs, run *Run, base Baseline, later bool, series []*Run,
+) (Baseline, error) {
 	b, q := Baselines{run: run}, Query{Before: run.Info.StartTime}
 	if later {
 		q.Before = 0
@@ -243,12 +247,12 @@ func FindRepeats(ctx context.Context, runs Runs, run *Run, base Baseline, later 
 			return base, err
 		}
 	}
-	return b.withRepeats(base), nil
+	return b.withRepeats(base, series), nil
 }
 
 // withRepeats fills in what repeats the run and its base. Runs of the same files are repeats
 // whichever pull request of the repository's own they are of.
-func (b Baselines) withRepeats(base Baseline) Baseline {
+func (b Baselines) withRepeats(base Baseline, series []*Run) Baseline {
 	all := slices.Concat(b.list, b.others)
 	slices.SortStableFunc(all, func(x, y *Run) int { return cmp.Compare(y.Info.StartTime, x.Info.StartTime) })
 	if base.Run != nil {
@@ -256,28 +260,36 @@ func (b Baselines) withRepeats(base Baseline) Baseline {
 		if commit := b.run.Tag(TagCommit); commit != base.Run.Tag(TagCommit) { // a commit may have left the files alone
 			ofBase = slices.DeleteFunc(slices.Clone(all), func(r *Run) bool { return r.Tag(TagCommit) == commit })
 		}
-		base.Repeats = repetitions(base.Run, ofBase)
+		ofBase = slices.DeleteFunc(slices.Clone(ofBase), func(r *Run) bool { return holds(series, r) })
+		base.Repeats = repetitions(base.Run, nil, ofBase)
 		base.Seeded = seeds(base.Run) != ""
 	}
-	others := slices.DeleteFunc(slices.Clone(all), func(r *Run) bool {
-		return slices.ContainsFunc(base.Repeats, func(of *Run) bool { return of.Info.RunID == r.Info.RunID })
-	})
+	others := slices.DeleteFunc(slices.Clone(all), func(r *Run) bool { return holds(base.Repeats, r) })
 	if b.run.Status() == Completed {
-		base.This = repetitions(b.run, others)
+		base.This = repetitions(b.run, series, others)
 	}
 	return base
 }
 
-// repetitions are a run and those that repeat it. Where they have seeds, a second run
-// with the same one shows nothing new.
-func repetitions(run *Run, list []*Run) []*Run {
+// repetitions are a run, those that were trained with it, and those of a list that repeat it.
+// Where they have seeds, a second run with the same one shows nothing new.
+func repetitions(run *Run, series, list []*Run) []*Run {
 	out, seen := []*Run{run}, map[string]bool{seeds(run): true}
+	for _, r := range series {
+		if r.Info.RunID != run.Info.RunID {
+			out, seen[seeds(r)] = append(out, r), true
+		}
+	}
 	for _, r := range list {
-		if s := seeds(r); r.Info.RunID != run.Info.RunID && repeats(r, run) && (s == "" || !seen[s]) {
+		if s := seeds(r); !holds(out, r) && repeats(r, run) && (s == "" || !seen[s]) {
 			out, seen[s] = append(out, r), true
 		}
 	}
 	return out
+}
+
+func holds(list []*Run, run *Run) bool {
+	return slices.ContainsFunc(list, func(r *Run) bool { return r.Info.RunID == run.Info.RunID })
 }
 
 // seeds are the parameters of a run that set chance, as one text.

@@ -242,7 +242,7 @@ func TestOutside(t *testing.T) {
 		"git@github.com:org/x.git":              "org/x https://github.com ",
 		"ssh://git@ssh.github.com:443/org/x":    "org/x https://github.com ",
 		"https://git.example.com/org/x":         "org/x https://git.example.com https://git.example.com/api/v3",
-		"https://github.com.example/org/x":      "org/x https://github.com.example https://github.com.example/api/v3",
+		"https://github.com.a.org/org/x":        "org/x https://github.com.a.org https://github.com.a.org/api/v3",
 		"https://team.ghe.com/org/x":            "org/x https://team.ghe.com https://api.team.ghe.com",
 		"/srv/git/x":                            "",
 		"https://dev.azure.com/org/team/_git/x": "",

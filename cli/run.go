@@ -75,8 +75,8 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 		"arguments of docker run for the job's container, such as \"--shm-size 2g --gpus all\"")
 	s.BoolVar(&f.Checkpoints, "checkpoints", false, "give the script a folder, in "+job.CheckpointsVariable+", that "+
 		"stays when the run is evicted and starts again: an output of the name "+job.Checkpoints)
-	s.Var((*runName)(&f.ResumeFrom), "resume-from", "go on from an earlier run, RUN or RUN:PATH: its checkpoints, else "+
-		"its outputs, are a folder that the script finds in its argument --resume-from")
+	s.Var((*runName)(&f.ResumeFrom), "resume-from", "go on from an earlier run, RUN or RUN:PATH: its checkpoints, "+
+		"else its outputs, are a folder that the script finds in its argument --resume-from")
 	s.DurationSliceVar(&f.evictions, "preempt-after", nil, "on this machine, rehearse an eviction: end the run after "+
 		"that long, such as 30s, and start it again (30s,1m: twice)")
 	s.StringVar(&f.python, "python", "", "the interpreter that python stands for on this machine")

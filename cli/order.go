@@ -95,6 +95,27 @@ func (o runOrder) sort(runs []listed) {
 	})
 }
 
+// unmet says that no run has the metric or parameter that they should be ordered by; "" where
+// one does.
+func (o runOrder) unmet(runs []listed) string {
+	if o.field != "" || len(runs) == 0 || slices.ContainsFunc(runs, func(l listed) bool { return o.value(l) != nil }) {
+		return ""
+	}
+	var metrics, params []string
+	for _, l := range runs {
+		for _, m := range l.Data.Metrics {
+			metrics = append(metrics, m.Key)
+		}
+		for _, p := range l.Data.Params {
+			params = append(params, p.Key)
+		}
+	}
+	if o.metric != "" {
+		return "none of these runs has a metric of that name" + didYouMean(o.metric, metrics)
+	}
+	return "none of these runs has a parameter of that name" + didYouMean(o.param, params)
+}
+
 // value is what a run is ordered by, a float64 or a string; nil for none.
 func (o runOrder) value(l listed) any {
 	text := ""

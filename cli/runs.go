@@ -128,6 +128,9 @@ func (a *app) list(ctx context.Context, f runFilter) ([]listed, error) {
 	}
 	order.sort(all)
 	all = all[:min(f.limit, len(all))]
+	if note := order.unmet(all); note != "" {
+		a.say("aml-train: --sort %s: %s", f.sort, note)
+	}
 	for i := range all {
 		if r := &all[i]; f.children {
 			if r.children, err = r.in.children(ctx, r.Run); err != nil {

@@ -75,6 +75,9 @@ func Diagnose(run *history.Run, log []string, c Context) *Diagnosis {
 		return d
 	}
 	d := &Diagnosis{Title: reason}
+	if reason != "" && run.Tag(history.TagSweep) != "" { // its log says which trials ended, not why
+		return d
+	}
 	t, cause := telling(tracebacks(log), c)
 	if t == nil {
 		d.fromLog(log, reason, c)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/size"
+	"github.com/org/aml-train/internal/suggest"
 	"github.com/org/aml-train/internal/sweep"
 	"github.com/org/aml-train/job"
 )
@@ -338,7 +339,7 @@ func (s *sweepRun) outcome(ctx context.Context) outcome {
 			"the first failed: %s", s.ended, s.why(0))}
 	case s.best == nil:
 		return outcome{status: history.Failed, reason: fmt.Sprintf("no trial that completed has logged the primary "+
-			"metric %s%s", metric, s.instead())}
+			"metric %s%s", metric, s.instead(metric))}
 	}
 	return outcome{status: history.Completed}
 }
@@ -354,7 +355,7 @@ func (s *sweepRun) why(n int) string {
 }
 
 // instead names what trials have logged in place of the primary metric.
-func (s *sweepRun) instead() string {
+func (s *sweepRun) instead(metric string) string {
 	names := map[string]bool{}
 	for _, t := range s.trials {
 		if run, err := s.t.Store.Run(context.Background(), t.run); err == nil {
@@ -366,7 +367,8 @@ func (s *sweepRun) instead() string {
 	if len(names) == 0 {
 		return ", nor any other"
 	}
-	return "; they have logged " + some(slices.Sorted(maps.Keys(names)))
+	logged := slices.Sorted(maps.Keys(names))
+	return "; they have logged " + some(logged) + suggest.DidYouMean(metric, logged)
 }
 
 // goOn takes over what a sweep of that id did before: trials that ended stay, those that

@@ -87,7 +87,13 @@ PARTS := PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_N
 # or in another program, where the detector has nothing to see. What asks git about thousands
 # of generated cases runs without it, and then a tenth of that with it. make race races all.
 RACED := distributed|interrupt|partial|twice|workflow
-UNRACED := TestLookupsInALargeHistory|TestClientWithMLflow|TestMermaid|TestPrism|TestDamagedObjects|TestTreesOfTrees|TestTooLargeObjects|TestChain|TestKey|TestKeysInWords|TestFlagsInWords|TestEnvironmentInWords|TestScalarsAgainstAzure|TestLimit|TestFalseAlarms|TestPower|TestAdded|TestPublishWithMLflow|TestPublishTogether
+EMPTY :=
+SPACE := $(EMPTY) $(EMPTY)
+UNRACED := $(subst $(SPACE),|,$(strip TestLookupsInALargeHistory TestClientWithMLflow TestMermaid TestPrism TestDamagedObjects \
+	TestTreesOfTrees TestTooLargeObjects TestChain TestKey TestKeysInWords TestFlagsInWords \
+	TestEnvironmentInWords TestScalarsAgainstAzure TestLimit TestFalseAlarms TestPower \
+	TestAdded TestPublishWithMLflow TestPublishTogether TestEveryRequestFailsOnce \
+	TestLockedStorage))
 AGAINST_GIT := ./snapshot ./internal/git/...
 OTHERS := $$(go list ./... | tail -n +2 | grep -v -e /snapshot -e internal/git)
 test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/act $(NEWER)/git docker

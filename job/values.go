@@ -17,13 +17,18 @@ type field func(*value)
 
 // object reads a mapping by its fields and reports every other key.
 func (d *document) object(v *value, what string, fields map[string]field) {
-	if v.kind != mapping {
-		d.report(v.line, v.column, "%s is %s; it has to be a mapping", what, v.kind)
-		return
-	}
 	known := make([]string, 0, len(fields))
 	for name := range fields {
 		known = append(known, name)
+	}
+	if v.kind != mapping {
+		keys := ""
+		if len(known) <= mostListed {
+			slices.Sort(known)
+			keys = " with " + strings.Join(known, ", ")
+		}
+		d.report(v.line, v.column, "%s is %s; it has to be a mapping%s", what, v.kind, keys)
+		return
 	}
 	for _, k := range v.keys {
 		read, ok := fields[k.name]
@@ -37,12 +42,15 @@ func (d *document) object(v *value, what string, fields map[string]field) {
 	}
 }
 
+// mostListed is how many keys are listed for a person.
+const mostListed = 8
+
 // hint suggests the key meant, else lists those there are where they are few.
 func hint(name string, known []string) string {
 	if h := suggest.DidYouMean(name, known); h != "" {
 		return h
 	}
-	if len(known) > 8 {
+	if len(known) > mostListed {
 		return ""
 	}
 	slices.Sort(known)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"time"
 
 	gh "github.com/google/go-github/v88/github"
 )
@@ -22,7 +23,11 @@ func ReadFile(ctx context.Context, w *Workflow, token, commit, name string) ([]b
 	}
 	owner, repo, _ := strings.Cut(w.Repository, "/")
 	at := &gh.RepositoryContentGetOptions{Ref: commit}
-	file, _, _, err := api.Repositories.GetContents(ctx, owner, repo, name, at)
+	var file *gh.RepositoryContent
+	err = briefly(ctx, func() error {
+		file, _, _, err = api.Repositories.GetContents(ctx, owner, repo, name, at)
+		return err
+	})
 	var refused *gh.ErrorResponse
 	if errors.As(err, &refused) && refused.Response.StatusCode == http.StatusNotFound {
 		if _, _, err := api.Git.GetTree(ctx, owner, repo, commit, false); err != nil {
@@ -51,16 +56,41 @@ func BaseOf(ctx context.Context, w *Workflow, token string) (string, error) {
 	}
 	owner, repo, _ := strings.Cut(w.Repository, "/")
 	if w.BaseRef != "" {
-		ref, _, err := api.Git.GetRef(ctx, owner, repo, "refs/heads/"+w.BaseRef)
+		var ref *gh.Reference
+		err = briefly(ctx, func() error {
+			ref, _, err = api.Git.GetRef(ctx, owner, repo, "refs/heads/"+w.BaseRef)
+			return err
+		})
 		var refused *gh.ErrorResponse
 		gone := errors.As(err, &refused) && refused.Response.StatusCode == http.StatusNotFound
 		if !gone || w.PullRequest == 0 {
 			return ref.GetObject().GetSHA(), err
 		}
 	}
-	pr, _, err := api.PullRequests.Get(ctx, owner, repo, w.PullRequest)
+	var pr *gh.PullRequest
+	err = briefly(ctx, func() error {
+		pr, _, err = api.PullRequests.Get(ctx, owner, repo, w.PullRequest)
+		return err
+	})
 	if err == nil && pr.GetBase().GetSHA() == "" {
 		err = errors.New("GitHub does not tell the base of the pull request")
 	}
 	return pr.GetBase().GetSHA(), err
+}
+
+// briefly asks GitHub again for what a change is judged by, where an answer fails that the next
+// one may give; for seconds, as somebody waits.
+func briefly(ctx context.Context, ask func() error) error {
+	for try := 0; ; try++ {
+		err := ask()
+		wait, ok := again(err, try)
+		if !ok || try == 2 || wait > 5*time.Second {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+	}
 }

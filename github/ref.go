@@ -105,7 +105,7 @@ func refTree(
 	owner, repo, _ := strings.Cut(w.Repository, "/")
 	tree, _, err := api.Git.GetTree(ctx, owner, repo, commit, false)
 	if err == nil && tree.GetTruncated() {
-		err = fmt.Errorf("%s holds more than GitHub lists", HistoryRef)
+		err = fmt.Errorf("%s holds more than GitHub lists; git push origin --delete %[1]s begins it anew", HistoryRef)
 	}
 	if err != nil {
 		return nil, nil, err

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,9 +119,10 @@ func TestRefFaults(t *testing.T) {
 		for _, fault := range []string{"before", "after", "overtaken"} {
 			g, w := refHome(t)
 			require.NoError(t, WriteRef(t.Context(), w, githubtest.Workflow, record("main", 3), []byte("3")))
-			count, inner := 0, &githubtest.GitHub{Git: g.Git}
+			var count atomic.Int64
+			inner := &githubtest.GitHub{Git: g.Git}
 			g.Answer = func(rw http.ResponseWriter, r *http.Request) bool {
-				if count++; count != request+1 {
+				if count.Add(1) != int64(request+1) {
 					return false
 				}
 				switch fault {
@@ -140,7 +142,6 @@ func TestRefFaults(t *testing.T) {
 				panic(http.ErrAbortHandler)
 			}
 			require.NoError(t, WriteRef(t.Context(), w, githubtest.Workflow, record("main", 1), []byte("1")))
-			g.Answer = nil
 			found, err := OnRef(t.Context(), w, githubtest.Workflow)
 			require.NoError(t, err)
 			var names []string

@@ -359,12 +359,13 @@ func TestActionItself(t *testing.T) {
 		"org/aml-train/setup"} {
 		require.Contains(t, out.String(), way)
 	}
-	for _, input := range []string{"WAIT", "CANCEL-WITH-WORKFLOW"} {
+	for input, why := range map[string]string{"WAIT": "the run would be on this runner, which ends it together with",
+		"CANCEL-WITH-WORKFLOW": "this container ends with this command"} {
 		cmd, out, _ = action(t, image, dir, api, 71, map[string]string{"COMMAND": "true", "ENVIRONMENT": "docker:" +
 			testenv.Image, input: "false"})
 		require.ErrorAs(t, cmd.Run(), &exit)
 		require.Equal(t, 2, exit.ExitCode())
-		require.Contains(t, out.String(), "this container ends with this command")
+		require.Contains(t, out.String(), why)
 	}
 	cmd, out, _ = action(t, image, dir, api, 72, map[string]string{"COMMAND": "mkdir outputs && echo x > outputs/x",
 		"ENVIRONMENT": "docker:" + testenv.UserImage, "DOWNLOAD-OUTPUTS": "got/it"})

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -191,12 +192,12 @@ func TestSettleFaults(t *testing.T) {
 			for n := 1; ; n++ {
 				u.again()
 				cmd := u.settle()
-				happened := false
+				var happened atomic.Bool
 				u.failWith(func(i int, w http.ResponseWriter, obey func(http.ResponseWriter)) bool {
 					if i != n {
 						return false
 					}
-					happened = true
+					happened.Store(true)
 					return fail(cmd, w, obey)
 				})
 				out, err := cmd.CombinedOutput()
@@ -207,7 +208,7 @@ func TestSettleFaults(t *testing.T) {
 				}
 				require.NoError(t, err, "request %d: %s", n, out)
 				u.settled(fmt.Sprintf("%s at request %d: %s", name, n, out))
-				if !happened {
+				if !happened.Load() {
 					require.Greater(t, n, 15)
 					t.Logf("%d requests", n-1)
 					return

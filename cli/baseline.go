@@ -117,6 +117,9 @@ func (s session) usualBase(
 	runs, ok := s.candidates.Load(run.Info.RunID)
 	if !ok { // they do not change while the run goes on
 		s.records.base(ctx, run, s.experimentName(ctx, run), repo)
+		if err = ctx.Err(); err != nil {
+			return base, err
+		}
 		if runs, err = history.FindBaselines(ctx, s.History, run); err != nil {
 			return base, err
 		}

@@ -100,9 +100,13 @@ func (r *records) bring(ctx context.Context, what sought, choose func([]kept) []
 		return nil
 	}
 	r.seen[what.String()] = true
-	ctx, cancel := context.WithTimeout(ctx, recordsWithin)
+	within, cancel := context.WithTimeout(ctx, recordsWithin)
 	defer cancel()
-	run, err := r.fetch(ctx, what, choose)
+	run, err := r.fetch(within, what, choose)
+	if ctx.Err() != nil { // the comment that follows a run gives up when the run ends; its report asks again
+		clear(r.seen)
+		return nil
+	}
 	if err != nil {
 		whose := "earlier workflows"
 		if r.flow == nil {

@@ -2,12 +2,14 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,7 +65,8 @@ func fresh(t *testing.T, api, base string, at string) *app {
 }
 
 // A fresh runner finds the run of the base with three requests, ten times out of ten, however
-// many others there are, and never takes what a fork's workflow wrote under the base's name.
+// many others there are and wherever it was interrupted before, and never takes what a fork's
+// workflow wrote under the base's name.
 func TestBaseOnFreshRunner(t *testing.T) {
 	store, err := history.Open(filepath.Join(t.TempDir(), ".aml-train"))
 	require.NoError(t, err)
@@ -104,21 +107,39 @@ func TestBaseOnFreshRunner(t *testing.T) {
 				require.Equal(t, r.token == githubtest.Fork, err != nil, "%v", err)
 			}
 		}
+		var asked, last atomic.Int64 // where somebody gives up at the last one
+		var stop atomic.Pointer[context.CancelFunc]
+		g.Seen = func(*http.Request, []byte) {
+			if asked.Add(1) == last.Load() {
+				(*stop.Load())()
+			}
+		}
 		for _, at := range []string{historyArtifacts, historyRef} {
-			asked := 0
-			g.Seen = func(*http.Request, []byte) { asked++ }
-			a := fresh(t, server.URL, commit(base), at)
-			own := &history.Run{Data: history.RunData{Tags: []history.KeyValue{
-				{Key: history.TagSeries, Value: anySeries},
-				{Key: history.TagBaseBranch, Value: "main"}, {Key: history.TagTarget, Value: "local"},
-				{Key: history.TagCommit, Value: commit(99)}}}}
-			a.records.base(t.Context(), own, "Default", nil)
-			require.Equal(t, 3, asked, "%s, seed %d", at, seed)
-			there, _, err := a.store.SearchRuns(t.Context(), history.Query{Completed: true, Submitted: true})
-			require.NoError(t, err)
-			require.Len(t, there, 1)
-			require.Equal(t, right, there[0].Info.RunID, "%s, seed %d", at, seed)
-			g.Seen = nil
+			for cut := range int64(4) { // 0: nobody gives up
+				a := fresh(t, server.URL, commit(base), at)
+				own := &history.Run{Data: history.RunData{Tags: []history.KeyValue{
+					{Key: history.TagSeries, Value: anySeries},
+					{Key: history.TagBaseBranch, Value: "main"}, {Key: history.TagTarget, Value: "local"},
+					{Key: history.TagCommit, Value: commit(99)}}}}
+				ctx, cancel := context.WithCancel(t.Context())
+				stop.Store(&cancel)
+				last.Store(asked.Load() + cut)
+				before := asked.Load()
+				a.records.base(ctx, own, "Default", nil)
+				if cut == 0 {
+					require.EqualValues(t, 3, asked.Load()-before, "%s, seed %d", at, seed)
+				} else { // as the comment that follows a run does when that ends; its report asks again
+					require.Error(t, ctx.Err())
+					a.records.base(t.Context(), own, "Default", nil)
+				}
+				cancel()
+				store, err := a.openStore(t.Context(), true)
+				require.NoError(t, err)
+				there, _, err := store.SearchRuns(t.Context(), history.Query{Completed: true, Submitted: true})
+				require.NoError(t, err)
+				require.Len(t, there, 1, "%s, seed %d, given up at %d", at, seed, cut)
+				require.Equal(t, right, there[0].Info.RunID, "%s, seed %d", at, seed)
+			}
 		}
 	}
 }

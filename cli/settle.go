@@ -322,11 +322,7 @@ func (s *settler) ended(ctx context.Context, p github.Status, run *history.Run, 
 			return err
 		}
 	}
-	with := concluding(p, r)
-	if link := httpsOnly(s.History.URL(run)); link != "" { // the pending one's is somebody's word
-		with.URL = link
-	}
-	return s.complete(ctx, p, with, run.Info.RunID, r.Markdown)
+	return s.complete(ctx, p, concluding(p, r), run.Info.RunID, r.Markdown)
 }
 
 // judgeAs puts the rules and the baseline in force that the run was left with: those of what it

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -103,13 +104,24 @@ func (c *Comment) Write(ctx context.Context, render func(limit int) string, ende
 
 // patiently asks until GitHub answers, as long as it asks to wait for within ctx.
 func patiently(ctx context.Context, ask func() error) error {
+	return atMost(ctx, math.MaxInt, math.MaxInt64, ask)
+}
+
+// briefly asks for what somebody waits for: three times, within seconds.
+func briefly(ctx context.Context, ask func() error) error {
+	return atMost(ctx, 3, 5*time.Second, ask)
+}
+
+// atMost asks so many times where the next answer may be another one, and waits no longer than
+// that for each.
+func atMost(ctx context.Context, tries int, most time.Duration, ask func() error) error {
 	for try := 0; ; try++ {
 		err := ask()
 		wait, ok := again(err, try)
-		if !ok {
+		if !ok || try+1 == tries {
 			return err
 		}
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
+		if deadline, ok := ctx.Deadline(); wait > most || ok && time.Until(deadline) < wait {
 			return fmt.Errorf("GitHub asks to come back in %s, which is too late: %w", wait.Round(time.Second), err)
 		}
 		select {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
-	"time"
 
 	gh "github.com/google/go-github/v88/github"
 )
@@ -76,21 +75,4 @@ func BaseOf(ctx context.Context, w *Workflow, token string) (string, error) {
 		err = errors.New("GitHub does not tell the base of the pull request")
 	}
 	return pr.GetBase().GetSHA(), err
-}
-
-// briefly asks GitHub again for what a change is judged by, where an answer fails that the next
-// one may give; for seconds, as somebody waits.
-func briefly(ctx context.Context, ask func() error) error {
-	for try := 0; ; try++ {
-		err := ask()
-		wait, ok := again(err, try)
-		if !ok || try == 2 || wait > 5*time.Second {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(wait):
-		}
-	}
 }

@@ -2,89 +2,51 @@ package github
 
 import (
 	"bytes"
-	"cmp"
-	"compress/zlib"
-	"crypto/sha1"
-	"encoding/binary"
-	"fmt"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-
-	"github.com/org/aml-train/internal/git/object"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"github.com/go-git/go-git/v5/storage/memory"
 )
 
-// treeEntry is one of a tree's.
-type treeEntry struct {
-	mode string // six octal digits
-	name string
-	id   plumbing.Hash
-}
-
-// packed are objects on their way to a repository (git-scm.com, gitformat-pack).
-type packed struct {
-	bytes.Buffer
-	count uint32
-}
-
-// add adds an object, and returns its id.
-func (p *packed) add(kind plumbing.ObjectType, text []byte) plumbing.Hash {
-	p.count++
-	size := len(text)
-	first := byte(kind)<<4 | byte(size&15)
-	for size >>= 4; size > 0; size >>= 7 {
-		p.WriteByte(first | 0x80)
-		first = byte(size & 0x7f)
-	}
-	p.WriteByte(first)
-	z := zlib.NewWriter(p)
-	z.Write(text)
-	z.Close()
-	return hashOf(kind, text)
-}
-
-// hashOf is git's id of an object.
-func hashOf(kind plumbing.ObjectType, text []byte) plumbing.Hash {
-	hash := object.NewHash(kind, int64(len(text)))
-	hash.Write(text)
-	return object.Sum(hash)
-}
-
-// file returns all of them as a pack.
-func (p *packed) file() []byte {
-	out := append([]byte("PACK"), 0, 0, 0, 2)
-	out = binary.BigEndian.AppendUint32(out, p.count)
-	out = append(out, p.Bytes()...)
-	sum := sha1.Sum(out)
-	return append(out, sum[:]...)
-}
-
-// treeOf writes a tree. Its order is that of git, to which a folder's name ends in "/".
-func treeOf(entries []treeEntry) []byte {
-	sorted := func(e treeEntry) string {
-		if e.mode == "040000" {
-			return e.name + "/"
+// pack returns a commit without parents as it goes to a repository (git-scm.com,
+// gitformat-pack): it, its tree of these entries, and a blob that is among them.
+func pack(blob []byte, entries []object.TreeEntry, when time.Time) (commit plumbing.Hash, file []byte, err error) {
+	store := memory.NewStorage()
+	var ids []plumbing.Hash
+	add := func(encode func(plumbing.EncodedObject) error) (id plumbing.Hash) {
+		o := store.NewEncodedObject()
+		if err == nil {
+			err = encode(o)
 		}
-		return e.name
+		if err == nil {
+			id, err = store.SetEncodedObject(o)
+		}
+		ids = append(ids, id)
+		return id
 	}
-	entries = slices.Clone(entries)
-	slices.SortFunc(entries, func(a, b treeEntry) int { return cmp.Compare(sorted(a), sorted(b)) })
+	add(func(o plumbing.EncodedObject) error {
+		o.SetType(plumbing.BlobObject)
+		w, err := o.Writer()
+		if err == nil {
+			_, err = w.Write(blob)
+		}
+		return err
+	})
+	sorted := object.TreeEntrySorter(slices.Clone(entries))
+	sort.Sort(sorted)
+	tree := add((&object.Tree{Entries: sorted}).Encode)
+	who := object.Signature{Name: "github-actions[bot]",
+		Email: "41898282+github-actions[bot]@users.noreply.github.com", When: when.UTC()}
+	commit = add((&object.Commit{Author: who, Committer: who, TreeHash: tree, Message: "Run history of aml-train\n\n" +
+		"Each file is the record of a run that completed. The older ones are dropped.\n"}).Encode)
+	if err != nil {
+		return commit, nil, err
+	}
 	var out bytes.Buffer
-	for _, e := range entries {
-		mode := e.mode
-		if mode[0] == '0' { // as git writes it in a tree
-			mode = mode[1:]
-		}
-		fmt.Fprintf(&out, "%s %s\x00%s", mode, e.name, e.id[:])
-	}
-	return out.Bytes()
-}
-
-// orphan writes a commit without parents.
-func orphan(tree plumbing.Hash, when time.Time) []byte {
-	const who = "github-actions[bot] <41898282+github-actions[bot]@users.noreply.github.com>"
-	return fmt.Appendf(nil, "tree %s\nauthor %s %d +0000\ncommitter %[2]s %[3]d +0000\n\n"+
-		"Run history of aml-train\n\nEach file is the record of a run that completed. The older ones are dropped.\n",
-		tree, who, when.Unix())
+	_, err = packfile.NewEncoder(&out, store, false).Encode(ids, 0)
+	return commit, out.Bytes(), err
 }

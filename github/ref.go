@@ -17,7 +17,9 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
+	"github.com/go-git/go-git/v5/plumbing/object"
 	gh "github.com/google/go-github/v88/github"
 
 	"github.com/org/aml-train/internal/debuglog"
@@ -97,7 +99,7 @@ func OnRef(ctx context.Context, w *Workflow, token string) ([]RefRecord, error) 
 // first.
 func refTree(
 	ctx context.Context, w *Workflow, token, commit string,
-) (all []treeEntry, records []RefRecord, err error) {
+) (all []object.TreeEntry, records []RefRecord, err error) {
 	api, err := client(w, token)
 	if err != nil {
 		return nil, nil, err
@@ -112,11 +114,11 @@ func refTree(
 	}
 	for _, e := range tree.Entries {
 		id := plumbing.NewHash(e.GetSHA())
-		mode := e.GetMode()
-		if len(mode) != 6 || id.IsZero() || strings.ContainsAny(e.GetPath(), "/\x00") || e.GetPath() == "" {
+		mode, err := filemode.New(e.GetMode())
+		if err != nil || id.IsZero() || strings.ContainsAny(e.GetPath(), "/\x00") || e.GetPath() == "" {
 			return nil, nil, fmt.Errorf("%s has an entry %q that is none of a tree", HistoryRef, e.GetPath())
 		}
-		all = append(all, treeEntry{mode, e.GetPath(), id})
+		all = append(all, object.TreeEntry{Name: e.GetPath(), Mode: mode, Hash: id})
 		if r, ok := refRecord(e.GetPath()); ok && e.GetType() == "blob" {
 			r.id, r.size = id, int64(e.GetSize())
 			records = append(records, r)
@@ -144,7 +146,7 @@ func ReadRef(ctx context.Context, w *Workflow, token string, r RefRecord, most i
 		return nil, fmt.Errorf("GitHub answers with a blob in %q", blob.GetEncoding())
 	}
 	text, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(blob.GetContent(), "\n", ""))
-	if err == nil && hashOf(plumbing.BlobObject, text) != r.id {
+	if err == nil && plumbing.ComputeHash(plumbing.BlobObject, text) != r.id {
 		err = errors.New("GitHub answers with another blob")
 	}
 	return text, err
@@ -160,7 +162,7 @@ const (
 // WriteRef adds a record to the ref, with three requests, and drops those that are too old or
 // too many. Whatever others add meanwhile stays.
 func WriteRef(ctx context.Context, w *Workflow, token string, r RefRecord, text []byte) error {
-	r.id, r.size = hashOf(plumbing.BlobObject, text), int64(len(text))
+	r.id, r.size = plumbing.ComputeHash(plumbing.BlobObject, text), int64(len(text))
 	var last plumbing.Hash
 	failed := 0
 	for try := range refTries {
@@ -192,24 +194,23 @@ func WriteRef(ctx context.Context, w *Workflow, token string, r RefRecord, text 
 func writeRef(
 	ctx context.Context, w *Workflow, token string, old plumbing.Hash, now time.Time, r RefRecord, text []byte,
 ) (done bool, err error) {
-	var all []treeEntry
+	var all []object.TreeEntry
 	var records []RefRecord
 	if !old.IsZero() {
 		if all, records, err = refTree(ctx, w, token, old.String()); err != nil {
 			return false, err
 		}
 	}
-	if slices.ContainsFunc(all, func(e treeEntry) bool { return e.name == r.name() && e.id == r.id }) {
+	if slices.ContainsFunc(all, func(e object.TreeEntry) bool { return e.Name == r.name() && e.Hash == r.id }) {
 		return true, nil // the answer to an earlier try was lost
 	}
 	drop := outdated(records, r, now)
-	all = slices.DeleteFunc(all, func(e treeEntry) bool { return drop[e.name] || e.name == r.name() })
-	all = append(all, treeEntry{"100644", r.name(), r.id})
-	var p packed
-	p.add(plumbing.BlobObject, text)
-	tree := p.add(plumbing.TreeObject, treeOf(all))
-	commit := p.add(plumbing.CommitObject, orphan(tree, now))
-	err = pushRef(ctx, w, token, old, commit, p.file())
+	all = slices.DeleteFunc(all, func(e object.TreeEntry) bool { return drop[e.Name] || e.Name == r.name() })
+	all = append(all, object.TreeEntry{Name: r.name(), Mode: filemode.Regular, Hash: r.id})
+	commit, file, err := pack(text, all, now)
+	if err == nil {
+		err = pushRef(ctx, w, token, old, commit, file)
+	}
 	return err == nil, err
 }
 

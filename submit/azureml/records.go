@@ -195,8 +195,38 @@ func runOf(j armmachinelearning.JobBase, d *details, run *history.Run) (*history
 	if run == nil {
 		run = &history.Run{Info: history.RunInfo{RunID: deref(j.Name)}}
 	}
+	tags := tagsFrom(j, command, d, run.Data.Tags)
+	run.Data.Tags = nil
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		run.Data.Tags = append(run.Data.Tags, history.KeyValue{Key: key, Value: tags[key]})
+	}
+	addInputs(run, command)
+	if name := deref(command.DisplayName); name != "" {
+		run.Info.RunName = name
+	}
+	start := d.Start
+	if start.IsZero() {
+		start = d.Created
+	}
+	if start.IsZero() && j.SystemData != nil {
+		start = deref(j.SystemData.CreatedAt)
+	}
+	if !start.IsZero() {
+		run.Info.StartTime = history.Int(start.UnixMilli())
+	}
+	if !d.End.IsZero() {
+		run.Info.EndTime = history.Int(d.End.UnixMilli())
+	}
+	return run, nil
+}
+
+// tagsFrom are the tags of a run: those that MLflow knows, then what the job says, then how the
+// run is.
+func tagsFrom(
+	j armmachinelearning.JobBase, command *armmachinelearning.CommandJob, d *details, known []history.KeyValue,
+) map[string]string {
 	tags := map[string]string{}
-	for _, t := range run.Data.Tags {
+	for _, t := range known {
 		tags[t.Key] = t.Value
 	}
 	for _, from := range []map[string]*string{command.Properties, command.Tags} {
@@ -237,28 +267,7 @@ func runOf(j armmachinelearning.JobBase, d *details, run *history.Run) (*history
 	if len(warnings) > 0 {
 		tags[history.TagWarnings] = strings.Join(warnings, "\n")
 	}
-	run.Data.Tags = nil
-	for _, key := range slices.Sorted(maps.Keys(tags)) {
-		run.Data.Tags = append(run.Data.Tags, history.KeyValue{Key: key, Value: tags[key]})
-	}
-	addInputs(run, command)
-	if name := deref(command.DisplayName); name != "" {
-		run.Info.RunName = name
-	}
-	start := d.Start
-	if start.IsZero() {
-		start = d.Created
-	}
-	if start.IsZero() && j.SystemData != nil {
-		start = deref(j.SystemData.CreatedAt)
-	}
-	if !start.IsZero() {
-		run.Info.StartTime = history.Int(start.UnixMilli())
-	}
-	if !d.End.IsZero() {
-		run.Info.EndTime = history.Int(d.End.UnixMilli())
-	}
-	return run, nil
+	return tags
 }
 
 // addInputs adds the job's inputs to the parameters of a run, as far as the script has not

@@ -1,6 +1,11 @@
 package local
 
 import (
+	"maps"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,4 +107,100 @@ func signsIn(key, value string) bool {
 		}
 	}
 	return false
+}
+
+// environment is what the command runs with: this process's own variables, what
+// Azure ML sets for a run, and the job's.
+func (t *Target) environment(p *plan, base *os.Root, address, token string) (map[string]string, error) {
+	env := p.machine()
+	search, err := t.tools(p, base, env["PATH"])
+	if err != nil {
+		return nil, err
+	}
+	env["PATH"], env["PWD"] = search, p.Work
+	fence(env, p.Base)
+	for _, name := range []string{"NO_PROXY", "no_proxy"} { // the history is on this machine
+		env[name] = strings.TrimPrefix(env[name]+",127.0.0.1,localhost", ",")
+	}
+	maps.Copy(env, runEnvironment(p, address, token))
+	return env, nil
+}
+
+// machine is what of this process's variables its command gets.
+func (p *plan) machine() map[string]string {
+	env := map[string]string{}
+	for _, kv := range scripts(os.Environ(), p.Pass) {
+		if !belongsToRepository(kv) {
+			name, value, _ := strings.Cut(kv, "=")
+			env[name] = value
+		}
+	}
+	return env
+}
+
+// building is what the tools get that build its environment: the same, and the job's own,
+// such as the address of an index.
+func (p *plan) building() map[string]string {
+	env := p.machine()
+	maps.Copy(env, p.Env)
+	return env
+}
+
+// runEnvironment is what a run finds in its environment wherever it runs: what
+// Azure ML sets, and the job's own variables.
+func runEnvironment(p *plan, base, token string) map[string]string {
+	env := map[string]string{
+		"PYTHONUNBUFFERED":       "1", // a line appears when it is printed
+		"MLFLOW_TRACKING_URI":    base,
+		"MLFLOW_TRACKING_TOKEN":  token,
+		"MLFLOW_RUN_ID":          p.Run,
+		"MLFLOW_EXPERIMENT_ID":   p.ExperimentID,
+		"MLFLOW_EXPERIMENT_NAME": p.Experiment,
+		"AZUREML_RUN_ID":         p.Run,
+		// An address of this machine's loopback is gone when somebody reads it.
+		"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+	}
+	for _, name := range p.Pass {
+		env[name] = os.Getenv(name)
+	}
+	maps.Copy(env, p.Env)
+	return env
+}
+
+func pairs(env map[string]string) []string {
+	out := make([]string, 0, len(env)+1)
+	for name, value := range env {
+		out = append(out, name+"="+value)
+	}
+	return out
+}
+
+// tools returns the PATH on which "python" is the interpreter of the run. One
+// that has another name there, python3 or what --python gave, is called through
+// a script of that name: a link would hide a virtual environment from Python.
+func (t *Target) tools(p *plan, base *os.Root, search string) (string, error) {
+	if p.Python == "" || isWindows {
+		return search, nil
+	}
+	if found, err := exec.LookPath("python"); err == nil && t.Python == "" {
+		if abs, _ := filepath.Abs(found); abs == p.Python {
+			return search, nil
+		}
+	}
+	if err := base.MkdirAll(toolsDir, 0o755); err != nil {
+		return "", err
+	}
+	script := "#!/bin/sh\nexec '" + strings.ReplaceAll(p.Python, "'", `'\''`) + "' \"$@\"\n"
+	names := []string{"python"}
+	if filepath.Base(p.Python) != "python3" {
+		names = append(names, "python3")
+	}
+	for _, name := range names {
+		if err := base.WriteFile(path.Join(toolsDir, name), []byte(script), 0o755); err != nil {
+			return "", err
+		}
+	}
+	// The interpreter's own folder next: pip and the like belong to it.
+	return strings.Join([]string{filepath.Join(p.Base, toolsDir), filepath.Dir(p.Python), search},
+		string(os.PathListSeparator)), nil
 }

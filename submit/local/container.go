@@ -209,10 +209,36 @@ func dockerArg(name, value string, c *container.Config, h *container.HostConfig)
 // shellOf starts a command as Azure ML does, in bash, where the image has one.
 // An image that has Python under the name python3 only gets the other one too, as
 // a run on this machine does.
-const shellOf = `if ! command -v python >/dev/null 2>&1 && python3=$(command -v python3); then
+//
+// It stays until the rest of the command's process group has ended, as the Engine kills
+// what is there when it ends: a shell that is asked to end does so at once, whereas the
+// script that it had started may be writing its checkpoint. What the command left in the
+// background has a second, as on this machine. The fields are those of proc_pid_stat(5).
+const shellOf = `trap ended=1 TERM
+if ! command -v python >/dev/null 2>&1 && python3=$(command -v python3); then
 	mkdir -p /tmp/.aml-train && ln -sf "$python3" /tmp/.aml-train/python && PATH=$PATH:/tmp/.aml-train && export PATH
 fi
-if command -v bash >/dev/null 2>&1; then exec bash -c "$0"; else exec sh -c "$0"; fi`
+shell=sh
+if command -v bash >/dev/null 2>&1; then shell=bash; fi
+if [ -z "$ended" ]; then
+	{ "$shell" -c "$0" 2>&3 3>&-; } 3>&2 2>/dev/null
+fi
+code=$?
+left() {
+	for stat in /proc/[0-9]*/stat; do
+		read -r line <"$stat" && set -- ${line##*) } && [ "$1" != Z ] && [ "$3" = $$ ] && [ "$stat" != /proc/$$/stat ] && return
+	done 2>/dev/null
+	return 1
+}
+if left; then
+	tenths=10
+	if [ -n "$ended" ]; then tenths=600; else kill -TERM -$$; fi
+	while [ $tenths -gt 0 ] && left; do
+		sleep 0.1 2>/dev/null || sleep 1
+		tenths=$((tenths - 1))
+	done
+fi
+exit $code`
 
 // runContainer runs the command in a container to its end. Values are the
 // expressions of its command line, with the paths of this machine.
@@ -281,7 +307,8 @@ func (e *engine) create(ctx context.Context, p *plan, home string, inside, env m
 	c := &container.Config{
 		Image: p.Image, Entrypoint: []string{"/bin/sh", "-c", shellOf}, Cmd: []string{j.Expand(inside)},
 		WorkingDir: containerWork(p), Env: pairs(env), AttachStdout: true, AttachStderr: true,
-		Labels: map[string]string{labelRun: p.Run, labelMark: p.Mark, labelHome: home, labelParent: e.self},
+		StopSignal: "SIGTERM", // whatever the image says
+		Labels:     map[string]string{labelRun: p.Run, labelMark: p.Mark, labelHome: home, labelParent: e.self},
 	}
 	h := &container.HostConfig{NetworkMode: mode, Init: &yes}
 	if err := dockerArgs(p.Resources, c, h); err != nil {

@@ -58,12 +58,12 @@ func (a *app) workspace() (*azureml.Target, error) {
 	// Azure ML's own jobs find their workspace under these names.
 	f.Workspace = f.Workspace.Or(azureml.Workspace{Subscription: a.getenv("AZUREML_ARM_SUBSCRIPTION"),
 		ResourceGroup: a.getenv("AZUREML_ARM_RESOURCEGROUP"), Name: a.getenv("AZUREML_ARM_WORKSPACE_NAME")})
-	settings, wrong := a.readSettings(".", nil)
+	in, wrong := a.readSettings(".", nil)
 	var problems job.Problems
 	if wrong != nil && !errors.As(wrong, &problems) {
 		return nil, wrong
 	}
-	f.Workspace = f.Workspace.Or(settings.Workspace)
+	f.Workspace = f.Workspace.Or(in.Workspace)
 	if len(f.Missing()) > 0 {
 		found, err := a.findConfig()
 		if err != nil {

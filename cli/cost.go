@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"strconv"
 
@@ -48,14 +47,4 @@ func (s session) costs(ctx context.Context, runs []*history.Run) (sum float64, e
 		sum += one
 	}
 	return sum, nil
-}
-
-// checkPrices reports prices that are none.
-func checkPrices(prices map[string]float64, report func(key string, offset int, message string)) {
-	for target, price := range prices {
-		if math.IsNaN(price) || math.IsInf(price, 0) || price < 0 {
-			report("prices."+target, 0, fmt.Sprintf(
-				"the price of %s is %g; it is a number of USD for an hour of one node", target, price))
-		}
-	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/org/aml-train/internal/detach"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/train"
 )
@@ -165,13 +166,13 @@ func (a *app) push(repo *git.Repository) *hooks.Push {
 			return snapshot.Commit(ctx, &a.git, repo.Root, rev)
 		},
 		Read: func(commit *snapshot.Snapshot) (s hooks.Settings, no string, err error) {
-			settings, err := a.readSettings(repo.Root, commit)
+			in, err := a.readSettings(repo.Root, commit)
 			if err == nil {
-				if _, err := a.defaultJob(settings, commit); err != nil {
-					no = "the commit has neither job.yml nor a job in " + settingsFile
+				if _, err := in.JobFile(&a.git, commit); err != nil {
+					no = "the commit has neither job.yml nor a job in " + settings.File
 				}
 			}
-			return settings.Hook, no, err
+			return in.Hook, no, err
 		},
 		Submit: func(commit, branch string, log *os.File) (func() error, error) {
 			return submitApart(repo, commit, branch, log)
@@ -225,7 +226,7 @@ func (a *app) pushed(ctx context.Context, in io.Reader) error {
 	err = a.push(repo).Run(ctx, updates)
 	if errors.Is(err, hooks.ErrRequired) {
 		return usage("the push is stopped, because hook.required is true in %s; "+
-			"git push --no-verify goes without training", settingsFile)
+			"git push --no-verify goes without training", settings.File)
 	}
 	return err
 }

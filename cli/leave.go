@@ -14,6 +14,7 @@ import (
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/settings"
 )
 
 // A workflow that does not wait for its run (--wait=false, wait: false) leaves a commit status
@@ -62,7 +63,7 @@ func (f *workflow) leave(ctx context.Context, j *job.Job, code gitmeta.Info) (ma
 	}
 	if utf8.RuneCount(text) > longestNote {
 		return nil, usage("what --require and --baseline say has %d characters, of which at most %d are noted with a "+
-			"run that nobody waits for; write the rules into %s", utf8.RuneCount(text), longestNote, settingsFile)
+			"run that nobody waits for; write the rules into %s", utf8.RuneCount(text), longestNote, settings.File)
 	}
 	statuses, err := github.NewStatuses(f.Workflow, f.flags.token)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/settings"
 )
 
 // records are the runs that outlive the machine that they were trained on: each is kept where
@@ -60,13 +61,6 @@ type kept struct {
 	of             any // the home's own
 }
 
-// The places that history in the settings names, besides the address of a server.
-const (
-	historyArtifacts = "artifacts" // the default
-	historyRef       = "ref"
-	historyNone      = "none"
-)
-
 // keeps sets up where runs outlive this machine; flow is nil outside a workflow.
 func (a *app) keeps(flow *workflow) {
 	r := &records{a: a, flow: flow, seen: map[string]bool{}}
@@ -77,9 +71,9 @@ func (a *app) keeps(flow *workflow) {
 		r.home = server
 	}
 	switch {
-	case r.home != nil || a.historyAt == historyNone:
+	case r.home != nil || a.historyAt == settings.HistoryNone:
 	case flow == nil || flow.flags.token == "":
-	case a.historyAt == historyRef:
+	case a.historyAt == settings.HistoryRef:
 		r.home = &refHome{flow: flow}
 	case r.outputs:
 		r.home = artifactHome{flow}

@@ -19,6 +19,7 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/testing/githubtest"
 	"github.com/org/aml-train/internal/testing/testenv"
+	"github.com/org/aml-train/settings"
 )
 
 const anySeries = "0123456789abcdef"
@@ -58,7 +59,7 @@ func fresh(t *testing.T, api, base string, at string) *app {
 		PullRequest: 7, Base: base, BaseRef: "main", HeadRepository: "org/x"},
 		flags: workflowFlags{token: githubtest.Workflow, artifacts: true}}
 	a.records = &records{a: a, flow: flow, seen: map[string]bool{}, home: artifactHome{flow}}
-	if at == historyRef {
+	if at == settings.HistoryRef {
 		a.records.home = &refHome{flow: flow}
 	}
 	return a
@@ -114,7 +115,7 @@ func TestBaseOnFreshRunner(t *testing.T) {
 				(*stop.Load())()
 			}
 		}
-		for _, at := range []string{historyArtifacts, historyRef} {
+		for _, at := range []string{settings.HistoryArtifacts, settings.HistoryRef} {
 			for cut := range int64(4) { // 0: nobody gives up
 				a := fresh(t, server.URL, commit(base), at)
 				own := &history.Run{Data: history.RunData{Tags: []history.KeyValue{

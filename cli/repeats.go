@@ -11,44 +11,9 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/judge"
 	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/train"
 )
-
-// usuallyAtMost is how many runs a verdict may cost where nobody says.
-const usuallyAtMost = 6
-
-// repeatsSettings says how often a job is trained, with a seed of its own each time.
-type repeatsSettings struct {
-	Seeds  int    `yaml:"seeds"` // that often
-	Until  string `yaml:"until" oneof:"decided"`
-	AtMost int    `yaml:"at most"` // runs, where Until says when they are enough
-	Input  string `yaml:"input"`   // of the job, that is the seed
-}
-
-// check reports what is wrong with them.
-func (r repeatsSettings) check(report func(key string, offset int, message string)) {
-	switch {
-	case r.Seeds > 0 && r.Until != "":
-		report("repeats.until", 0, "repeats names both seeds, a number of runs, and until; give one of them")
-	case r.AtMost > 0 && r.Until == "":
-		report("repeats.at most", 0, "at most says where until: decided ends; a number of runs is seeds")
-	}
-	for key, n := range map[string]int{"seeds": r.Seeds, "at most": r.AtMost} {
-		if n > judge.MostAdded {
-			report("repeats."+key, 0, fmt.Sprintf("repeats.%s is %d; the most is %d", key, n, judge.MostAdded))
-		}
-	}
-}
-
-func (r repeatsSettings) plan() train.Repeats {
-	p := train.Repeats{Seeds: r.Seeds, Input: r.Input}
-	if r.Until != "" {
-		if p.AtMost = r.AtMost; p.AtMost == 0 {
-			p.AtMost = usuallyAtMost
-		}
-	}
-	return p
-}
 
 // repeatsFlag is --repeats: a number, or decided, at most a number.
 type repeatsFlag struct {
@@ -60,7 +25,7 @@ type repeatsFlag struct {
 func (f *repeatsFlag) Set(text string) error {
 	p := train.Repeats{}
 	words := strings.Fields(strings.ReplaceAll(text, ",", " "))
-	n := usuallyAtMost
+	n := settings.UsuallyAtMost
 	switch {
 	case len(words) == 1 && words[0] == "decided":
 	case len(words) == 1 || len(words) == 4 && words[0] == "decided" && words[1] == "at" && words[2] == "most":

@@ -28,6 +28,8 @@ import (
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/internal/version"
+	"github.com/org/aml-train/settings"
+	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/train"
 )
 
@@ -102,6 +104,11 @@ func Main(args []string, signals chan os.Signal) int {
 	case <-again:
 		return a.interrupted()
 	}
+}
+
+// readSettings reads the settings of the repository around dir, of a commit where one is given.
+func (a *app) readSettings(dir string, commit *snapshot.Snapshot) (settings.Settings, error) {
+	return settings.Read(&a.git, dir, commit)
 }
 
 // mask makes texts secrets, here and in the workflow's log.

@@ -2,10 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -14,10 +10,9 @@ import (
 
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
-	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/judge"
 	"github.com/org/aml-train/report"
-	"github.com/org/aml-train/snapshot"
+	"github.com/org/aml-train/settings"
 )
 
 // rules are the conditions under which a run may be merged.
@@ -30,9 +25,7 @@ type rules struct {
 	prices map[string]float64 // of compute targets, in USD for an hour of one node
 	note   string             // what a reader has to know of where they come from
 
-	// atMost is how many runs a verdict is taken for that are added until it is decided, 0 for
-	// as many as they say: the more there may be, the less do the first of them show.
-	atMost int
+	atMost int // runs that a verdict is taken for that are added until it is decided, see settings.InForce
 }
 
 // placedRule is a rule and where it stands; File is "" where it came from the command line.
@@ -50,57 +43,29 @@ func (a *app) addRules(cmd *cobra.Command) {
 }
 
 // readRules reads the rules that are in force, and where runs are kept, before anything is
-// trained. In the workflow of a pull request both are those of the branch that it is to be
-// merged into: it cannot loosen what judges it, nor have runs and sign-ins sent elsewhere.
+// trained.
 func (a *app) readRules(ctx context.Context, w *github.Workflow, token string) error {
 	own, err := a.readSettings(".", nil)
 	if err != nil {
 		return err
 	}
-	in := own
-	a.rules.note, a.rules.atMost = "", 0
-	if w != nil && (w.PullRequest != 0 || w.Base != "") {
-		if in, err = a.settingsOfBase(ctx, w, token, own); err != nil {
-			return err
-		}
-		a.rules.atMost = max(usuallyAtMost, in.Repeats.AtMost)
-	} else if w != nil && own.History != "" {
-		in.History = a.historyOf(ctx, w, token, own)
+	in, err := settings.Commits{Git: &a.git, Workflow: w, Token: token}.InForce(ctx, own)
+	if err != nil {
+		return err
 	}
-	return a.judgeBy(in, own)
+	return a.judgeBy(in)
 }
 
-// historyOf is where runs are kept in a workflow that is about no change: where its own commit
-// says. What a step has checked out may be another branch's, whose author did not write the
-// workflow that has the sign-ins, as on workflow_run.
-func (a *app) historyOf(ctx context.Context, w *github.Workflow, token string, here settings) string {
-	if repo, err := a.git.Find("."); err == nil && repo != nil {
-		if head, err := repo.Revision("HEAD^{commit}"); err == nil && head.String() == w.SHA {
-			return here.History
-		}
-	}
-	its, unread, wrong := a.settingsAt(ctx, w, token, w.SHA)
-	if unread != nil || wrong != nil {
-		return ""
-	}
-	return its.History
-}
-
-// judgeBy puts settings in force for a change that has its own.
-func (a *app) judgeBy(in, own settings) error {
+// judgeBy judges by what is in force, and by what the command line says.
+func (a *app) judgeBy(in settings.InForce) error {
+	a.historyAt, a.rules.prices, a.rules.note, a.rules.atMost = in.History, in.Prices, in.Note, in.AtMost
 	a.rules.list = nil
-	if !slices.Equal(texts(in.Rules), texts(own.Rules)) || in.Strict != own.Strict ||
-		len(in.Rules) > 0 && !maps.Equal(in.Prices, own.Prices) {
-		a.rules.note = "this change has other rules in " + settingsFile +
-			"; those of its base are in force until it is merged"
-	}
-	a.historyAt, a.rules.prices = in.History, in.Prices
 	for _, r := range in.Rules {
 		parsed, err := judge.ParseRule(r.Text)
 		if err != nil {
 			return err // which reading the settings has found
 		}
-		a.rules.list = append(a.rules.list, placedRule{parsed, settingsFile, r.Line})
+		a.rules.list = append(a.rules.list, placedRule{parsed, settings.File, r.Line})
 	}
 	a.rules.strict = a.rules.asked || in.Strict
 	for _, text := range a.rules.required {
@@ -126,64 +91,6 @@ func (a *app) rulesHere(ctx context.Context) error {
 		a.mask(token)
 	}
 	return a.readRules(ctx, w, token)
-}
-
-func texts(list []job.Item) []string {
-	out := make([]string, len(list))
-	for i, r := range list {
-		out[i] = r.Text
-	}
-	return out
-}
-
-// settingsOfBase reads the settings of the commit that a pull request is based on: from
-// the clone where it has that, else from GitHub.
-func (a *app) settingsOfBase(
-	ctx context.Context, w *github.Workflow, token string, own settings,
-) (_ settings, err error) {
-	base := w.Base
-	if base == "" {
-		base, err = github.BaseOf(ctx, w, token)
-	}
-	if err == nil {
-		in, unread, wrong := a.settingsAt(ctx, w, token, base)
-		if unread == nil {
-			return in, wrong
-		}
-		err = unread
-	}
-	if len(own.Rules) == 0 { // a team that has rules sees below what they need, in each of its pull requests
-		if token != "" {
-			a.rules.note = "whether the branch that this is to be merged into has rules could not be read: " +
-				err.Error()
-		}
-		own.History = "" // where runs are sent is not for a change to say
-		return own, nil
-	}
-	return settings{}, fmt.Errorf("the rules of the branch that this is to be merged into cannot be read: %w; "+
-		"give the step a token that may read the repository (permissions: contents: read), "+
-		"or check out with fetch-depth: 0", err)
-}
-
-// settingsAt reads the settings of a commit: from the clone where it has that, else from
-// GitHub. unread is why it cannot be read, wrong what is wrong with what it says.
-func (a *app) settingsAt(
-	ctx context.Context, w *github.Workflow, token, commit string,
-) (in settings, unread, wrong error) {
-	if here, missing := snapshot.Commit(ctx, &a.git, ".", commit); missing == nil {
-		defer here.Close()
-		in, wrong = a.readSettings(".", here)
-		return in, nil, wrong
-	}
-	text, err := github.ReadFile(ctx, w, token, commit, settingsFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return settings{}, nil, nil
-	case err == nil:
-		in, wrong = parseSettings(text, settingsFile, ".")
-		return in, nil, wrong
-	}
-	return settings{}, err, nil
 }
 
 // judged judges a run that has completed by the rules, beside what it is compared with.

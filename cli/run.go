@@ -15,11 +15,11 @@ import (
 
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/internal/deliver"
+	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/screen"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/internal/suggest"
 	"github.com/org/aml-train/job"
-	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/train"
 )
 
@@ -357,38 +357,6 @@ func (a *app) passOn(f *jobFlags) (map[string]string, error) {
 	return passed, errors.Join(missing...)
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// defaultJob is the job file that is run when none is named: that of the settings, else one
-// in the current folder, else at the repository's root.
-func (a *app) defaultJob(settings settings, commit *snapshot.Snapshot) (string, error) {
-	if settings.Job != "" {
-		return settings.Job, nil
-	}
-	dirs := []string{"."}
-	if repo, err := a.git.Find("."); err == nil && repo != nil {
-		dirs = append(dirs, repo.Root)
-	}
-	for _, name := range []string{"job.yml", "job.yaml"} {
-		if commit != nil {
-			if commit.Find(name) != nil {
-				return relative(filepath.Join(commit.Dir, name)), nil
-			}
-			continue
-		}
-		for _, dir := range dirs {
-			if path := filepath.Join(dir, name); exists(path) {
-				return relative(path), nil
-			}
-		}
-	}
-	return "", usage("nothing to run: name a job file, or describe the job with --script train.py; aml-train run " +
-		"--help shows both")
-}
-
 // console is where the output of a run is shown: on a terminal as it is, elsewhere as a
 // terminal would leave it, so that a progress bar is one line. flush shows the line that
 // has not ended.
@@ -429,11 +397,4 @@ func oneLine(s string) string {
 func didYouMean(name string, known []string) string { return suggest.DidYouMean(name, known) }
 
 // relative shortens a path for people.
-func relative(path string) string {
-	if cwd, err := os.Getwd(); err == nil {
-		if rel, err := filepath.Rel(cwd, path); err == nil && len(rel) < len(path) {
-			return rel
-		}
-	}
-	return path
-}
+func relative(path string) string { return inside.Relative(path) }

@@ -13,6 +13,7 @@ import (
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/submit/azureml"
 )
 
@@ -67,7 +68,7 @@ type settler struct {
 // settled is what the settings of a commit are, or why they cannot be had, and what is wrong
 // with them.
 type settled struct {
-	settings
+	settings.Settings
 	err, wrong error
 }
 
@@ -334,36 +335,38 @@ func (s *settler) judgeAs(ctx context.Context, n note) error {
 	if err != nil {
 		return err
 	}
-	in := own
-	if of, ok := n.Change(s.of); ok {
-		base, err := github.BaseOf(ctx, of, s.token)
-		if err != nil {
-			return fmt.Errorf("nobody can tell which rules are in force: %w", err)
-		}
-		if in, err = s.settingsOf(ctx, base); err != nil {
-			return err
-		}
-		if err := s.settings[base].wrong; err != nil {
-			return err
-		}
-		s.rules.atMost = max(usuallyAtMost, in.Repeats.AtMost)
+	of, ok := n.Change(s.of)
+	if !ok {
+		return s.judgeBy(own.Over(own))
 	}
-	return s.judgeBy(in, own)
+	base, err := github.BaseOf(ctx, of, s.token)
+	if err != nil {
+		return fmt.Errorf("nobody can tell which rules are in force: %w", err)
+	}
+	in, err := s.settingsOf(ctx, base)
+	if err != nil {
+		return err
+	}
+	if err := s.settings[base].wrong; err != nil {
+		return err
+	}
+	return s.judgeBy(in.OfBase(own))
 }
 
 // settingsOf are the settings of a commit. What is wrong with those of a change was said when
 // it was submitted, or is not in force.
-func (s *settler) settingsOf(ctx context.Context, commit string) (settings, error) {
+func (s *settler) settingsOf(ctx context.Context, commit string) (settings.Settings, error) {
 	known, ok := s.settings[commit]
 	if !ok {
-		known.settings, known.err, known.wrong = s.settingsAt(ctx, s.of, s.token, commit)
+		known.Settings, known.err, known.wrong = settings.Commits{Git: &s.git, Workflow: s.of, Token: s.token}.Of(
+			ctx, commit)
 		if known.err != nil {
 			known.err = fmt.Errorf("%s of %.7s cannot be read: %w; give the token the permission \"contents: read\"",
-				settingsFile, commit, known.err)
+				settings.File, commit, known.err)
 		}
 		s.settings[commit] = known
 	}
-	return known.settings, known.err
+	return known.Settings, known.err
 }
 
 // comment writes the comment. A pull request that takes none, as it is locked or has a newer

@@ -308,8 +308,8 @@ func (s session) keyMetrics(run *history.Run) []string {
 	if sweep := history.SweepOf(run, nil); sweep != nil {
 		return []string{sweep.PrimaryMetric}
 	}
-	settings, _ := s.readSettings(".", nil) // what is wrong with them is said where they decide
-	return settings.Report.Metrics
+	in, _ := s.readSettings(".", nil) // what is wrong with them is said where they decide
+	return in.Report.Metrics
 }
 
 // report prints the report of a run that has ended, and returns the error that

@@ -26,8 +26,8 @@ func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Traine
 		Settings: func(commit *snapshot.Snapshot) (train.Settings, error) {
 			s, err := a.readSettings(".", commit)
 			machine.python = cmp.Or(python, s.Python)
-			file := func() (string, error) { return a.defaultJob(s, commit) }
-			repeats := s.Repeats.plan()
+			file := func() (string, error) { return s.JobFile(&a.git, commit) }
+			repeats := s.Repeats.Plan()
 			if a.rules.atMost > 0 {
 				repeats.AtMost = min(repeats.AtMost, a.rules.atMost)
 			}

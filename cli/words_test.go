@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/internal/testing/testenv"
+	"github.com/org/aml-train/settings"
 )
 
 // bad are values that nothing takes which reads more than text.
@@ -173,7 +174,7 @@ workspace: {subscription_id: a, resource_group: b, workspace_name: c}
 				}
 				file, args := "job.yml", []string{"validate", "job.yml"}
 				if name == "settings" {
-					file, args = settingsFile, []string{"runs"}
+					file, args = settings.File, []string{"runs"}
 				}
 				require.NoError(t, os.WriteFile(file, changed, 0o644))
 				tried++

@@ -431,3 +431,13 @@ func (t *Tree) Check(ctx context.Context) error {
 	}
 	return t.walk(ctx).check(".")
 }
+
+// Relative shortens a path for people: from the working directory on, where that is shorter.
+func Relative(path string) string {
+	if cwd, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(cwd, path); err == nil && len(rel) < len(path) {
+			return rel
+		}
+	}
+	return path
+}

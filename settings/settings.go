@@ -1,27 +1,44 @@
-package cli
+// Package settings answers: what has the team agreed on?
+//
+// That is in .aml-train.yaml at the repository's root: Read reads the file of a working tree or
+// of a commit here, and Commits those of commits that only GitHub may have. In the workflow of a
+// pull request, what judges it and where its runs are sent is for the branch to say that it is
+// to be merged into (Commits.InForce).
+package settings
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/org/aml-train/hooks"
+	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/judge"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/azureml"
+	"github.com/org/aml-train/train"
 )
 
-// settingsFile is what a team shares, at the repository's root.
-const settingsFile = ".aml-train.yaml"
+// File is the name of the file, at the repository's root.
+const File = ".aml-train.yaml"
 
-// settings is the file's content.
-type settings struct {
+// The places that history names, besides the address of an MLflow server.
+const (
+	HistoryArtifacts = "artifacts" // of the workflow that trained the run; the default
+	HistoryRef       = "ref"       // github.HistoryRef, of the repository
+	HistoryNone      = "none"
+)
+
+// Settings is the file's content; jobs.md, rules.md, history.md and hook.md in docs describe its keys.
+type Settings struct {
 	Job  string         `yaml:"job"` // the job file that is run when none is named, relative to the root
 	Hook hooks.Settings `yaml:"hook"`
 	// Python is the interpreter that python stands for on this machine: the name of a
@@ -30,7 +47,7 @@ type settings struct {
 	Keep   []string `yaml:"keep"` // patterns of files that every run keeps, see job.Job
 
 	// Repeats says how often a job is trained, each time with another seed.
-	Repeats repeatsSettings `yaml:"repeats"`
+	Repeats Repeats `yaml:"repeats"`
 
 	Reuse bool `yaml:"reuse"` // a run that has trained the same is reported instead of another
 
@@ -50,19 +67,20 @@ type settings struct {
 	Workspace azureml.Workspace `yaml:"workspace"`
 }
 
-// readSettings reads the settings of the repository around dir: those of its
-// working tree, or with a commit, of that.
-func (a *app) readSettings(dir string, commit *snapshot.Snapshot) (settings, error) {
-	var s settings
-	repo, err := a.git.Find(dir)
+// Read reads the settings of the repository around dir: those of its working tree, or with a
+// commit, of that. Without a file they are all at their defaults. What is wrong with them is
+// job.Problems; that they cannot be read, a train.Mistake.
+func Read(finder *git.Finder, dir string, commit *snapshot.Snapshot) (Settings, error) {
+	var s Settings
+	repo, err := finder.Find(dir)
 	if err != nil {
-		return s, usageError{err}
+		return s, &train.Mistake{Err: err}
 	}
 	root := dir
 	if repo != nil {
 		root = repo.Root
 	}
-	name := filepath.Join(root, settingsFile)
+	name := filepath.Join(root, File)
 	place := inside.Place{Dir: root}
 	if commit != nil {
 		place.FS = commit.FS()
@@ -72,14 +90,14 @@ func (a *app) readSettings(dir string, commit *snapshot.Snapshot) (settings, err
 		return s, nil
 	}
 	if err != nil {
-		return s, usage("%s: %w; settings are a file of the repository", relative(name), err)
+		return s, &train.Mistake{Err: fmt.Errorf("%s: %w; settings are a file of the repository",
+			inside.Relative(name), err)}
 	}
-	return parseSettings(text, relative(name), root)
+	return parse(text, inside.Relative(name), root)
 }
 
-// parseSettings reads the text of the settings file of that name, of the repository at
-// root.
-func parseSettings(text []byte, shown, root string) (s settings, err error) {
+// parse reads the text of the settings file of that name, of the repository at root.
+func parse(text []byte, shown, root string) (s Settings, err error) {
 	err = job.Settings(text, shown, &s, func(report func(key string, offset int, message string)) {
 		if s.Job != "" && !filepath.IsLocal(filepath.FromSlash(s.Job)) {
 			report("job", 0, fmt.Sprintf("job is %q; it has to be a path below the repository's root", s.Job))
@@ -100,7 +118,7 @@ func parseSettings(text []byte, shown, root string) (s settings, err error) {
 		return s, err
 	}
 	if s.Job != "" {
-		s.Job = relative(filepath.Join(root, filepath.FromSlash(s.Job)))
+		s.Job = inside.Relative(filepath.Join(root, filepath.FromSlash(s.Job)))
 	}
 	if strings.ContainsRune(s.Python, '/') && !filepath.IsAbs(s.Python) {
 		s.Python = filepath.Join(root, filepath.FromSlash(s.Python))
@@ -108,10 +126,39 @@ func parseSettings(text []byte, shown, root string) (s settings, err error) {
 	return s, nil
 }
 
+// JobFile is the job file that is run when none is named: that of the settings, else job.yml
+// or job.yaml in the current folder, else at the repository's root; of a commit, at its root
+// alone. That there is none is a train.Mistake.
+func (s Settings) JobFile(finder *git.Finder, commit *snapshot.Snapshot) (string, error) {
+	if s.Job != "" {
+		return s.Job, nil
+	}
+	dirs := []string{"."}
+	if repo, err := finder.Find("."); err == nil && repo != nil {
+		dirs = append(dirs, repo.Root)
+	}
+	for _, name := range []string{"job.yml", "job.yaml"} {
+		if commit != nil {
+			if commit.Find(name) != nil {
+				return inside.Relative(filepath.Join(commit.Dir, name)), nil
+			}
+			continue
+		}
+		for _, dir := range dirs {
+			path := filepath.Join(dir, name)
+			if _, err := os.Stat(path); err == nil {
+				return inside.Relative(path), nil
+			}
+		}
+	}
+	return "", &train.Mistake{Err: errors.New("nothing to run: name a job file, or describe the job with " +
+		"--script train.py; aml-train run --help shows both")}
+}
+
 // checkHistory says what is wrong with the place that history names, "" where nothing is.
 func checkHistory(place string) string {
 	switch place {
-	case "", historyArtifacts, historyRef, historyNone:
+	case "", HistoryArtifacts, HistoryRef, HistoryNone:
 		return ""
 	}
 	u, err := url.Parse(place)
@@ -126,4 +173,14 @@ func checkHistory(place string) string {
 		return fmt.Sprintf("history is %q; the address of a server has neither a query nor a fragment", place)
 	}
 	return ""
+}
+
+// checkPrices reports prices that are none.
+func checkPrices(prices map[string]float64, report func(key string, offset int, message string)) {
+	for target, price := range prices {
+		if math.IsNaN(price) || math.IsInf(price, 0) || price < 0 {
+			report("prices."+target, 0, fmt.Sprintf(
+				"the price of %s is %g; it is a number of USD for an hour of one node", target, price))
+		}
+	}
 }

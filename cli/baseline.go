@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/gitmeta"
@@ -48,9 +47,6 @@ func (a *app) checkBaseline(ctx context.Context) error {
 		a.baseline)
 }
 
-// mostAncestors is how many commits are looked through for one that has a run.
-const mostAncestors = 20_000
-
 // base is the run that a run is compared with, with what repeats both.
 func (s session) base(ctx context.Context, run *history.Run) (base history.Baseline, err error) {
 	if s.baseline == noBaseline {
@@ -74,9 +70,6 @@ func (s session) base(ctx context.Context, run *history.Run) (base history.Basel
 	return s.repeats(ctx, run, base, s.baseline != "")
 }
 
-// mostRepeats is how many runs of one side are judged: more tell hardly more.
-const mostRepeats = 30
-
 // repeats fills in what repeats a run and its base, later ones too where that is wanted.
 func (s session) repeats(
 	ctx context.Context, run *history.Run, base history.Baseline, later bool,
@@ -86,7 +79,7 @@ func (s session) repeats(
 	slices.Reverse(series)
 	base, err := history.FindRepeats(ctx, s.History, run, base, later, series)
 	for _, list := range []*[]*history.Run{&base.Repeats, &base.This} {
-		*list = (*list)[:min(len(*list), mostRepeats)]
+		*list = (*list)[:min(len(*list), history.MostRepeats)]
 		for i, r := range *list {
 			if err != nil {
 				return base, err
@@ -116,7 +109,7 @@ func (s session) usualBase(
 ) (base history.Baseline, err error) {
 	runs, ok := s.candidates.Load(run.Info.RunID)
 	if !ok { // they do not change while the run goes on
-		s.records.base(ctx, run, s.experimentName(ctx, run), repo)
+		s.records.BringBase(ctx, run, s.experimentName(ctx, run), repo)
 		if err = ctx.Err(); err != nil {
 			return base, err
 		}
@@ -127,9 +120,9 @@ func (s session) usualBase(
 	}
 	var away map[string]int
 	if repo != nil {
-		away = ancestors(repo, run.Tag(gitmeta.PropCommit))
+		away = gitmeta.Ancestors(repo, run.Tag(gitmeta.PropCommit))
 	}
-	away = s.records.known(away)
+	away = s.records.WithBase(away)
 	candidates := runs.(history.Baselines).Of(run)
 	if others := candidates.Others(); len(others) > 0 && away != nil {
 		candidates = candidates.StandIns(s.stoodFor(ctx, repo, away, run.Tag(history.TagSource), others))
@@ -149,18 +142,4 @@ func (s session) namedBase(ctx context.Context, run *history.Run) (base history.
 		base.Note = fmt.Sprintf("the run that it is compared with is %s", status)
 	}
 	return base, nil
-}
-
-// ancestors are those of a commit, with how far they are away; nil where the repository
-// does not have it.
-func ancestors(repo *git.Repository, commit string) map[string]int {
-	found, err := repo.Ancestors(plumbing.NewHash(commit), mostAncestors)
-	if err != nil {
-		return nil
-	}
-	away := make(map[string]int, len(found))
-	for id, n := range found {
-		away[id.String()] = n
-	}
-	return away
 }

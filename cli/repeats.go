@@ -73,7 +73,7 @@ func (t *teller) Repeated(ctx context.Context, at train.Session, run *history.Ru
 		t.shown = nil
 	}
 	t.at(at).told(run)
-	t.records.keep(ctx, t.at(at), run)
+	t.at(at).keep(ctx, run)
 }
 
 // more says how many repeats the verdict wants besides those made, and why.
@@ -108,6 +108,17 @@ func (a *app) repeated(run *history.Run) {
 	if run.Status() == history.Completed && !holds(a.series, run) {
 		a.series = append(a.series, run)
 	}
+}
+
+// number is that of a run among those of this command that repeat one another, from 1 on. One
+// that is not noted yet is reported, and the last.
+func (a *app) number(run *history.Run) int {
+	for i, r := range a.series {
+		if r.Info.RunID == run.Info.RunID {
+			return i + 1
+		}
+	}
+	return len(a.series) + 1
 }
 
 func holds(list []*history.Run, run *history.Run) bool {

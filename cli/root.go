@@ -28,6 +28,7 @@ import (
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/internal/version"
+	"github.com/org/aml-train/records"
 	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/train"
@@ -47,7 +48,7 @@ type app struct {
 	azure      azureFlags
 	baseline   string                   // what a reported run is compared with
 	rules      rules                    // and what it has to keep
-	records    *records                 // nil where none outlive this machine
+	records    *records.Records         // nil where none outlive this machine
 	historyAt  string                   // history of the settings that are in force
 	reused     map[string]*train.Reused // by the id of the run
 	series     []*history.Run           // that this command has trained, each with another seed

@@ -180,7 +180,7 @@ func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *tel
 		if err := a.readRules(ctx, of, token); err != nil {
 			request.Wrong = append(request.Wrong, err)
 		} else {
-			a.keeps(tell.flow)
+			a.keepRecords(tell.flow)
 		}
 		if a.rules.atMost > 0 && request.Repeats != nil { // says the workflow
 			a.rules.atMost = max(a.rules.atMost, request.Repeats.AtMost)

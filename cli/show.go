@@ -320,7 +320,7 @@ func (s session) report(ctx context.Context, run *history.Run, f *teller) error 
 	ctx = context.WithoutCancel(ctx)
 	outputs := ""
 	if !hurry {
-		outputs = s.records.keep(ctx, s, run)
+		outputs = s.keep(ctx, run)
 	}
 	r, err := s.collect(ctx, run)
 	if err != nil {

@@ -36,7 +36,7 @@ func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Traine
 		Admit:    func(ctx context.Context, commit *snapshot.Snapshot) error { return flow.admitHere(ctx, commit) },
 		AdmitJob: func(ctx context.Context, j *job.Job) error { return flow.admitJob(ctx, j) },
 		Recall: func(ctx context.Context, experiment, key string) {
-			a.records.withKey(ctx, experiment, key)
+			a.records.BringKey(ctx, experiment, key)
 		},
 		More:      a.more,
 		Earlier:   a.earlier,

@@ -31,7 +31,7 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 				return err
 			}
 			if !github.InWorkflow(a.getenv) { // there, the step that trains keeps what it trained
-				a.keeps(nil)
+				a.keepRecords(nil)
 			}
 			tell := &teller{app: a, markdown: markdown}
 			return a.trainer(nil, tell, "").Follow(cmd.Context(), s.Session, run, false)

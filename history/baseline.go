@@ -228,6 +228,9 @@ func (b Baselines) OfCommit(id string) Baseline {
 	return Baseline{Run: b.nearest(list, func(*Run) int { return 0 })}
 }
 
+// MostRepeats is how many runs of one side are judged: more tell hardly more.
+const MostRepeats = 30
+
 // FindRepeats fills in what repeats a run and its base, of the runs that started before the
 // run, or at any time where later is set. A series are runs that were trained with the run, the
 // newest first: they are its repeats, also where a search does not know them yet, and none of

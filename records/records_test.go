@@ -1,4 +1,4 @@
-package cli
+package records
 
 import (
 	"bytes"
@@ -46,23 +46,25 @@ func aRecord(t *testing.T, store *history.Store, id string, tags map[string]stri
 	return rec, zip.Bytes()
 }
 
-// fresh is a runner that knows nothing, in a workflow run of a pull request's.
-func fresh(t *testing.T, api, base string, at string) *app {
-	env := map[string]string{"AML_TRAIN_HOME": t.TempDir(), "GITHUB_ACTIONS": "true"}
-	a := &app{getenv: func(name string) string { return env[name] }, historyAt: at, err: t.Output()}
-	t.Cleanup(func() {
-		if a.store != nil {
-			a.store.Close()
-		}
-	})
-	flow := &workflow{a: a, Workflow: &github.Workflow{API: api, Server: api, Repository: "org/x", RunID: 1 << 30,
-		PullRequest: 7, Base: base, BaseRef: "main", HeadRepository: "org/x"},
-		flags: workflowFlags{token: githubtest.Workflow, artifacts: true}}
-	a.records = &records{a: a, flow: flow, seen: map[string]bool{}, home: artifactHome{flow}}
+// runner is one that knows nothing, in a workflow run of a pull request's.
+type runner struct {
+	*Records
+	history *history.Store
+}
+
+func fresh(t *testing.T, api, base string, at string) runner {
+	store, err := history.Open(filepath.Join(t.TempDir(), ".aml-train"))
+	require.NoError(t, err)
+	t.Cleanup(func() { store.Close() })
+	w := &github.Workflow{API: api, Server: api, Repository: "org/x", RunID: 1 << 30,
+		PullRequest: 7, Base: base, BaseRef: "main", HeadRepository: "org/x"}
+	r := &Records{seen: map[string]bool{}, backend: artifacts{w, githubtest.Workflow}, Options: Options{Workflow: w,
+		Say:   func(format string, args ...any) { fmt.Fprintf(t.Output(), format+"\n", args...) },
+		Store: func(context.Context) (*history.Store, error) { return store, nil }}}
 	if at == settings.HistoryRef {
-		a.records.home = &refHome{flow: flow}
+		r.backend = &ref{workflow: w, token: githubtest.Workflow}
 	}
-	return a
+	return runner{r, store}
 }
 
 // A fresh runner finds the run of the base with three requests, ten times out of ten, however
@@ -126,17 +128,15 @@ func TestBaseOnFreshRunner(t *testing.T) {
 				stop.Store(&cancel)
 				last.Store(asked.Load() + cut)
 				before := asked.Load()
-				a.records.base(ctx, own, "Default", nil)
+				a.BringBase(ctx, own, "Default", nil)
 				if cut == 0 {
 					require.EqualValues(t, 3, asked.Load()-before, "%s, seed %d", at, seed)
 				} else { // as the comment that follows a run does when that ends; its report asks again
 					require.Error(t, ctx.Err())
-					a.records.base(t.Context(), own, "Default", nil)
+					a.BringBase(t.Context(), own, "Default", nil)
 				}
 				cancel()
-				store, err := a.openStore(t.Context(), true)
-				require.NoError(t, err)
-				there, _, err := store.SearchRuns(t.Context(), history.Query{Completed: true, Submitted: true})
+				there, _, err := a.history.SearchRuns(t.Context(), history.Query{Completed: true, Submitted: true})
 				require.NoError(t, err)
 				require.Len(t, there, 1, "%s, seed %d, given up at %d", at, seed, cut)
 				require.Equal(t, right, there[0].Info.RunID, "%s, seed %d", at, seed)

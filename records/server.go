@@ -1,4 +1,4 @@
-package cli
+package records
 
 import (
 	"cmp"
@@ -21,9 +21,9 @@ import (
 	"github.com/org/aml-train/internal/version"
 )
 
-// serverHome keeps records as runs on an MLflow server. Who may write there is believed, as
-// far as its runs say that they are of this repository's own branches.
-type serverHome struct {
+// server keeps records as runs on an MLflow server. Who may write there is believed, as far as
+// its runs say that they are of this repository's own branches.
+type server struct {
 	client     *history.Client
 	say        func(format string, args ...any)
 	shown      string // the address, as far as it is told
@@ -34,54 +34,55 @@ type serverHome struct {
 	open       bool   // whoever opens a pull request may write there
 }
 
-// server is the MLflow server that the environment names (mlflow.org, "Environment variables"),
-// else the settings; nil where neither does.
-func (a *app) server(flow *workflow) *serverHome {
-	named := a.getenv("MLFLOW_TRACKING_URI")
-	address := cmp.Or(named, a.historyAt)
+// newServer is the MLflow server that the environment names (mlflow.org, "Environment
+// variables"), else the settings; nil where neither does.
+func newServer(o Options) *server {
+	named := o.Getenv("MLFLOW_TRACKING_URI")
+	address := cmp.Or(named, o.History)
 	u, err := url.Parse(address)
 	switch {
 	case address == "databricks" || err == nil && u.Scheme == "databricks":
-		a.say("aml-train: MLFLOW_TRACKING_URI is databricks, so the run is not kept there; give the workspace's " +
+		o.Say("aml-train: MLFLOW_TRACKING_URI is databricks, so the run is not kept there; give the workspace's " +
 			"address instead, https://HOST, and a token in MLFLOW_TRACKING_TOKEN")
 		return nil
 	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
 		return nil // artifacts, ref; a folder, or a database, at which its owner looks
 	}
-	h := &serverHome{say: a.say, shown: u.Scheme + "://" + u.Host, experiment: a.getenv("MLFLOW_EXPERIMENT_NAME"),
-		foreign: flow != nil && flow.Foreign(), settings: flow == nil && named == ""}
-	s := a.signIn(h, u)
+	w := o.Workflow
+	s := &server{say: o.Say, shown: u.Scheme + "://" + u.Host, experiment: o.Getenv("MLFLOW_EXPERIMENT_NAME"),
+		foreign: w != nil && w.Foreign(), settings: w == nil && named == ""}
+	as := s.signIn(o, u)
 	// To a server that asks nobody who he is, the pull request of a public repository's fork
 	// can write what it likes.
-	h.open = flow != nil && !flow.Private && s == signIn{}
+	s.open = w != nil && !w.Private && as == signIn{}
 	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	h.client = &history.Client{Base: strings.TrimSuffix(u.String(), "/"), HTTP: newDoor(s)}
-	if repo, err := a.git.Find("."); err == nil && repo != nil {
-		if info, err := a.codeOf(repo); err == nil {
-			h.repository = sameRepository(info.Repository)
+	s.client = &history.Client{Base: strings.TrimSuffix(u.String(), "/"), HTTP: newSender(as)}
+	if repo, err := o.Git.Find("."); err == nil && repo != nil {
+		if info, err := o.Code(repo); err == nil {
+			s.repository = sameRepository(info.Repository)
 		}
 	}
-	return h
+	return s
 }
 
 // signIn returns what the environment has to sign in with. A fork's pull request signs in
 // nowhere; and where this person's token goes is not for a repository's settings to say, but for
 // this person, or for those of the branch that a workflow's change is to be merged into.
-func (a *app) signIn(h *serverHome, u *url.URL) (s signIn) {
+func (s *server) signIn(o Options, u *url.URL) (as signIn) {
 	password, given := u.User.Password()
 	if given {
-		a.mask(password)
+		o.Mask(password)
 	}
-	if h.foreign || h.settings {
-		return s
+	if s.foreign || s.settings {
+		return as
 	}
-	s = signIn{a.getenv("MLFLOW_TRACKING_USERNAME"), a.getenv("MLFLOW_TRACKING_PASSWORD"),
-		a.getenv("MLFLOW_TRACKING_TOKEN")}
-	if given && s.password == "" {
-		s.user, s.password = u.User.Username(), password
+	as = signIn{o.Getenv("MLFLOW_TRACKING_USERNAME"), o.Getenv("MLFLOW_TRACKING_PASSWORD"),
+		o.Getenv("MLFLOW_TRACKING_TOKEN")}
+	if given && as.password == "" {
+		as.user, as.password = u.User.Username(), password
 	}
-	a.mask(s.password, s.token)
-	return s
+	o.Mask(as.password, as.token)
+	return as
 }
 
 // sameRepository is a remote's address without what differs between ways to reach it.
@@ -99,28 +100,28 @@ func sameRepository(address string) string {
 	return host + "/" + path
 }
 
-func (h *serverHome) list(ctx context.Context, what sought) (out []kept, err error) {
-	if h.open {
+func (s *server) list(ctx context.Context, q query) (out []entry, err error) {
+	if s.open {
 		return nil, errors.New("the pull request of a fork could write to a server at which nobody signs in")
 	}
-	tags := map[string]string{history.TagKey: what.key}
-	if what.key == "" {
-		tags = map[string]string{history.TagSeries: what.series}
+	tags := map[string]string{history.TagKey: q.key}
+	if q.key == "" {
+		tags = map[string]string{history.TagSeries: q.series}
 	}
-	for _, commit := range slices.Compact([]string{what.commit, ""}) {
+	for _, commit := range slices.Compact([]string{q.commit, ""}) {
 		if delete(tags, history.TagCommit); commit != "" {
 			tags[history.TagCommit] = commit
 		}
-		runs, err := h.client.Published(ctx, cmp.Or(h.experiment, what.experiment), tags, 100)
+		runs, err := s.client.Published(ctx, cmp.Or(s.experiment, q.experiment), tags, 100)
 		if errors.Is(err, errOurs) {
 			return nil, nil
 		}
 		if err != nil {
-			return nil, h.told(err)
+			return nil, s.told(err)
 		}
 		for _, run := range runs {
-			if h.believes(run) {
-				out = append(out, kept{run.Tag(history.TagCommit), run.Tag(history.TagBranch), publishedRun{run, what}})
+			if s.believes(run) {
+				out = append(out, entry{run.Tag(history.TagCommit), run.Tag(history.TagBranch), publishedRun{run, q}})
 			}
 		}
 		if len(out) > 0 {
@@ -133,25 +134,25 @@ func (h *serverHome) list(ctx context.Context, what sought) (out []kept, err err
 // publishedRun is a run on a server, and what it was found for.
 type publishedRun struct {
 	*history.Run
-	what sought
+	of query
 }
 
 // believes tells whether a run is of one of this repository's own commits: of no fork, and
 // not of what only a person's working tree had.
-func (h *serverHome) believes(run *history.Run) bool {
+func (s *server) believes(run *history.Run) bool {
 	return run.Tag(history.TagFork) == "" && run.Tag(history.TagCommit) != "" &&
-		sameRepository(run.Tag(gitmeta.PropRepository)) == h.repository &&
+		sameRepository(run.Tag(gitmeta.PropRepository)) == s.repository &&
 		(run.Tag(gitmeta.PropDirty) != "True" || run.Tag(history.TagBuild) != "")
 }
 
-func (h *serverHome) read(ctx context.Context, k kept) (*history.Record, error) {
+func (s *server) read(ctx context.Context, k entry) (*history.Record, error) {
 	run := k.of.(publishedRun)
-	rec, err := h.client.ReadPublished(ctx, run.Run, run.what.experiment)
-	if err == nil && !h.believes(&rec.Run) {
+	rec, err := s.client.ReadPublished(ctx, run.Run, run.of.experiment)
+	if err == nil && !s.believes(&rec.Run) {
 		err = errors.New("its record is of another repository")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("run %s of %s: %w", run.Info.RunID, h.shown, h.told(err))
+		return nil, fmt.Errorf("run %s of %s: %w", run.Info.RunID, s.shown, s.told(err))
 	}
 	return rec, nil
 }
@@ -159,16 +160,16 @@ func (h *serverHome) read(ctx context.Context, k kept) (*history.Record, error) 
 // publishTries is how often a run is published before it is given up.
 const publishTries = 3
 
-func (h *serverHome) keep(ctx context.Context, rec *history.Record, zip []byte) error {
-	if h.foreign {
+func (s *server) keep(ctx context.Context, rec *history.Record, zip []byte, _ int) error {
+	if s.foreign {
 		return nil
 	}
 	var run *history.Run
 	var err error
 	refused := false
 	for try := 0; try < publishTries && !refused && ctx.Err() == nil; try++ {
-		if run, err = h.client.Publish(ctx, rec, zip, cmp.Or(h.experiment, rec.Experiment)); err == nil {
-			h.say("Kept as run %s on %s", run.Info.RunID, h.shown)
+		if run, err = s.client.Publish(ctx, rec, zip, cmp.Or(s.experiment, rec.Experiment)); err == nil {
+			s.say("Kept as run %s on %s", run.Info.RunID, s.shown)
 			return nil
 		}
 		refused = errors.Is(err, errOurs) || strings.Contains(err.Error(), "answered 401") ||
@@ -178,32 +179,32 @@ func (h *serverHome) keep(ctx context.Context, rec *history.Record, zip []byte) 
 	case errors.Is(err, errOurs):
 		return nil
 	case refused:
-		err = fmt.Errorf("%w; %s", err, h.needs())
+		err = fmt.Errorf("%w; %s", err, s.needs())
 	}
-	return h.told(cmp.Or(err, ctx.Err()))
+	return s.told(cmp.Or(err, ctx.Err()))
 }
 
-func (h *serverHome) needs() string {
+func (s *server) needs() string {
 	of := "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, sign in"
-	if h.settings {
+	if s.settings {
 		of += " where MLFLOW_TRACKING_URI names the server, too"
 	}
 	return of
 }
 
 // told is an error as it is told: of the address only the host.
-func (h *serverHome) told(err error) error {
+func (s *server) told(err error) error {
 	if err == nil {
 		return nil
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), h.client.Base, h.shown))
+	return errors.New(strings.ReplaceAll(err.Error(), s.client.Base, s.shown))
 }
 
 // signIn is how MLflow's clients sign in: with a user and a password, else with a token.
 type signIn struct{ user, password, token string }
 
-// door sends requests to an MLflow server.
-type door struct{ pipeline runtime.Pipeline }
+// sender sends requests to an MLflow server.
+type sender struct{ pipeline runtime.Pipeline }
 
 // errOurs tells that a server is that of a history of this program: a script's, that runs
 // another job, or of history serve. Runs of this machine are there already.
@@ -212,7 +213,7 @@ var errOurs = errors.New("the server is that of a run history of aml-train")
 // serverAnswer is the most that is read of an answer, in bytes.
 const serverAnswer = 64 << 20
 
-func newDoor(s signIn) door {
+func newSender(s signIn) sender {
 	sign := policyFunc(func(req *policy.Request) (*http.Response, error) {
 		switch {
 		case s.user != "" && s.password != "":
@@ -223,7 +224,7 @@ func newDoor(s signIn) door {
 		return req.Next()
 	})
 	stays := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // to a page to sign in at
-	return door{runtime.NewPipeline("aml-train", version.String(), runtime.PipelineOptions{
+	return sender{runtime.NewPipeline("aml-train", version.String(), runtime.PipelineOptions{
 		PerRetry: []policy.Policy{sign}}, &policy.ClientOptions{
 		Retry: policy.RetryOptions{MaxRetries: 2, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 10 * time.Second,
 			TryTimeout: time.Minute},
@@ -236,7 +237,7 @@ type policyFunc func(*policy.Request) (*http.Response, error)
 
 func (f policyFunc) Do(r *policy.Request) (*http.Response, error) { return f(r) }
 
-func (d door) Do(r *http.Request) (*http.Response, error) {
+func (d sender) Do(r *http.Request) (*http.Response, error) {
 	if strings.HasSuffix(r.URL.Path, "/runs/create") { // twice, it makes two
 		r = r.WithContext(policy.WithRetryOptions(r.Context(), policy.RetryOptions{MaxRetries: -1}))
 	}

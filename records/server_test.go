@@ -1,4 +1,4 @@
-package cli
+package records
 
 import (
 	"fmt"
@@ -6,15 +6,20 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/secret"
 )
 
 // What is sent to an MLflow server signs in there alone, makes no run twice, and reads no
 // answer without end.
-func TestDoor(t *testing.T) {
+func TestSender(t *testing.T) {
 	var seen []string
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		seen = append(seen, "elsewhere "+r.Header.Get("Authorization"))
@@ -41,7 +46,7 @@ func TestDoor(t *testing.T) {
 	ask := func(s signIn, path string) (*http.Response, error) {
 		req, err := http.NewRequest(http.MethodPost, server.URL+path, strings.NewReader("{}"))
 		require.NoError(t, err)
-		return newDoor(s).Do(req)
+		return newSender(s).Do(req)
 	}
 	for _, test := range []struct {
 		sign signIn
@@ -85,6 +90,15 @@ func TestSameRepository(t *testing.T) {
 	}
 }
 
+// options are those of a command with these variables.
+func options(variables map[string]string, said io.Writer) Options {
+	var secrets secret.Redactor
+	return Options{Getenv: func(name string) string { return variables[name] }, Git: &git.Finder{}, Secrets: &secrets,
+		Code: func(repo *git.Repository) (gitmeta.Info, error) { return gitmeta.Of(repo, nil, os.Getenv) },
+		Mask: func(texts ...string) { secrets.Add(texts...) },
+		Say:  func(format string, args ...any) { fmt.Fprintf(said, format+"\n", args...) }}
+}
+
 // Of what the environment and the settings may name, a server is an address of http.
 func TestServerNamed(t *testing.T) {
 	for _, test := range []struct {
@@ -99,8 +113,9 @@ func TestServerNamed(t *testing.T) {
 		values := map[string]string{"MLFLOW_TRACKING_URI": test.uri, "MLFLOW_TRACKING_USERNAME": "ada",
 			"MLFLOW_TRACKING_PASSWORD": "secret-password", "MLFLOW_TRACKING_TOKEN": "secret-token"}
 		var said strings.Builder
-		a := &app{getenv: func(name string) string { return values[name] }, historyAt: test.settings, err: &said}
-		h := a.server(nil)
+		o := options(values, &said)
+		o.History = test.settings
+		h := newServer(o)
 		require.Equal(t, test.base != "", h != nil, "%+v", test)
 		if h == nil {
 			require.Equal(t, strings.HasPrefix(test.uri, "databricks"), said.Len() > 0)
@@ -110,15 +125,13 @@ func TestServerNamed(t *testing.T) {
 		require.NotContains(t, h.shown+h.needs(), "secret")
 		u, err := url.Parse(test.base)
 		require.NoError(t, err)
-		require.Equal(t, test.signs, a.signIn(h, u) != signIn{})
+		require.Equal(t, test.signs, h.signIn(o, u) != signIn{})
 		require.Contains(t, fmt.Sprint(h.told(fmt.Errorf("at %s", h.client.Base))), h.shown)
 	}
-	a := &app{getenv: func(name string) string {
-		return map[string]string{"MLFLOW_TRACKING_URI": "https://ada:secret-inside@a/x"}[name]
-	}}
-	h := a.server(nil)
+	o := options(map[string]string{"MLFLOW_TRACKING_URI": "https://ada:secret-inside@a/x"}, t.Output())
+	h := newServer(o)
 	require.Equal(t, "https://a/x", h.client.Base)
-	require.Equal(t, "***", a.secrets.String("secret-inside"))
+	require.Equal(t, "***", o.Secrets.String("secret-inside"))
 }
 
 // What a server says of itself reaches a terminal as text, in one line.
@@ -130,11 +143,8 @@ func TestServerSays(t *testing.T) {
 	}))
 	defer server.Close()
 	var said strings.Builder
-	a := &app{err: &said, getenv: func(name string) string {
-		return map[string]string{"MLFLOW_TRACKING_URI": server.URL}[name]
-	}}
-	r := &records{a: a, home: a.server(nil), seen: map[string]bool{}}
-	require.Nil(t, r.bring(t.Context(), sought{experiment: "iris", key: "k"}, nil))
+	r := New(options(map[string]string{"MLFLOW_TRACKING_URI": server.URL}, &said))
+	require.Nil(t, r.bring(t.Context(), query{experiment: "iris", key: "k"}, nil))
 	require.Equal(t, 1, strings.Count(said.String(), "\n"), said.String())
 	require.NotContains(t, said.String(), "\x1b")
 	require.Contains(t, said.String(), "runs of other machines cannot be read: tracking server "+server.URL)

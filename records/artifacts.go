@@ -1,4 +1,4 @@
-package cli
+package records
 
 import (
 	"bytes"
@@ -7,16 +7,18 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
 )
 
-// artifactHome keeps each record as artifacts of the workflow that made it: under its series,
+// artifacts keeps each record as artifacts of the workflow that made it: under its series,
 // to be compared with, and under its key, to be reused. GitHub says whose workflow wrote one,
 // and for which commit and branch.
-type artifactHome struct{ flow *workflow }
+type artifacts struct {
+	workflow *github.Workflow
+	token    string
+}
 
 // recordName is under which a record is kept.
 func recordName(of, what string) string { return "aml-train-" + of + "-" + shortHash(what) }
@@ -27,21 +29,21 @@ func shortHash(text string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-func (h artifactHome) list(ctx context.Context, what sought) (out []kept, err error) {
-	name := numbered(recordName("run", what.series), what.repeat)
-	if what.key != "" {
-		name = recordName("key", what.key)
+func (b artifacts) list(ctx context.Context, q query) (out []entry, err error) {
+	name := numbered(recordName("run", q.series), q.repeat)
+	if q.key != "" {
+		name = recordName("key", q.key)
 	}
-	list, err := github.Kept(ctx, h.flow.Workflow, h.flow.flags.token, name)
+	list, err := github.Kept(ctx, b.workflow, b.token, name)
 	for _, a := range list {
-		out = append(out, kept{a.Commit, a.Branch, a})
+		out = append(out, entry{a.Commit, a.Branch, a})
 	}
 	return out, err
 }
 
-func (h artifactHome) read(ctx context.Context, k kept) (*history.Record, error) {
+func (b artifacts) read(ctx context.Context, k entry) (*history.Record, error) {
 	a := k.of.(github.Artifact)
-	text, err := github.Fetch(ctx, h.flow.Workflow, h.flow.flags.token, a, history.MaxRecord)
+	text, err := github.Fetch(ctx, b.workflow, b.token, a, history.MaxRecord)
 	if err != nil {
 		return nil, err
 	}
@@ -52,19 +54,15 @@ func (h artifactHome) read(ctx context.Context, k kept) (*history.Record, error)
 	return rec, nil
 }
 
-func (h artifactHome) keep(ctx context.Context, rec *history.Record, zip []byte) (err error) {
+func (b artifacts) keep(ctx context.Context, rec *history.Record, zip []byte, repeat int) (err error) {
 	run := &rec.Run
-	number := slices.IndexFunc(h.flow.a.series, func(r *history.Run) bool { return r.Info.RunID == run.Info.RunID }) + 1
-	if number == 0 {
-		number = len(h.flow.a.series) + 1 // it is reported, and the last
-	}
-	names := []string{numbered(recordName("run", run.Tag(history.TagSeries)), number)}
+	names := []string{numbered(recordName("run", run.Tag(history.TagSeries)), repeat)}
 	if key := run.Tag(history.TagKey); key != "" {
 		names = append(names, recordName("key", key))
 	}
 	for _, name := range names {
 		if err == nil {
-			_, err = github.Keep(ctx, h.flow.Workflow, name, bytes.NewReader(zip))
+			_, err = github.Keep(ctx, b.workflow, name, bytes.NewReader(zip))
 		}
 	}
 	if errors.Is(err, github.ErrArtifactExists) {
@@ -81,4 +79,4 @@ func numbered(name string, repeat int) string {
 	return name
 }
 
-func (h artifactHome) needs() string { return `the job needs the permission "actions: read"` }
+func (b artifacts) needs() string { return `the job needs the permission "actions: read"` }

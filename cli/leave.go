@@ -2,11 +2,7 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/gitmeta"
@@ -14,37 +10,12 @@ import (
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
-	"github.com/org/aml-train/settings"
+	"github.com/org/aml-train/settle"
 )
 
-// A workflow that does not wait for its run (--wait=false, wait: false) leaves a commit status
-// behind that is pending, and notes with the run where its end is to be told. settle does that.
-
-// left is a run as its workflow leaves it.
-type left struct {
-	statuses *github.Statuses
-	status   github.Status // that is pending
-}
-
-// note is what is noted with a run that nobody waits for: where its end is told, and what the
-// workflow's step asked of it.
-type note struct {
-	github.Note
-	Require  []string `json:"require,omitempty"`
-	Strict   bool     `json:"strict,omitempty"`
-	Baseline string   `json:"baseline,omitempty"`
-}
-
-// longestNote is the most characters that a workspace takes of a property
-// (learn.microsoft.com, "Service limits in Azure Machine Learning", Runs).
-const longestNote = 1000
-
-// statusWithin is how long GitHub may take to take a status.
-const statusWithin = 3 * time.Minute
-
-// leave sets the status before anything is submitted: where that is not allowed, nobody would
-// hear of the run's end.
-func (f *workflow) leave(ctx context.Context, j *job.Job, code gitmeta.Info) (map[string]string, error) {
+// leave leaves a commit status behind that is pending, before a run is submitted that the
+// workflow does not wait for (--wait=false, wait: false). It returns what is to be noted with it.
+func (f *workflow) leave(ctx context.Context, j *job.Job, code gitmeta.Info) (properties map[string]string, err error) {
 	const need = "--wait=false (wait: false) leaves a commit status that is pending"
 	switch {
 	case f.flags.token == "":
@@ -55,57 +26,21 @@ func (f *workflow) leave(ctx context.Context, j *job.Job, code gitmeta.Info) (ma
 	}
 	of := github.StatusContext(f.a.secrets.String(j.ExperimentName), f.a.secrets.String(j.DisplayName))
 	f.prepareComment()
-	n := note{Note: f.Note(code.Commit, of, f.comment), Require: f.a.rules.required,
-		Strict: f.a.rules.asked, Baseline: f.a.baseline}
-	text, err := json.Marshal(n)
-	if err != nil {
-		return nil, err
-	}
-	if utf8.RuneCount(text) > longestNote {
-		return nil, usage("what --require and --baseline say has %d characters, of which at most %d are noted with a "+
-			"run that nobody waits for; write the rules into %s", utf8.RuneCount(text), longestNote, settings.File)
-	}
-	statuses, err := github.NewStatuses(f.Workflow, f.flags.token)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	l := &left{statuses, github.Status{Commit: code.Commit, Context: of, State: github.Pending,
-		Description: "being submitted", URL: f.RunURL()}}
-	ctx, cancel := context.WithTimeout(ctx, statusWithin)
-	defer cancel()
-	if err := statuses.Set(ctx, l.status); err != nil {
-		return nil, refusedStatus(err)
-	}
-	f.left = l
-	return map[string]string{history.TagSettle: string(text)}, nil
-}
-
-// refusedStatus is the error of a status that cannot be set: a mistake in the workflow, unless
-// GitHub is not well.
-func refusedStatus(err error) error {
-	err = fmt.Errorf("nothing was submitted, as nobody would tell how the run ends (wait: false): %w", err)
-	var refused *github.NotAllowedError
-	if errors.As(err, &refused) || errors.Is(err, github.ErrNoCommit) {
-		return usageError{err}
-	}
-	return err
+	f.left, properties, err = settle.Leave(ctx, f.Workflow, f.flags.token, &f.a.secrets, settle.Note{
+		Note: f.Note(code.Commit, of, f.comment), Require: f.a.rules.required, Strict: f.a.rules.asked,
+		Baseline: f.a.baseline})
+	return properties, err
 }
 
 // leaves tells of a run that goes on without this workflow.
 func (f *workflow) leaves(ctx context.Context, s session, run *history.Run) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusWithin)
-	defer cancel()
-	status := f.left.status
-	status.Description = run.Info.RunID + " trains; aml-train settle tells how it ends"
-	if link := httpsOnly(s.History.URL(run)); link != "" {
-		status.URL = link
-	}
-	if err := f.left.statuses.Set(ctx, status); err != nil { // settle finds the run by the workflow's link
-		f.a.say("aml-train: the commit status does not name run %s: %v", run.Info.RunID, err)
-	}
+	ctx = context.WithoutCancel(ctx)
+	f.sayError(f.left.Trains(ctx, run.Info.RunID, s.History.URL(run)))
 	r := s.submitted(ctx, run)
 	if f.comment != nil {
+		ctx, cancel := context.WithTimeout(ctx, commentWithin)
 		f.write(ctx, r, false)
+		cancel()
 	}
 	f.uncommented()
 	f.step.Output("comment-url", f.link)
@@ -117,7 +52,7 @@ func (f *workflow) leaves(ctx context.Context, s session, run *history.Run) {
 
 // submitted is the report of a run of which there is nothing to ask yet.
 func (s session) submitted(ctx context.Context, run *history.Run) *report.Report {
-	r := &report.Report{Run: run, URL: httpsOnly(s.History.URL(run)), At: time.Now()}
+	r := &report.Report{Run: run, URL: report.PublicLink(s.History.URL(run)), At: time.Now()}
 	if r.URL == "" {
 		r.URL = run.Tag(history.TagBuild)
 	}
@@ -125,39 +60,17 @@ func (s session) submitted(ctx context.Context, run *history.Run) *report.Report
 	return secret.Of(&s.secrets, r)
 }
 
-// concluded ends the status of a run that has ended before the workflow did.
-func (f *workflow) concluded(ctx context.Context, r *report.Report) {
-	f.conclude(ctx, concluding(f.left.status, r))
-}
-
-// unsubmitted ends the status where nothing was submitted after all.
+// unsubmitted ends the status where nothing was submitted after all. Of a submission that was
+// cut off, settle finds out whether there is a run.
 func (f *workflow) unsubmitted(ctx context.Context, err error) {
-	if f.left == nil || err == nil || ctx.Err() != nil {
-		return // of a submission that was cut off, settle finds out whether there is a run
-	}
-	status := f.left.status
-	status.State, status.Description = github.Error, "nothing was submitted: "+f.a.secrets.String(err.Error())
-	f.conclude(ctx, status)
-}
-
-func (f *workflow) conclude(ctx context.Context, status github.Status) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusWithin)
-	defer cancel()
-	if _, err := f.left.statuses.Complete(ctx, f.left.status, status); err != nil {
-		f.a.say("aml-train: the commit status %s stays pending: %v", status.Context, err)
+	if f.left != nil && err != nil && ctx.Err() == nil {
+		f.sayError(f.left.Unsubmitted(ctx, err))
 	}
 }
 
-// concluding is the status of a run that has ended, in place of a pending one. Its link is the
-// run's own: who wrote the pending one, nobody knows.
-func concluding(pending github.Status, r *report.Report) github.Status {
-	status := pending
-	status.State, status.Description, status.URL = github.Success, r.Heading(), httpsOnly(r.URL)
-	switch {
-	case r.Run.Status() == history.Failed, broken(r.Judgement) != nil:
-		status.State = github.Failure
-	case r.Run.Status() != history.Completed:
-		status.State = github.Error
+// sayError says what could not be told, which changes nothing about the run.
+func (f *workflow) sayError(err error) {
+	if err != nil {
+		f.a.say("aml-train: %v", err)
 	}
-	return status
 }

@@ -75,7 +75,7 @@ func (t *teller) Reused(ctx context.Context, at train.Session, found train.Reuse
 	run := found.Run
 	t.say("Run %s has trained the same files, job, environment and inputs, %s ago: nothing is trained "+
 		"(--no-reuse trains)", run.Info.RunID, report.Duration(time.Since(run.Ended())))
-	if url := httpsOnly(at.History.URL(run)); url != "" {
+	if url := report.PublicLink(at.History.URL(run)); url != "" {
 		t.say("%s", url)
 	}
 	if t.flow != nil {

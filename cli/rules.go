@@ -179,14 +179,9 @@ func (e *rulesBroken) Error() string { return "broken: " + strings.Join(e.rules,
 
 // broken is that error, or nil.
 func broken(j *report.Judgement) error {
-	if j == nil {
-		return nil
-	}
 	var e rulesBroken
-	for _, o := range j.Outcomes {
-		if !o.Passed && !o.Neutral {
-			e.rules = append(e.rules, o.Rule.Text)
-		}
+	for _, o := range j.Broken() {
+		e.rules = append(e.rules, o.Rule.Text)
 	}
 	if len(e.rules) == 0 {
 		return nil

@@ -260,7 +260,7 @@ func (s session) collect(ctx context.Context, run *history.Run) (*report.Report,
 		r.Cost = &cost
 	}
 	r.URL = run.Tag(history.TagBuild)
-	if url := httpsOnly(s.History.URL(run)); url != "" {
+	if url := report.PublicLink(s.History.URL(run)); url != "" {
 		links := map[string]string{}
 		for _, f := range r.Files {
 			links[s.secrets.String(f.Path)] = s.secrets.String(s.History.FileURL(run, f.Path))

@@ -138,7 +138,7 @@ func (t *teller) Submitted(ctx context.Context, at train.Session, what train.Sub
 			n.ID[:7], size.Count(len(n.Files), "file"), size.Format(n.Bytes), report.Duration(what.Took))
 	}
 	t.say("Run %s on %s: %s", run.Info.RunID, what.Job.Compute, oneLine(run.Tag(history.TagCommand)))
-	if url := httpsOnly(at.History.URL(run)); url != "" {
+	if url := report.PublicLink(at.History.URL(run)); url != "" {
 		t.say("%s", url)
 	}
 	if what.Here {

@@ -20,6 +20,7 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/report"
+	"github.com/org/aml-train/settle"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/azureml"
 )
@@ -59,7 +60,7 @@ type workflow struct {
 
 	identity string // tells the jobs of one workflow apart: what was asked for
 
-	left *left // where nobody waits for the run; nil before the status is set, and where somebody does
+	left *settle.Left // where nobody waits for the run; nil before the status is set, and where somebody does
 
 	mu        sync.Mutex // of what follows, and of writing the comment
 	link      string     // of the comment
@@ -131,7 +132,7 @@ func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow
 // nothing waits for GitHub.
 func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
 	f.step.Output("run", run.Info.RunID)
-	f.step.Output("run-url", cmp.Or(httpsOnly(s.History.URL(run)), run.Tag(history.TagBuild)))
+	f.step.Output("run-url", cmp.Or(report.PublicLink(s.History.URL(run)), run.Tag(history.TagBuild)))
 	f.step.Output("experiment", s.experimentName(ctx, run))
 	f.step.Output("snapshot", run.Tag(history.TagSnapshot))
 	f.step.Output("status", string(run.Status()))
@@ -173,13 +174,8 @@ func (f *workflow) refused(ctx context.Context, name string, err error) {
 	}
 }
 
-// httpsOnly is an address that can be opened from anywhere, else "".
-func httpsOnly(url string) string {
-	if strings.HasPrefix(url, "https:") {
-		return url
-	}
-	return ""
-}
+// commentWithin is how long GitHub may take to take the last comment about a run.
+const commentWithin = 3 * time.Minute
 
 // progressEvery is how often the comment follows a run.
 const progressEvery = time.Minute
@@ -236,7 +232,7 @@ func (f *workflow) ended(ctx context.Context, s session, r *report.Report, hurry
 		}
 	}
 	if f.comment != nil {
-		most := 3 * time.Minute
+		most := commentWithin
 		if hurry {
 			most = 4 * time.Second
 		}
@@ -245,7 +241,7 @@ func (f *workflow) ended(ctx context.Context, s session, r *report.Report, hurry
 		cancel()
 	}
 	if f.left != nil {
-		f.concluded(ctx, r)
+		f.sayError(f.left.Ended(ctx, r))
 	}
 	f.uncommented()
 	f.step.Output("comment-url", f.link)

@@ -25,12 +25,12 @@ type RulePlace struct {
 	Line int
 }
 
-// brokenRules are the rules that the run breaks.
-func (r *Report) brokenRules() (out []judge.Outcome) {
-	if r.Judgement == nil {
+// Broken are the rules that the run breaks; of a nil Judgement there are none.
+func (j *Judgement) Broken() (out []judge.Outcome) {
+	if j == nil {
 		return nil
 	}
-	for _, o := range r.Judgement.Outcomes {
+	for _, o := range j.Outcomes {
 		if !o.Passed && !o.Neutral {
 			out = append(out, o)
 		}
@@ -40,7 +40,7 @@ func (r *Report) brokenRules() (out []judge.Outcome) {
 
 // brokenText is what the heading says of the rules; "" where none is broken.
 func (r *Report) brokenText() string {
-	broken := len(r.brokenRules())
+	broken := len(r.Judgement.Broken())
 	if broken == 0 {
 		return ""
 	}

@@ -230,13 +230,21 @@ func (r *Report) Title() string {
 
 // icon stands before the title: a result that is no number is no success.
 func (r *Report) icon() string {
-	if len(r.brokenRules()) > 0 {
+	if len(r.Judgement.Broken()) > 0 {
 		return "❌"
 	}
 	if _, broken := r.broken(); broken && r.Run.Status() == history.Completed {
 		return "⚠️"
 	}
 	return Icon(r.Run.Status())
+}
+
+// PublicLink is an address that can be opened from anywhere, else "".
+func PublicLink(url string) string {
+	if strings.HasPrefix(url, "https:") {
+		return url
+	}
+	return ""
 }
 
 // Icon stands for a status.

@@ -32,7 +32,7 @@ func (r *Report) Terminal(width int, color bool) string {
 	if isBroken && status == history.Completed {
 		mark, tone = "!", "33"
 	}
-	if len(r.brokenRules()) > 0 {
+	if len(r.Judgement.Broken()) > 0 {
 		mark, tone = "✗", "31"
 	}
 	name := Line(r.Run.Info.RunID)

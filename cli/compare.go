@@ -33,7 +33,7 @@ differ in their seed alone are repeats: then means are compared.`,
 			if err != nil {
 				return err
 			}
-			judged, err := s.judged(ctx, run, with)
+			judged, err := a.assess.Judge(ctx, s.Session, run, with)
 			if err != nil {
 				return err
 			}

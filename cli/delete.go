@@ -103,7 +103,7 @@ func (a *app) deleteQuestion(ctx context.Context, run *history.Run) (string, err
 		}
 	}
 	text := "Delete run " + run.Info.RunID
-	if name := displayName(run); name != "" {
+	if name := run.DisplayName(); name != "" {
 		text += " (" + report.Line(name) + ")"
 	}
 	text += fmt.Sprintf(" with %s, %s", size.Count(files, "file"), size.Format(bytes))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
@@ -27,8 +28,8 @@ func (f *workflow) leave(ctx context.Context, j *job.Job, code gitmeta.Info) (pr
 	of := github.StatusContext(f.a.secrets.String(j.ExperimentName), f.a.secrets.String(j.DisplayName))
 	f.prepareComment()
 	f.left, properties, err = settle.Leave(ctx, f.Workflow, f.flags.token, &f.a.secrets, settle.Note{
-		Note: f.Note(code.Commit, of, f.comment), Require: f.a.rules.required, Strict: f.a.rules.asked,
-		Baseline: f.a.baseline})
+		Note: f.Note(code.Commit, of, f.comment), Require: f.a.rules.required, Strict: f.a.rules.strict,
+		Baseline: f.a.assess.Baseline})
 	return properties, err
 }
 
@@ -56,7 +57,7 @@ func (s session) submitted(ctx context.Context, run *history.Run) *report.Report
 	if r.URL == "" {
 		r.URL = run.Tag(history.TagBuild)
 	}
-	r.Name = s.reportName(ctx, run)
+	r.Name = assess.Heading(ctx, s.History, run)
 	return secret.Of(&s.secrets, r)
 }
 

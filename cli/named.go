@@ -4,18 +4,16 @@ import (
 	"context"
 	"slices"
 
+	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/lazyregexp"
 )
 
-// named is one reading of a name: a run, or what runs are of.
+// named is one reading of a name, and where its run is.
 type named struct {
-	at  session // of run
-	run *history.Run
-
-	branch, commit string // one of them, of a name that is no run's
-	sure           bool   // nothing else is called so
+	assess.Name
+	at session // of Run
 }
 
 // commitText is what may be a commit's id, or its beginning, of a commit that is not here.
@@ -27,57 +25,35 @@ var commitText = lazyregexp.New(`^[0-9a-f]{7,40}$`)
 func (a *app) readings(ctx context.Context, name string) (list []named, err error) {
 	s, run, err := a.findRun(ctx, name)
 	if err == nil && run.Info.RunID == name {
-		return []named{{at: s, run: run, sure: true}}, nil
+		return []named{{assess.Name{Run: run, Sure: true}, s}}, nil
 	}
 	repo, rerr := a.git.Find(".")
 	if rerr != nil {
 		repo = nil // what is wrong with it is said where it matters
 	}
-	list = append(list, named{branch: name, sure: repo != nil && branchHere(repo, name)})
+	list = append(list, named{Name: assess.Name{Branch: name,
+		Sure: repo != nil && branchHere(repo, name)}})
 	if repo != nil {
 		if id, err := repo.Revision(name + "^{commit}"); err == nil {
-			list = append(list, named{commit: id.String(), sure: true})
+			list = append(list, named{Name: assess.Name{Commit: id.String(), Sure: true}})
 		}
 	}
 	switch {
 	case err == nil:
-		list = append(list, named{at: s, run: run})
+		list = append(list, named{assess.Name{Run: run}, s})
 	case commitText.MatchString(name):
-		list = append(list, named{commit: name})
+		list = append(list, named{Name: assess.Name{Commit: name}})
 	}
 	return list, err
 }
 
-// asBase returns what a run is compared with where a name stands for its base; nothing of
-// that name is a Baseline without a run, whose note says so.
-func (s session) asBase(ctx context.Context, run *history.Run, list []named) (base history.Baseline, err error) {
+// names are the readings of a name without where they are.
+func names(list []named) []assess.Name {
+	out := make([]assess.Name, len(list))
 	for i, n := range list {
-		var found history.Baseline
-		switch {
-		case n.run != nil:
-			return history.Baseline{Run: n.run}, nil
-		case n.branch != "":
-			runs, err := history.FindBaselinesWith(ctx, s.History, run, history.Query{
-				Tags: map[string]string{history.TagBranch: n.branch}})
-			if err != nil {
-				return base, err
-			}
-			found = runs.OnBranch(n.branch)
-		default:
-			runs, err := history.FindBaselinesWith(ctx, s.History, run, history.Query{Commit: n.commit})
-			if err != nil {
-				return base, err
-			}
-			found = runs.OfCommit(n.commit)
-		}
-		if i == 0 || found.Run != nil || n.sure {
-			base = found
-		}
-		if base.Run != nil || n.sure {
-			return base, nil
-		}
+		out[i] = n.Name
 	}
-	return base, nil
+	return out
 }
 
 // mostNamed is how many runs of a branch or commit are looked at for one of a job, the newest.
@@ -86,10 +62,10 @@ const mostNamed = 50
 // newest are completed runs that a name stands for, the newest of each job; of that of like,
 // where there is one. A fork's branch may be called as one here.
 func (s session) newest(ctx context.Context, n named, like *history.Run) ([]*history.Run, error) {
-	q := history.Query{Completed: true, Submitted: true, MaxResults: mostNamed, Commit: n.commit,
+	q := history.Query{Completed: true, Submitted: true, MaxResults: mostNamed, Commit: n.Commit,
 		Tags: map[string]string{}}
-	if n.branch != "" {
-		q.Tags[history.TagBranch] = n.branch
+	if n.Branch != "" {
+		q.Tags[history.TagBranch] = n.Branch
 	}
 	if like != nil {
 		q.ExperimentIDs = []string{like.Info.ExperimentID}
@@ -115,7 +91,7 @@ func (s session) newest(ctx context.Context, n named, like *history.Run) ([]*his
 // branch or commit, of each job one; of the job of like, where that is not nil.
 func (a *app) asRuns(ctx context.Context, list []named, like *named) (out []named, err error) {
 	for _, n := range list {
-		if n.run != nil {
+		if n.Run != nil {
 			return []named{n}, nil
 		}
 		places, err := a.sessions(ctx)
@@ -124,7 +100,7 @@ func (a *app) asRuns(ctx context.Context, list []named, like *named) (out []name
 		}
 		var of *history.Run
 		if like != nil {
-			places, of = []session{like.at}, like.run
+			places, of = []session{like.at}, like.Run
 		}
 		for _, s := range places {
 			runs, err := s.newest(ctx, n, of)
@@ -132,10 +108,10 @@ func (a *app) asRuns(ctx context.Context, list []named, like *named) (out []name
 				return nil, err
 			}
 			for _, r := range runs {
-				out = append(out, named{at: s, run: r})
+				out = append(out, named{assess.Name{Run: r}, s})
 			}
 		}
-		if len(out) > 0 || n.sure {
+		if len(out) > 0 || n.Sure {
 			return out, nil
 		}
 	}
@@ -171,7 +147,7 @@ func (a *app) pair(ctx context.Context, this, base string) (s session, run *hist
 	left, thisWrong := a.readings(ctx, this)
 	right, baseWrong := a.readings(ctx, base)
 	var like *named
-	if n := len(right) - 1; right[n].run != nil && (n == 0 || !right[n-1].sure) {
+	if n := len(right) - 1; right[n].Run != nil && (n == 0 || !right[n-1].Sure) {
 		right, like = right[n:], &right[n]
 	}
 	runs, err := a.asRuns(ctx, left, like)
@@ -182,8 +158,8 @@ func (a *app) pair(ctx context.Context, this, base string) (s session, run *hist
 		return s, nil, with, nothing(this, left, thisWrong)
 	}
 	for _, r := range runs {
-		if with, err = r.at.asBase(ctx, r.run, right); err != nil || with.Run != nil {
-			s, run = r.at, r.run
+		if with, err = assess.BaseNamed(ctx, r.at.Session, r.Run, names(right)); err != nil || with.Run != nil {
+			s, run = r.at, r.Run
 			break
 		}
 	}
@@ -194,7 +170,7 @@ func (a *app) pair(ctx context.Context, this, base string) (s session, run *hist
 		return s, nil, with, err
 	}
 	// A search tells less of a run than there is to know.
-	if !slices.ContainsFunc(left, func(n named) bool { return n.run == run }) {
+	if !slices.ContainsFunc(left, func(n named) bool { return n.Run == run }) {
 		run, err = s.History.Run(ctx, run.Info.RunID)
 	}
 	if err == nil && like == nil {
@@ -207,16 +183,16 @@ func (a *app) pair(ctx context.Context, this, base string) (s session, run *hist
 		with.Repeats, with.This = []*history.Run{with.Run}, []*history.Run{run}
 		return s, run, with, nil
 	}
-	with, err = s.repeats(ctx, run, with, true)
+	with, err = s.assess.Repeats(ctx, s.Session, run, with, true)
 	return s, run, with, err
 }
 
 // nothing says that a name stands for no run, and why.
 func nothing(name string, list []named, wrong error) error {
 	switch {
-	case len(list) > 0 && list[0].sure && list[0].branch != "":
+	case len(list) > 0 && list[0].Sure && list[0].Branch != "":
 		return usage("there is no completed run of this job on the branch %s", name)
-	case slices.ContainsFunc(list, func(n named) bool { return n.commit != "" && n.sure }):
+	case slices.ContainsFunc(list, func(n named) bool { return n.Commit != "" && n.Sure }):
 		return usage("there is no completed run of this job of the commit %s", name)
 	case wrong == nil:
 		return usage("%s is no completed run of this job", name)

@@ -144,7 +144,7 @@ func (o runOrder) value(l listed) any {
 	case o.field == "experiment":
 		text = l.experiment
 	case o.field == "name":
-		text = displayName(l.Run)
+		text = l.Run.DisplayName()
 	}
 	if text == "" {
 		return nil

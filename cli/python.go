@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/job"
 )
@@ -12,7 +13,7 @@ import (
 // unusedEnvironment mentions a virtual environment beside the job that the run does not
 // use: its packages are what the script was written with.
 func (a *app) unusedEnvironment(run *history.Run, j *job.Job) {
-	name, _ := interpreter(run)
+	name, _ := assess.Interpreter(run)
 	python := run.Tag(history.TagPython)
 	if first, _, _ := strings.Cut(strings.TrimSpace(run.Tag(history.TagCommand)), " "); python == "" ||
 		first != name || strings.Contains(name, "/") { // another program may choose an environment

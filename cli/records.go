@@ -16,11 +16,11 @@ func (a *app) keepRecords(flow *workflow) {
 	if flow != nil {
 		o.Workflow, o.Token, o.Artifacts = flow.Workflow, flow.flags.token, flow.flags.artifacts
 	}
-	a.records = records.New(o)
+	a.assess.Records = records.New(o)
 }
 
 // keep keeps a run that has ended; link is where its outputs are then.
 func (s session) keep(ctx context.Context, run *history.Run) (link string) {
-	return s.records.Keep(ctx, records.Ended{Run: run, For: s.asked(run), Repeat: s.number(run), Store: s.store,
-		History: s.History})
+	return s.assess.Records.Keep(ctx, records.Ended{Run: run, For: s.assess.For(run),
+		Repeat: s.assess.Number(run), Store: s.store, History: s.History})
 }

@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -61,86 +59,17 @@ func (t *teller) Repeated(ctx context.Context, at train.Session, run *history.Ru
 			text += ": " + reason
 		}
 	} else {
-		r := report.Report{Run: run, Key: t.at(at).keyMetrics(run)}
+		r := report.Report{Run: run, Key: t.assess.KeyMetrics(run)}
 		if m, ok := r.Headline(); ok {
 			text += ": " + m.Key + " " + report.Number(float64(m.Value))
 		}
 	}
 	t.say("Run %s %s", run.Info.RunID, oneLine(text))
-	t.repeated(run)
+	t.assess.Add(run)
 	if t.shown != nil {
 		t.lost(t.shown, run.Info.RunID)
 		t.shown = nil
 	}
 	t.at(at).told(run)
 	t.at(at).keep(ctx, run)
-}
-
-// more says how many repeats the verdict wants besides those made, and why.
-func (a *app) more(ctx context.Context, at train.Session, last *history.Run, made, most int) (int, error) {
-	s := session{a, at}
-	a.repeated(last)
-	a.atMost = most
-	as := s.asked(last)
-	base, err := s.base(ctx, as)
-	if err != nil {
-		return 0, err
-	}
-	judged, err := s.judged(ctx, last, base)
-	if err != nil || judged == nil {
-		return 0, err
-	}
-	more := judge.More(judged.Findings, made, judged.BaseRuns, most)
-	what := "the verdict is open"
-	if least := min(judge.LeastRuns, most); made+more < least && ofBase(as) {
-		more, what = least-made, "what comes next is compared with runs of this branch"
-	} else if base.Run == nil || judged.BaseRuns < judge.LeastRuns {
-		what = "more of them do not decide anything without a base, but are one for what comes next"
-	}
-	if more > 0 {
-		a.say("%d of at most %d runs: %s; %d more", made, most, what, more)
-	}
-	return more, nil
-}
-
-// repeated notes a run that others of this command repeat.
-func (a *app) repeated(run *history.Run) {
-	if run.Status() == history.Completed && !holds(a.series, run) {
-		a.series = append(a.series, run)
-	}
-}
-
-// number is that of a run among those of this command that repeat one another, from 1 on. One
-// that is not noted yet is reported, and the last.
-func (a *app) number(run *history.Run) int {
-	for i, r := range a.series {
-		if r.Info.RunID == run.Info.RunID {
-			return i + 1
-		}
-	}
-	return len(a.series) + 1
-}
-
-func holds(list []*history.Run, run *history.Run) bool {
-	return slices.ContainsFunc(list, func(r *history.Run) bool { return r.Info.RunID == run.Info.RunID })
-}
-
-// ofBase tells whether a run is of the branch that others are compared with.
-func ofBase(run *history.Run) bool {
-	base := run.Tag(history.TagBaseBranch)
-	return base != "" && run.Tag(history.TagBranch) == base && run.Tag(history.TagPullRequest) == ""
-}
-
-// added is how many runs there may be at most where they are added until the verdict is
-// decided; 0 where they are not.
-func added(runs []*history.Run) (most int) {
-	for _, r := range runs {
-		most = max(most, history.AtMost(r.Tag(history.TagRepeats)))
-	}
-	return most
-}
-
-// started orders runs as they started.
-func started(a, b *history.Run) int {
-	return cmp.Or(cmp.Compare(a.Info.StartTime, b.Info.StartTime), strings.Compare(a.Info.RunID, b.Info.RunID))
 }

@@ -15,23 +15,21 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/debuglog"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/internal/version"
-	"github.com/org/aml-train/records"
 	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/snapshot"
-	"github.com/org/aml-train/train"
 )
 
 // app is what every command needs.
@@ -46,15 +44,9 @@ type app struct {
 	lasts      atomic.Bool    // the command goes on where nobody reads what it says
 	store      *history.Store // of the runs on this machine
 	azure      azureFlags
-	baseline   string                   // what a reported run is compared with
-	rules      rules                    // and what it has to keep
-	records    *records.Records         // nil where none outlive this machine
-	historyAt  string                   // history of the settings that are in force
-	reused     map[string]*train.Reused // by the id of the run
-	series     []*history.Run           // that this command has trained, each with another seed
-	atMost     int                      // of them until the verdict is decided; 0 where that is not asked
-	candidates sync.Map                 // by the id of a run, the history.Baselines for it
-	completed  sync.Map                 // by its id, a run that others are compared with
+	assess     assess.Assessor // says what there is to say of runs
+	rules      ruleFlags
+	historyAt  string // history of the settings that are in force
 	secrets    secret.Redactor
 	commands   *github.Log // nil outside a workflow
 	brief      bool        // what is wrong is said in one line as well, the last: a hook looks for it there
@@ -112,6 +104,21 @@ func (a *app) readSettings(dir string, commit *snapshot.Snapshot) (settings.Sett
 	return settings.Read(&a.git, dir, commit)
 }
 
+// assesses hands the assessor what it needs of this command.
+func (a *app) assesses() {
+	of := &a.assess
+	of.Git, of.Secrets, of.Say = &a.git, &a.secrets, a.say
+	of.Names = func(ctx context.Context, name string) []assess.Name {
+		list, _ := a.readings(ctx, name) // what is wrong with it was said before
+		return names(list)
+	}
+	of.Metrics = func() []string {
+		s, _ := a.readSettings(".", nil) // what is wrong with them is said where they decide
+		return s.Report.Metrics
+	}
+	of.Directory = func(run *history.Run) string { return a.local("").WorkingDirectory(run) }
+}
+
 // mask makes texts secrets, here and in the workflow's log.
 func (a *app) mask(texts ...string) {
 	a.secrets.Add(texts...)
@@ -166,6 +173,7 @@ reports what came out: metrics, outputs, and why it failed.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
+	a.assesses()
 	root.SetFlagErrorFunc(flagError)
 	showFlags(root)
 	root.PersistentFlags().BoolVar(&a.debug, "debug", false,

@@ -182,8 +182,8 @@ func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *tel
 		} else {
 			a.keepRecords(tell.flow)
 		}
-		if a.rules.atMost > 0 && request.Repeats != nil { // says the workflow
-			a.rules.atMost = max(a.rules.atMost, request.Repeats.AtMost)
+		if terms := &a.assess.Terms; terms.AtMost > 0 && request.Repeats != nil { // says the workflow
+			terms.AtMost = max(terms.AtMost, request.Repeats.AtMost)
 		}
 	}
 	request.Wait, request.Cancel = w.wait, w.cancelWithWorkflow

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/submit"
 )
@@ -133,7 +134,7 @@ func (a *app) list(ctx context.Context, f runFilter) ([]listed, error) {
 	}
 	for i := range all {
 		if r := &all[i]; f.children {
-			if r.children, err = r.in.children(ctx, r.Run); err != nil {
+			if r.children, err = assess.Children(ctx, r.in.History, r.Run); err != nil {
 				return nil, err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/report"
@@ -95,10 +96,10 @@ func (a *app) settler(ctx context.Context, f workflowFlags) (*settle.Settler, er
 func (a *app) settled(
 	ctx context.Context, at train.Session, run *history.Run, n settle.Note, in settings.InForce,
 ) (*report.Report, error) {
-	a.baseline = n.Baseline
-	a.rules = rules{required: n.Require, asked: n.Strict}
-	if err := a.judgeBy(in); err != nil {
+	var err error
+	a.assess.Baseline = n.Baseline
+	if a.assess.Terms, err = assess.NewTerms(in, n.Require, n.Strict); err != nil {
 		return nil, err
 	}
-	return session{a, at}.collect(ctx, run)
+	return a.assess.Collect(ctx, at, run)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
@@ -43,10 +44,10 @@ func (a *app) show() *cobra.Command {
 			if err := a.rulesHere(cmd.Context()); err != nil {
 				return err
 			}
-			if a.json && (len(a.rules.list) == 0 || run.Status() != history.Completed) {
+			if a.json && (len(a.assess.Terms.Rules) == 0 || run.Status() != history.Completed) {
 				return s.printRun(run, nil)
 			}
-			r, err := s.collect(cmd.Context(), run)
+			r, err := a.assess.Collect(cmd.Context(), s.Session, run)
 			if err != nil {
 				return err
 			}
@@ -181,7 +182,7 @@ func (s session) runJSON(ctx context.Context, run *history.Run) (runJSON, error)
 		Target: run.Tag(history.TagTarget), URL: s.History.URL(run), Snapshot: run.Tag(history.TagSnapshot),
 		Job:     run.Tag(history.TagJob),
 		Metrics: map[string]any{}, Outputs: []outputJSON{}, Error: run.Tag(history.TagError),
-		Started: moment(run.Started()), Ended: moment(run.Ended()), Reused: s.answers(run),
+		Started: moment(run.Started()), Ended: moment(run.Ended()), Reused: s.assess.Answers(run),
 	}
 	for _, m := range run.Data.Metrics {
 		out.Metrics[m.Key] = m.Value
@@ -208,108 +209,17 @@ func (s session) printRun(run *history.Run, judged *report.Judgement) error {
 		return err
 	}
 	if run.Tag(history.TagSweep) != "" {
-		trials, err := s.children(ctx, run)
+		trials, err := assess.Children(ctx, s.History, run)
 		if err != nil {
 			return err
 		}
 		out.sweepJSON(secret.Of(&s.secrets, history.SweepOf(run, trials)))
 	}
-	if cost, err := s.cost(ctx, run); err == nil && !math.IsNaN(cost) {
+	if cost, err := s.assess.Cost(ctx, s.Session, run); err == nil && !math.IsNaN(cost) {
 		out.Cost = &cost
 	}
 	out.Rules = rulesJSON(judged)
 	return s.printJSON(out)
-}
-
-// children are the newest runs that a run's script made.
-func (s session) children(ctx context.Context, run *history.Run) ([]*history.Run, error) {
-	list, _, err := s.History.SearchRuns(ctx, history.Query{Owner: run.Info.RunID, MaxResults: 1000})
-	return list, err
-}
-
-// collect gathers the report of a run: compared with its baseline, and with a diagnosis
-// where it failed.
-func (s session) collect(ctx context.Context, run *history.Run) (*report.Report, error) {
-	base, err := s.base(ctx, s.asked(run))
-	if err != nil {
-		return nil, err
-	}
-	for i, r := range base.This { // it took what it took
-		if r.Info.RunID == run.Info.RunID {
-			base.This[i] = run
-		}
-	}
-	r, err := report.Collect(ctx, s.History, run, base)
-	if err != nil {
-		return nil, err
-	}
-	if r.Children, err = s.children(ctx, run); err != nil {
-		return nil, err
-	}
-	r.Sweep = history.SweepOf(run, r.Children)
-	r.Name, r.Key = s.reportName(ctx, run), s.keyMetrics(run)
-	if r.Judgement, err = s.judged(ctx, run, base); err != nil {
-		return nil, err
-	}
-	r.Reused = s.reuse(run)
-	of := base.This
-	if len(of) == 0 {
-		of = []*history.Run{run}
-	}
-	if cost, err := s.costs(ctx, of); err == nil && !math.IsNaN(cost) {
-		r.Cost = &cost
-	}
-	r.URL = run.Tag(history.TagBuild)
-	if url := report.PublicLink(s.History.URL(run)); url != "" {
-		links := map[string]string{}
-		for _, f := range r.Files {
-			links[s.secrets.String(f.Path)] = s.secrets.String(s.History.FileURL(run, f.Path))
-		}
-		r.URL = url
-		r.FileURL = func(path string) string { return links[path] }
-	}
-	// Before any text is made of it.
-	r = secret.Of(&s.secrets, r)
-	about, done := s.diagnosisContext(run)
-	defer done()
-	r.Diagnosis = report.Diagnose(r.Run, r.Log, about)
-	for i := range r.Log { // paths as people know them
-		if about.Work == "" {
-			break
-		}
-		r.Log[i] = strings.ReplaceAll(r.Log[i], filepath.FromSlash(about.Work+"/"), "")
-	}
-	return r, nil
-}
-
-// reportName is what a report is headed by.
-func (s session) reportName(ctx context.Context, run *history.Run) string {
-	name := s.experimentName(ctx, run)
-	if own := displayName(run); own != "" && own != name {
-		name += " · " + own
-	}
-	return name
-}
-
-// displayName is the name that people gave a run, "" where nobody did.
-func displayName(run *history.Run) string {
-	if run.Info.RunName == run.Info.RunID {
-		return ""
-	}
-	return run.Info.RunName
-}
-
-// keyMetrics are the names of the metrics that a report begins with: those that the job
-// names, else the settings here.
-func (s session) keyMetrics(run *history.Run) []string {
-	if names := run.Tag(history.TagReport); names != "" {
-		return strings.Split(names, "\n")
-	}
-	if sweep := history.SweepOf(run, nil); sweep != nil {
-		return []string{sweep.PrimaryMetric}
-	}
-	in, _ := s.readSettings(".", nil) // what is wrong with them is said where they decide
-	return in.Report.Metrics
 }
 
 // report prints the report of a run that has ended, and returns the error that
@@ -322,7 +232,7 @@ func (s session) report(ctx context.Context, run *history.Run, f *teller) error 
 	if !hurry {
 		outputs = s.keep(ctx, run)
 	}
-	r, err := s.collect(ctx, run)
+	r, err := s.assess.Collect(ctx, s.Session, run)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func (a *app) table(runs []listed, width int) error {
 	var rows [][]string
 	for _, l := range runs {
 		r := secret.Of(&a.secrets, l.Run)
-		rows = append(rows, runRow(r, r.Info.RunID, a.secrets.String(l.experiment), displayName(r)))
+		rows = append(rows, runRow(r, r.Info.RunID, a.secrets.String(l.experiment), r.DisplayName()))
 		for _, c := range secret.Of(&a.secrets, l.children) {
 			rows = append(rows, runRow(c, "  "+cmp.Or(c.Info.RunName, c.Info.RunID), "", ""))
 		}

@@ -87,7 +87,7 @@ func TestTableFits(t *testing.T) {
 		}
 		for _, l := range runs {
 			require.Contains(t, got, l.Info.RunID+" ", "seed %d", seed)
-			for _, part := range []string{l.experiment, displayName(l.Run), l.Tag(history.TagError)} {
+			for _, part := range []string{l.experiment, l.Run.DisplayName(), l.Tag(history.TagError)} {
 				part = report.Line(part)
 				require.Contains(t, got, part[:min(len(part), 5)], "seed %d\n%s", seed, got)
 			}

@@ -28,17 +28,17 @@ func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Traine
 			machine.python = cmp.Or(python, s.Python)
 			file := func() (string, error) { return s.JobFile(&a.git, commit) }
 			repeats := s.Repeats.Plan()
-			if a.rules.atMost > 0 {
-				repeats.AtMost = min(repeats.AtMost, a.rules.atMost)
+			if a.assess.Terms.AtMost > 0 {
+				repeats.AtMost = min(repeats.AtMost, a.assess.Terms.AtMost)
 			}
 			return train.Settings{Keep: s.Keep, Reuse: s.Reuse, Repeats: repeats, File: file}, err
 		},
 		Admit:    func(ctx context.Context, commit *snapshot.Snapshot) error { return flow.admitHere(ctx, commit) },
 		AdmitJob: func(ctx context.Context, j *job.Job) error { return flow.admitJob(ctx, j) },
 		Recall: func(ctx context.Context, experiment, key string) {
-			a.records.BringKey(ctx, experiment, key)
+			a.assess.Records.BringKey(ctx, experiment, key)
 		},
-		More:      a.more,
+		More:      a.assess.More,
 		Earlier:   a.earlier,
 		Here:      machine,
 		Elsewhere: &elsewhere{a: a},

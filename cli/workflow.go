@@ -136,7 +136,7 @@ func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
 	f.step.Output("experiment", s.experimentName(ctx, run))
 	f.step.Output("snapshot", run.Tag(history.TagSnapshot))
 	f.step.Output("status", string(run.Status()))
-	f.step.Output("reused", strconv.FormatBool(f.a.answers(run)))
+	f.step.Output("reused", strconv.FormatBool(f.a.assess.Answers(run)))
 	if f.comment == nil {
 		f.prepareComment()
 	}
@@ -192,7 +192,7 @@ func (f *workflow) follow(ctx context.Context, s session, id string) (stop func(
 		defer close(done)
 		for {
 			if run, err := s.History.Run(ctx, id); err == nil && !run.Status().Terminal() {
-				if r, err := s.collect(ctx, run); err == nil {
+				if r, err := s.assess.Collect(ctx, s.Session, run); err == nil {
 					f.write(ctx, r, false)
 				}
 			}

@@ -414,3 +414,11 @@ type Curve struct {
 }
 
 var _ json.Marshaler = Float(0)
+
+// DisplayName is the name that people gave a run, "" where nobody did.
+func (r *Run) DisplayName() string {
+	if r.Info.RunName == r.Info.RunID {
+		return ""
+	}
+	return r.Info.RunName
+}

@@ -1,4 +1,4 @@
-package cli
+package assess
 
 import (
 	"context"
@@ -31,8 +31,8 @@ func TestCost(t *testing.T) {
 		}
 		return r.With(tags)
 	}
-	s := session{&app{rules: rules{prices: map[string]float64{"gpu": 3, "local": 0}}},
-		train.Session{History: trials{list: []*history.Run{run(1, nil), run(0.5, nil)}}}}
+	a := Assessor{Terms: Terms{Prices: map[string]float64{"gpu": 3, "local": 0}}}
+	at := train.Session{History: trials{list: []*history.Run{run(1, nil), run(0.5, nil)}}}
 	for name, c := range map[string]struct {
 		run  *history.Run
 		want float64
@@ -45,7 +45,7 @@ func TestCost(t *testing.T) {
 		"a sweep": {run(2, map[string]string{history.TagTarget: "gpu", history.TagNodes: "2",
 			history.TagSweep: `{"goal": "maximize", "primary_metric": "accuracy"}`}), 9},
 	} {
-		got, err := s.cost(t.Context(), c.run)
+		got, err := a.Cost(t.Context(), at, c.run)
 		require.NoError(t, err)
 		if math.IsNaN(c.want) {
 			require.True(t, math.IsNaN(got), name)

@@ -1,4 +1,4 @@
-package cli
+package assess
 
 import (
 	"context"
@@ -6,20 +6,21 @@ import (
 	"strconv"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/train"
 )
 
-// cost is what a run has cost, in USD: its time from beginning to end, on each of its nodes,
+// Cost is what a run has cost, in USD: its time from beginning to end, on each of its nodes,
 // by the price of its compute target; of a sweep, what its trials have. It is NaN where that is
 // not known.
-func (s session) cost(ctx context.Context, run *history.Run) (float64, error) {
-	price, known := s.rules.prices[run.Tag(history.TagTarget)]
+func (a *Assessor) Cost(ctx context.Context, at train.Session, run *history.Run) (float64, error) {
+	price, known := a.Terms.Prices[run.Tag(history.TagTarget)]
 	if !known {
 		return math.NaN(), nil
 	}
 	runs := []*history.Run{run}
 	if run.Tag(history.TagSweep) != "" {
 		var err error
-		if runs, err = s.children(ctx, run); err != nil {
+		if runs, err = Children(ctx, at.History, run); err != nil {
 			return 0, err
 		}
 	}
@@ -38,9 +39,9 @@ func (s session) cost(ctx context.Context, run *history.Run) (float64, error) {
 }
 
 // costs is what several runs have cost together.
-func (s session) costs(ctx context.Context, runs []*history.Run) (sum float64, err error) {
+func (a *Assessor) costs(ctx context.Context, at train.Session, runs []*history.Run) (sum float64, err error) {
 	for _, r := range runs {
-		one, err := s.cost(ctx, r)
+		one, err := a.Cost(ctx, at, r)
 		if err != nil {
 			return 0, err
 		}

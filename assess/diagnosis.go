@@ -1,4 +1,4 @@
-package cli
+package assess
 
 import (
 	"fmt"
@@ -14,16 +14,16 @@ import (
 	"github.com/org/aml-train/snapshot"
 )
 
-// diagnosisContext is what the diagnosis of a run may ask about its job and about the
+// diagnosis is what the diagnosis of a run may ask about its job and about the
 // repository here; done ends that.
-func (a *app) diagnosisContext(run *history.Run) (c report.Context, done func()) {
+func (a *Assessor) diagnosis(run *history.Run) (c report.Context, done func()) {
 	done = func() {}
 	if run.Tag(history.TagTarget) == job.Local {
-		c.Work = filepath.ToSlash(a.local("").WorkingDirectory(run))
+		c.Work = filepath.ToSlash(a.Directory(run))
 		c.Source = run.Tag(history.TagSource)
 	}
 	c.Install = func(pkg string) string { return install(run, c.Repo, pkg) }
-	repo, err := a.git.Find(".")
+	repo, err := a.Git.Find(".")
 	if err != nil || repo == nil || run.Tag(history.TagSource) == "" {
 		return c, done
 	}
@@ -40,7 +40,7 @@ func (a *app) diagnosisContext(run *history.Run) (c report.Context, done func())
 		c.Repo.Script = filepath.ToSlash(filepath.Dir(filepath.FromSlash(script)))
 	}
 	c.Why = func(path string) string {
-		d, err := snapshot.Why(&a.git, filepath.Join(repo.Root, source), path)
+		d, err := snapshot.Why(a.Git, filepath.Join(repo.Root, source), path)
 		if err != nil || d.Travels || d.Rule == nil {
 			return ""
 		}
@@ -71,7 +71,7 @@ func install(run *history.Run, repo *imports.Repository, pkg string) string {
 			return fmt.Sprintf("`%s` adds it to `%s` and installs it.", i.Command, i.File)
 		}
 	}
-	python, place := interpreter(run)
+	python, place := Interpreter(run)
 	return fmt.Sprintf("Install it for the `%s` that ran the script%s: `%[1]s -m pip install %[3]s`.", python, place,
 		pkg)
 }
@@ -79,9 +79,9 @@ func install(run *history.Run, repo *imports.Repository, pkg string) string {
 // programs is a Python interpreter as a command names it, with the folder that it lies in.
 var programs = lazyregexp.New(`(?:^|[\s;&|(])((?:[\w.~/-]*/)?python[\d.]*)(?:\s|$)`)
 
-// interpreter is the Python that a run's command names, and where it lies, in ", PATH",
+// Interpreter is the Python that a run's command names, and where it lies, in ", PATH",
 // where the name alone does not tell.
-func interpreter(run *history.Run) (name, place string) {
+func Interpreter(run *history.Run) (name, place string) {
 	name = "python"
 	if m := programs.FindStringSubmatch(run.Tag(history.TagCommand)); m != nil {
 		name = m[1]

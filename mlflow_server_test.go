@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -12,8 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"time"
 
+	"github.com/org/aml-train/internal/testing/testenv"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -63,19 +62,12 @@ func (s *trackingServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // one signs in, $MLFLOW_OPEN the one at which nobody does. With own, the server itself has one
 // sign in, at both.
 func mlflowServer(ts *testscript.TestScript, neg bool, args []string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	addr := l.Addr().String()
-	l.Close()
-	_, port, err := net.SplitHostPort(addr)
-	ts.Check(err)
 	home := filepath.Join(ts.Getenv("HOME"), "mlflow")
 	ts.Check(os.MkdirAll(home, 0o755))
-	cmd := exec.Command(ts.Getenv("MLFLOW_PYTHON"), "-m", "mlflow", "server", "--backend-store-uri",
-		"sqlite:///"+filepath.Join(home, "mlflow.db"), "--artifacts-destination", filepath.Join(home, "artifacts"),
-		"--host", "127.0.0.1", "--port", port, "--workers", "1")
-	cmd.Env = append(os.Environ(), "MLFLOW_DISABLE_TELEMETRY=true")
-	if len(args) > 0 {
+	address, end, err := testenv.StartMLflow(ts.Getenv("MLFLOW_PYTHON"), home, func(cmd *exec.Cmd) {
+		if len(args) == 0 {
+			return
+		}
 		config := filepath.Join(home, "auth.ini")
 		ts.Check(os.WriteFile(config, []byte("[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///"+
 			filepath.Join(home, "auth.db")+"\nadmin_username = ada\nauthorization_function = "+
@@ -83,25 +75,13 @@ func mlflowServer(ts *testscript.TestScript, neg bool, args []string) {
 		cmd.Args = append(cmd.Args, "--app-name", "basic-auth")
 		cmd.Env = append(cmd.Env, "MLFLOW_AUTH_CONFIG_PATH="+config, "MLFLOW_AUTH_ADMIN_PASSWORD="+trackingPassword,
 			"MLFLOW_FLASK_SERVER_SECRET_KEY=a-key-for-a-test")
-	}
-	cmd.Dir = home
-	end := asGroup(cmd)
-	ts.Check(cmd.Start())
-	ts.Defer(func() {
-		end()
-		cmd.Wait()
 	})
-	for late := time.Now().Add(3 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		if res, err := http.Get("http://" + addr + "/health"); err == nil {
-			res.Body.Close()
-			break
-		}
-		if time.Now().After(late) {
-			ts.Fatalf("MLflow's server does not answer")
-		}
-	}
-	ts.Setenv("MLFLOW_OPEN", "http://"+addr)
-	s := &trackingServer{to: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: addr})}
+	ts.Check(err)
+	ts.Defer(end)
+	ts.Setenv("MLFLOW_OPEN", address)
+	server, err := url.Parse(address)
+	ts.Check(err)
+	s := &trackingServer{to: httputil.NewSingleHostReverseProxy(server)}
 	door := httptest.NewServer(s)
 	ts.Defer(door.Close)
 	*ts.Value(trackingKey{}).(**trackingServer) = s

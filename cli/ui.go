@@ -64,6 +64,10 @@ address is printed.`,
 	return cmd
 }
 
+// noJobs leaves out the processes with which MLflow's server has language models judge traces,
+// each of which takes as long to start as the server.
+const noJobs = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
+
 // mlflowUI shows the history in MLflow until the context ends, from a run's page on where
 // one is named.
 func (a *app) mlflowUI(ctx context.Context, store *history.Store, run *history.Run, port int, python string) error {
@@ -73,7 +77,7 @@ func (a *app) mlflowUI(ctx context.Context, store *history.Store, run *history.R
 		uri = "sqlite:////" + strings.TrimPrefix(strings.TrimPrefix(uri, "sqlite:///"), "/")
 	}
 	v := viewer{title: "MLflow", program: "mlflow", module: "mlflow", install: "mlflow", python: python,
-		dir: store.Home}
+		dir: store.Home, env: []string{noJobs}}
 	upgrade, err := v.command(ctx)
 	if err != nil {
 		return err

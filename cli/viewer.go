@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,12 +20,13 @@ import (
 // viewer is an installed program that shows runs on a page of its own: MLflow, or
 // TensorBoard.
 type viewer struct {
-	title   string // of the program
-	program string // its command
-	module  string // with which a Python starts it
-	install string // the package that brings it
-	python  string // the interpreter that is to start it, "" for the program on PATH
-	dir     string // where it works: a folder without anybody's Python modules
+	title   string   // of the program
+	program string   // its command
+	module  string   // with which a Python starts it
+	install string   // the package that brings it
+	python  string   // the interpreter that is to start it, "" for the program on PATH
+	dir     string   // where it works: a folder without anybody's Python modules
+	env     []string // variables that it gets unless they are set, NAME=VALUE
 }
 
 // command finds the program. What the checkout names, or holds, does not count: it is run
@@ -61,6 +64,7 @@ func (v viewer) serve(ctx context.Context, port int, args []string, say io.Write
 	}
 	said := &tail{}
 	cmd.Args = append(append(cmd.Args, args...), "--host", "127.0.0.1", "--port", strconv.Itoa(port))
+	cmd.Env = append(slices.Clone(v.env), os.Environ()...) // of several of one name, the last holds
 	cmd.Dir, cmd.Stdout, cmd.Stderr = v.dir, io.MultiWriter(say, said), io.MultiWriter(say, said)
 	cmd.WaitDelay = endPatience
 	detach.Session(cmd) // Ctrl-C reaches this program alone, which ends the other one with all its workers

@@ -102,7 +102,7 @@ func TestActionIsRun(t *testing.T) {
 		`job script arguments command source-directory compute-target environment environment-variables inputs
 		experiment-name display-name tags max-run-duration-seconds distribution process-count node-count
 		subscription-id resource-group workspace-name tenant-id client-id creds cloud
-		wait cancel-with-workflow cancel-superseded allow-fork github-token comment annotations summary download-outputs`) {
+		wait cancel-with-workflow cancel-superseded github-token comment annotations summary download-outputs`) {
 		require.Contains(t, action.Inputs, name)
 	}
 }

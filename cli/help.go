@@ -90,6 +90,9 @@ func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	near := ""
 	if errors.As(err, &unknown) {
+		if unknown.GetSpecifiedName() == "allow-fork" {
+			return usageError{errAllowFork}
+		}
 		var names []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
 			if !f.Hidden {

@@ -46,7 +46,8 @@ type app struct {
 	azure      azureFlags
 	assess     assess.Assessor // says what there is to say of runs
 	rules      ruleFlags
-	historyAt  string // history of the settings that are in force
+	inForce    settings.Settings // say what trains where a comment asks for it
+	historyAt  string            // history of the settings that are in force
 	secrets    secret.Redactor
 	commands   *github.Log // nil outside a workflow
 	brief      bool        // what is wrong is said in one line as well, the last: a hook looks for it there

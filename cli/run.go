@@ -129,7 +129,7 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 		Args: f.arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			flow, err := a.enterWorkflow(ctx, w)
+			flow, err := a.inWorkflow(w)
 			if err != nil {
 				return err
 			}
@@ -138,6 +138,14 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 				return a.runJob(ctx, f, w, tell)
 			}
 			flow.identity = f.identity()
+			if flow.Asks() {
+				asked, err := flow.asked(ctx, &f)
+				if !asked {
+					return err
+				}
+			} else if err := refused(flow.gate.Event(ctx)); err != nil {
+				return err
+			}
 			err = a.runJob(ctx, f, w, tell)
 			if !tell.submitted {
 				flow.refused(ctx, f.name(), err)
@@ -190,7 +198,11 @@ func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *tel
 	if tell.flow != nil && !w.wait {
 		request.Leave = tell.flow.leave
 	}
-	return a.trainer(tell.flow, tell, f.python).Train(ctx, request)
+	trainer := a.trainer(tell.flow, tell, f.python)
+	if tell.flow != nil && tell.flow.ask != nil && !tell.flow.ask.Approves() {
+		return tell.flow.offer(ctx, trainer, request)
+	}
+	return trainer.Train(ctx, request)
 }
 
 // checkPlaces finds a place to which nothing can be written, not after hours of training.

@@ -20,11 +20,14 @@ import (
 
 // trainer leads jobs on their way; flow is nil outside a workflow.
 func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Trainer {
-	machine := &here{a, python}
-	return &train.Trainer{
+	machine := &here{a: a, python: python, fenced: flow != nil && flow.ask != nil && flow.Foreign()}
+	t := &train.Trainer{
 		Git: &a.git, Code: a.codeOf, Secrets: &a.secrets, Tell: tell,
 		Settings: func(commit *snapshot.Snapshot) (train.Settings, error) {
-			s, err := a.readSettings(".", commit)
+			s, err := a.inForce, error(nil)
+			if flow == nil || flow.ask == nil { // what is asked for is a commit, not what it says of all that trains
+				s, err = a.readSettings(".", commit)
+			}
 			machine.python = cmp.Or(python, s.Python)
 			file := func() (string, error) { return s.JobFile(&a.git, commit) }
 			repeats := s.Repeats.Plan()
@@ -43,6 +46,10 @@ func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Traine
 		Here:      machine,
 		Elsewhere: &elsewhere{a: a},
 	}
+	if flow != nil && flow.ask != nil {
+		t.Holds = flow.holds
+	}
+	return t
 }
 
 // trusted tells whether what is noted of runs on this machine can be.
@@ -61,6 +68,7 @@ func (a *app) trusted() error {
 type here struct {
 	a      *app
 	python string
+	fenced bool // a stranger's code trains in a container
 }
 
 // Target knows the runs that there are: one may have the job's name.
@@ -70,6 +78,9 @@ func (p *here) Target(ctx context.Context) (submit.Target, error) {
 	}
 	if _, err := p.a.openStore(ctx, false); err != nil {
 		return nil, usageError{err}
+	}
+	if p.fenced {
+		return fenced{p.a.local(p.python)}, nil
 	}
 	return p.a.local(p.python), nil
 }

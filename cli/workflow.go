@@ -60,6 +60,8 @@ type workflow struct {
 
 	identity string // tells the jobs of one workflow apart: what was asked for
 
+	ask *github.Ask // by a comment; nil where none asks
+
 	left *settle.Left // where nobody waits for the run; nil before the status is set, and where somebody does
 
 	mu        sync.Mutex // of what follows, and of writing the comment
@@ -69,7 +71,7 @@ type workflow struct {
 
 // workflowFlags say what is told, and to whom.
 type workflowFlags struct {
-	wait, cancelWithWorkflow, cancelSuperseded, allowFork bool
+	wait, cancelWithWorkflow, cancelSuperseded bool
 
 	token                         string
 	comment, annotations, summary bool
@@ -103,7 +105,6 @@ func (f *workflowFlags) add(cmd *cobra.Command) {
 func (f *workflowFlags) addGate(cmd *cobra.Command) {
 	s := cmd.Flags()
 	under("In a workflow", s, func() {
-		s.BoolVar(&f.allowFork, "allow-fork", false, "run the code of another repository with this one's secrets")
 		s.StringVar(&f.token, "github-token", "",
 			"in a workflow, the token that asks GitHub and comments on the pull request (default: GITHUB_TOKEN)")
 	})
@@ -112,6 +113,18 @@ func (f *workflowFlags) addGate(cmd *cobra.Command) {
 // enterWorkflow returns nil outside a workflow. It comes before anything else that
 // a command does: secrets are masked, and a stranger's code is turned away.
 func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow, error) {
+	f, err := a.inWorkflow(flags)
+	if f == nil || err != nil {
+		return nil, err
+	}
+	return f, refused(f.gate.Event(ctx))
+}
+
+// inWorkflow is enterWorkflow before anything is asked of the gate.
+func (a *app) inWorkflow(flags workflowFlags) (*workflow, error) {
+	if asked := a.getenv("INPUT_ALLOW-FORK"); asked != "" && asked != "false" {
+		return nil, usageError{errAllowFork}
+	}
 	w, err := github.ReadWorkflow(a.getenv)
 	if err != nil {
 		return nil, usageError{err}
@@ -124,8 +137,8 @@ func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow
 		f.flags.token = w.Token
 	}
 	a.mask(append(append(w.Secrets, f.flags.token, a.creds()), azureml.SignIn{Creds: a.creds()}.Secrets()...)...)
-	f.gate = &github.Gate{Workflow: w, Token: f.flags.token, AllowFork: f.flags.allowFork}
-	return f, refused(f.gate.Event(ctx))
+	f.gate = &github.Gate{Workflow: w, Token: f.flags.token}
+	return f, nil
 }
 
 // started tells that there is a run: in the comment, in the background, so that
@@ -150,6 +163,10 @@ func (f *workflow) prepareComment() {
 	if f.flags.token == "" {
 		f.commented = &github.NotAllowedError{Reason: "there is no token to comment on the pull request with; pass " +
 			"GITHUB_TOKEN: ${{ github.token }} in the step's env"}
+		return
+	}
+	if f.Asks() {
+		f.comment, f.commented = f.Answer(f.flags.token, f.identity)
 		return
 	}
 	f.comment, f.commented = github.NewComment(f.Workflow, f.flags.token, f.identity)

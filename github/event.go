@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/internal/lazyregexp"
@@ -54,6 +55,8 @@ type Workflow struct {
 
 	DefaultBranch string // of the repository; "" where the event does not tell
 	Private       bool   // not everybody may read the repository, and fork it
+
+	Said Said // the comment that an event is about
 
 	ofHead bool // the event is about a head, whether or not it tells whose
 }
@@ -145,6 +148,17 @@ type event struct {
 		Number      int       `json:"number"`
 		PullRequest *struct{} `json:"pull_request"` // there for the comment of a pull request only
 	} `json:"issue"`
+	Action  string `json:"action"`
+	Comment struct {
+		ID      int64     `json:"id"`
+		Body    string    `json:"body"`
+		Created time.Time `json:"created_at"`
+		Updated time.Time `json:"updated_at"`
+		User    struct {
+			ID    int64  `json:"id"`
+			Login string `json:"login"`
+		} `json:"user"`
+	} `json:"comment"`
 	WorkflowRun *struct {
 		HeadSHA        string        `json:"head_sha"`
 		HeadBranch     string        `json:"head_branch"`
@@ -185,6 +199,8 @@ func (w *Workflow) readEvent(text []byte) error {
 		w.Base = pr.Base.SHA
 	case event.Issue != nil && event.Issue.PullRequest != nil:
 		w.PullRequest = event.Issue.Number
+		c := event.Comment
+		w.Said = Said{event.Action, c.ID, c.Body, c.Created, c.Updated, c.User.Login, c.User.ID}
 	case event.WorkflowRun != nil:
 		run := event.WorkflowRun
 		w.Head, w.HeadRef, w.HeadRepository = run.HeadSHA, run.HeadBranch, name(run.HeadRepository)

@@ -10,10 +10,10 @@ import (
 
 // Gate decides whose code may be trained by a workflow that may have secrets.
 type Gate struct {
-	Workflow  *Workflow
-	Token     string
-	AllowFork bool // somebody has read the code
+	Workflow *Workflow
+	Token    string
 
+	approved string   // the only commit that may train, where somebody has said so
 	head     string   // of the repository's own pull request, where GitHub had to be asked
 	admitted []string // commits that are known to be the repository's own
 }
@@ -27,7 +27,11 @@ func (e *RefusedError) Error() string { return e.Reason }
 const gitHubTime = 30 * time.Second
 
 // Open tells whether any code may be trained.
-func (g *Gate) Open() bool { return !g.Workflow.Privileged() || g.AllowFork }
+func (g *Gate) Open() bool { return !g.Workflow.Privileged() }
+
+// Approve has the gate let through a commit of which somebody who may has said that it trains,
+// and from now on no other.
+func (g *Gate) Approve(commit string) { g.approved = commit }
 
 // Event refuses a stranger's code where it could reach secrets: on an event that is about
 // a head of another repository, whatever is checked out. The error is a *RefusedError.
@@ -60,6 +64,13 @@ func (g *Gate) Unknown(dir string, err error) error {
 // here prove nothing, since a step may have fetched anything under any name, so GitHub
 // is asked, twice at most. The error is a *RefusedError.
 func (g *Gate) Commit(ctx context.Context, commit string) error {
+	if g.approved != "" {
+		if commit != g.approved {
+			return &RefusedError{fmt.Sprintf("nothing was submitted: the commit %s is not %s, which was asked for",
+				commit, g.approved)}
+		}
+		return nil
+	}
 	if g.Open() || g.Workflow.Started(commit) || commit != "" && slices.Contains(g.admitted, commit) {
 		return nil
 	}
@@ -93,7 +104,7 @@ func (g *Gate) Commit(ctx context.Context, commit string) error {
 func (g *Gate) refuse(format string, args ...any) error {
 	return &RefusedError{fmt.Sprintf("nothing was submitted: on %s the workflow has this repository's secrets and a "+
 		"token that may write, and %s could take them along. Train on pull_request instead, which has neither, or "+
-		"say allow-fork: true, on the command line --allow-fork, if somebody who may read every secret of this "+
-		"repository has read the code",
+		"have somebody who may push to this repository read the code and ask for it by a comment on the pull "+
+		"request, /train COMMIT (docs/train-comment.md)",
 		cmp.Or(g.Workflow.Event, "an event without a name"), fmt.Sprintf(format, args...))}
 }

@@ -174,7 +174,15 @@ func TestPrism(t *testing.T) {
 	require.Len(t, onRef, 1)
 	_, err = ReadRef(t.Context(), w, githubtest.Workflow, onRef[0], 100)
 	require.NoError(t, err)
-	for _, want := range []string{"GET contents/none", "GET git/trees/", "GET user", "GET pulls/",
+	g.Permit("mia", githubtest.Collaborator{Role: "write"})
+	_, head, err := asks(t, g, api, "mia", "/train", nil)
+	require.NoError(t, err)
+	answer, err := head.Answer(githubtest.Workflow, "")
+	require.NoError(t, err)
+	require.NoError(t, write(t, answer, "an offer", true))
+	for _, want := range []string{"GET collaborators/mia/permission",
+		"POST issues/comments/" + fmt.Sprint(head.Said.ID) + "/reactions",
+		"GET contents/none", "GET git/trees/", "GET user", "GET pulls/",
 		"GET issues/7/comments", "POST issues/7/comments", "GET issues/comments/", "PATCH issues/comments/",
 		"DELETE issues/comments/",
 		"GET commits/" + oldHead + "/branches-where-head", "GET compare/HEAD...", "GET git/ref/aml-train/history",

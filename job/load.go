@@ -28,6 +28,7 @@ type Options struct {
 	Environment     string   // a reference, docker:IMAGE, pip:FILE, conda:FILE or user-managed
 	Env             []string // NAME=VALUE
 	Inputs          []string // NAME=VALUE
+	Asked           []string // the same, of inputs that the job declares with a value
 	ExperimentName  string
 	DisplayName     string
 	Description     string
@@ -173,6 +174,7 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 		j.Tags[name] = value
 	})
 	o.pairs(d, "--input", o.Inputs, func(name, value string) { o.input(j, d, name, value, relative) })
+	o.pairs(d, "/train", o.Asked, func(name, value string) { o.asked(j, d, name, value) })
 	switch {
 	case o.MaxRunSeconds < 0:
 		d.flagProblem("--max-run-duration-seconds is %d; it has to be positive", o.MaxRunSeconds)

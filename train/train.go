@@ -89,6 +89,10 @@ type Trainer struct {
 	// machine or elsewhere. done lets go of them when the job has been submitted.
 	Earlier func(ctx context.Context, run string, here bool) (in job.Input, done func(), err error)
 
+	// Holds tells, right before something is submitted, whether it is wanted still; nil where
+	// nothing can change that.
+	Holds func(context.Context) error
+
 	// More says how many repeats are wanted besides those made, of which last is the last;
 	// most are made at most.
 	More func(ctx context.Context, at Session, last *history.Run, made, most int) (int, error)
@@ -161,6 +165,9 @@ func (t *Trainer) Train(ctx context.Context, r Request) error {
 		return err
 	}
 	if s.repeats.several() && r.Wait {
+		if err := t.holds(ctx); err != nil {
+			return err
+		}
 		return t.repeat(ctx, r, &s, at)
 	} else if s.repeats.several() {
 		s.Repeats = ""
@@ -180,6 +187,9 @@ func (t *Trainer) Train(ctx context.Context, r Request) error {
 	if r.Leave != nil && s.here {
 		return mistake(errEndsWithJob)
 	}
+	if err := t.holds(ctx); err != nil {
+		return err
+	}
 	run, err := t.submit(ctx, &s, at)
 	if err != nil {
 		return err
@@ -189,6 +199,13 @@ func (t *Trainer) Train(ctx context.Context, r Request) error {
 		return t.Tell.Left(ctx, at, run)
 	}
 	return t.Follow(ctx, at, run, r.Cancel)
+}
+
+func (t *Trainer) holds(ctx context.Context) error {
+	if t.Holds == nil {
+		return nil
+	}
+	return t.Holds(ctx)
 }
 
 // Follow watches a run to its end and reports it. When the waiting is interrupted, the

@@ -125,7 +125,10 @@ type input struct {
 	ETag    string // of a URL, the version that is fetched; "" for any
 }
 
-// inContainer tells whether a job trains in a container.
+// InContainer tells whether a job trains in a container.
+func InContainer(j *job.Job) bool { return inContainer(j) }
+
+// inContainer is InContainer.
 func inContainer(j *job.Job) bool { return isBuilt(j) || image(j) != "" }
 
 // image is the image that a job trains in, "" for this machine's own programs and for one

@@ -35,15 +35,16 @@ const (
 type User struct {
 	Login string `json:"login"`
 	Type  string `json:"type"` // User or Bot
+	ID    int64  `json:"id"`   // 0 for the one that goes with the name
 }
 
 // Bot is who a workflow's own token writes as.
-var Bot = User{"github-actions[bot]", "Bot"}
+var Bot = User{Login: "github-actions[bot]", Type: "Bot"}
 
 // AppBot is who the token of an app of the team writes as.
-var AppBot = User{"team-app[bot]", "Bot"}
+var AppBot = User{Login: "team-app[bot]", Type: "Bot"}
 
-var users = map[string]User{Workflow: Bot, Fork: Bot, Person: {"ada", "User"}, App: AppBot}
+var users = map[string]User{Workflow: Bot, Fork: Bot, Person: {Login: "ada", Type: "User"}, App: AppBot}
 
 // Comment is a comment of a pull request.
 type Comment struct {
@@ -51,6 +52,10 @@ type Comment struct {
 	HTMLURL string `json:"html_url"`
 	Body    string `json:"body"`
 	User    User   `json:"user"`
+
+	IssueURL string    `json:"issue_url"`
+	Created  time.Time `json:"created_at"`
+	Updated  time.Time `json:"updated_at"`
 
 	Number int `json:"-"`
 }
@@ -62,6 +67,11 @@ type PullRequest struct {
 	Repo   string // of the head
 	Merge  string // the commit that merges the head into the base
 	Base   string // the commit at the tip of the base branch
+
+	BaseRef string // that branch; "" for main
+	HeadRef string // the branch of the head
+	Draft   bool
+	Closed  bool
 
 	Past    []string  // heads that it had, the oldest first
 	Updated time.Time // when something happened in it last; zero for just now
@@ -91,6 +101,9 @@ type GitHub struct {
 	Statuses   []Status // of commits, the newest last
 	NoStatuses bool     // the tokens have no right to them
 
+	People    map[string]Collaborator // by their names; others may read
+	Reactions []Reaction              // to comments, the newest last
+
 	Asked []string // for a test to note requests in
 
 	// Answer, where it is set, may answer a request in GitHub's place.
@@ -100,6 +113,7 @@ type GitHub struct {
 
 	mu      sync.Mutex
 	next    int64
+	clock   int64 // seconds
 	pending []Artifact
 	blocks  map[string][]byte // of blobs, by the blob's id and the block's
 }
@@ -114,8 +128,11 @@ func (g *GitHub) Write(number int, who User, body string) int64 {
 func (g *GitHub) write(number int, who User, body string) *Comment {
 	g.next++
 	id := 1000 + g.next
+	now := g.now()
+	who.ID = g.userID(who)
 	g.Comments = append(g.Comments, Comment{ID: id,
 		HTMLURL: fmt.Sprintf("https://github.com/org/x/pull/%d#issuecomment-%d", number, id), Body: body, User: who,
+		IssueURL: fmt.Sprintf("https://api.github.com/repos/org/x/issues/%d", number), Created: now, Updated: now,
 		Number: number})
 	return &g.Comments[len(g.Comments)-1]
 }
@@ -126,7 +143,7 @@ func (g *GitHub) Bodies(number int, who User) []string {
 	defer g.mu.Unlock()
 	var out []string
 	for _, c := range g.Comments {
-		if c.Number == number && c.User == who {
+		if c.Number == number && c.User.Login == who.Login {
 			out = append(out, c.Body)
 		}
 	}
@@ -252,6 +269,9 @@ func (g *GitHub) answer(w http.ResponseWriter, r *http.Request, body []byte) (in
 		return g.statuses(w, r, parts, user, body)
 	}
 	if r.Method == http.MethodGet && parts[0] != "pulls" && parts[0] != "issues" {
+		if len(parts) == 3 && parts[0] == "collaborators" && parts[2] == "permission" {
+			return g.permission(parts[1])
+		}
 		if status, answer := g.gitObjects(parts); status != 0 {
 			return status, answer
 		}
@@ -284,6 +304,9 @@ func (g *GitHub) code(parts []string, ref string) (int, any) {
 
 // talk answers what a user asks and says of pull requests and their comments.
 func (g *GitHub) talk(w http.ResponseWriter, r *http.Request, parts []string, user User, body []byte) (int, any) {
+	if len(parts) == 4 && parts[0] == "issues" && parts[1] == "comments" && parts[3] == "reactions" {
+		return g.react(r, parts[2], user, body)
+	}
 	number, err := strconv.ParseInt(parts[len(parts)-1], 10, 64)
 	if len(parts) == 3 && parts[0] == "issues" && parts[2] == "comments" {
 		number, err = strconv.ParseInt(parts[1], 10, 64)
@@ -297,10 +320,7 @@ func (g *GitHub) talk(w http.ResponseWriter, r *http.Request, parts []string, us
 	}
 	switch {
 	case len(parts) == 2 && parts[0] == "pulls" && pull >= 0 && r.Method == http.MethodGet:
-		p := g.PullRequests[pull]
-		return http.StatusOK, map[string]any{"number": p.Number, "merge_commit_sha": p.Merge,
-			"base": map[string]any{"sha": p.Base},
-			"head": map[string]any{"sha": p.Head, "repo": map[string]any{"full_name": p.Repo}}}
+		return http.StatusOK, g.PullRequests[pull].answer()
 	case len(parts) == 3 && parts[2] == "comments" && pull >= 0 && r.Method == http.MethodGet:
 		return g.list(w, r, int(number))
 	case len(parts) == 3 && parts[2] == "comments" && pull >= 0 && r.Method == http.MethodPost:
@@ -325,7 +345,7 @@ func (g *GitHub) talk(w http.ResponseWriter, r *http.Request, parts []string, us
 			if status != 0 {
 				return status, answer
 			}
-			g.Comments[at].Body = text
+			g.Comments[at].Body, g.Comments[at].Updated = text, g.now()
 			return http.StatusOK, g.Comments[at]
 		}
 	}

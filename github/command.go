@@ -1,0 +1,175 @@
+package github
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/yuin/goldmark"
+	"github.com/yuin/goldmark/ast"
+	"github.com/yuin/goldmark/extension"
+	"github.com/yuin/goldmark/text"
+
+	"github.com/org/aml-train/internal/lazyregexp"
+)
+
+// Command is what a line of a comment asks for:
+//
+//	/train
+//	/train COMMIT NAME=VALUE...
+//
+// The first asks what would train, the second that it does.
+type Command struct {
+	Commit string   // 40 hexadecimal digits; "" where none is named
+	Inputs []string // of the job, NAME=VALUE
+}
+
+// Line is the line that asks for it.
+func (c Command) Line() string {
+	words := append([]string{verb}, c.Inputs...)
+	if c.Commit != "" {
+		words = append([]string{verb, c.Commit}, c.Inputs...)
+	}
+	return strings.Join(words, " ")
+}
+
+// verb is what a line that asks begins with.
+const verb = "/train"
+
+// CommandError says what is wrong with a line that asks for training.
+type CommandError struct{ Reason string }
+
+func (e *CommandError) Error() string { return e.Reason }
+
+func wrongCommand(format string, args ...any) error {
+	return &CommandError{fmt.Sprintf(format, args...)}
+}
+
+// ParseCommand finds the line of a comment that asks for training; it returns nil where none
+// does. The comment is read as GitHub shows it (github.github.com/gfm): the line is one that
+// its readers see as text of its author's own, from the first character of a line on. In a quote,
+// a list, a block of code, a comment of HTML or the definition of a link it asks for nothing. The
+// error is a *CommandError, where it is not sure or not clear what is asked for.
+func ParseCommand(body string) (*Command, error) {
+	body = lineEnds.Replace(body)
+	if !strings.Contains(body, verb) {
+		return nil, nil
+	}
+	source := []byte(body)
+	doc := goldmark.New(goldmark.WithExtensions(extension.GFM, extension.Footnote)).Parser().Parse(
+		text.NewReader(source))
+	var found []string
+	unsure, html := false, false
+	for n := doc.FirstChild(); n != nil; n = n.NextSibling() {
+		switch n := n.(type) {
+		case *ast.HTMLBlock:
+			html = html || !onlyComment(n, source)
+		case *ast.Paragraph:
+			lines := asking(n, source)
+			found = append(found, lines...)
+			unsure = unsure || len(lines) > 0 && !plainText(n)
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return nil, nil
+	case len(found) > 1:
+		return nil, wrongCommand("the comment has several lines that begin with %s; one comment asks for one thing",
+			verb)
+	case html:
+		return nil, wrongCommand("the comment has HTML, and with that nobody can be sure that its readers see the "+
+			"line %s; write the line into a comment of its own", verb)
+	case unsure:
+		return nil, wrongCommand("the line %s stands in a paragraph with code, links or the like; put a blank line "+
+			"before and after it", verb)
+	}
+	return parseLine(found[0])
+}
+
+// lineEnds are those of Markdown: a carriage return is one, too.
+var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
+// asking returns the lines of a paragraph that begin as one that asks does.
+func asking(p *ast.Paragraph, source []byte) (found []string) {
+	for i := range p.Lines().Len() {
+		at := p.Lines().At(i)
+		if at.Start > 0 && source[at.Start-1] != '\n' || at.Padding > 0 {
+			continue // it is indented
+		}
+		line := strings.TrimRight(string(source[at.Start:at.Stop]), " \t\n")
+		rest, ok := strings.CutPrefix(line, verb)
+		if ok && (rest == "" || rest[0] == ' ' || rest[0] == '\t' || rest[0] > '~') {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// plainText tells whether a paragraph is text and nothing else: a span of code, a tag or a link
+// may begin in one line and end in another.
+func plainText(p *ast.Paragraph) bool {
+	for n := p.FirstChild(); n != nil; n = n.NextSibling() {
+		if n.Kind() != ast.KindText {
+			return false
+		}
+	}
+	return true
+}
+
+// htmlComments are whole ones.
+var htmlComments = lazyregexp.New(`(?s)<!--.*?-->`)
+
+// onlyComment tells whether a block of HTML is of comments, which end within it.
+func onlyComment(n *ast.HTMLBlock, source []byte) bool {
+	var b strings.Builder
+	for i := range n.Lines().Len() {
+		at := n.Lines().At(i)
+		b.Write(source[at.Start:at.Stop])
+	}
+	if n.HasClosure() {
+		b.Write(source[n.ClosureLine.Start:n.ClosureLine.Stop])
+	}
+	return strings.TrimSpace(htmlComments.ReplaceAllString(b.String(), "")) == ""
+}
+
+// longestLine is the most characters of a line that asks.
+const longestLine = 1000
+
+var (
+	wholeCommit = lazyregexp.New(`^[0-9a-fA-F]{40}$`)
+	partCommit  = lazyregexp.New(`^[0-9a-fA-F]{4,39}$`)
+	inputWord   = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]*=`)
+)
+
+// parseLine reads a line that begins with the verb.
+func parseLine(line string) (*Command, error) {
+	if len(line) > longestLine {
+		return nil, wrongCommand("the line %s has more than %d characters", verb, longestLine)
+	}
+	for _, r := range line {
+		if r != '\t' && (r < ' ' || r > '~') {
+			return nil, wrongCommand("the line %s has the character %+q, which is not one of ASCII: what looks like a "+
+				"letter or a digit may be another one", verb, r)
+		}
+	}
+	var c Command
+	named := map[string]bool{}
+	for i, word := range strings.Fields(line)[1:] {
+		name := strings.TrimSuffix(inputWord.FindString(word), "=")
+		switch {
+		case i == 0 && wholeCommit.MatchString(word):
+			c.Commit = strings.ToLower(word)
+		case i == 0 && partCommit.MatchString(word):
+			return nil, wrongCommand("%s %s: name the whole commit, 40 digits; it takes seconds to make two commits "+
+				"of which the first digits are the same", verb, word)
+		case name == "":
+			return nil, wrongCommand("%s: %q is neither a commit, which comes first, nor an input of the job, "+
+				"NAME=VALUE", verb, word)
+		case named[name]:
+			return nil, wrongCommand("%s: the input %s is given twice", verb, name)
+		default:
+			named[name] = true
+			c.Inputs = append(c.Inputs, word)
+		}
+	}
+	return &c, nil
+}

@@ -214,7 +214,14 @@ func (a *app) pushed(ctx context.Context, in io.Reader) error {
 		a.say("aml-train: skipped, as the push option aml-train.skip says")
 		return nil
 	}
-	updates, err := a.updates(in)
+	updates, err := hooks.ReadUpdates(in, a.getenv, func(rev string) (string, error) {
+		commit, err := train.WholeCommit(ctx, &a.git, rev)
+		if err != nil {
+			return "", err
+		}
+		defer commit.Close()
+		return commit.Commit, nil
+	})
 	var repo *git.Repository
 	if err == nil {
 		repo, err = a.repository()
@@ -229,27 +236,6 @@ func (a *app) pushed(ctx context.Context, in io.Reader) error {
 			"git push --no-verify goes without training", settings.File)
 	}
 	return err
-}
-
-// updates reads what is pushed, from git or from pre-commit, which has read git's
-// lines itself and hands one of them on (pre-commit.com, "pre-push"). Of a branch
-// that has nothing in common with the remote it does not name the commits.
-func (a *app) updates(in io.Reader) ([]hooks.Update, error) {
-	local, remote := a.getenv("PRE_COMMIT_LOCAL_BRANCH"), a.getenv("PRE_COMMIT_REMOTE_BRANCH")
-	if remote == "" {
-		return hooks.ParseUpdates(in)
-	}
-	to := a.getenv("PRE_COMMIT_TO_REF")
-	if to == "" {
-		commit, err := train.WholeCommit(context.Background(), &a.git, local)
-		if err != nil {
-			return nil, err
-		}
-		to = commit.Commit
-		commit.Close()
-	}
-	from := cmp.Or(a.getenv("PRE_COMMIT_FROM_REF"), strings.Repeat("0", len(to)))
-	return hooks.ParseUpdates(strings.NewReader(strings.Join([]string{local, to, remote, from}, " ")))
 }
 
 // logsDir, in .aml-train, has a log of each submission.
@@ -285,13 +271,9 @@ func (a *app) hookStatus(ctx context.Context) error {
 	case info.Branch == "":
 		a.say("HEAD is no branch, so a push of it trains what it names")
 	default:
-		u := hooks.Update{
-			LocalRef: "HEAD", Local: info.Commit,
-			RemoteRef: "refs/heads/" + info.Branch, Remote: upstream(repo, info.Branch),
-		}
 		push := a.push(repo)
 		defer push.Close()
-		t, err := push.Consider(ctx, u)
+		t, err := push.Consider(ctx, hooks.Next(repo, info.Branch, info.Commit))
 		switch {
 		case err != nil:
 			a.say("A push of %s trains nothing: %v", t, err)
@@ -329,20 +311,4 @@ func (a *app) lastPushes() error {
 		a.say("The logs are in %s", relative(logs.Name()))
 	}
 	return nil
-}
-
-// upstream returns what the remote is known to have of a branch, zeros where
-// nothing is known.
-func upstream(repo *git.Repository, branch string) string {
-	none := strings.Repeat("0", 40)
-	remote, ref := "origin", "refs/heads/"+branch
-	r, merge := repo.Config.Get("branch."+branch+".remote"), repo.Config.Get("branch."+branch+".merge")
-	if r != "" && merge != "" {
-		remote, ref = r, merge
-	}
-	_, id, err := repo.Reference("refs/remotes/" + remote + "/" + strings.TrimPrefix(ref, "refs/heads/"))
-	if err != nil {
-		return none
-	}
-	return id.String()
 }

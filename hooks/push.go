@@ -1,15 +1,18 @@
 // Package hooks answers: what happens on a push?
 //
 // It knows git's pre-push hook (githooks(5)): what git tells it, where it lies, and
-// how to share the place with the hooks of others. What is done about a push is its
-// caller's business.
+// how to share the place with the hooks of others. It decides of each branch that is pushed whether
+// something trains (Push); the submission itself is its caller's.
 package hooks
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/org/aml-train/internal/git"
 )
 
 // Update is one ref that a push changes, as git tells it: "LOCAL-REF LOCAL-OID
@@ -48,6 +51,42 @@ func ParseUpdates(r io.Reader) ([]Update, error) {
 		return nil, fmt.Errorf("what git tells the hook cannot be read: %w", err)
 	}
 	return out, nil
+}
+
+// ReadUpdates reads what is pushed: git's lines, or of pre-commit, which has read them itself and
+// hands one on, its variables (pre-commit.com, "pre-push"). Of a branch that has nothing in common
+// with the remote these do not name the commit; commit finds that of a revision.
+func ReadUpdates(
+	lines io.Reader, getenv func(string) string, commit func(rev string) (id string, err error),
+) (list []Update, err error) {
+	local, remote := getenv("PRE_COMMIT_LOCAL_BRANCH"), getenv("PRE_COMMIT_REMOTE_BRANCH")
+	if remote == "" {
+		return ParseUpdates(lines)
+	}
+	to := getenv("PRE_COMMIT_TO_REF")
+	if to == "" {
+		if to, err = commit(local); err != nil {
+			return nil, err
+		}
+	}
+	from := cmp.Or(getenv("PRE_COMMIT_FROM_REF"), strings.Repeat("0", len(to)))
+	return ParseUpdates(strings.NewReader(strings.Join([]string{local, to, remote, from}, " ")))
+}
+
+// Next is what git would tell of a push of a branch, which is at that commit, to where it is
+// usually pushed.
+func Next(repo *git.Repository, branch, commit string) Update {
+	u := Update{LocalRef: "HEAD", Local: commit, RemoteRef: "refs/heads/" + branch, Remote: strings.Repeat("0", 40)}
+	remote, ref := "origin", u.RemoteRef
+	r, merge := repo.Config.Get("branch."+branch+".remote"), repo.Config.Get("branch."+branch+".merge")
+	if r != "" && merge != "" {
+		remote, ref = r, merge
+	}
+	_, id, err := repo.Reference("refs/remotes/" + remote + "/" + strings.TrimPrefix(ref, "refs/heads/"))
+	if err == nil {
+		u.Remote = id.String()
+	}
+	return u
 }
 
 func objectID(s string) bool {

@@ -33,16 +33,16 @@ import (
 // hash. It is read through the REST API (docs.github.com, "REST API endpoints for GitHub
 // Actions artifacts").
 
-// CanKeep tells whether the workflow's step may write artifacts: the runner gives that to
+// CanWriteArtifacts tells whether the workflow's step may write artifacts: the runner gives that to
 // steps of actions alone.
-func (w *Workflow) CanKeep() bool { return w.results != "" && w.runtime != "" }
+func (w *Workflow) CanWriteArtifacts() bool { return w.results != "" && w.runtime != "" }
 
 // artifactWithin is how long the results service may take for an answer.
 const artifactWithin = time.Minute
 
-// Keep writes a zip as an artifact of the workflow's run, and returns its link, "" where it
+// WriteArtifact writes a zip as an artifact of the workflow's run, and returns its link, "" where it
 // has none. The error of a name that the run has already is ErrArtifactExists.
-func Keep(ctx context.Context, w *Workflow, name string, zip io.ReadSeeker) (link string, err error) {
+func WriteArtifact(ctx context.Context, w *Workflow, name string, zip io.ReadSeeker) (link string, err error) {
 	run, job, err := backend(w.runtime)
 	if err != nil {
 		return "", err
@@ -94,7 +94,7 @@ func Keep(ctx context.Context, w *Workflow, name string, zip io.ReadSeeker) (lin
 	return fmt.Sprintf("%s/%s/actions/runs/%d/artifacts/%s", w.Server, w.Repository, w.RunID, id), nil
 }
 
-// ErrArtifactExists is Keep's answer to a name that the workflow's run has already.
+// ErrArtifactExists is WriteArtifact's answer to a name that the workflow's run has already.
 var ErrArtifactExists = errors.New("the workflow's run has an artifact of that name already")
 
 // backend reads from the runner's token which run and job it is for: one of its scopes is
@@ -230,7 +230,7 @@ func unsigned(err error) error {
 	return fmt.Errorf("the artifact cannot be uploaded: %s", first)
 }
 
-// Artifact is one that a workflow of the repository wrote.
+// Artifact is an artifact that a workflow of the repository wrote.
 type Artifact struct {
 	ID     int64
 	Size   int64  // bytes
@@ -239,11 +239,11 @@ type Artifact struct {
 	Run    int64 // of the workflow
 }
 
-// Kept lists the newest artifacts of a name, at most a hundred, that workflows of this
+// ListArtifacts lists the newest artifacts of a name, at most a hundred, that workflows of this
 // repository's own branches wrote. Those of workflows that a fork's pull request started, or
 // of which GitHub does not say that, are not among them: they are written by whoever wrote the
 // fork.
-func Kept(ctx context.Context, w *Workflow, token, name string) ([]Artifact, error) {
+func ListArtifacts(ctx context.Context, w *Workflow, token, name string) ([]Artifact, error) {
 	api, err := client(w, token)
 	if err != nil {
 		return nil, err
@@ -266,9 +266,9 @@ func Kept(ctx context.Context, w *Workflow, token, name string) ([]Artifact, err
 	return out, nil
 }
 
-// Fetch reads an artifact of at most that many bytes, with two requests: GitHub answers
+// ReadArtifact reads an artifact of at most that many bytes, with two requests: GitHub answers
 // with an address that needs no token.
-func Fetch(ctx context.Context, w *Workflow, token string, a Artifact, most int64) ([]byte, error) {
+func ReadArtifact(ctx context.Context, w *Workflow, token string, a Artifact, most int64) ([]byte, error) {
 	if a.Size > most {
 		return nil, fmt.Errorf("the artifact has %d bytes, more than %d", a.Size, most)
 	}

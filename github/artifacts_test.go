@@ -24,34 +24,34 @@ func keeping(api string, run int64) *Workflow {
 func TestArtifacts(t *testing.T) {
 	g, api := gitHubDouble(t)
 	w := keeping(api, 50)
-	require.True(t, w.CanKeep())
+	require.True(t, w.CanWriteArtifacts())
 	g.Runner = githubtest.Runner{ID: 50, Commit: newHead, Branch: "main"}
 	large := make([]byte, 2*blockBytes+7)
 	rand.Read(large)
 	for name, text := range map[string][]byte{"small": []byte("zip"), "large": large, "empty": nil} {
-		link, err := Keep(t.Context(), w, name, bytes.NewReader(text))
+		link, err := WriteArtifact(t.Context(), w, name, bytes.NewReader(text))
 		require.NoError(t, err)
 		require.Regexp(t, `^https://github.com/org/x/actions/runs/50/artifacts/\d+$`, link)
-		_, err = Keep(t.Context(), w, name, bytes.NewReader(text))
+		_, err = WriteArtifact(t.Context(), w, name, bytes.NewReader(text))
 		require.ErrorIs(t, err, ErrArtifactExists)
 		asked := 0
 		g.Seen = func(*http.Request, []byte) { asked++ }
 		later := keeping(api, 51)
-		found, err := Kept(t.Context(), later, githubtest.Workflow, name)
+		found, err := ListArtifacts(t.Context(), later, githubtest.Workflow, name)
 		require.NoError(t, err)
 		require.Len(t, found, 1)
 		require.Equal(t, Artifact{found[0].ID, int64(len(text)), newHead, "main", 50}, found[0])
-		got, err := Fetch(t.Context(), later, githubtest.Workflow, found[0], 1<<30)
+		got, err := ReadArtifact(t.Context(), later, githubtest.Workflow, found[0], 1<<30)
 		require.NoError(t, err)
 		require.Equal(t, len(text), len(got))
 		require.True(t, bytes.Equal(text, got))
 		require.Equal(t, 3, asked)
 		g.Seen = nil
 		if len(text) > 0 {
-			_, err = Fetch(t.Context(), later, githubtest.Workflow, found[0], int64(len(text)-1))
+			_, err = ReadArtifact(t.Context(), later, githubtest.Workflow, found[0], int64(len(text)-1))
 			require.Error(t, err)
 			found[0].Size = 0 // what GitHub says of it is not what comes
-			_, err = Fetch(t.Context(), later, githubtest.Workflow, found[0], int64(len(text)-1))
+			_, err = ReadArtifact(t.Context(), later, githubtest.Workflow, found[0], int64(len(text)-1))
 			require.ErrorContains(t, err, "more than")
 		}
 	}
@@ -66,7 +66,7 @@ func TestArtifactsOfForks(t *testing.T) {
 		g.Artifacts = append(g.Artifacts, githubtest.Artifact{ID: int64(i + 1), Name: "run", By: by,
 			Expired: by.ID == 52})
 	}
-	found, err := Kept(t.Context(), keeping(api, 53), githubtest.Workflow, "run")
+	found, err := ListArtifacts(t.Context(), keeping(api, 53), githubtest.Workflow, "run")
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.Equal(t, int64(51), found[0].Run)
@@ -77,13 +77,13 @@ func TestArtifactsOfForks(t *testing.T) {
 func TestArtifactsRefused(t *testing.T) {
 	g, api := gitHubDouble(t)
 	g.NoArtifacts = true
-	_, err := Kept(t.Context(), keeping(api, 53), githubtest.Workflow, "run")
+	_, err := ListArtifacts(t.Context(), keeping(api, 53), githubtest.Workflow, "run")
 	require.ErrorContains(t, err, "403")
 	for _, token := range []string{"", "x", "a.b.c", "e30.e30.x"} {
 		w := keeping(api, 50)
 		w.runtime = token
-		require.Equal(t, token != "", w.CanKeep())
-		_, err := Keep(t.Context(), w, "x", bytes.NewReader(nil))
+		require.Equal(t, token != "", w.CanWriteArtifacts())
+		_, err := WriteArtifact(t.Context(), w, "x", bytes.NewReader(nil))
 		require.ErrorContains(t, err, "ACTIONS_RUNTIME_TOKEN")
 	}
 	g.Answer = func(w http.ResponseWriter, r *http.Request) bool {
@@ -92,7 +92,7 @@ func TestArtifactsRefused(t *testing.T) {
 		}
 		return r.Method == http.MethodPut
 	}
-	_, err = Keep(t.Context(), keeping(api, 50), "x", bytes.NewReader([]byte("zip")))
+	_, err = WriteArtifact(t.Context(), keeping(api, 50), "x", bytes.NewReader([]byte("zip")))
 	require.ErrorContains(t, err, "cannot be uploaded")
 	require.NotContains(t, err.Error(), "signature")
 	require.Empty(t, g.Artifacts)

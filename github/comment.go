@@ -46,7 +46,8 @@ const CommentLimit = 65536
 // top.
 var ErrSuperseded = errors.New("the pull request got a newer push; its run has the comment")
 
-// NotAllowedError says that the token may not comment.
+// NotAllowedError says that the token may not do what was asked, such as comment or set a status,
+// and which permission lets it.
 type NotAllowedError struct{ Reason string }
 
 func (e *NotAllowedError) Error() string { return e.Reason }
@@ -95,15 +96,16 @@ const earlier = "<!-- aml-train earlier -->\n"
 // It waits as long as GitHub asks for, within ctx. The error is ErrSuperseded, a
 // *NotAllowedError, or what GitHub said.
 func (c *Comment) Write(ctx context.Context, render func(limit int) string, ended bool) (link string, err error) {
-	err = patiently(ctx, func() error {
+	err = retry(ctx, func() error {
 		link, err = c.write(ctx, render, ended)
 		return err
 	})
 	return link, refused(err, "comment on the pull request", "pull-requests: write")
 }
 
-// patiently asks until GitHub answers, as long as it asks to wait for within ctx.
-func patiently(ctx context.Context, ask func() error) error {
+// retry asks GitHub until it answers, as often as ctx leaves time for. Before each next try it
+// waits for as long as GitHub asks to.
+func retry(ctx context.Context, ask func() error) error {
 	return atMost(ctx, math.MaxInt, math.MaxInt64, ask)
 }
 

@@ -22,8 +22,8 @@ type Note struct {
 	Attempt     int64  `json:"attempt,omitempty"`
 }
 
-// Note notes where the end of a run of this workflow is to be told. comment is nil where none
-// is wanted.
+// Note returns the note of a run that this workflow submits: of a commit, a status context, and
+// its comment, nil where none is wanted.
 func (w *Workflow) Note(commit, context string, comment *Comment) Note {
 	n := Note{Repository: w.Repository, Commit: commit, Context: context, PullRequest: w.PullRequest, Head: w.Head,
 		Base: w.BaseRef, Run: w.RunID, Attempt: w.Attempt}
@@ -33,13 +33,13 @@ func (w *Workflow) Note(commit, context string, comment *Comment) Note {
 	return n
 }
 
-// Is tells whether a note is of a run that a status of the repository can be about.
+// Is tells whether a status of the repository is the one in which the note's run is to be told.
 func (n Note) Is(repository string, status Status) bool {
 	return strings.EqualFold(n.Repository, repository) && n.Commit == status.Commit && n.Context == status.Context
 }
 
-// Change is the workflow of the repository w as it is about what a note's run was to be merged
-// into; ok is false where it was to be merged nowhere.
+// Change returns a copy of w that is about the change of the note's run: its pull request, and the
+// branch that it was to be merged into. ok is false where it was to be merged nowhere.
 func (n Note) Change(w *Workflow) (of *Workflow, ok bool) {
 	change := *w
 	change.PullRequest, change.BaseRef, change.Base = n.PullRequest, n.Base, ""
@@ -61,7 +61,7 @@ func (s *Statuses) Comment(n Note) *Comment {
 func (s *Statuses) CommentAbout(ctx context.Context, number int, link string) (*Comment, error) {
 	c := &Comment{client: s.client, owner: s.owner, repo: s.repo, number: number, login: s.login, also: actions}
 	var about *Comment
-	err := patiently(ctx, func() error {
+	err := retry(ctx, func() error {
 		about = nil
 		if err := c.whoAmI(ctx); err != nil {
 			return err

@@ -149,7 +149,7 @@ func (s *Statuses) Pending(ctx context.Context) (list []Status, all bool, err er
 // ask asks for one page of pull requests and of branches.
 func (s *Statuses) ask(ctx context.Context, variables map[string]any) (*pendingAnswer, error) {
 	var answer pendingAnswer
-	err := patiently(ctx, func() error {
+	err := retry(ctx, func() error {
 		req, err := s.client.NewRequest(ctx, http.MethodPost, graphQL(s.client.BaseURL()),
 			map[string]any{"query": pendingQuery, "variables": variables})
 		if err != nil {

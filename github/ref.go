@@ -33,7 +33,7 @@ import (
 // ref only from the commit that the writer has seen, whether or not the new one follows it;
 // GitHub's API does that for commits that follow alone.
 
-// HistoryRef is that ref.
+// HistoryRef is the ref of a repository on which records of runs can be kept.
 const HistoryRef = "refs/aml-train/history"
 
 // How much of records the ref has at most; the newest stay.
@@ -45,7 +45,7 @@ const (
 
 // RefRecord is a record on the ref. All but its content stands in its file's name.
 type RefRecord struct {
-	Ended       time.Time // in milliseconds
+	Ended       time.Time // to the millisecond
 	Commit      string
 	Branch      string
 	Series, Key string // what it is looked for by, 16 hex digits each
@@ -76,8 +76,8 @@ func refRecord(name string) (r RefRecord, ok bool) {
 	return r, err == nil && r.name() == name
 }
 
-// OnRef lists the records on the ref, the newest first, with two requests.
-func OnRef(ctx context.Context, w *Workflow, token string) ([]RefRecord, error) {
+// ListRef lists the records on the ref, the newest first, with two requests.
+func ListRef(ctx context.Context, w *Workflow, token string) ([]RefRecord, error) {
 	api, err := client(w, token)
 	if err != nil {
 		return nil, err

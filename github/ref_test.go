@@ -47,7 +47,7 @@ func inGit(t *testing.T, g *githubtest.GitHub, args ...string) string {
 // is what was written.
 func TestRef(t *testing.T) {
 	g, w := refHome(t)
-	none, err := OnRef(t.Context(), w, githubtest.Workflow)
+	none, err := ListRef(t.Context(), w, githubtest.Workflow)
 	require.NoError(t, err)
 	require.Empty(t, none)
 	rng := rand.New(rand.NewPCG(1, uint64(testenv.Seed())))
@@ -62,7 +62,7 @@ func TestRef(t *testing.T) {
 		require.NoError(t, WriteRef(t.Context(), w, githubtest.Workflow, r, text))
 		require.LessOrEqual(t, asked, 3)
 		asked = 0
-		found, err := OnRef(t.Context(), w, githubtest.Fork) // who may read may
+		found, err := ListRef(t.Context(), w, githubtest.Fork) // who may read may
 		require.NoError(t, err)
 		require.Len(t, found, n+1)
 		newest := found[0]
@@ -100,7 +100,7 @@ func TestRefTogether(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	found, err := OnRef(t.Context(), w, githubtest.Workflow)
+	found, err := ListRef(t.Context(), w, githubtest.Workflow)
 	require.NoError(t, err)
 	require.Len(t, found, 2*each)
 	for n, r := range found {
@@ -142,7 +142,7 @@ func TestRefFaults(t *testing.T) {
 				panic(http.ErrAbortHandler)
 			}
 			require.NoError(t, WriteRef(t.Context(), w, githubtest.Workflow, record("main", 1), []byte("1")))
-			found, err := OnRef(t.Context(), w, githubtest.Workflow)
+			found, err := ListRef(t.Context(), w, githubtest.Workflow)
 			require.NoError(t, err)
 			var names []string
 			for _, r := range found {

@@ -29,7 +29,7 @@ type Status struct {
 	State       string
 	Description string
 	URL         string
-	Created     time.Time // by GitHub
+	Created     time.Time // when GitHub took it
 
 	PullRequest int // by which it was found; 0 for none
 }
@@ -55,7 +55,7 @@ func StatusContext(experiment, name string) string {
 	return report.Shorten(report.Line(context), longestContext)
 }
 
-// JobOf is what a context of ours is the status of.
+// JobOf is the job that a context names, as StatusContext made it.
 func JobOf(context string) string { return strings.TrimPrefix(context, contextOfOurs) }
 
 // Statuses are the commit statuses of a repository.
@@ -65,7 +65,7 @@ type Statuses struct {
 	login       *string // of the token
 }
 
-// NewStatuses returns those of the workflow's repository.
+// NewStatuses returns the commit statuses of the workflow's repository.
 func NewStatuses(w *Workflow, token string) (*Statuses, error) {
 	api, err := client(w, token)
 	if err != nil {
@@ -80,7 +80,7 @@ func NewStatuses(w *Workflow, token string) (*Statuses, error) {
 // where an answer was lost. The error is a *NotAllowedError, or what GitHub said.
 func (s *Statuses) Set(ctx context.Context, status Status) error {
 	sent := false
-	err := patiently(ctx, func() error {
+	err := retry(ctx, func() error {
 		if sent { // it may be there
 			last, err := s.last(ctx, status.Commit, status.Context)
 			if err != nil || last != nil && last.same(status) {
@@ -96,7 +96,7 @@ func (s *Statuses) Set(ctx context.Context, status Status) error {
 // Complete adds a status that ends a pending one, unless that has been ended, or followed by
 // another run's: then done is false. Otherwise it is as Set.
 func (s *Statuses) Complete(ctx context.Context, pending, with Status) (done bool, err error) {
-	err = patiently(ctx, func() error {
+	err = retry(ctx, func() error {
 		last, err := s.last(ctx, pending.Commit, pending.Context)
 		if err != nil {
 			return err
@@ -113,7 +113,7 @@ func (s *Statuses) Complete(ctx context.Context, pending, with Status) (done boo
 
 // Of returns the last status of a commit's context, nil where it has none.
 func (s *Statuses) Of(ctx context.Context, commit, context string) (last *Status, err error) {
-	err = patiently(ctx, func() error {
+	err = retry(ctx, func() error {
 		last, err = s.last(ctx, commit, context)
 		return err
 	})

@@ -3,7 +3,7 @@ package judge
 import "slices"
 
 // A change whose runs are added until its verdict is decided is judged several times, at
-// looks, and each could be a false alarm. Of Alpha, (runs/most)² is spent by the look after
+// looks (a group sequential test), and each could be a false alarm. Of Alpha, (runs/most)² is spent by the look after
 // that many runs: a look judges with what is spent by it less what was by the one before
 // (Kim and DeMets, Design and analysis of group sequential tests based on the type I error
 // spending rate function, 1987, the power family with ρ = 2). Early looks find what is plain,
@@ -18,8 +18,8 @@ const (
 	// EnoughPower is how often a comparison sees a difference of Effect of the base's
 	// standard deviations, at least, where one that sees none says within noise for good.
 	EnoughPower = 0.8
-	// Effect is the difference, in standard deviations of the base's runs, of which the
-	// power is told.
+	// Effect is the difference, in standard deviations of the base's runs, whose power decides
+	// whether more runs are worth it.
 	Effect = 2
 	// MostAdded is how many runs can be asked for.
 	MostAdded = 100
@@ -32,8 +32,8 @@ func Looks(most int) []int {
 	return slices.Compact(looks)
 }
 
-// level is how often the look after that many runs is a false alarm, at most; before are
-// those of the look before it.
+// level is how often the look after that many runs is a false alarm, at most; before is the
+// number of runs of the look before it.
 func level(runs, before, most int) float64 {
 	spent := func(n int) float64 {
 		share := float64(n) / float64(most)
@@ -42,7 +42,7 @@ func level(runs, before, most int) float64 {
 	return spent(runs) - spent(before)
 }
 
-// seen are the looks that so many runs allow, each with its level.
+// seen are the looks that can be taken with that many runs, each with its level.
 func seen(runs, most int) (looks []int, levels []float64) {
 	before := 0
 	for _, n := range Looks(most) {
@@ -55,10 +55,10 @@ func seen(runs, most int) (looks []int, levels []float64) {
 	return looks, levels
 }
 
-// CompareAdded is Compare for a change of which runs were added, most at most, until it was
-// decided: there are so many now, and their values stand in the order in which they were
-// made. What a look has found stays found. Runs behind the last look that they allow do not
-// count yet.
+// CompareAdded is Compare for a change of which runs are added until it is decided, most at most.
+// runs is how many there are now; the values of each metric stand in the order in which the runs
+// were made. What a look has found stays found, and runs after the last look do not count before
+// the next one.
 func CompareAdded(metrics []Metric, seeded bool, runs, most int) []Finding {
 	var findings []Finding
 	looks, levels := seen(runs, most)
@@ -84,8 +84,8 @@ func CompareAdded(metrics []Metric, seeded bool, runs, most int) []Finding {
 	return findings
 }
 
-// PowerAdded is the Power of the last look of such a comparison: at least so often it has
-// seen the difference by then.
+// PowerAdded is Power for CompareAdded with that many runs, of most: that of the last look which
+// they allow. The looks before it find the difference besides, so this is the least.
 func PowerAdded(this, base, metrics, most int, effect float64) float64 {
 	looks, levels := seen(this, most)
 	if len(looks) == 0 {
@@ -128,8 +128,8 @@ func More(findings []Finding, this, base, most int) int {
 	return 0
 }
 
-// Enough is the least number of runs at most with which a change of which runs are added is
-// seen to differ by Effect in EnoughPower of cases; 0 where MostAdded are too few.
+// Enough is the smallest limit on the runs of a change that lets CompareAdded see a difference of
+// Effect in EnoughPower of cases; 0 where MostAdded are too few.
 func Enough(base, metrics int) int {
 	for most := 1; most <= MostAdded; most++ {
 		if PowerAdded(most, base, metrics, most, Effect) >= EnoughPower {

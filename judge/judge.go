@@ -150,8 +150,8 @@ func chance(this, base []float64) float64 {
 	}
 }
 
-// holm corrects p values for their number: the smallest counts that often, the next once
-// less, and none becomes smaller than the one before.
+// holm corrects p values for their number (Holm, 1979): the smallest is multiplied by it, the next
+// by one less, and so on; none becomes smaller than the one before.
 func holm(findings []*Finding) {
 	sorted := slices.Clone(findings)
 	slices.SortFunc(sorted, func(a, b *Finding) int { return cmp.Compare(a.P, b.P) })
@@ -168,9 +168,9 @@ func finite(values []float64) []float64 {
 	return slices.DeleteFunc(slices.Clone(values), func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
 }
 
-// Power is how often a comparison of that many runs on each side finds a difference of
-// the given number of the base's standard deviations, where it judges so many metrics and
-// both sides are spread alike. 0 where it cannot judge.
+// Power is how often Compare finds a difference of effect standard deviations of the base's runs,
+// with that many runs on each side and that many metrics, where both sides are spread alike; 0
+// where it cannot judge.
 func Power(this, base, metrics int, effect float64) float64 {
 	return power(this, base, metrics, effect, Alpha)
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/org/aml-train/internal/suggest"
 )
 
-// Run is what is judged of a run.
+// Run is what rules can ask of one run.
 type Run struct {
 	// Metrics are the values of each metric, in the order of their steps.
 	Metrics map[string][]float64
@@ -21,7 +21,7 @@ type Run struct {
 	Duration, Cost float64
 }
 
-// Question is a change and what is asked of it.
+// Question is a change, what it is compared with, and what is asked of it.
 type Question struct {
 	// This are the change's runs, one or repeats; Base those of what it is compared with,
 	// of one commit.
@@ -49,13 +49,15 @@ type Outcome struct {
 	Message string
 }
 
-// judged is what a finding is about.
+// judged is a metric, and which value of its series counts.
 type judged struct {
 	name  string
 	point Point
 }
 
-// Judge compares all metrics that are asked for in one family, and checks the rules.
+// Judge compares the metrics that are asked for, and checks the rules. All metrics are one family:
+// the more there are, the larger is a difference that counts (Alpha). findings has a Finding for
+// each metric, outcomes an Outcome for each rule, in their order.
 func Judge(q Question) (findings []Finding, outcomes []Outcome) {
 	var family []judged
 	add := func(j judged) {

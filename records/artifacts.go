@@ -34,7 +34,7 @@ func (b artifacts) list(ctx context.Context, q query) (out []entry, err error) {
 	if q.key != "" {
 		name = recordName("key", q.key)
 	}
-	list, err := github.Kept(ctx, b.workflow, b.token, name)
+	list, err := github.ListArtifacts(ctx, b.workflow, b.token, name)
 	for _, a := range list {
 		out = append(out, entry{a.Commit, a.Branch, a})
 	}
@@ -43,7 +43,7 @@ func (b artifacts) list(ctx context.Context, q query) (out []entry, err error) {
 
 func (b artifacts) read(ctx context.Context, k entry) (*history.Record, error) {
 	a := k.of.(github.Artifact)
-	text, err := github.Fetch(ctx, b.workflow, b.token, a, history.MaxRecord)
+	text, err := github.ReadArtifact(ctx, b.workflow, b.token, a, history.MaxRecord)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func (b artifacts) keep(ctx context.Context, rec *history.Record, zip []byte, re
 	}
 	for _, name := range names {
 		if err == nil {
-			_, err = github.Keep(ctx, b.workflow, name, bytes.NewReader(zip))
+			_, err = github.WriteArtifact(ctx, b.workflow, name, bytes.NewReader(zip))
 		}
 	}
 	if errors.Is(err, github.ErrArtifactExists) {

@@ -92,7 +92,7 @@ type entry struct {
 func New(o Options) *Records {
 	r := &Records{Options: o, seen: map[string]bool{}}
 	if o.Workflow != nil {
-		r.outputs = o.Artifacts && o.Workflow.CanKeep()
+		r.outputs = o.Artifacts && o.Workflow.CanWriteArtifacts()
 	}
 	if s := newServer(o); s != nil {
 		r.backend = s
@@ -377,7 +377,7 @@ func (r *Records) keepOutputs(ctx context.Context, e Ended) (link string, err er
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return "", err
 	}
-	return github.Keep(ctx, r.Workflow, e.Run.Info.RunID, f)
+	return github.WriteArtifact(ctx, r.Workflow, e.Run.Info.RunID, f)
 }
 
 // pack adds a file of a run to a zip.

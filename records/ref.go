@@ -20,7 +20,7 @@ type ref struct {
 
 func (r *ref) list(ctx context.Context, q query) (out []entry, err error) {
 	if !r.had {
-		if r.all, err = github.OnRef(ctx, r.workflow, r.token); err != nil {
+		if r.all, err = github.ListRef(ctx, r.workflow, r.token); err != nil {
 			return nil, err
 		}
 		r.had = true

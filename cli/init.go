@@ -2,14 +2,11 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/internal/layout"
@@ -43,7 +40,7 @@ it for each pull request. A file that is there is left as it is.`,
 			if err != nil {
 				return err
 			}
-			text, err := jobFile(l, filepath.Base(where))
+			text, err := l.JobFile(filepath.Base(where))
 			if err != nil {
 				return err
 			}
@@ -59,7 +56,7 @@ it for each pull request. A file that is there is left as it is.`,
 				return err
 			}
 			at := path.Join(filepath.ToSlash(rel), "job.yml")
-			return a.writeNew(repo.Root, ".github/workflows/train.yml", workflowFile(at, path.Dir(at), paths))
+			return a.writeNew(repo.Root, ".github/workflows/train.yml", layout.Workflow(at, paths))
 		},
 	}
 }
@@ -88,70 +85,4 @@ func (a *app) writeNew(dir, name, text string) error {
 		a.say("Wrote %s", shown)
 	}
 	return err
-}
-
-// jobFile is a job file for what was seen.
-func jobFile(l layout.Layout, experiment string) (string, error) {
-	var b strings.Builder
-	for _, part := range []struct {
-		key, comment string
-		value        any
-		empty        bool
-	}{
-		{"command", "", l.Command, false},
-		{"code", "", ".", false},
-		{"experiment_name", "", experiment, false},
-		{"environment_variables", "", l.Env, len(l.Env) == 0},
-		{"keep", "# What it writes besides ./outputs and ./logs and is kept with the run.\n",
-			l.Keep, len(l.Keep) == 0},
-	} {
-		if part.empty {
-			continue
-		}
-		text, err := yaml.MarshalWithOptions(map[string]any{part.key: part.value}, yaml.Flow(true))
-		if err != nil {
-			return "", err
-		}
-		line := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(text)), "{"), "}")
-		b.WriteString(part.comment + line + "\n")
-	}
-	return b.String(), nil
-}
-
-// workflowFile trains a job for each pull request, on the runner.
-func workflowFile(jobFile, dir string, paths []string) string {
-	install := ""
-	for _, m := range []struct{ file, run string }{
-		{"uv.lock", "pip install uv && uv sync"}, {"poetry.lock", "pip install poetry && poetry install"},
-		{"requirements.txt", "pip install -r requirements.txt"}, {"pyproject.toml", "pip install ."},
-		{"setup.py", "pip install ."},
-	} {
-		for _, p := range paths {
-			if p == m.file && install == "" {
-				install = "      - run: " + m.run + "\n"
-				if dir != "." {
-					install += fmt.Sprintf("        working-directory: %q\n", dir)
-				}
-			}
-		}
-	}
-	return `name: train
-on: [pull_request]
-permissions:
-  contents: read
-  pull-requests: write
-jobs:
-  train:
-    runs-on: ubuntu-latest
-    steps:
-      - uses: actions/checkout@v7
-      - uses: actions/setup-python@v7
-        with:
-          python-version: "3.12"
-` + install + `      - uses: org/aml-train/setup@v1
-      - run: aml-train run "$JOB"
-        env:
-          JOB: ` + fmt.Sprintf("%q", jobFile) + `
-          GITHUB_TOKEN: ${{ github.token }} # for the comment
-`
 }

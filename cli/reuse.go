@@ -67,6 +67,8 @@ func (t *teller) Reused(ctx context.Context, at train.Session, found train.Reuse
 	}
 	if t.flow != nil {
 		t.flow.started(ctx, t.at(at), run)
-		t.flow.superseded(ctx, t.at(at), t.assess.For(run))
+		if t.flow.flags.cancelSuperseded {
+			at.CancelSuperseded(ctx, t.assess.For(run), t.say)
+		}
 	}
 }

@@ -163,7 +163,9 @@ func (t *teller) Submitted(ctx context.Context, at train.Session, what train.Sub
 	}
 	if t.flow != nil {
 		t.flow.started(ctx, t.at(at), run)
-		t.flow.superseded(ctx, t.at(at), run)
+		if t.flow.flags.cancelSuperseded {
+			at.CancelSuperseded(ctx, run, t.say)
+		}
 	}
 }
 

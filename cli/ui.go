@@ -1,15 +1,13 @@
 package cli
 
 import (
-	"context"
-	"net/url"
-	"path/filepath"
-	"strings"
+	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/submit/local"
+	"github.com/org/aml-train/viewer"
 )
 
 func (a *app) ui() *cobra.Command {
@@ -27,7 +25,7 @@ address is printed.`,
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			port, err := freePort(port)
+			port, err := viewer.FreePort(port)
 			if err != nil {
 				return err
 			}
@@ -56,50 +54,12 @@ address is printed.`,
 			if page != "" {
 				a.say("The workspace's runs are at %s", page)
 			}
-			return a.mlflowUI(ctx, store, shown, port, python)
+			return viewer.MLflow(ctx, store, shown, port, python, a.words(), a.say)
 		},
 	}
 	cmd.Flags().IntVar(&port, "port", 5000, "the port; 0 takes a free one")
 	cmd.Flags().StringVar(&python, "python", "", "the Python whose MLflow is started (default: mlflow on PATH)")
 	return cmd
-}
-
-// noJobs leaves out the processes with which MLflow's server has language models judge traces,
-// each of which takes as long to start as the server.
-const noJobs = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
-
-// mlflowUI shows the history in MLflow until the context ends, from a run's page on where
-// one is named.
-func (a *app) mlflowUI(ctx context.Context, store *history.Store, run *history.Run, port int, python string) error {
-	database := filepath.ToSlash(filepath.Join(store.Home, "history.db"))
-	uri := "sqlite:///" + (&url.URL{Path: strings.TrimPrefix(database, "/")}).EscapedPath()
-	if strings.HasPrefix(database, "/") {
-		uri = "sqlite:////" + strings.TrimPrefix(strings.TrimPrefix(uri, "sqlite:///"), "/")
-	}
-	v := viewer{title: "MLflow", program: "mlflow", module: "mlflow", install: "mlflow", python: python,
-		dir: store.Home, env: []string{noJobs}}
-	upgrade, err := v.command(ctx)
-	if err != nil {
-		return err
-	}
-	said := &tail{}
-	upgrade.Args = append(upgrade.Args, "db", "upgrade", uri)
-	upgrade.Dir, upgrade.Stdout, upgrade.Stderr = v.dir, said, said
-	a.say("Starting MLflow ...")
-	if err := upgrade.Run(); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return usage("MLflow cannot open the run history (%w):\n%s", err, said)
-	}
-	return v.serve(ctx, port, []string{"ui", "--workers", "1", "--backend-store-uri", uri}, a.words(),
-		func(address string) {
-			if run != nil {
-				address += "/#/experiments/" + url.PathEscape(run.Info.ExperimentID) + "/runs/" +
-					url.PathEscape(run.Info.RunID)
-			}
-			a.say("The run history is at %s until Ctrl-C", address)
-		})
 }
 
 // printPage prints the address of a page of Azure's.
@@ -118,4 +78,12 @@ func (a *app) workspacePage() string {
 		return ""
 	}
 	return t.Page()
+}
+
+// words is where another program's words go: to standard error where each step is told.
+func (a *app) words() io.Writer {
+	if a.debug {
+		return a.err
+	}
+	return io.Discard
 }

@@ -4,10 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
-	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,7 +17,6 @@ import (
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/settle"
-	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/azureml"
 )
 
@@ -273,7 +268,7 @@ func (f *workflow) ended(ctx context.Context, s session, r *report.Report, hurry
 		f.step.Summarise(r.Markdown)
 	}
 	if f.flags.annotations {
-		f.step.Annotate(r.Annotations(f.places(ctx, run)))
+		f.step.Annotate(r.Annotations(f.a.assess.Places(ctx, run)))
 	}
 }
 
@@ -312,74 +307,4 @@ var actionOutputs = map[string]string{
 	"snapshot":     "the id of the snapshot, a git tree",
 	"comment-url":  "the comment on the pull request",
 	"outputs-path": "the folder of download-outputs, relative to the workspace",
-}
-
-// places tells where annotations can stand.
-func (f *workflow) places(ctx context.Context, run *history.Run) report.Places {
-	p := report.Places{Source: run.Tag(history.TagSource), JobFile: run.Tag(history.TagJobFile),
-		Read: func(string) ([]byte, error) { return nil, os.ErrNotExist }}
-	repo, err := f.a.git.Find(".")
-	if err != nil || repo == nil {
-		p.JobFile = ""
-		return p
-	}
-	if p.JobFile != "" {
-		abs, _ := filepath.Abs(p.JobFile)
-		if rel, err := filepath.Rel(repo.Root, abs); err == nil && filepath.IsLocal(rel) {
-			p.JobFile = filepath.ToSlash(rel)
-		} else {
-			p.JobFile = ""
-		}
-	}
-	if p.Source == "" {
-		return p
-	}
-	source := filepath.Join(repo.Root, filepath.FromSlash(p.Source))
-	root, err := os.OpenRoot(source)
-	if err != nil {
-		return p
-	}
-	p.Read = func(path string) ([]byte, error) { return root.ReadFile(filepath.FromSlash(path)) }
-	if script := run.Tag(history.TagScript); script != "" {
-		p.Scripts = append(p.Scripts, script)
-	}
-	if s, err := snapshot.Take(ctx, source, snapshot.Options{MaxBytes: -1, Git: &f.a.git}); err == nil {
-		defer s.Close()
-		for _, file := range s.Files {
-			if strings.HasSuffix(file.Path, ".py") && !slices.Contains(p.Scripts, file.Path) {
-				p.Scripts = append(p.Scripts, file.Path)
-			}
-		}
-	}
-	return p
-}
-
-// superseded cancels the runs of earlier pushes to the same pull request.
-func (f *workflow) superseded(ctx context.Context, s session, run *history.Run) {
-	pr := run.Tag(history.TagPullRequest)
-	if !f.flags.cancelSuperseded || pr == "" {
-		return
-	}
-	q := history.Query{Tags: map[string]string{history.TagPullRequest: pr}, Submitted: true, MaxResults: 100}
-	if id := run.Info.ExperimentID; id != "" { // a workspace takes its time to give a run one
-		q.ExperimentIDs = []string{id}
-	}
-	runs, _, err := s.History.SearchRuns(ctx, q)
-	if err != nil {
-		f.a.say("aml-train: the runs of earlier pushes cannot be listed: %v", err)
-		return
-	}
-	for _, r := range runs {
-		if r.Info.RunID == run.Info.RunID || r.Status().Terminal() ||
-			r.Tag(history.TagBuild) == run.Tag(history.TagBuild) || r.Info.StartTime > run.Info.StartTime ||
-			s.experimentName(ctx, r) != s.experimentName(ctx, run) {
-			continue
-		}
-		switch err := s.Target.Cancel(ctx, r.Info.RunID); {
-		case err == nil:
-			f.a.say("Canceling run %s of an earlier push", r.Info.RunID)
-		case !errors.Is(err, history.ErrEnded):
-			f.a.say("aml-train: run %s of an earlier push cannot be canceled: %v", r.Info.RunID, err)
-		}
-	}
 }

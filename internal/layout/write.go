@@ -1,0 +1,77 @@
+package layout
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+// JobFile is the text of a job file for what was seen.
+func (l Layout) JobFile(experiment string) (string, error) {
+	var b strings.Builder
+	for _, part := range []struct {
+		key, comment string
+		value        any
+		empty        bool
+	}{
+		{"command", "", l.Command, false},
+		{"code", "", ".", false},
+		{"experiment_name", "", experiment, false},
+		{"environment_variables", "", l.Env, len(l.Env) == 0},
+		{"keep", "# What it writes besides ./outputs and ./logs and is kept with the run.\n",
+			l.Keep, len(l.Keep) == 0},
+	} {
+		if part.empty {
+			continue
+		}
+		text, err := yaml.MarshalWithOptions(map[string]any{part.key: part.value}, yaml.Flow(true))
+		if err != nil {
+			return "", err
+		}
+		line := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(text)), "{"), "}")
+		b.WriteString(part.comment + line + "\n")
+	}
+	return b.String(), nil
+}
+
+// Workflow is the text of a GitHub Actions workflow that trains a job for each pull request, on
+// the runner, after what the files in the job file's folder say is installed. The job file is named
+// from the repository's root on, those files from its folder on.
+func Workflow(jobFile string, files []string) string {
+	dir, install := path.Dir(jobFile), ""
+	for _, m := range []struct{ file, run string }{
+		{"uv.lock", "pip install uv && uv sync"}, {"poetry.lock", "pip install poetry && poetry install"},
+		{"requirements.txt", "pip install -r requirements.txt"}, {"pyproject.toml", "pip install ."},
+		{"setup.py", "pip install ."},
+	} {
+		for _, p := range files {
+			if p == m.file && install == "" {
+				install = "      - run: " + m.run + "\n"
+				if dir != "." {
+					install += fmt.Sprintf("        working-directory: %q\n", dir)
+				}
+			}
+		}
+	}
+	return `name: train
+on: [pull_request]
+permissions:
+  contents: read
+  pull-requests: write
+jobs:
+  train:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v7
+      - uses: actions/setup-python@v7
+        with:
+          python-version: "3.12"
+` + install + `      - uses: org/aml-train/setup@v1
+      - run: aml-train run "$JOB"
+        env:
+          JOB: ` + fmt.Sprintf("%q", jobFile) + `
+          GITHUB_TOKEN: ${{ github.token }} # for the comment
+`
+}

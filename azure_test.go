@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"net/url"
 	"os"
@@ -10,11 +12,44 @@ import (
 	"strings"
 	"testing"
 
+	azblob "github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
+	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/internal/testing/azuremltest"
 	"github.com/org/aml-train/internal/testing/testenv"
 )
+
+// blob NAME TEXT [WORD] puts a file into the workspace's blob store, - removes it. The word says
+// what it is besides: gzip, whose content encoding says so, or folder, as an account with a
+// hierarchical namespace marks one.
+func blob(ts *testscript.TestScript, neg bool, args []string) {
+	w := ts.Value(azure{}).(*cell).w
+	if args[0] == "-" {
+		ts.Check(w.Remove("workspaceblobstore", args[1]))
+		return
+	}
+	switch text := args[1]; strings.Join(args[2:], " ") {
+	case "folder":
+		ts.Check(w.PutBlob("workspaceblobstore", args[0], text, azuremltest.Marker()))
+	case "gzip":
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		z.Write([]byte(text))
+		ts.Check(z.Close())
+		encoding := "gzip"
+		ts.Check(w.PutBlob("workspaceblobstore", args[0], packed.String(),
+			&blockblob.UploadBufferOptions{HTTPHeaders: &azblob.HTTPHeaders{BlobContentEncoding: &encoding}}))
+	default:
+		ts.Check(w.Put("workspaceblobstore", args[0], text))
+	}
+}
+
+// asset KIND NAME VERSION URI registers a version of data or models.
+func asset(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Value(azure{}).(*cell).w.Register(args[0], args[1], args[2], args[3])
+}
 
 // clientPair is Microsoft's own client and ours, signed in to one workspace of the tests.
 type clientPair struct {

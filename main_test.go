@@ -245,6 +245,8 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"runs":         runs,
 			"workspace":    workspace,
 			"requests":     requests,
+			"blob":         blob,
+			"asset":        asset,
 			"snapshots":    snapshots,
 			"oidc":         oidc,
 			"samesnapshot": sameSnapshot,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/sethvargo/go-githubactions"
@@ -17,6 +18,7 @@ import (
 	"github.com/org/aml-train/internal/debuglog"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit/azureml"
+	"github.com/org/aml-train/submit/local"
 )
 
 // azureFlags name the workspace, and who signs in.
@@ -95,6 +97,24 @@ func (a *app) workspace() (*azureml.Target, error) {
 		t.SignIn.Subject = w.Subject()
 	}
 	return t, wrong
+}
+
+// dataFrom is the workspace in which runs on this machine find data. It is signed in to once.
+func (a *app) dataFrom() (local.Elsewhere, error) {
+	if a.data != nil {
+		return a.data, nil
+	}
+	t, err := a.workspace()
+	if t == nil {
+		return nil, err
+	}
+	if missing := t.Missing(); len(missing) > 0 {
+		return nil, fmt.Errorf("no workspace is known (%s missing); give --subscription-id, --resource-group and "+
+			"--workspace-name, write them under workspace in .aml-train.yaml, or put the config.json of Azure ML's "+
+			"studio here", strings.Join(missing, ", "))
+	}
+	a.data = t
+	return t, nil
 }
 
 // findConfig looks for Azure ML's own config.json around the working directory.

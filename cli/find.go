@@ -51,7 +51,8 @@ func (a *app) local(python string) *local.Target {
 	if err != nil {
 		self = os.Args[0]
 	}
-	return &local.Target{Store: a.store, Python: python, Supervisor: []string{self, "supervise"}}
+	return &local.Target{Store: a.store, Python: python, Supervisor: []string{self, "supervise"}, Workspace: a.dataFrom,
+		Say: a.say}
 }
 
 // session is the target and the history that a command is about.

@@ -30,6 +30,7 @@ import (
 	"github.com/org/aml-train/internal/version"
 	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/snapshot"
+	"github.com/org/aml-train/submit/azureml"
 )
 
 // app is what every command needs.
@@ -48,6 +49,7 @@ type app struct {
 	rules      ruleFlags
 	inForce    settings.Settings // say what trains where a comment asks for it
 	historyAt  string            // history of the settings that are in force
+	data       *azureml.Target   // where runs on this machine have their data from; nil until one asks
 	secrets    secret.Redactor
 	commands   *github.Log // nil outside a workflow
 	brief      bool        // what is wrong is said in one line as well, the last: a hook looks for it there

@@ -341,6 +341,7 @@ const (
 	TagKey      = "aml-train.key"      // identifies all that decides what comes out (submit.Submission.Key)
 	// which job it is, whatever its inputs and code are: such runs are compared
 	TagSeries      = "aml-train.series"
+	TagInputs      = "aml-train.inputs"       // which versions of data in a workspace its inputs were, a JSON object
 	TagNodes       = "aml-train.nodes"        // on how many nodes it runs, where those are several
 	TagRepeats     = "aml-train.repeats"      // what it is one repeat of: a number of runs, or RepeatsDecided
 	TagBaseBranch  = "aml-train.base_branch"  // the branch that its code is meant for

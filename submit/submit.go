@@ -47,6 +47,13 @@ type Submission struct {
 	Versions Versions
 	Reuse    string
 
+	// Data names the data that were found for inputs, with their versions, as it is recorded of
+	// the run; an input that is not in it is what the job says.
+	Data map[string]string
+
+	// Loading, where it is set, gets how long the target has loaded such data.
+	Loading *time.Duration
+
 	// Repeats says what the run is one repeat of, as history.TagRepeats does; "" of one
 	// that is trained once.
 	Repeats string

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/org/aml-train/history"
-	"github.com/org/aml-train/job"
 )
 
 // Source is the source directory, relative to the root of its repository and
@@ -49,15 +48,16 @@ func (s Submission) series() string {
 
 // Parameters are the values of the job's inputs as they are recorded of a run: of data
 // where they lie, without what signs in there.
-func Parameters(j *job.Job) map[string]string {
+func (s Submission) Parameters() map[string]string {
 	values := map[string]string{}
-	for name, in := range j.Inputs {
+	for name, in := range s.Job.Inputs {
 		if values[name] = in.Value; in.Run != "" {
 			values[name] = in.Run
 		} else if !in.Literal {
 			values[name], _, _ = strings.Cut(in.Path, "?") // a signature is a secret
 		}
 	}
+	maps.Copy(values, s.Data)
 	return values
 }
 

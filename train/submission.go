@@ -40,7 +40,7 @@ type Submitted struct {
 	Job      *job.Job
 	Here     bool               // on this machine
 	Snapshot *snapshot.Snapshot // nil where the job sends no code
-	Took     time.Duration      // from the beginning of the snapshot
+	Took     time.Duration      // from the beginning of the snapshot, without loading data
 }
 
 // submission is a job on its way to its place.
@@ -324,13 +324,15 @@ func (t *Trainer) take(ctx context.Context, r Request, s *submission) (err error
 
 // submit hands the job to its place.
 func (t *Trainer) submit(ctx context.Context, s *submission, at Session) (*history.Run, error) {
+	var loading time.Duration
+	s.Loading = &loading
 	run, err := at.Target.Submit(ctx, s.Submission)
 	if err != nil {
 		return nil, err
 	}
 	// Told only now: standard error may be a file in the source directory, and a file
 	// that grows cannot be copied as it was.
-	t.Tell.Submitted(ctx, at, Submitted{run, s.Job, s.here, s.Snapshot, time.Since(s.begin)})
+	t.Tell.Submitted(ctx, at, Submitted{run, s.Job, s.here, s.Snapshot, time.Since(s.begin) - loading})
 	return run, nil
 }
 

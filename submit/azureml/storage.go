@@ -136,13 +136,14 @@ type storedBlob struct {
 }
 
 func (f *storedBlob) open() error {
-	res, err := f.blob.DownloadStream(f.ctx, &blob.DownloadStreamOptions{Range: blob.HTTPRange{Offset: f.at}})
+	ctx := stored(f.ctx)
+	res, err := f.blob.DownloadStream(ctx, &blob.DownloadStreamOptions{Range: blob.HTTPRange{Offset: f.at}})
 	if bloberror.HasCode(err, bloberror.InvalidRange) { // there is nothing more
 		f.body = http.NoBody
 		return nil
 	}
 	if err == nil {
-		f.body = res.NewRetryReader(f.ctx, nil)
+		f.body = res.NewRetryReader(ctx, nil)
 	}
 	return err
 }

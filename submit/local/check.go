@@ -32,7 +32,7 @@ func (t *Target) Check(j *job.Job) error {
 	if why := checkDistribution(j); why != "" {
 		f.Add("distribution", "%s", why)
 	}
-	checkInputs(f)
+	t.checkInputs(f)
 	t.checkHistory(f)
 	if (j.Environment == nil || j.Environment.UserManaged) && j.Sound("environment") {
 		t.checkPrograms(f)
@@ -75,19 +75,21 @@ func (t *Target) checkEnvironment(f *job.Findings) {
 	}
 }
 
-func checkInputs(f *job.Findings) {
+func (t *Target) checkInputs(f *job.Findings) {
 	for _, name := range slices.Sorted(maps.Keys(f.Job.Inputs)) {
 		in := f.Job.Inputs[name]
 		key := "inputs." + name + ".path"
 		switch {
 		case in.Literal || !job.IsRemote(in.Path):
+		case inWorkspace(in):
+			t.checkData(f, name, in)
 		case strings.HasPrefix(in.Path, "https://") && in.Type == job.URIFile:
 		case strings.HasPrefix(in.Path, "https://"):
 			f.Add(key, "inputs.%s is a %s at %s; over https only a single file can be fetched: make its type "+
 				"uri_file, or name a local folder", name, in.Type, in.Path)
 		default:
 			f.Add(key, "inputs.%s is %s, which only Azure Machine Learning can reach; name a local path (--input "+
-				"%s=PATH) or a compute target", name, in.Path, name)
+				"%s=PATH), an address in a datastore, or a compute target", name, in.Path, name)
 		}
 	}
 }

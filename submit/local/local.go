@@ -40,6 +40,13 @@ type Target struct {
 	// the run's id and the history's folder are added to it.
 	Supervisor []string
 
+	// Workspace is where the data lie that inputs name by azureml: addresses. Its error says
+	// why none is known. A nil Workspace knows none.
+	Workspace func() (Elsewhere, error)
+
+	// Say prints progress.
+	Say func(format string, args ...any)
+
 	placed sync.Once
 	at     string // see place
 }

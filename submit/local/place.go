@@ -137,13 +137,16 @@ func (t *Target) WorkingDirectory(run *history.Run) string {
 	return filepath.Join(t.top(run.Info.RunID), source)
 }
 
+// abandoned is after how long a staged copy is taken for one whose Submit was killed.
+const abandoned = time.Hour
+
 // sweepPlaces removes the copies of histories that are gone, and what a killed Submit
 // left of a copy.
 func (t *Target) sweepPlaces() {
 	if copies, err := t.copies(false); err == nil {
 		left, _ := fs.Glob(copies.FS(), staging+"*")
 		for _, name := range left {
-			if info, err := copies.Lstat(name); err == nil && time.Since(info.ModTime()) > time.Hour {
+			if info, err := copies.Lstat(name); err == nil && time.Since(info.ModTime()) > abandoned {
 				removeAll(copies, name)
 			}
 		}

@@ -35,6 +35,10 @@ func (t *Target) resume(ctx context.Context, s submit.Submission) (*history.Run,
 	case status == history.Completed:
 		return refused("the sweep %s has completed: aml-train show %s shows it; without --resume another one begins",
 			id, id)
+	case run.Tag(history.TagInputs) != s.Properties[history.TagInputs]:
+		return refused("the sweep %s is of other data (%s, and now %s): its trials could not be compared with new "+
+			"ones; name that version, and without --resume another sweep begins", id, run.Tag(history.TagInputs),
+			s.Properties[history.TagInputs])
 	case run.Tag(history.TagSnapshot) != snapshot:
 		return refused("the sweep %s is of other files (snapshot %.7s, and now %.7s): its trials could not be "+
 			"compared with new ones; --commit trains those of a commit, and without --resume another sweep begins", id,

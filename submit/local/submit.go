@@ -46,6 +46,10 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		return nil, &submit.Refusal{Reason: err.Error()}
 	}
 	defer t.unstage(staged)
+	data, err := t.loadWhile(ctx, &s, staged)
+	if err != nil {
+		return nil, err
+	}
 	begin := func() (*history.Run, error) { return t.create(ctx, s, python) }
 	if s.Resume {
 		begin = func() (*history.Run, error) { return t.resume(ctx, s) }
@@ -61,7 +65,7 @@ func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run,
 		t.remove(id)
 		return nil, fmt.Errorf("run %s: %w", id, err)
 	}
-	lock, err := t.prepare(ctx, s, run, staged, python)
+	lock, err := t.prepare(ctx, s, run, staged, python, data)
 	if err != nil {
 		return fail(err)
 	}
@@ -99,7 +103,7 @@ func (t *Target) input(ctx context.Context, j *job.Job, in job.Input, dir string
 // prepare makes the folder of a run, with all that its supervisor needs, and returns the
 // lock on it.
 func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.Run, staged,
-	python string) (lock *os.File, err error) {
+	python string, data map[string]input) (lock *os.File, err error) {
 	dir, lock, err := t.fresh(ctx, run.Info.RunID)
 	if err != nil {
 		return nil, err
@@ -126,7 +130,7 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 		}
 		p.Sweep = &sweepPlan{Sweep: *w, Seed: seed}
 	}
-	p.Params = secret.Of(s.Secrets, submit.Parameters(s.Job))
+	p.Params = secret.Of(s.Secrets, s.Parameters())
 	if p.Packages, err = t.packagesOf(s.Job); err != nil {
 		return lock, err
 	}
@@ -137,7 +141,11 @@ func (t *Target) prepare(ctx context.Context, s submit.Submission, run *history.
 		p.Image = p.Build.Image
 	}
 	t.locate(&p, run)
+	maps.Copy(p.Inputs, data)
 	for name, in := range s.Job.Inputs {
+		if _, found := data[name]; found {
+			continue
+		}
 		if p.Inputs[name], err = t.input(ctx, s.Job, in, filepath.Join(p.Base, inputsDir, name)); err != nil {
 			return lock, fmt.Errorf("inputs.%s: %w", name, err)
 		}
@@ -204,6 +212,27 @@ func (t *Target) takeOver(staged, run string) error {
 		err = cmp.Or(err, copies.Rename(path.Join(staged, e.Name()), path.Join(run, e.Name())))
 	}
 	return err
+}
+
+// loadWhile loads the data of a submission while its files wait where they were staged, which
+// others do not take for abandoned as long as that lasts.
+func (t *Target) loadWhile(ctx context.Context, s *submit.Submission, staged string) (map[string]input, error) {
+	copies, err := t.copies(false)
+	if err != nil {
+		return nil, err
+	}
+	defer copies.Close()
+	done := every(abandoned/10, func() {
+		now := time.Now()
+		copies.Chtimes(staged, now, now)
+	})
+	defer done()
+	begin := time.Now()
+	data, err := t.load(ctx, s)
+	if s.Loading != nil {
+		*s.Loading = time.Since(begin)
+	}
+	return data, err
 }
 
 // unstage removes what no run took over.
@@ -313,7 +342,7 @@ func tagsOf(s submit.Submission, user, python string) []history.KeyValue {
 		{Key: "mlflow.source.type", Value: "JOB"},
 		{Key: history.TagTarget, Value: job.Local},
 		{Key: history.TagEnvironment, Value: j.Environment.Text()},
-		{Key: history.TagCommand, Value: clip(readable(j))},
+		{Key: history.TagCommand, Value: clip(readable(s))},
 	}...)
 	add := func(key, value string) {
 		if value != "" {
@@ -347,9 +376,9 @@ func idPrefix(s submit.Submission) string {
 }
 
 // readable is the command with its inputs as they were written, for people.
-func readable(j *job.Job) string {
-	values := map[string]string{}
-	for name, value := range submit.Parameters(j) {
+func readable(s submit.Submission) string {
+	j, values := s.Job, map[string]string{}
+	for name, value := range s.Parameters() {
 		values["inputs."+name] = value
 	}
 	for name := range j.Outputs {

@@ -35,6 +35,10 @@ func (t *Target) Versions(ctx context.Context, s submit.Submission) (v submit.Ve
 	for _, name := range slices.Sorted(maps.Keys(s.Job.Inputs)) {
 		switch in := s.Job.Inputs[name]; {
 		case in.Literal:
+		case inWorkspace(in):
+			if err := t.dataVersion(ctx, s.Job, name, &v); err != nil {
+				return v, fmt.Errorf("inputs.%s: %w", name, err)
+			}
 		case job.IsRemote(in.Path):
 			v.Fetched(ctx, submit.Secure, name, in.Path)
 		default:

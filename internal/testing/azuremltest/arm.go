@@ -49,7 +49,7 @@ func (w *Workspace) fakes() *fake.ServerFactory {
 		}
 	w.datastoreFakes(f)
 	computeFakes(f)
-	assetFakes(f)
+	w.assetFakes(f)
 	w.codeFakes(f)
 	w.environmentFakes(f)
 	w.jobFakes(f)
@@ -121,41 +121,6 @@ func computeFakes(f *fake.ServerFactory) {
 				PaginatedComputeResourcesList: armmachinelearning.PaginatedComputeResourcesList{Value: list}}, nil)
 		return
 	}
-}
-
-// assetFakes are those of data and models, whose versions are listed.
-func assetFakes(f *fake.ServerFactory) {
-	f.DataVersionsServer.NewListPager = func(_, _, name string, _ *armmachinelearning.DataVersionsClientListOptions) (
-		resp azfake.PagerResponder[armmachinelearning.DataVersionsClientListResponse]) {
-		var list []*armmachinelearning.DataVersionBase
-		if name == "flowers" {
-			list = append(list, &armmachinelearning.DataVersionBase{ID: ptr(root + "/data/flowers/versions/4"),
-				Properties: &armmachinelearning.URIFolderDataVersion{
-					DataType: ptr(armmachinelearning.DataTypeURIFolder),
-					DataURI:  ptr("azureml://datastores/workspaceblobstore/paths/flowers")}})
-		}
-		resp.AddPage(http.StatusOK,
-			armmachinelearning.DataVersionsClientListResponse{
-				DataVersionBaseResourceArmPaginatedResult: armmachinelearning.DataVersionBaseResourceArmPaginatedResult{
-					Value: list}},
-			nil)
-		return
-	}
-	f.ModelVersionsServer.NewListPager =
-		func(_, _, name string,
-			_ *armmachinelearning.ModelVersionsClientListOptions) (
-			resp azfake.PagerResponder[armmachinelearning.ModelVersionsClientListResponse]) {
-			var list []*armmachinelearning.ModelVersion
-			if name == "classifier" {
-				list = append(list, &armmachinelearning.ModelVersion{ID: ptr(root + "/models/classifier/versions/2"),
-					Properties: &armmachinelearning.ModelVersionProperties{}})
-			}
-			resp.AddPage(http.StatusOK,
-				armmachinelearning.ModelVersionsClientListResponse{
-					ModelVersionResourceArmPaginatedResult: armmachinelearning.ModelVersionResourceArmPaginatedResult{
-						Value: list}}, nil)
-			return
-		}
 }
 
 func (w *Workspace) workspace() armmachinelearning.Workspace {

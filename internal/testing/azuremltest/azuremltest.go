@@ -99,6 +99,7 @@ type Workspace struct {
 	codes     map[string]armmachinelearning.CodeVersion
 	order     []string // codes, oldest first
 	envs      map[string]armmachinelearning.EnvironmentVersion
+	assets    []asset // that were registered besides, the newest last
 	jobs      map[string]*submitted
 	tokens    map[string]grant
 	delegated map[string]bool // signatures that the workspace's own identity made
@@ -326,6 +327,8 @@ var routes = []struct {
 	{"PUT", `/workspaces/[^/]+/environments/[^/]+/versions/[^/]+`, "EnvironmentVersionsClient.CreateOrUpdate"},
 	{"GET", `/workspaces/[^/]+/data/[^/]+/versions`, "DataVersionsClient.NewListPager"},
 	{"GET", `/workspaces/[^/]+/models/[^/]+/versions`, "ModelVersionsClient.NewListPager"},
+	{"GET", `/workspaces/[^/]+/data/[^/]+/versions/[^/]+`, "DataVersionsClient.Get"},
+	{"GET", `/workspaces/[^/]+/models/[^/]+/versions/[^/]+`, "ModelVersionsClient.Get"},
 	{"GET", `/workspaces/[^/]+/jobs`, "JobsClient.NewListPager"},
 	{"GET", `/workspaces/[^/]+/jobs/[^/]+`, "JobsClient.Get"},
 	{"PUT", `/workspaces/[^/]+/jobs/[^/]+`, "JobsClient.CreateOrUpdate"},

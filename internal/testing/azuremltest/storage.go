@@ -14,6 +14,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
 
@@ -255,9 +256,28 @@ func (w *Workspace) fetch(ctx context.Context, address, dir string) error {
 
 // Put writes a file into a datastore.
 func (w *Workspace) Put(datastore, name, text string) error {
+	return w.PutBlob(datastore, name, text, nil)
+}
+
+// PutBlob writes a blob into a datastore, with what else is said of it.
+func (w *Workspace) PutBlob(datastore, name, text string, o *blockblob.UploadBufferOptions) error {
 	c, err := w.client(w.containers[datastore])
 	if err == nil {
-		_, err = c.NewBlockBlobClient(name).UploadBuffer(context.Background(), []byte(text), nil)
+		_, err = c.NewBlockBlobClient(name).UploadBuffer(context.Background(), []byte(text), o)
+	}
+	return err
+}
+
+// Marker is what an account with a hierarchical namespace says of a folder.
+func Marker() *blockblob.UploadBufferOptions {
+	return &blockblob.UploadBufferOptions{Metadata: map[string]*string{"hdi_isfolder": ptr("true")}}
+}
+
+// Remove removes a blob of a datastore.
+func (w *Workspace) Remove(datastore, name string) error {
+	c, err := w.client(w.containers[datastore])
+	if err == nil {
+		_, err = c.NewBlobClient(name).Delete(context.Background(), nil)
 	}
 	return err
 }

@@ -30,6 +30,9 @@ func (w *Workflow) Note(commit, context string, comment *Comment) Note {
 	if comment != nil {
 		n.Comment = comment.key
 	}
+	if w.Asks() { // its commit was asked for, whatever is pushed
+		n.Head = ""
+	}
 	return n
 }
 

@@ -2,7 +2,6 @@ package assess
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
 
@@ -43,7 +42,7 @@ func NewTerms(in settings.InForce, required []string, strict bool) (Terms, error
 	for _, text := range required {
 		parsed, err := judge.ParseRule(text)
 		if err != nil {
-			return t, &train.Mistake{Err: fmt.Errorf("--require %w", err)}
+			return t, train.Mistakef("--require %w", err)
 		}
 		t.Rules = append(t.Rules, Rule{Rule: parsed})
 	}

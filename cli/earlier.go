@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/job"
+	"github.com/org/aml-train/train"
 )
 
 // runName is a flag that names a run: an empty one is the variable of a shell that was not set,
@@ -39,24 +38,17 @@ type addressed interface {
 // them: where they lie, if the job can reach them there, else in a folder that done removes.
 func (a *app) earlier(ctx context.Context, text string, here bool) (in job.Input, done func(), err error) {
 	done = func() {}
-	id, at, named := strings.Cut(text, ":")
-	if id == "" {
-		return in, done, usage("--resume-from %s names no run; write RUN, or RUN:PATH for a folder of it", text)
+	id, at, err := train.ParseEarlier(text)
+	if err != nil {
+		return in, done, err
 	}
 	s, run, err := a.findRun(ctx, id)
 	if err != nil {
 		return in, done, err
 	}
-	all, err := s.History.Artifacts(ctx, run)
+	files, at, err := s.EarlierFiles(ctx, run, text, at)
 	if err != nil {
 		return in, done, err
-	}
-	if at = path.Clean(filepath.ToSlash(at)); !named {
-		at = resumable(all)
-	}
-	files := below(all, at)
-	if len(files) == 0 {
-		return in, done, usage("--resume-from %s: the run has nothing in %s%s", text, at, there(all, run, named))
 	}
 	in.Type = job.URIFolder
 	if files[0].Path == at {
@@ -82,43 +74,4 @@ func (a *app) earlier(ctx context.Context, text string, here bool) (in job.Input
 	}
 	in.Path = filepath.Join(dir, filepath.FromSlash(at))
 	return in, done, nil
-}
-
-// resumable is the folder of a run that another one goes on from where nobody names one: its
-// checkpoints, else its outputs.
-func resumable(files []history.File) string {
-	const kept = "named_outputs/" + job.Checkpoints
-	if len(below(files, kept)) > 0 {
-		return kept
-	}
-	return "outputs"
-}
-
-// below are the files in a folder of a run, or the file of that path.
-func below(files []history.File, at string) []history.File {
-	return slices.DeleteFunc(slices.Clone(files), func(f history.File) bool {
-		return f.Path != at && !strings.HasPrefix(f.Path, at+"/") && at != "."
-	})
-}
-
-// there says what a run has instead.
-func there(files []history.File, run *history.Run, named bool) string {
-	var folders []string
-	for _, f := range files {
-		if dir := path.Dir(f.Path); dir != "." && dir != "user_logs" && !slices.Contains(folders, dir) {
-			folders = append(folders, dir)
-		}
-	}
-	switch {
-	case !run.Status().Terminal():
-		return "; it has not ended"
-	case len(folders) == 0:
-		return ", nor any other output"
-	}
-	slices.Sort(folders)
-	hint := "; it has " + strings.Join(folders[:min(len(folders), 8)], ", ")
-	if !named {
-		hint += " (--resume-from " + run.Info.RunID + ":" + folders[0] + ")"
-	}
-	return hint
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -291,36 +290,12 @@ func (a *app) writeMarkdown(r *report.Report, name string) error {
 	if err := deliver.File(name, strings.NewReader(text)); err != nil {
 		return usage("--markdown: %w", err)
 	}
-	a.leaveOut(name)
-	return nil
-}
-
-// leaveOut has git, and with it the snapshots, leave out a report that lies in the
-// repository, unless git tracks it: what came out of one run is no part of what makes the
-// next. Its place for that is the repository's own list, which is nobody else's.
-func (a *app) leaveOut(name string) {
-	abs, err := filepath.Abs(name)
-	if err != nil {
-		return
-	}
-	repo, err := a.git.Find(filepath.Dir(abs))
-	if err != nil || repo == nil {
-		return
-	}
-	if abs, err = filepath.EvalSymlinks(abs); err != nil {
-		return
-	}
-	rel, err := filepath.Rel(repo.Root, abs)
-	if err != nil || !filepath.IsLocal(rel) {
-		return
-	}
-	d, err := snapshot.Why(&a.git, repo.Root, rel)
-	if err != nil || !d.Travels || d.Tracked {
-		return
-	}
-	if err := repo.Exclude(filepath.ToSlash(rel)); err != nil {
+	left, err := snapshot.LeaveOut(&a.git, name)
+	switch {
+	case err != nil:
 		a.say("aml-train: %s travels with the next snapshot, unless an ignore file names it: %v", name, err)
-		return
+	case left:
+		a.say("%s is no part of the next snapshot: .git/info/exclude names it now", name)
 	}
-	a.say("%s is no part of the next snapshot: .git/info/exclude names it now", name)
+	return nil
 }

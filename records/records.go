@@ -114,9 +114,9 @@ func New(o Options) *Records {
 // bringWithin is how long it may take to bring a record here.
 const bringWithin = time.Minute
 
-// bring looks for records, once, chooses of them, and adds their runs to the history if they are
-// what they have to be. It returns the first of those. What cannot be had is said, and
-// changes nothing.
+// bring looks for records, once for each query, has some of them chosen, and adds their runs to the
+// history on this machine if they are what they have to be. It returns the first of those. What
+// cannot be had is said, and changes nothing.
 func (r *Records) bring(ctx context.Context, what query, choose func([]entry) []entry) (run *history.Run) {
 	if r == nil || r.backend == nil || r.seen[what.String()] {
 		return nil
@@ -139,6 +139,7 @@ func (r *Records) bring(ctx context.Context, what query, choose func([]entry) []
 	return run
 }
 
+// fetch is bring, with what went wrong.
 func (r *Records) fetch(ctx context.Context, what query, choose func([]entry) []entry) (first *history.Run, err error) {
 	list, err := r.backend.list(ctx, what)
 	if err != nil {
@@ -188,61 +189,65 @@ func (r *Records) BringKey(ctx context.Context, experiment, key string) {
 	})
 }
 
-// BringBase brings the run that another one is compared with: of the base's own commit, else of
-// the nearest commit that it is built on, else the newest of the base branch.
+// BringBase brings the run that another one is compared with, and those that repeat it: of the
+// base's own commit, else of the nearest commit that it is built on, else the newest of the base
+// branch. repo is the clone, nil for none.
 func (r *Records) BringBase(ctx context.Context, run *history.Run, experiment string, repo *git.Repository) {
 	series, branch := run.Tag(history.TagSeries), run.Tag(history.TagBaseBranch)
 	if r == nil || series == "" || run.Tag(history.TagTarget) != job.Local {
 		return
 	}
-	base := r.tip()
-	what := query{experiment: experiment, series: series, commit: base}
+	what := query{experiment: experiment, series: series, commit: r.tip()}
 	var chosen entry
-	choose := func(list []entry) *entry {
-		list = slices.DeleteFunc(list, func(k entry) bool { return k.commit == run.Tag(history.TagCommit) })
-		for i, k := range list {
-			if base != "" && k.commit == base && k.branch == branch {
-				return &list[i]
-			}
-		}
-		var away map[string]int
-		if repo != nil {
-			away = gitmeta.Ancestors(repo, run.Tag(history.TagCommit))
-		}
-		var best, newest *entry
-		for i, k := range list {
-			n, known := away[k.commit]
-			if known && (best == nil || n < away[best.commit]) {
-				best = &list[i]
-			}
-			if newest == nil && k.branch == branch {
-				newest = &list[i]
-			}
-		}
-		if best == nil {
-			best = newest
-		}
-		return best
-	}
 	_, byNumber := r.backend.(artifacts)
 	most := history.MostRepeats
 	if byNumber {
 		most = mostRuns
 	}
 	found := r.bring(ctx, what, func(list []entry) []entry {
-		one := choose(list)
+		one := r.nearest(list, run.Tag(history.TagCommit), branch, repo)
 		if one == nil {
 			return nil
 		}
 		chosen = *one
-		like := slices.DeleteFunc(slices.Clone(list), func(k entry) bool { // what repeats it lies beside it
-			return k.of == chosen.of || k.commit != chosen.commit || k.branch != chosen.branch
+		like := slices.DeleteFunc(slices.Clone(list), func(e entry) bool { // what repeats it lies beside it
+			return e.of == chosen.of || e.commit != chosen.commit || e.branch != chosen.branch
 		})
 		return append([]entry{chosen}, like[:min(len(like), most-1)]...)
 	})
 	if byNumber {
 		r.repeats(ctx, what, chosen, found)
 	}
+}
+
+// nearest chooses of records what a commit is compared with; nil where there is nothing to choose
+// from. repo may be nil.
+func (r *Records) nearest(list []entry, commit, branch string, repo *git.Repository) *entry {
+	base := r.tip()
+	list = slices.DeleteFunc(list, func(e entry) bool { return e.commit == commit })
+	for i, e := range list {
+		if base != "" && e.commit == base && e.branch == branch {
+			return &list[i]
+		}
+	}
+	var away map[string]int
+	if repo != nil {
+		away = gitmeta.Ancestors(repo, commit)
+	}
+	var best, newest *entry
+	for i, e := range list {
+		n, known := away[e.commit]
+		if known && (best == nil || n < away[best.commit]) {
+			best = &list[i]
+		}
+		if newest == nil && e.branch == branch {
+			newest = &list[i]
+		}
+	}
+	if best == nil {
+		best = newest
+	}
+	return best
 }
 
 // mostRuns is of how many workflow runs of one commit artifacts are read, with two requests
@@ -261,8 +266,8 @@ func (r *Records) repeats(ctx context.Context, what query, chosen entry, found *
 	}
 	for what.repeat = 2; what.repeat <= min(most, history.MostRepeats); what.repeat++ {
 		if r.bring(ctx, what, func(list []entry) []entry {
-			i := slices.IndexFunc(list, func(k entry) bool {
-				return k.commit == chosen.commit && k.branch == chosen.branch
+			i := slices.IndexFunc(list, func(e entry) bool {
+				return e.commit == chosen.commit && e.branch == chosen.branch
 			})
 			if i < 0 {
 				return nil

@@ -90,8 +90,7 @@ func Read(finder *git.Finder, dir string, commit *snapshot.Snapshot) (Settings, 
 		return s, nil
 	}
 	if err != nil {
-		return s, &train.Mistake{Err: fmt.Errorf("%s: %w; settings are a file of the repository",
-			inside.Relative(name), err)}
+		return s, train.Mistakef("%s: %w; settings are a file of the repository", inside.Relative(name), err)
 	}
 	return parse(text, inside.Relative(name), root)
 }
@@ -151,8 +150,8 @@ func (s Settings) JobFile(finder *git.Finder, commit *snapshot.Snapshot) (string
 			}
 		}
 	}
-	return "", &train.Mistake{Err: errors.New("nothing to run: name a job file, or describe the job with " +
-		"--script train.py; aml-train run --help shows both")}
+	return "", train.Mistakef("nothing to run: name a job file, or describe the job with --script train.py; " +
+		"aml-train run --help shows both")
 }
 
 // checkHistory says what is wrong with the place that history names, "" where nothing is.

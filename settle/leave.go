@@ -42,8 +42,9 @@ func (n Note) properties() (map[string]string, error) {
 		return nil, err
 	}
 	if utf8.RuneCount(text) > longestNote {
-		return nil, mistake("what --require and --baseline say has %d characters, of which at most %d are noted with "+
-			"a run that nobody waits for; write the rules into %s", utf8.RuneCount(text), longestNote, settings.File)
+		return nil, train.Mistakef("what --require and --baseline say has %d characters, of which at most %d are "+
+			"noted with a run that nobody waits for; write the rules into %s", utf8.RuneCount(text), longestNote,
+			settings.File)
 	}
 	return map[string]string{history.TagSettle: string(text)}, nil
 }

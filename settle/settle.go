@@ -130,7 +130,7 @@ func (s *Settler) run(ctx context.Context, id string) error {
 	}
 	n, ok := NoteOf(run)
 	if !ok || !strings.EqualFold(n.Repository, s.Repository.Repository) {
-		return mistake("no workflow of %s has left it (the action with wait: false does)",
+		return train.Mistakef("no workflow of %s has left it (the action with wait: false does)",
 			s.Repository.Repository)
 	}
 	within, cancel := context.WithTimeout(ctx, statusWithin)
@@ -143,7 +143,7 @@ func (s *Settler) run(ctx context.Context, id string) error {
 	case err != nil:
 		return err
 	case last == nil:
-		return mistake("the commit %.7s has no status %s", n.Commit, n.Context)
+		return train.Mistakef("the commit %.7s has no status %s", n.Commit, n.Context)
 	}
 	last.PullRequest = n.PullRequest
 	if last.State != github.Pending {
@@ -155,10 +155,6 @@ func (s *Settler) run(ctx context.Context, id string) error {
 		return err
 	}
 	return s.status(ctx, *last)
-}
-
-func mistake(format string, args ...any) error {
-	return &train.Mistake{Err: fmt.Errorf(format, args...)}
 }
 
 // outcome tells what became of a status.

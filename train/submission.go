@@ -27,6 +27,9 @@ type Mistake struct{ Err error }
 func (m *Mistake) Error() string { return m.Err.Error() }
 func (m *Mistake) Unwrap() error { return m.Err }
 
+// Mistakef is a Mistake of a text, as fmt.Errorf makes it.
+func Mistakef(format string, args ...any) error { return &Mistake{fmt.Errorf(format, args...)} }
+
 func mistake(err error) error {
 	if err == nil {
 		return nil

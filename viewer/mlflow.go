@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/train"
 )
 
 // noJobs leaves out the processes with which MLflow's server has language models judge traces,
@@ -40,7 +41,7 @@ func MLflow(
 		if ctx.Err() != nil {
 			return nil
 		}
-		return mistake("MLflow cannot open the run history (%w):\n%s", err, said)
+		return train.Mistakef("MLflow cannot open the run history (%w):\n%s", err, said)
 	}
 	return p.Serve(ctx, port, []string{"ui", "--workers", "1", "--backend-store-uri", uri}, words,
 		func(address string) {

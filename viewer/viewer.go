@@ -43,15 +43,15 @@ func (p Program) Find(ctx context.Context) (*exec.Cmd, error) {
 			path, err = filepath.Abs(path)
 		}
 		if err != nil {
-			return nil, mistake("--python %s: there is no such interpreter", p.Python)
+			return nil, train.Mistakef("--python %s: there is no such interpreter", p.Python)
 		}
 		return exec.CommandContext(ctx, path, "-m", p.Module), nil
 	}
 	if path, err := exec.LookPath(p.Command); err == nil {
 		return exec.CommandContext(ctx, path), nil
 	}
-	return nil, mistake("there is no %s on PATH: install %s (python -m pip install %s), or name the Python that has "+
-		"it with --python", p.Command, p.Title, p.Install)
+	return nil, train.Mistakef("there is no %s on PATH: install %s (python -m pip install %s), or name the Python "+
+		"that has it with --python", p.Command, p.Title, p.Install)
 }
 
 // patience is how long a program has for its first answer, and to end.
@@ -76,7 +76,7 @@ func (p Program) Serve(
 	cmd.WaitDelay = endPatience
 	detach.Session(cmd) // Ctrl-C reaches this program alone, which ends the other one with all its workers
 	if err := cmd.Start(); err != nil {
-		return mistake("%s: %w", cmd.Path, err)
+		return train.Mistakef("%s: %w", cmd.Path, err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -124,14 +124,10 @@ func (p Program) Serve(
 func FreePort(port int) (int, error) {
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
-		return 0, mistake("--port %d: it is taken, or cannot be had (%w); 0 takes a free one", port, err)
+		return 0, train.Mistakef("--port %d: it is taken, or cannot be had (%w); 0 takes a free one", port, err)
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
-func mistake(format string, args ...any) error {
-	return &train.Mistake{Err: fmt.Errorf(format, args...)}
 }
 
 // tail keeps the end of what is written to it.

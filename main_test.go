@@ -248,6 +248,7 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"blob":         blob,
 			"asset":        asset,
 			"snapshots":    snapshots,
+			"models":       models,
 			"oidc":         oidc,
 			"samesnapshot": sameSnapshot,
 		},
@@ -628,6 +629,19 @@ func snapshots(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// models MODEL FILE writes the versions of a model in the workspace, the oldest first; none in
+// place of FILE looks whether there is none.
+func models(ts *testscript.TestScript, neg bool, args []string) {
+	list := ts.Value(azure{}).(*cell).w.Models(args[0])
+	if args[1] == "none" {
+		if len(list) > 0 {
+			ts.Fatalf("there are the versions %v", list)
+		}
+		return
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.Join(append(list, ""), "\n")), 0o644))
+}
+
 // nocontainer looks whether a container of a run was left behind.
 func noContainer(ts *testscript.TestScript, neg bool, args []string) {
 	list := output(ts, "docker", "ps", "-a", "--filter", "label=aml-train.run", "--format",
@@ -692,7 +706,7 @@ func TestHelp(t *testing.T) {
 	old := os.Stdout
 	os.Stdout = w
 	for _, name := range strings.Fields("run submit watch cancel show runs download compare snapshot metadata " +
-		"validate archive delete ui tensorboard hook history logs init settle") {
+		"validate archive delete ui tensorboard hook history logs init settle promote") {
 		fmt.Fprintln(w, "=====", name)
 		if code := cli.Main([]string{name, "--help"}, nil); code != 0 {
 			t.Errorf("%s --help exits with %d", name, code)

@@ -50,6 +50,8 @@ type app struct {
 	inForce    settings.Settings // say what trains where a comment asks for it
 	historyAt  string            // history of the settings that are in force
 	data       *azureml.Target   // where runs on this machine have their data from; nil until one asks
+	promotes   *promotion        // what the merge's run becomes; nil where the event is none
+	model      *promotedJSON     // what the merge's run has become
 	secrets    secret.Redactor
 	commands   *github.Log // nil outside a workflow
 	brief      bool        // what is wrong is said in one line as well, the last: a hook looks for it there
@@ -185,12 +187,12 @@ reports what came out: metrics, outputs, and why it failed.`,
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON to standard output")
 	root.AddCommand(a.run(), a.submit(), a.watch(), a.logs(), a.cancel(), a.show(), a.runs(), a.download(), a.compare(),
 		a.snapshot(), a.metadata(), a.validate(), a.init(),
-		a.settle(), a.archive(), a.delete(), a.ui(), a.tensorboard(), a.hook(),
+		a.settle(), a.promote(), a.archive(), a.delete(), a.ui(), a.tensorboard(), a.hook(),
 		a.history(), a.supervise())
 	for _, c := range root.Commands() {
 		usageErrors(c)
 		switch c.Name() {
-		case "watch", "logs", "cancel", "show", "runs", "download", "compare", "archive", "delete", "ui", "tensorboard":
+		case "watch", "logs", "cancel", "show", "runs", "download", "compare", "promote", "archive", "delete", "ui", "tensorboard":
 			a.azure.add(c)
 		}
 	}

@@ -194,6 +194,9 @@ func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *tel
 			terms.AtMost = max(terms.AtMost, request.Repeats.AtMost)
 		}
 	}
+	if err := a.onMerge(ctx, tell.flow, &request); err != nil {
+		request.Wrong = append(request.Wrong, err)
+	}
 	request.Wait, request.Cancel = w.wait, w.cancelWithWorkflow
 	if tell.flow != nil && !w.wait {
 		request.Leave = tell.flow.leave

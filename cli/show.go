@@ -141,6 +141,7 @@ type runJSON struct {
 	Rules      []ruleJSON     `json:"rules,omitempty"`    // of a run that has completed
 	Cost       *float64       `json:"cost,omitempty"`     // in USD, where the price of the target is known
 	Reused     bool           `json:"reused,omitempty"`   // it was not trained for what was asked
+	Promoted   *promotedJSON  `json:"promoted,omitempty"` // what it has become, on a merge
 }
 
 type trialJSON struct {
@@ -217,7 +218,7 @@ func (s session) printRun(run *history.Run, judged *report.Judgement) error {
 	if cost, err := s.assess.Cost(ctx, s.Session, run); err == nil && !math.IsNaN(cost) {
 		out.Cost = &cost
 	}
-	out.Rules = rulesJSON(judged)
+	out.Rules, out.Promoted = rulesJSON(judged), s.model
 	return s.printJSON(out)
 }
 
@@ -258,8 +259,14 @@ func (s session) report(ctx context.Context, run *history.Run, f *teller) error 
 			f.flow.step.Output("outputs-path", f.download)
 		}
 	}
+	if !hurry {
+		if s.model, err = f.promoted(ctx, s, r, run); err != nil {
+			undelivered = errors.Join(undelivered, err)
+		}
+	}
 	if f.flow != nil {
 		f.flow.ended(ctx, s, r, hurry)
+		f.flow.merged(s.model)
 	}
 	if s.json {
 		if err := s.printRun(run, r.Judgement); err != nil {

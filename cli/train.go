@@ -34,12 +34,18 @@ func (a *app) trainer(flow *workflow, tell *teller, python string) *train.Traine
 			if a.assess.Terms.AtMost > 0 {
 				repeats.AtMost = min(repeats.AtMost, a.assess.Terms.AtMost)
 			}
-			return train.Settings{Keep: s.Keep, Reuse: s.Reuse, Repeats: repeats, File: file}, err
+			keyed := s.Promote.Model != "" || flow != nil && flow.flags.promote != ""
+			return train.Settings{Keep: s.Keep, Reuse: s.Reuse, Keyed: keyed, Repeats: repeats, File: file}, err
 		},
 		Admit:    func(ctx context.Context, commit *snapshot.Snapshot) error { return flow.admitHere(ctx, commit) },
 		AdmitJob: func(ctx context.Context, j *job.Job) error { return flow.admitJob(ctx, j) },
-		Recall: func(ctx context.Context, experiment, key string) {
-			a.assess.Records.BringKey(ctx, experiment, key)
+		Recall: func(ctx context.Context, experiment, key string) error {
+			err := a.assess.Records.BringKey(ctx, experiment, key)
+			if err == nil || a.promotes != nil { // of a merge nothing is trained that may have been
+				return err
+			}
+			a.say("aml-train: %v", err)
+			return nil
 		},
 		More:      a.assess.More,
 		Earlier:   a.earlier,

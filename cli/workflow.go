@@ -71,6 +71,7 @@ type workflowFlags struct {
 	token                         string
 	comment, annotations, summary bool
 	artifacts                     bool
+	promote                       string // MODEL or MODEL@ALIAS; "" for what the settings say, or none
 	download                      string
 }
 
@@ -92,6 +93,9 @@ func (f *workflowFlags) add(cmd *cobra.Command) {
 		s.BoolVar(&f.artifacts, "artifacts", true,
 			"in a workflow, keep the outputs of a run on its runner, and its record "+
 				"for later ones to be compared with, as artifacts")
+		s.StringVar(&f.promote, "promote", "",
+			"in a workflow, on a merge, make the run a version of this registered model, such as iris@champion, or none "+
+				"(default: promote in .aml-train.yaml)")
 	})
 	s.StringVar(&f.download, "download-outputs", "", "a folder to put the run's outputs and logs into")
 }
@@ -302,6 +306,7 @@ var actionOutputs = map[string]string{
 	"run-url":      "the run's page: in the studio, or the workflow run for a run on this machine",
 	"experiment":   "the experiment",
 	"status":       "how the run ended: Completed, Failed, Canceled or NotResponding; without wait, its status then",
+	"model":        "the version of a registered model that the run has become on a merge, such as models:/iris/3",
 	"metrics":      "the last value of each metric, as one JSON object",
 	"report":       "the report, in Markdown",
 	"snapshot":     "the id of the snapshot, a git tree",

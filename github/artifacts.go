@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -243,7 +244,18 @@ type Artifact struct {
 // repository's own branches wrote. Those of workflows that a fork's pull request started, or
 // of which GitHub does not say that, are not among them: they are written by whoever wrote the
 // fork.
-func ListArtifacts(ctx context.Context, w *Workflow, token, name string) ([]Artifact, error) {
+func ListArtifacts(ctx context.Context, w *Workflow, token, name string) (out []Artifact, err error) {
+	list, err := ownArtifacts(ctx, w, token, name)
+	for _, a := range list {
+		if !a.GetExpired() && a.GetWorkflowRun().GetID() != w.RunID {
+			out = append(out, artifact(a))
+		}
+	}
+	return out, err
+}
+
+// ownArtifacts are those that ListArtifacts lists, with expired ones and this run's own.
+func ownArtifacts(ctx context.Context, w *Workflow, token, name string) (own []*gh.Artifact, err error) {
 	api, err := client(w, token)
 	if err != nil {
 		return nil, err
@@ -254,53 +266,92 @@ func ListArtifacts(ctx context.Context, w *Workflow, token, name string) ([]Arti
 	if err != nil {
 		return nil, err
 	}
-	var out []Artifact
 	for _, a := range list.Artifacts {
 		run := a.GetWorkflowRun()
-		own := run.GetRepositoryID() != 0 && run.GetHeadRepositoryID() == run.GetRepositoryID()
-		if own && !a.GetExpired() && a.GetName() == name && run.GetID() != w.RunID {
-			out = append(out, Artifact{a.GetID(), a.GetSizeInBytes(), run.GetHeadSHA(), run.GetHeadBranch(),
-				run.GetID()})
+		if run.GetRepositoryID() != 0 && run.GetHeadRepositoryID() == run.GetRepositoryID() && a.GetName() == name {
+			own = append(own, a)
 		}
 	}
-	return out, nil
+	return own, nil
+}
+
+func artifact(a *gh.Artifact) Artifact {
+	run := a.GetWorkflowRun()
+	return Artifact{a.GetID(), a.GetSizeInBytes(), run.GetHeadSHA(), run.GetHeadBranch(), run.GetID()}
 }
 
 // ReadArtifact reads an artifact of at most that many bytes, with two requests: GitHub answers
 // with an address that needs no token.
 func ReadArtifact(ctx context.Context, w *Workflow, token string, a Artifact, most int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, artifactWithin)
+	defer cancel()
+	var text bytes.Buffer
+	err := CopyArtifact(ctx, w, token, a, most, &text)
+	return text.Bytes(), err
+}
+
+// CopyArtifact is ReadArtifact of one that is too large for the memory: it is written to a file. What the
+// file holds of one that could not be read in whole is worth nothing.
+func CopyArtifact(ctx context.Context, w *Workflow, token string, a Artifact, most int64, to io.Writer) error {
 	if a.Size > most {
-		return nil, fmt.Errorf("the artifact has %d bytes, more than %d", a.Size, most)
+		return fmt.Errorf("the artifact has %d bytes, more than %d", a.Size, most)
 	}
 	api, err := client(w, token)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	owner, repo, _ := strings.Cut(w.Repository, "/")
 	at, _, err := api.Actions.DownloadArtifact(ctx, owner, repo, a.ID, 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if at.Scheme != "https" && strings.HasPrefix(w.API, "https:") {
-		return nil, errors.New("GitHub names an address without https for the artifact")
+		return errors.New("GitHub names an address without https for the artifact")
 	}
-	ctx, cancel := context.WithTimeout(ctx, artifactWithin)
-	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, unsigned(err)
+		return unsigned(err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the artifact's storage answered %s", res.Status)
+		return fmt.Errorf("the artifact's storage answered %s", res.Status)
 	}
-	text, err := io.ReadAll(io.LimitReader(res.Body, most+1))
-	if err == nil && int64(len(text)) > most {
+	n, err := io.Copy(to, io.LimitReader(res.Body, most+1))
+	if err == nil && n > most {
 		err = fmt.Errorf("the artifact has more than %d bytes", most)
 	}
-	return text, err
+	return err
+}
+
+// ErrExpired is the error of an artifact that GitHub keeps no longer.
+var ErrExpired = errors.New("GitHub does not keep it any more")
+
+// ArtifactOf finds the artifact of a name that a workflow run of this repository's own branches
+// wrote, by the run's link. The error of one that has expired is ErrExpired, that of one that is
+// not there, or another repository's, fs.ErrNotExist.
+func ArtifactOf(ctx context.Context, w *Workflow, token, name, run string) (a Artifact, err error) {
+	rest, ok := strings.CutPrefix(run, fmt.Sprintf("%s/%s/actions/runs/", w.Server, w.Repository))
+	number, _, _ := strings.Cut(rest, "/")
+	id, err := strconv.ParseInt(number, 10, 64)
+	if !ok || err != nil {
+		return a, fmt.Errorf("%q is no workflow run of %s: %w", run, w.Repository, fs.ErrNotExist)
+	}
+	list, err := ownArtifacts(ctx, w, token, name)
+	for _, one := range list {
+		switch {
+		case one.GetWorkflowRun().GetID() != id:
+		case one.GetExpired():
+			return a, ErrExpired
+		default:
+			return artifact(one), nil
+		}
+	}
+	if err == nil {
+		err = fs.ErrNotExist
+	}
+	return a, err
 }

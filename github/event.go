@@ -55,6 +55,8 @@ type Workflow struct {
 	BaseRef        string // the branch that it is to be merged into; "" where the event does not tell
 	Base           string // the commit at the tip of that branch; "" where the event does not tell
 
+	Merged string // the commit that the pull request was merged by, of the event that it was; "" of any other
+
 	DefaultBranch string // of the repository; "" where the event does not tell
 	Private       bool   // not everybody may read the repository, and fork it
 
@@ -130,7 +132,9 @@ type repository struct {
 
 // pullRequest is one in a webhook's payload.
 type pullRequest struct {
-	Number int `json:"number"`
+	Number int    `json:"number"`
+	Merged bool   `json:"merged"`
+	By     string `json:"merge_commit_sha"` // of one that is open, a merge that nobody wrote
 	Head   struct {
 		SHA  string      `json:"sha"`
 		Ref  string      `json:"ref"`
@@ -199,6 +203,9 @@ func (w *Workflow) readEvent(text []byte) error {
 		w.PullRequest, w.Head, w.HeadRepository = pr.Number, pr.Head.SHA, name(pr.Head.Repo)
 		w.HeadRef, w.BaseRef = cmp.Or(pr.Head.Ref, w.HeadRef), cmp.Or(pr.Base.Ref, w.BaseRef)
 		w.Base = pr.Base.SHA
+		if event.Action == "closed" && pr.Merged {
+			w.Merged = pr.By
+		}
 	case event.Issue != nil && event.Issue.PullRequest != nil:
 		w.PullRequest = event.Issue.Number
 		c := event.Comment
@@ -265,6 +272,18 @@ func (w *Workflow) ownHead() bool {
 	return w.HeadRepository != "" && strings.EqualFold(w.HeadRepository, w.Repository)
 }
 
+// Merge is the branch that the workflow's event has brought a commit to, and the commit: by a push
+// to it, or by a pull request that was merged into it. Both are "" of any other event.
+func (w *Workflow) Merge() (branch, commit string) {
+	if w.Merged != "" {
+		return w.BaseRef, w.Merged
+	}
+	if name, ok := strings.CutPrefix(w.Ref, "refs/heads/"); ok && w.Event == "push" {
+		return name, w.SHA
+	}
+	return "", ""
+}
+
 // Started tells whether the event alone proves that a commit is the repository's own: it
 // was started for that commit on a branch or tag, which only who may write can move, or
 // for a pull request of the repository itself.
@@ -298,13 +317,16 @@ func (w *Workflow) Apply(info *gitmeta.Info) {
 		info.Build = strconv.FormatInt(w.RunID, 10)
 	}
 	info.BuildURL, info.Actor = w.RunURL(), w.Actor
-	if w.PullRequest > 0 {
+	merged := w.Merged != "" && info.Commit == w.Merged // it is the branch's now, whoever wrote it
+	if w.PullRequest > 0 && !merged {
 		info.PullRequest = strconv.Itoa(w.PullRequest)
 	}
-	if w.Foreign() && (info.Commit == w.Head || w.Event == "pull_request") {
+	if w.Foreign() && !merged && (info.Commit == w.Head || w.Event == "pull_request") {
 		info.Fork = cmp.Or(w.HeadRepository, "unknown")
 	}
 	switch {
+	case merged:
+		info.Branch = w.BaseRef
 	case w.Head != "" && info.Commit == w.Head:
 		info.Branch = cmp.Or(w.HeadRef, info.Branch)
 	case info.Commit != "" && info.Commit != w.SHA:

@@ -3,6 +3,8 @@ package github
 import (
 	"cmp"
 	"context"
+	"errors"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -46,6 +48,12 @@ func OnBranch(ctx context.Context, w *Workflow, token, commit string) (bool, err
 		return true, nil
 	}
 	return Within(ctx, w, token, cmp.Or(w.DefaultBranch, "HEAD"), commit)
+}
+
+// NotFound tells GitHub's answer that something is not there, or not for this token to see.
+func NotFound(err error) bool {
+	var refused *gh.ErrorResponse
+	return errors.As(err, &refused) && refused.Response.StatusCode == http.StatusNotFound
 }
 
 // Within asks GitHub whether a commit is base, a branch or a commit, or an ancestor of it.

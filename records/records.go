@@ -117,29 +117,38 @@ const bringWithin = time.Minute
 // bring looks for records, once for each query, has some of them chosen, and adds their runs to the
 // history on this machine if they are what they have to be. It returns the first of those. What
 // cannot be had is said, and changes nothing.
-func (r *Records) bring(ctx context.Context, what query, choose func([]entry) []entry) (run *history.Run) {
+func (r *Records) bring(ctx context.Context, what query, choose func([]entry) []entry) *history.Run {
+	run, err := r.look(ctx, what, choose)
+	if err != nil {
+		r.Say("aml-train: %v", err)
+	}
+	return run
+}
+
+// look is bring where somebody has to know that what there is was seen.
+func (r *Records) look(ctx context.Context, what query, choose func([]entry) []entry) (run *history.Run, err error) {
 	if r == nil || r.backend == nil || r.seen[what.String()] {
-		return nil
+		return nil, nil
 	}
 	r.seen[what.String()] = true
 	within, cancel := context.WithTimeout(ctx, bringWithin)
 	defer cancel()
-	run, err := r.fetch(within, what, choose)
+	run, err = r.fetch(within, what, choose)
 	if ctx.Err() != nil { // the comment that follows a run gives up when the run ends; its report asks again
 		clear(r.seen)
-		return nil
+		return nil, nil
 	}
 	if err != nil {
 		whose := "earlier workflows"
 		if r.Workflow == nil {
 			whose = "other machines"
 		}
-		r.Say("aml-train: runs of %s cannot be read: %s (%s)", whose, report.Line(err.Error()), r.backend.needs())
+		err = fmt.Errorf("runs of %s cannot be read: %s (%s)", whose, report.Line(err.Error()), r.backend.needs())
 	}
-	return run
+	return run, err
 }
 
-// fetch is bring, with what went wrong.
+// fetch is look, whether or not it was looked for before.
 func (r *Records) fetch(ctx context.Context, what query, choose func([]entry) []entry) (first *history.Run, err error) {
 	list, err := r.backend.list(ctx, what)
 	if err != nil {
@@ -177,16 +186,19 @@ func (r *Records) add(ctx context.Context, what query, chosen entry, rec *histor
 		if build := run.Tag(history.TagBuild); build != "" {
 			note = fmt.Sprintf("%d of its files are not here: they are artifacts of %s", rec.Left, build)
 		}
-		rec.Run = *run.With(map[string]string{history.TagWarnings: note})
+		rec.Run = *run.With(map[string]string{history.TagWarnings: note,
+			history.TagLeft: fmt.Sprint(rec.Left, " ", run.Info.RunID)})
 	}
 	return store.Import(ctx, rec)
 }
 
-// BringKey brings the newest run of a key (history.TagKey).
-func (r *Records) BringKey(ctx context.Context, experiment, key string) {
-	r.bring(ctx, query{experiment: experiment, key: key}, func(list []entry) []entry {
+// BringKey brings the newest run of a key (history.TagKey). The error says why nobody can tell
+// whether there is one.
+func (r *Records) BringKey(ctx context.Context, experiment, key string) error {
+	_, err := r.look(ctx, query{experiment: experiment, key: key}, func(list []entry) []entry {
 		return list[:min(len(list), 1)] // the newest
 	})
+	return err
 }
 
 // BringBase brings the run that another one is compared with, and those that repeat it: of the
@@ -331,22 +343,26 @@ func (r *Records) Keep(ctx context.Context, e Ended) (link string) {
 	if r.backend == nil || run.Status() != history.Completed || as.Tag(history.TagFork) != "" || !r.own(as) {
 		return link
 	}
-	as = as.With(map[string]string{history.TagBuild: run.Tag(history.TagBuild)}) // where its files are
-	as.Info = run.Info                                                           // it was then that it trained
-	as = secret.Of(r.Secrets, as)
-	var text bytes.Buffer
-	err := e.Store.WriteRecord(ctx, as, &text)
-	var rec *history.Record
-	if err == nil { // as everybody will read it
-		rec, err = history.ReadRecord(bytes.NewReader(text.Bytes()), int64(text.Len()))
-	}
+	rec, zip, err := r.record(ctx, e)
 	if err == nil {
-		err = r.backend.keep(ctx, rec, text.Bytes(), e.Repeat)
+		err = r.backend.keep(ctx, rec, zip, e.Repeat)
 	}
 	if err != nil {
 		r.Say("aml-train: the record of run %s cannot be kept: %s", run.Info.RunID, report.Line(err.Error()))
 	}
 	return link
+}
+
+// record is that of a run as everybody will read it, and as a zip.
+func (r *Records) record(ctx context.Context, e Ended) (*history.Record, []byte, error) {
+	as := e.For.With(map[string]string{history.TagBuild: e.Run.Tag(history.TagBuild)}) // where its files are
+	as.Info = e.Run.Info                                                               // it was then that it trained
+	var text bytes.Buffer
+	if err := e.Store.WriteRecord(ctx, secret.Of(r.Secrets, as), &text); err != nil {
+		return nil, nil, err
+	}
+	rec, err := history.ReadRecord(bytes.NewReader(text.Bytes()), int64(text.Len()))
+	return rec, text.Bytes(), err
 }
 
 // own tells whether a run is of the commit that the workflow was started for: of another one,

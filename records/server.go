@@ -238,8 +238,13 @@ type policyFunc func(*policy.Request) (*http.Response, error)
 func (f policyFunc) Do(r *policy.Request) (*http.Response, error) { return f(r) }
 
 func (d sender) Do(r *http.Request) (*http.Response, error) {
-	if strings.HasSuffix(r.URL.Path, "/runs/create") { // twice, it makes two
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/runs/create"), strings.HasSuffix(r.URL.Path, "/model-versions/create"):
+		// twice, it makes two
 		r = r.WithContext(policy.WithRetryOptions(r.Context(), policy.RetryOptions{MaxRetries: -1}))
+	case r.Method == http.MethodPut: // a file of a model takes its time
+		r = r.WithContext(policy.WithRetryOptions(r.Context(), policy.RetryOptions{MaxRetries: 2,
+			RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 10 * time.Second, TryTimeout: fileWithin}))
 	}
 	req, err := runtime.NewRequestFromRequest(r)
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/judge"
+	"github.com/org/aml-train/promote"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/azureml"
 	"github.com/org/aml-train/train"
@@ -60,6 +61,9 @@ type Settings struct {
 	// Rules are what a run has to keep; Strict breaks one that cannot be judged.
 	Rules  []job.Item `yaml:"rules"`
 	Strict bool       `yaml:"strict"`
+
+	// Promote says what the run of a merge becomes a version of.
+	Promote promote.Settings `yaml:"promote"`
 
 	// Prices are those of compute targets, by their names, in USD for an hour of one node.
 	Prices map[string]float64 `yaml:"prices"`
@@ -106,6 +110,7 @@ func parse(text []byte, shown, root string) (s Settings, err error) {
 		}
 		s.Repeats.check(report)
 		checkPrices(s.Prices, report)
+		s.Promote.Check(func(key, message string) { report(strings.TrimSuffix("promote."+key, "."), 0, message) })
 		for i, r := range s.Rules {
 			var wrong *judge.RuleError
 			if _, err := judge.ParseRule(r.Text); errors.As(err, &wrong) {

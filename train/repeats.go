@@ -213,6 +213,9 @@ func (q *series) next(ctx context.Context) (*history.Run, error) {
 		q.ended(ctx, found.Run)
 		return nil, nil
 	}
+	if q.r.Known {
+		return nil, mistake(errUnknown)
+	}
 	return q.t.submit(ctx, one, q.at)
 }
 

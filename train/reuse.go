@@ -20,7 +20,7 @@ type Reused struct {
 // wanted. What it finds out of the submission is noted in it.
 func (t *Trainer) find(ctx context.Context, r Request, s *submission, at Session) (*Reused, error) {
 	wanted := s.mayReuse(r)
-	if !wanted && !s.reuse || r.Resume {
+	if !wanted && !s.keyed || r.Resume {
 		return nil, nil
 	}
 	var err error
@@ -41,7 +41,9 @@ func (t *Trainer) find(ctx context.Context, r Request, s *submission, at Session
 		return nil, nil
 	}
 	if s.here {
-		t.Recall(ctx, s.Job.ExperimentName, s.Reuse)
+		if err := t.Recall(ctx, s.Job.ExperimentName, s.Reuse); err != nil {
+			return nil, err
+		}
 	}
 	run, err := withKey(ctx, at.History, s.Job.ExperimentName, s.Reuse)
 	if err != nil {

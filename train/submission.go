@@ -54,6 +54,7 @@ type submission struct {
 	begin time.Time // of the snapshot
 
 	reuse   bool    // say the settings
+	keyed   bool    // what it has trained is noted, whether or not it may be another one's
 	repeats Repeats // is asked for, or say they
 
 	versioned bool // Versions are known
@@ -176,7 +177,7 @@ func (t *Trainer) check(ctx context.Context, r Request, s *submission) (err erro
 // load reads the job, of the commit where one is trained.
 func (t *Trainer) load(r Request, s *submission) error {
 	settings, err := t.Settings(s.Commit)
-	s.reuse, s.repeats = settings.Reuse, settings.Repeats
+	s.reuse, s.keyed, s.repeats = settings.Reuse, settings.Reuse || settings.Keyed, settings.Repeats
 	if r.Repeats != nil {
 		s.repeats.Seeds, s.repeats.AtMost = r.Repeats.Seeds, r.Repeats.AtMost
 	}
@@ -219,6 +220,10 @@ func (t *Trainer) place(r Request, s *submission) {
 // errEndsWithJob is the mistake of a run that nobody waits for where nothing outlives the job.
 var errEndsWithJob = errors.New("the run would be on this runner, which ends it together with the job (--wait=false, " +
 	"wait: false); wait for it, or name a compute target of a workspace")
+
+// errUnknown is the mistake of a job that nobody has trained, where nothing is to be trained.
+var errUnknown = errors.New("no run has trained these files with this job, environment and inputs, and nothing is " +
+	"trained for a pull request that was merged; the workflow of the push to the branch may train it")
 
 // resumable tells whether a job is one that can go on where it stood.
 func resumable(s *submission) error {

@@ -29,6 +29,7 @@ type Request struct {
 	Resume  bool    // go on with a sweep on this machine that has not completed
 	Wrong   []error // what was found wrong with it already
 	Reuse   *bool   // whether a run that has trained the same will do; nil where the settings say
+	Known   bool    // only a run that has trained the same will do: nothing is trained
 
 	// Pass are variables that are passed on to the run by their name alone, with their
 	// values.
@@ -82,8 +83,8 @@ type Trainer struct {
 	AdmitJob func(context.Context, *job.Job) error
 
 	// Recall brings a run of a key that was made on another machine to the history of this
-	// one, where there is such a run.
-	Recall func(ctx context.Context, experiment, key string)
+	// one, where there is such a run. With an error nothing is trained.
+	Recall func(ctx context.Context, experiment, key string) error
 
 	// Earlier finds the files of an earlier run, RUN or RUN:PATH, for a job that runs on this
 	// machine or elsewhere. done lets go of them when the job has been submitted.
@@ -107,6 +108,7 @@ type Trainer struct {
 type Settings struct {
 	Keep  []string               // patterns of files that every run keeps
 	Reuse bool                   // whether a run that has trained the same will do
+	Keyed bool                   // what decides what comes out of a run is noted with it, for who looks for it later
 	File  func() (string, error) // the job file that is run when none is named
 
 	Repeats Repeats
@@ -183,6 +185,9 @@ func (t *Trainer) Train(ctx context.Context, r Request) error {
 	} else if found != nil {
 		s.close()
 		return t.already(ctx, r, at, found)
+	}
+	if r.Known {
+		return mistake(errUnknown)
 	}
 	if r.Leave != nil && s.here {
 		return mistake(errEndsWithJob)

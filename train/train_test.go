@@ -94,7 +94,7 @@ func trainer(t *testing.T, s *steps) *Trainer {
 			return Settings{File: func() (string, error) { return "job.yml", nil }}, nil
 		},
 		Admit:    func(context.Context, *snapshot.Snapshot) error { s.step("admit"); return nil },
-		Recall:   func(context.Context, string, string) {},
+		Recall:   func(context.Context, string, string) error { return nil },
 		AdmitJob: func(context.Context, *job.Job) error { s.step("admit job"); return nil },
 	}
 }

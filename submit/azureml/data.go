@@ -79,7 +79,18 @@ func (t *Target) uploadFiles(
 	if err != nil {
 		return nil, "", err
 	}
-	err = c.send(ctx, "data-"+id, func(store *storage, prefix string) error {
+	if in, folder, err = t.uploadList(ctx, c, "data-"+id, "Data "+tree.Path, list); err != nil {
+		return nil, "", fmt.Errorf("the data %s cannot be uploaded: %w", tree.Path, err)
+	}
+	return in, folder, nil
+}
+
+// uploadList uploads files under a name that is made of them, once, and returns the folder of
+// the container that has them; what says what they are.
+func (t *Target) uploadList(
+	ctx context.Context, c *connection, name, what string, list []blobFile,
+) (in *storage, folder string, err error) {
+	err = c.send(ctx, name, func(store *storage, prefix string) error {
 		in, folder = store, prefix+"code"
 		there, err := store.list(ctx, prefix+manifestFile)
 		if err != nil || len(there) > 0 {
@@ -87,14 +98,11 @@ func (t *Target) uploadFiles(
 		}
 		sent, err := t.upload(ctx, store, prefix, list, nil)
 		if err == nil {
-			t.say("Data %s: %s sent, %s", tree.Path, size.Count(sent.Files, "file"), size.Format(sent.Bytes))
+			t.say("%s: %s sent, %s", what, size.Count(sent.Files, "file"), size.Format(sent.Bytes))
 		}
 		return err
 	})
-	if err != nil {
-		return nil, "", fmt.Errorf("the data %s cannot be uploaded: %w", tree.Path, err)
-	}
-	return in, folder, nil
+	return in, folder, err
 }
 
 // dataFiles lists a file, or everything below a folder, and what names it: a hash of
@@ -108,6 +116,12 @@ func dataFiles(ctx context.Context, tree *inside.Tree) ([]blobFile, string, erro
 	for i, f := range files {
 		list[i] = blobFile{f.Path, "", f.Info.Size(), f.Open}
 	}
+	id, err := identify(ctx, list)
+	return list, id, err
+}
+
+// identify notes with each file what its content is, and returns what names them all.
+func identify(ctx context.Context, list []blobFile) (string, error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range list {
@@ -127,8 +141,8 @@ func dataFiles(ctx context.Context, tree *inside.Tree) ([]blobFile, string, erro
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return nil, "", err
+		return "", err
 	}
 	sum := sha256.Sum256(manifestOf(list))
-	return list, hex.EncodeToString(sum[:20]), nil
+	return hex.EncodeToString(sum[:20]), nil
 }

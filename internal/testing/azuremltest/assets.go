@@ -10,7 +10,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4/fake"
 )
 
-// asset is a version of data or of a model.
+// asset is a version of data; those of models are kept as they are (models.go).
 type asset struct{ kind, name, version, uri string }
 
 func (a asset) id() *string {
@@ -23,21 +23,20 @@ func (a asset) data() armmachinelearning.DataVersionBase {
 			DataURI: &a.uri}}
 }
 
-func (a asset) model() armmachinelearning.ModelVersion {
-	return armmachinelearning.ModelVersion{ID: a.id(), Name: &a.version,
-		Properties: &armmachinelearning.ModelVersionProperties{ModelURI: &a.uri}}
-}
-
 // registered are the assets that every workspace has.
 var registered = []asset{
 	{"data", "flowers", "4", "azureml://datastores/workspaceblobstore/paths/flowers"},
-	{"models", "classifier", "2", "azureml://datastores/workspaceblobstore/paths/classifier"},
 }
 
 // Register makes a version of an asset, of the kind "data" or "models", the newest of its name.
 func (w *Workspace) Register(kind, name, version, uri string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if kind == "models" {
+		w.models[name+"/"+version] = armmachinelearning.ModelVersion{ID: asset{kind, name, version, uri}.id(),
+			Name: &version, Properties: &armmachinelearning.ModelVersionProperties{ModelURI: &uri}}
+		return
+	}
 	w.assets = append(w.assets, asset{kind, name, version, uri})
 }
 
@@ -63,7 +62,7 @@ func (w *Workspace) version(kind, name, version string) (found asset, ok bool) {
 	return list[i], true
 }
 
-// assetFakes are those of data and models.
+// assetFakes are those of data.
 func (w *Workspace) assetFakes(f *fake.ServerFactory) {
 	f.DataVersionsServer.NewListPager = func(_, _, name string, _ *armmachinelearning.DataVersionsClientListOptions) (
 		resp azfake.PagerResponder[armmachinelearning.DataVersionsClientListResponse]) {
@@ -84,26 +83,6 @@ func (w *Workspace) assetFakes(f *fake.ServerFactory) {
 		}
 		resp.SetResponse(http.StatusOK, armmachinelearning.DataVersionsClientGetResponse{DataVersionBase: a.data()},
 			nil)
-		return
-	}
-	f.ModelVersionsServer.NewListPager = func(_, _, name string, _ *armmachinelearning.ModelVersionsClientListOptions) (
-		resp azfake.PagerResponder[armmachinelearning.ModelVersionsClientListResponse]) {
-		var page armmachinelearning.ModelVersionsClientListResponse
-		for _, a := range w.versions("models", name) {
-			page.Value = append(page.Value, ptr(a.model()))
-		}
-		resp.AddPage(http.StatusOK, page, nil)
-		return
-	}
-	f.ModelVersionsServer.Get = func(_ context.Context, _, _, name, version string,
-		_ *armmachinelearning.ModelVersionsClientGetOptions) (
-		resp azfake.Responder[armmachinelearning.ModelVersionsClientGetResponse], errResp azfake.ErrorResponder) {
-		a, ok := w.version("models", name, version)
-		if !ok {
-			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
-			return
-		}
-		resp.SetResponse(http.StatusOK, armmachinelearning.ModelVersionsClientGetResponse{ModelVersion: a.model()}, nil)
 		return
 	}
 }

@@ -99,7 +99,8 @@ type Workspace struct {
 	codes     map[string]armmachinelearning.CodeVersion
 	order     []string // codes, oldest first
 	envs      map[string]armmachinelearning.EnvironmentVersion
-	assets    []asset // that were registered besides, the newest last
+	assets    []asset                                    // that were registered besides, the newest last
+	models    map[string]armmachinelearning.ModelVersion // by name and version
 	jobs      map[string]*submitted
 	tokens    map[string]grant
 	delegated map[string]bool // signatures that the workspace's own identity made
@@ -137,7 +138,11 @@ func New(azurite, dir string, supervisor []string) (*Workspace, error) {
 			"workspaceartifactstore": fmt.Sprintf("azureml-%d", now)},
 		codes: map[string]armmachinelearning.CodeVersion{},
 		envs:  map[string]armmachinelearning.EnvironmentVersion{},
-		jobs:  map[string]*submitted{}, tokens: map[string]grant{}, delegated: map[string]bool{}}
+		models: map[string]armmachinelearning.ModelVersion{"classifier/2": {
+			ID: ptr(root + "/models/classifier/versions/2"), Name: ptr("2"),
+			Properties: &armmachinelearning.ModelVersionProperties{
+				ModelURI: ptr("azureml://datastores/workspaceblobstore/paths/classifier")}}},
+		jobs: map[string]*submitted{}, tokens: map[string]grant{}, delegated: map[string]bool{}}
 	for _, name := range w.containers {
 		if err := w.create(name); err != nil {
 			return nil, err
@@ -326,9 +331,12 @@ var routes = []struct {
 	{"GET", `/workspaces/[^/]+/environments/[^/]+/versions/[^/]+`, "EnvironmentVersionsClient.Get"},
 	{"PUT", `/workspaces/[^/]+/environments/[^/]+/versions/[^/]+`, "EnvironmentVersionsClient.CreateOrUpdate"},
 	{"GET", `/workspaces/[^/]+/data/[^/]+/versions`, "DataVersionsClient.NewListPager"},
+	{"GET", `/workspaces/[^/]+/models/[^/]+`, "ModelContainersClient.Get"},
 	{"GET", `/workspaces/[^/]+/models/[^/]+/versions`, "ModelVersionsClient.NewListPager"},
 	{"GET", `/workspaces/[^/]+/data/[^/]+/versions/[^/]+`, "DataVersionsClient.Get"},
 	{"GET", `/workspaces/[^/]+/models/[^/]+/versions/[^/]+`, "ModelVersionsClient.Get"},
+	{"PUT", `/workspaces/[^/]+/models/[^/]+/versions/[^/]+`, "ModelVersionsClient.CreateOrUpdate"},
+	{"DELETE", `/workspaces/[^/]+/models/[^/]+/versions/[^/]+`, "ModelVersionsClient.Delete"},
 	{"GET", `/workspaces/[^/]+/jobs`, "JobsClient.NewListPager"},
 	{"GET", `/workspaces/[^/]+/jobs/[^/]+`, "JobsClient.Get"},
 	{"PUT", `/workspaces/[^/]+/jobs/[^/]+`, "JobsClient.CreateOrUpdate"},

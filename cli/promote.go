@@ -60,8 +60,8 @@ fork. On a merge the action does the same, with promote in .aml-train.yaml.`,
 	s := cmd.Flags()
 	s.StringVar(&p.Model, "model", "", "the registered model (default: promote.model in .aml-train.yaml)")
 	s.StringVar(&p.Alias, "alias", "", "an alias for the version, such as champion (default: promote.alias there)")
-	s.StringVar(&p.Path, "path", "", "where among the run's outputs the model is (default: promote.path there, else the "+
-		"one MLflow model, else outputs/model)")
+	s.StringVar(&p.Path, "path", "", "where among the run's outputs the model is (default: promote.path there, else "+
+		"the one MLflow model, else outputs/model)")
 	a.addBaseline(cmd)
 	a.addRules(cmd)
 	under("In a workflow", s, func() {
@@ -80,8 +80,8 @@ func (a *app) promoteNamed(ctx context.Context, f workflowFlags, p promote.Setti
 	token := ""
 	if flow != nil {
 		if flow.PullRequest != 0 && flow.Merged == "" {
-			return usage("nothing of a pull request is promoted before it is merged; promote in a workflow of the branch " +
-				"that it is merged into (on: push)")
+			return usage("nothing of a pull request is promoted before it is merged; promote in a workflow of the " +
+				"branch that it is merged into (on: push)")
 		}
 		if err := flow.admitHere(ctx, nil); err != nil {
 			return err
@@ -214,8 +214,8 @@ func unpromotable(r *report.Report, run *history.Run) string {
 func (s session) promoteRun(ctx context.Context, flow *workflow, r *report.Report, run *history.Run, p promotion,
 ) (*promotedJSON, error) {
 	if run.Tag(history.TagFork) != "" {
-		return nil, usage("run %s trained the code of a fork, %s, which is never promoted: what the branch has is trained "+
-			"anew once it is merged", run.Info.RunID, report.Line(run.Tag(history.TagFork)))
+		return nil, usage("run %s trained the code of a fork, %s, which is never promoted: what the branch has is "+
+			"trained anew once it is merged", run.Info.RunID, report.Line(run.Tag(history.TagFork)))
 	}
 	if why := unpromotable(r, run); why != "" {
 		if err := broken(r.Judgement); err != nil {
@@ -284,8 +284,9 @@ func (s session) before(flow *workflow, p promotion) func(context.Context, strin
 			}
 		}
 		if flow.flags.token == "" {
-			return false, usage("without a token GitHub cannot be asked which of the merges %.7s and %.7s is the later one; "+
-				"pass GITHUB_TOKEN: ${{ github.token }} in the step's env, or check out with fetch-depth: 0", commit, other)
+			return false, usage("without a token GitHub cannot be asked which of the merges %.7s and %.7s is the "+
+				"later one; pass GITHUB_TOKEN: ${{ github.token }} in the step's env, or check out with fetch-depth: 0",
+				commit, other)
 		}
 		is, err := github.Within(ctx, flow.Workflow, flow.flags.token, other, commit)
 		if github.NotFound(err) {

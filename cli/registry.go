@@ -51,15 +51,16 @@ func (s session) registry(ctx context.Context, flow *workflow, run *history.Run,
 		return r, r.inWorkspace(ctx, t, m)
 	}
 	if flow != nil && s.getenv("RUNNER_ENVIRONMENT") != "self-hosted" {
-		return nil, usage("the model registry of this runner ends with it; name one that stays: history: with the address "+
-			"of an MLflow server in %s (or MLFLOW_TRACKING_URI), or a workspace of Azure Machine Learning", settings.File)
+		return nil, usage("the model registry of this runner ends with it; name one that stays: history: with the "+
+			"address of an MLflow server in %s (or MLFLOW_TRACKING_URI), or a workspace of Azure Machine Learning",
+			settings.File)
 	}
 	r.Registry, r.shown = s.store, "the registry of this machine"
 	r.version = func(ctx context.Context) (history.ModelVersion, error) {
 		chosen, err := m.choose(ctx)
 		if err == nil && m.elsewhere != nil {
-			err = usage("not all files of run %s are on this machine, whose registry points to what is here; name an MLflow "+
-				"server or a workspace, to which they can be sent", run.Info.RunID)
+			err = usage("not all files of run %s are on this machine, whose registry points to what is here; name an "+
+				"MLflow server or a workspace, to which they can be sent", run.Info.RunID)
 		}
 		if err != nil {
 			return history.ModelVersion{}, err

@@ -192,7 +192,8 @@ reports what came out: metrics, outputs, and why it failed.`,
 	for _, c := range root.Commands() {
 		usageErrors(c)
 		switch c.Name() {
-		case "watch", "logs", "cancel", "show", "runs", "download", "compare", "promote", "archive", "delete", "ui", "tensorboard":
+		case "watch", "logs", "cancel", "show", "runs", "download", "compare", "promote", "archive", "delete", "ui",
+			"tensorboard":
 			a.azure.add(c)
 		}
 	}

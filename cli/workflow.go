@@ -94,8 +94,8 @@ func (f *workflowFlags) add(cmd *cobra.Command) {
 			"in a workflow, keep the outputs of a run on its runner, and its record "+
 				"for later ones to be compared with, as artifacts")
 		s.StringVar(&f.promote, "promote", "",
-			"in a workflow, on a merge, make the run a version of this registered model, such as iris@champion, or none "+
-				"(default: promote in .aml-train.yaml)")
+			"in a workflow, on a merge, make the run a version of this registered model, such as iris@champion, or "+
+				"none (default: promote in .aml-train.yaml)")
 	})
 	s.StringVar(&f.download, "download-outputs", "", "a folder to put the run's outputs and logs into")
 }

@@ -357,7 +357,7 @@ const (
 	TagPullRequest = "aml-train.pull_request" // its number
 	TagActor       = "aml-train.actor"        // who started it
 	TagBuild       = "aml-train.build"        // the link of the workflow run
-	TagLeft        = "aml-train.left"         // how many of its files are not in this history, and its id where they are
+	TagLeft        = "aml-train.left"         // how many of its files are elsewhere, and its id there
 	TagAttempts    = "aml-train.attempts"     // how many attempts it took, where it was evicted
 	TagSettle      = "aml-train.settle"       // of a run that nobody waits for: where its end is told, a JSON object
 	TagSweep       = "aml-train.sweep"        // of a sweep: its objective, a JSON object

@@ -53,7 +53,8 @@ func Choose(files []string, named string) (Chosen, error) {
 			return at(files, list[0])
 		}
 		slices.Sort(list)
-		return Chosen{}, &ChoiceError{fmt.Sprintf("nobody can tell which of %s is the model; name it with path (--path)", some(list))}
+		return Chosen{}, &ChoiceError{"nobody can tell which of " + some(list) +
+			" is the model; name it with path (--path)"}
 	}
 	return Chosen{}, &ChoiceError{"nothing among its outputs is a model: neither a folder with " + mlmodel +
 		", nor outputs/model or outputs/model.*; name it with path (--path)" + has(files)}

@@ -259,7 +259,8 @@ func TestForgets(t *testing.T) {
 func TestChoose(t *testing.T) {
 	for _, c := range []struct{ files, named, want, wrong string }{
 		{"outputs/metrics.json outputs/model.json user_logs/std_log.txt", "", "outputs/model.json", ""},
-		{"outputs/model/a outputs/model/b/c outputs/models.txt", "", "outputs/model outputs/model/a outputs/model/b/c", ""},
+		{"outputs/model/a outputs/model/b/c outputs/models.txt", "",
+			"outputs/model outputs/model/a outputs/model/b/c", ""},
 		{"models/model/MLmodel models/model/model.pkl outputs/model.txt", "",
 			"models/model MLflow models/model/MLmodel models/model/model.pkl", ""},
 		{"outputs/m/MLmodel outputs/m/artifacts/inner/MLmodel", "",
@@ -292,12 +293,14 @@ func TestChoose(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	for text, want := range map[string]string{"iris": "iris ", "iris@champion": "iris champion", "a.b_c-1@x": "a.b_c-1 x"} {
+	for text, want := range map[string]string{"iris": "iris ", "iris@champion": "iris champion",
+		"a.b_c-1@x": "a.b_c-1 x"} {
 		model, alias, err := Parse(text)
 		require.NoError(t, err)
 		require.Equal(t, want, model+" "+alias)
 	}
-	for _, text := range []string{"", "@x", "iris@", "a/b", "a b@x", "iris@latest", "iris@v1", "iris@a b", "-x", "models:/x"} {
+	for _, text := range []string{"", "@x", "iris@", "a/b", "a b@x", "iris@latest", "iris@v1", "iris@a b", "-x",
+		"models:/x"} {
 		_, _, err := Parse(text)
 		require.Error(t, err, text)
 	}

@@ -132,15 +132,16 @@ func (r *Records) Outputs(ctx context.Context, run *history.Run, store *history.
 	_, id, _ := strings.Cut(run.Tag(history.TagLeft), " ")
 	if r == nil || r.Workflow == nil || r.Token == "" || build == "" {
 		return nil, fmt.Errorf("not all files of run %s are here: they are artifacts of %s; a workflow with the "+
-			"permission \"actions: read\" can fetch them", run.Info.RunID, cmp.Or(build, "the workflow that trained it"))
+			"permission \"actions: read\" can fetch them", run.Info.RunID,
+			cmp.Or(build, "the workflow that trained it"))
 	}
 	ctx, cancel := context.WithTimeout(ctx, outputsWithin)
 	defer cancel()
 	a, err := github.ArtifactOf(ctx, r.Workflow, r.Token, id, build)
 	switch {
 	case errors.Is(err, github.ErrExpired):
-		return nil, fmt.Errorf("the files of run %s, the artifact of %s, are gone: %w; train it again (reuse: false), or "+
-			"have the repository keep artifacts longer", run.Info.RunID, build, err)
+		return nil, fmt.Errorf("the files of run %s, the artifact of %s, are gone: %w; train it again (reuse: false), "+
+			"or have the repository keep artifacts longer", run.Info.RunID, build, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("the workflow %s, which trained run %s, has kept no files of it; train it again with "+
 			"artifacts: true (reuse: false)", build, run.Info.RunID)

@@ -110,7 +110,8 @@ func (w *Workspace) modelFakes(f *fake.ServerFactory) {
 // putModel refuses what the service refuses.
 func (w *Workspace) putModel(_ context.Context, _, _, name, version string, body armmachinelearning.ModelVersion,
 	_ *armmachinelearning.ModelVersionsClientCreateOrUpdateOptions) (
-	resp azfake.Responder[armmachinelearning.ModelVersionsClientCreateOrUpdateResponse], errResp azfake.ErrorResponder) {
+	resp azfake.Responder[armmachinelearning.ModelVersionsClientCreateOrUpdateResponse],
+	errResp azfake.ErrorResponder) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := body.Properties

@@ -91,6 +91,9 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	short := map[string]string{"env": "environment-variables", "input": "inputs", "tag": "tags",
 		"distributed-job-config": "distribution"}
 	s.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "distributed-job-config" { // as it was typed
+			f.DistributedAs = name
+		}
 		return pflag.NormalizedName(cmp.Or(short[name], name))
 	})
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

@@ -35,6 +35,7 @@ type Options struct {
 	Tags            []string // NAME=VALUE
 	MaxRunSeconds   int      // 0 leaves the job file's limit
 	Distribution    string   // mpi, pytorch, tensorflow or ray
+	DistributedAs   string   // the flag by which it was given; "" for distribution
 	ProcessCount    int      // a node; of tensorflow: workers
 	NodeCount       int
 	ServerCount     int    // parameter servers of tensorflow
@@ -112,7 +113,7 @@ func defaultExperiment(j *Job) string {
 
 // problem reports something about a flag: it has no place in a file.
 func (d *document) flagProblem(format string, args ...any) {
-	d.problems = append(d.problems, Problem{Message: fmt.Sprintf(format, args...)})
+	d.problems = append(d.problems, Problem{Message: masked(fmt.Sprintf(format, args...))})
 }
 
 // reportAt reports something about a text, where it stands; one from a flag has no place.
@@ -120,7 +121,7 @@ func (d *document) reportAt(what, format string, args ...any) {
 	if v := d.at[what]; v != nil {
 		d.report(v.line, v.column, format, args...)
 	} else {
-		d.problems = append(d.problems, Problem{Message: fmt.Sprintf(format, args...), key: what})
+		d.problems = append(d.problems, Problem{Message: masked(fmt.Sprintf(format, args...)), key: what})
 	}
 }
 

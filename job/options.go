@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -14,8 +15,8 @@ func (o Options) distribution(j *Job, d *document) {
 	if o.Distribution != "" {
 		kind := strings.ToLower(o.Distribution)
 		if !slices.Contains(kinds, kind) {
-			d.flagProblem("--distribution is %q; it can be %s%s", o.Distribution, strings.Join(kinds, ", "),
-				suggest.DidYouMean(kind, kinds))
+			d.flagProblem("--%s is %q; it can be %s%s", cmp.Or(o.DistributedAs, "distribution"), o.Distribution,
+				strings.Join(kinds, ", "), suggest.DidYouMean(kind, kinds))
 			return
 		}
 		j.Distribution = &Distribution{Type: kind}

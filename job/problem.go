@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
+
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 // Problem is one thing that is wrong with a job, where it stands, and what would
@@ -71,6 +74,29 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// What signs in is in an address before its host, or among the values of its query.
+var (
+	addressUser  = lazyregexp.New(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"'/@:]*:[^\s"']*@|https?://[^\s"'/@]*@`)
+	addressQuery = lazyregexp.New(`://[^\s"'?]*\?[^\s"']*[^\s"',;]`)
+	queryValue   = lazyregexp.New(`=[^&]+`)
+)
+
+// masked is text of a file with stars for what signs in at an address in it. It has as many
+// characters as before.
+func masked(s string) string {
+	if !strings.Contains(s, "://") {
+		return s
+	}
+	stars := func(s string) string { return strings.Repeat("*", utf8.RuneCountInString(s)) }
+	s = addressUser.ReplaceAllStringFunc(s, func(found string) string {
+		scheme, user, _ := strings.Cut(strings.TrimSuffix(found, "@"), "://")
+		return scheme + "://" + stars(user) + "@"
+	})
+	return addressQuery.ReplaceAllStringFunc(s, func(found string) string {
+		return queryValue.ReplaceAllStringFunc(found, func(value string) string { return "=" + stars(value[1:]) })
+	})
 }
 
 // Findings gathers what a target finds in a job.
@@ -140,7 +166,7 @@ func topOf(key string) string {
 // problemOf is a problem of a key, where it stands; one that a flag gave has no place.
 func (d *document) problemOf(key, message string) Problem {
 	top := topOf(key)
-	p := Problem{Message: message, key: key}
+	p := Problem{Message: masked(message), key: key}
 	if d == nil {
 		return p
 	}

@@ -18,3 +18,24 @@ func TestPrintable(t *testing.T) {
 	}
 	require.Contains(t, p.String(), "\ty")
 }
+
+// Nothing that signs in at an address is shown of a file, nor in what is said of it; the caret
+// stays where it was.
+func TestMasked(t *testing.T) {
+	for text, want := range map[string]string{
+		"history: https://user:pass@host/x":              "history: https://*********@host/x",
+		"history: http://t\u00f6ken@host":                "history: http://*****@host",
+		`path: "https://a.b/c?sv=1&sig=a%2Fb", x`:        `path: "https://a.b/c?sv=*&sig=*****", x`,
+		"is https://a/b?sig=abc, which":                  "is https://a/b?sig=***, which",
+		"postgres://me:p@ss/word@db:5432/x":              "postgres://************@db:5432/x",
+		"https://github.com/org/repo@main":               "https://github.com/org/repo@main",
+		"wasbs://box@acc.blob.core.windows.net/a":        "wasbs://box@acc.blob.core.windows.net/a",
+		"azureml://datastores/a/paths/b@c":               "azureml://datastores/a/paths/b@c",
+		"command: echo a?b=c user:pass@host":             "command: echo a?b=c user:pass@host",
+		"a: https://u:p@h/?k=v b: https://u:p@h/#?x=yes": "a: https://***@h/?k=* b: https://***@h/#?x=***",
+	} {
+		require.Equal(t, want, masked(text))
+		p := newDocument("f", "a file").problem(1, 1, text)
+		require.Equal(t, want, p.Message)
+	}
+}

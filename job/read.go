@@ -9,6 +9,7 @@ import (
 
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/lazyregexp"
+	"github.com/org/aml-train/internal/suggest"
 )
 
 func read(path, abs string, place inside.Place) (*Job, *document) {
@@ -352,6 +353,23 @@ func environmentReference(text string) Environment {
 		return Environment{CondaFile: file}
 	}
 	return Environment{Reference: text}
+}
+
+// MeantEnvironment suggests what a reference that no environment has was meant to be, "" where
+// it is like nothing.
+func MeantEnvironment(reference string) string {
+	kind, rest, named := strings.Cut(reference, ":")
+	known := []string{DockerPrefix, PipPrefix, CondaPrefix, "azureml:"}
+	if !named {
+		known = []string{UserManaged}
+	}
+	if named {
+		kind += ":"
+	}
+	if near := suggest.Nearest(kind, known); near != "" && near != kind {
+		return "; did you mean " + near + rest + "?"
+	}
+	return ""
 }
 
 func (d *document) distribution(j *Job) field {

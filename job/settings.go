@@ -22,6 +22,9 @@ func Settings(text []byte, shown string, to any,
 		d.into(root, "a file of settings", "", reflect.ValueOf(to).Elem())
 		check(func(key string, offset int, message string) {
 			p := d.problemOf(key, message)
+			if at := d.at[key]; at != nil {
+				p = d.problem(at.line, at.column, message)
+			}
 			p.Column += offset
 			d.problems = append(d.problems, p)
 		})

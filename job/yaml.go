@@ -73,9 +73,9 @@ func (d *document) report(line, column int, format string, args ...any) {
 }
 
 func (d *document) problem(line, column int, message string) Problem {
-	p := Problem{File: d.file, Line: line, Column: column, Message: message}
+	p := Problem{File: d.file, Line: line, Column: column, Message: masked(message)}
 	if line >= 1 && line <= len(d.lines) {
-		p.source = strings.TrimRight(d.lines[line-1], "\r")
+		p.source = masked(strings.TrimRight(d.lines[line-1], "\r"))
 	}
 	return p
 }

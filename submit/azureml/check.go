@@ -19,6 +19,8 @@ func (t *Target) Check(j *job.Job) error {
 	} else if e != nil && e.Reference != "" {
 		if problem := unversioned(e.Reference); problem != "" {
 			f.Add("environment", "environment %s", problem)
+		} else if meant := job.MeantEnvironment(e.Reference); meant != "" && !strings.HasPrefix(e.Reference, "/") {
+			f.Add("environment", "no environment of Azure Machine Learning is called %s%s", e.Reference, meant)
 		}
 	} else if list, err := j.Packages(); err == nil && list != nil && list.Constraints != "" {
 		f.Add("environment", "%s", noConstraints(e.Requirements))

@@ -71,7 +71,8 @@ func (t *Target) checkEnvironment(f *job.Findings) {
 	default:
 		f.Add(key, "the environment %s is one of Azure Machine Learning, whose image is not public; name an image "+
 			"(--environment docker:IMAGE), the packages of a requirements file (--environment pip:FILE), this "+
-			"machine's own python (--environment %s), or a compute target", e.Reference, job.UserManaged)
+			"machine's own python (--environment %s), or a compute target%s", e.Reference, job.UserManaged,
+			job.MeantEnvironment(e.Reference))
 	}
 }
 

@@ -34,15 +34,15 @@ func TestInForce(t *testing.T) {
 		"no rule any more":   {"", "rules: [a > 2]", change, []string{"a > 2"}, "", other, "", 6},
 		"less strict": {"rules: [a > 2]", "rules: [a > 2]\nstrict: true", change, []string{"a > 2"}, "", other, "",
 			6},
-		"another price": {"rules: [cost < 1 USD]\nprices: {gpu: 0.1}", "rules: [cost < 1 USD]\nprices: {gpu: 9}", change,
-			[]string{"cost < 1 USD"}, "", other, "", 6},
+		"another price": {"rules: [cost < 1 USD]\nprices: {gpu: 0.1}", "rules: [cost < 1 USD]\nprices: {gpu: 9}",
+			change, []string{"cost < 1 USD"}, "", other, "", 6},
 		"runs sent elsewhere": {"history: https://eve.example", "history: https://ours.example", change, nil,
 			"https://ours.example", "", "", 6},
-		"more runs": {"repeats: {until: decided, at most: 90}", "repeats: {until: decided, at most: 9}", change, nil, "",
-			"", "", 9},
+		"more runs": {"repeats: {until: decided, at most: 90}", "repeats: {until: decided, at most: 9}", change, nil,
+			"", "", "", 9},
 		"a base that is wrong": {"", "rulse: [a]", change, nil, "", "", "rulse", 0},
-		"a base that cannot be read": {"rules: [a > 1]", "-", change, nil, "", "", "give the step a token that may read",
-			0},
+		"a base that cannot be read": {"rules: [a > 1]", "-", change, nil, "", "",
+			"give the step a token that may read", 0},
 		"and no rule": {"history: https://eve.example", "-", change, nil, "",
 			"whether the branch that this is to be merged into has rules could not be read: ", "", 6},
 		"on a push, another checkout": {"history: https://eve.example", "history: ref", push, nil, "ref", "", "", 0},
@@ -82,7 +82,8 @@ func TestInForce(t *testing.T) {
 // FuzzParse: whatever stands in the file, it is read or its problems are told, each in the file.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{"", "job: job.yml\nrules: ['a > 1']\nrepeats: {seeds: 3}", "history: https://u:p@x",
-		"prices: {gpu: .inf}", "repeats: {until: decided, at most: 101}", "hook: {wait: sometimes}", "- a", "a: &x [*x]"} {
+		"prices: {gpu: .inf}", "repeats: {until: decided, at most: 101}", "hook: {wait: sometimes}", "- a",
+		"a: &x [*x]"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

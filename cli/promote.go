@@ -15,6 +15,8 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/promote"
+	"github.com/org/aml-train/records"
+	"github.com/org/aml-train/registry"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/train"
@@ -231,25 +233,27 @@ func (s session) promoteRun(ctx context.Context, flow *workflow, r *report.Repor
 		}
 		run = best
 	}
-	to, err := s.registry(ctx, flow, run, p.Path)
+	to, err := registry.Of(ctx, registry.Options{Session: s.Session, Path: p.Path, Records: s.assess.Records,
+		Run:       records.Ended{Run: run, For: s.assess.For(run), Repeat: 1, Store: s.store, History: s.History},
+		Workspace: s.workspace, Passing: flow != nil && s.getenv("RUNNER_ENVIRONMENT") != "self-hosted", Say: s.say})
 	if err != nil {
 		return nil, err
 	}
-	defer to.close()
+	defer to.Close()
 	done, err := promote.Run(ctx, to, promote.Promotion{Model: p.Model, Alias: p.Alias, Run: run.Info.RunID,
 		Identity: promote.Identity(run), Commit: cmp.Or(p.commit, run.Tag(history.TagCommit)),
 		Before: s.before(flow, p), Version: func(ctx context.Context) (history.ModelVersion, error) {
-			v, err := to.version(ctx)
+			v, err := to.Version(ctx)
 			if id := run.Tag(history.TagSnapshot); id != "" {
 				v.Tags = append(v.Tags, history.KeyValue{Key: history.TagSnapshot, Value: id})
 			}
 			return v, err
 		}})
 	if err != nil {
-		return nil, to.told(err)
+		return nil, to.Told(err)
 	}
-	out := &promotedJSON{Model: p.Model, Version: done.Version.Version, Alias: p.Alias, URI: to.uri(done.Version),
-		Registry: to.shown, Run: cmp.Or(done.Version.Tag(promote.TagRun), run.Info.RunID), Made: done.Made}
+	out := &promotedJSON{Model: p.Model, Version: done.Version.Version, Alias: p.Alias, URI: to.URI(done.Version),
+		Registry: to.Shown, Run: cmp.Or(done.Version.Tag(promote.TagRun), run.Info.RunID), Made: done.Made}
 	s.tellPromoted(out, done)
 	return out, nil
 }

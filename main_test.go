@@ -230,6 +230,7 @@ func params(t *testing.T, dir, python string) testscript.Params {
 			"contents":     contents,
 			"runner":       runner,
 			"artifacts":    artifacts,
+			"expired":      expired,
 			"gitserver":    gitServer,
 			"onref":        onRef,
 			"secretless":   secretless,
@@ -467,6 +468,16 @@ func artifacts(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if n := len(gh.Artifacts); strconv.Itoa(n) != args[0] || strconv.Itoa(read) != args[1] {
 		ts.Fatalf("%d artifacts, and %d requests that read them:\n%s", n, read, strings.Join(gh.Asked, "\n"))
+	}
+}
+
+// expired PREFIX has GitHub not keep the artifacts any more whose names begin so.
+func expired(ts *testscript.TestScript, neg bool, args []string) {
+	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
+	for i := range gh.Artifacts {
+		if strings.HasPrefix(gh.Artifacts[i].Name, args[0]) {
+			gh.Artifacts[i].Expired = true
+		}
 	}
 }
 

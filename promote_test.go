@@ -1,0 +1,318 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/testing/azuremltest"
+	"github.com/org/aml-train/internal/testing/githubtest"
+	"github.com/org/aml-train/internal/testing/testenv"
+)
+
+// merged is a repository whose pull request has been trained and merged, with the GitHub, and the
+// registry, that the workflow of the merge asks. All that it asks is counted.
+type merged struct {
+	t       *testing.T
+	program string
+	repo    string
+	env     []string
+	gh      *githubtest.GitHub
+
+	mu    sync.Mutex
+	asked int
+	// fault, where it is set, is told the number of each request, from 1, and how it is obeyed.
+	fault func(n int, w http.ResponseWriter, obey func(http.ResponseWriter)) (answered bool)
+}
+
+func (m *merged) count(w http.ResponseWriter, obey func(http.ResponseWriter)) bool {
+	m.mu.Lock()
+	m.asked++
+	n, fault := m.asked, m.fault
+	m.mu.Unlock()
+	return fault != nil && fault(n, w, obey)
+}
+
+func (m *merged) failWith(fault func(int, http.ResponseWriter, func(http.ResponseWriter)) bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked, m.fault = 0, fault
+}
+
+func (m *merged) git(args ...string) string {
+	cmd := exec.Command("git", append([]string{"-c", "user.name=a", "-c", "user.email=a@b"}, args...)...)
+	cmd.Dir = m.repo
+	out, err := cmd.CombinedOutput()
+	require.NoError(m.t, err, string(out))
+	return strings.TrimSpace(string(out))
+}
+
+// newMerged has env say where the registry is, once the workflow of the pull request is through.
+func newMerged(t *testing.T, program, job string, env ...string) *merged {
+	m := &merged{t: t, program: program, repo: t.TempDir(), gh: &githubtest.GitHub{}}
+	api := httptest.NewServer(m.gh)
+	t.Cleanup(api.Close)
+	for name, text := range map[string]string{".aml-train.yaml": "reuse: true\n", "job.yml": job, "src/train.py": "import " +
+		"os\nos.makedirs('outputs/model')\nopen('outputs/model/MLmodel', 'w').write('flavors: {}')\n" +
+		"open('outputs/model/weights', 'w').write('w' * 300000)\n"} {
+		file := filepath.Join(m.repo, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+	}
+	m.git("init", "-q", "-b", "main")
+	m.git("commit", "-q", "--allow-empty", "-m", "first")
+	base := m.git("rev-parse", "HEAD")
+	m.git("checkout", "-q", "-b", "deeper")
+	m.git("add", "-A")
+	m.git("commit", "-q", "-m", "deeper")
+	head := m.git("rev-parse", "HEAD")
+	m.git("checkout", "-q", "main")
+	m.git("merge", "-q", "--no-ff", "-m", "deeper (#7)", "deeper")
+	merge := m.git("rev-parse", "HEAD")
+	m.gh.PullRequests = []githubtest.PullRequest{{Number: 7, Head: head, Repo: "org/x", Base: base}}
+	m.gh.Branch("main", []string{merge, head, base})
+	m.env = append(append(os.Environ(), "HOME="+t.TempDir(), "GIT_CONFIG_NOSYSTEM=1", "GITHUB_ACTIONS=true",
+		"GITHUB_REPOSITORY=org/x", "GITHUB_SERVER_URL=https://github.com", "GITHUB_API_URL="+api.URL,
+		"GITHUB_TOKEN="+githubtest.Workflow, "GITHUB_WORKFLOW=train", "GITHUB_JOB=train",
+		"ACTIONS_RESULTS_URL="+api.URL+"/", "ACTIONS_RUNTIME_TOKEN="+githubtest.RuntimeToken), env...)
+	event := func(name, commit, ref string, id int64, payload string) {
+		file := filepath.Join(t.TempDir(), "event.json")
+		require.NoError(t, os.WriteFile(file, []byte(payload), 0o644))
+		m.env = append(m.env, "GITHUB_EVENT_NAME="+name, "GITHUB_EVENT_PATH="+file, "GITHUB_SHA="+commit,
+			"GITHUB_REF="+ref, fmt.Sprint("GITHUB_RUN_ID=", id))
+		branch := strings.TrimPrefix(ref, "refs/heads/")
+		m.gh.Runner = githubtest.Runner{ID: id, Commit: commit, Branch: branch}
+	}
+	m.git("checkout", "-q", "deeper")
+	event("pull_request", head, "refs/heads/deeper", 41, fmt.Sprintf(`{"pull_request": {"number": 7, "head": {"sha": %q, `+
+		`"ref": "deeper", "repo": {"full_name": "org/x"}}, "base": {"sha": %q, "ref": "main"}}}`, head, base))
+	out, err := m.start("").CombinedOutput()
+	require.NoError(t, err, string(out))
+	m.git("checkout", "-q", "main")
+	event("push", merge, "refs/heads/main", 42, `{"repository": {"default_branch": "main"}}`)
+	m.gh.Answer = func(w http.ResponseWriter, r *http.Request) bool {
+		return m.count(w, func(w http.ResponseWriter) { m.gh.Obey(w, r) })
+	}
+	return m
+}
+
+// start is the workflow's step, on a runner that knows nothing.
+func (m *merged) start(model string) *exec.Cmd {
+	require.NoError(m.t, os.RemoveAll(filepath.Join(m.repo, ".aml-train")))
+	cmd := exec.Command(m.program, "run", "job.yml")
+	if model != "" {
+		cmd.Args = append(cmd.Args, "--promote", model+"@champion")
+	}
+	cmd.Dir, cmd.Env = m.repo, m.env
+	return cmd
+}
+
+// ways are those in which a request fails.
+var ways = map[string]func(cmd *exec.Cmd, w http.ResponseWriter, obey func(http.ResponseWriter)) bool{
+	"killed": func(cmd *exec.Cmd, _ http.ResponseWriter, _ func(http.ResponseWriter)) bool {
+		cmd.Process.Kill()
+		panic(http.ErrAbortHandler)
+	},
+	"obeyed, killed": func(cmd *exec.Cmd, _ http.ResponseWriter, obey func(http.ResponseWriter)) bool {
+		obey(httptest.NewRecorder())
+		cmd.Process.Kill()
+		panic(http.ErrAbortHandler)
+	},
+	"obeyed, cut": func(_ *exec.Cmd, _ http.ResponseWriter, obey func(http.ResponseWriter)) bool {
+		obey(httptest.NewRecorder())
+		panic(http.ErrAbortHandler)
+	},
+	"refused": func(_ *exec.Cmd, w http.ResponseWriter, _ func(http.ResponseWriter)) bool {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, `{"message": "not now", "error": {"code": "AuthorizationFailed", "message": "not now"}}`)
+		return true
+	},
+}
+
+// faults has every request of a merge's workflow fail once in a way, and the workflow run again
+// until it succeeds: then look finds exactly one version of the model, and nothing was trained.
+func (m *merged) faults(way string, least int, look func(model, what string)) {
+	for n := 1; ; n++ {
+		model := fmt.Sprintf("iris-%d", n)
+		cmd := m.start(model)
+		var happened atomic.Bool
+		m.failWith(func(i int, w http.ResponseWriter, obey func(http.ResponseWriter)) bool {
+			if i != n {
+				return false
+			}
+			happened.Store(true)
+			return ways[way](cmd, w, obey)
+		})
+		out, err := cmd.CombinedOutput()
+		m.failWith(nil)
+		all := string(out)
+		if err != nil {
+			out, err = m.start(model).CombinedOutput()
+			all += string(out)
+		}
+		what := fmt.Sprintf("%s at request %d: %s", way, n, all)
+		require.NoError(m.t, err, what)
+		require.NotContains(m.t, all, "Snapshot ", what) // nothing was trained
+		look(model, what)
+		if !happened.Load() {
+			require.Greater(m.t, n, least)
+			m.t.Logf("%s: %d requests", way, n-1)
+			return
+		}
+	}
+}
+
+// trackingDouble is an MLflow server that takes the tags that ours keeps for itself, as MLflow's
+// own does.
+func trackingDouble(t *testing.T, m **merged) (*history.Client, string) {
+	store, err := history.Open(t.TempDir())
+	require.NoError(t, err)
+	t.Cleanup(func() { store.Close() })
+	ours := history.NewServer(store, history.Access{})
+	obey := func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		if !strings.Contains(r.URL.Path, "/mlflow-artifacts/") {
+			body = bytes.ReplaceAll(body, []byte("aml-train."), []byte("other."))
+		}
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		answer := httptest.NewRecorder()
+		ours.ServeHTTP(answer, r)
+		text := answer.Body.Bytes()
+		if strings.Contains(answer.Header().Get("Content-Type"), "json") {
+			text = bytes.ReplaceAll(text, []byte("other."), []byte("aml-train."))
+		}
+		w.Header().Set("Content-Type", answer.Header().Get("Content-Type"))
+		w.WriteHeader(answer.Code)
+		w.Write(text)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		counts := strings.Contains(r.UserAgent(), "aml-train") && *m != nil
+		if !counts || !(*m).count(w, func(w http.ResponseWriter) { obey(w, r) }) {
+			obey(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return &history.Client{Base: server.URL, HTTP: http.DefaultClient}, server.URL
+}
+
+// TestPromoteFaults has every request of the workflow of a merge fail, those to GitHub and those
+// to an MLflow server, before and after it was obeyed, and the program killed at each: run again,
+// there is one version of the model, with the alias and the model's files, and nothing was trained.
+func TestPromoteFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with -short: it starts the program hundreds of times")
+	}
+	program := built(t)
+	for way := range ways {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			var m *merged
+			client, address := trackingDouble(t, &m)
+			made := newMerged(t, program, "command: python train.py\ncode: src\nexperiment_name: iris\n",
+				"MLFLOW_TRACKING_URI="+address, "MLFLOW_TRACKING_TOKEN=a-token-of-ours")
+			m = made
+			m.faults(way, 15, func(model, what string) {
+				all, err := client.ModelVersions(t.Context(), model)
+				require.NoError(t, err)
+				require.Len(t, all, 1, what)
+				require.Equal(t, []string{"champion"}, all[0].Aliases, what)
+				run, err := client.Run(t.Context(), all[0].RunID)
+				require.NoError(t, err)
+				files, err := client.Artifacts(t.Context(), run)
+				require.NoError(t, err)
+				sizes := map[string]int64{}
+				for _, f := range files {
+					sizes[f.Path] = int64(f.Size)
+				}
+				require.EqualValues(t, 300000, sizes["outputs/model/weights"], what)
+				require.EqualValues(t, 11, sizes["outputs/model/MLmodel"], what)
+				require.True(t, strings.HasSuffix(all[0].Source, "/outputs/model"), all[0].Source)
+			})
+		})
+	}
+}
+
+// TestPromoteFaultsInWorkspace is the same of a run in a workspace, whose registry is asked.
+func TestPromoteFaultsInWorkspace(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out with -short: it starts the program hundreds of times")
+	}
+	azurite, program := testenv.Azurite(t), built(t)
+	for way := range ways {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			w, err := azuremltest.New(azurite, t.TempDir(), []string{program, "supervise"})
+			require.NoError(t, err)
+			t.Cleanup(w.Close)
+			certificate := filepath.Join(t.TempDir(), "azure.pem")
+			require.NoError(t, os.WriteFile(certificate, w.Certificate(), 0o644))
+			m := newMerged(t, program, "command: python3 train.py\ncode: src\ncompute: cpu-cluster\n"+
+				"environment: azureml:ours:3\nexperiment_name: iris\n", "SSL_CERT_FILE="+certificate,
+				"AZURE_CREDENTIALS="+w.Creds(), "AZUREML_ARM_SUBSCRIPTION="+azuremltest.Subscription,
+				"AZUREML_ARM_RESOURCEGROUP="+azuremltest.Group, "AZUREML_ARM_WORKSPACE_NAME="+azuremltest.Name)
+			jobs := len(w.Jobs())
+			w.Fault = func(rw http.ResponseWriter, r *http.Request, next http.Handler) bool {
+				// Microsoft's fake cannot be cut off in the middle of a list.
+				if strings.Contains(r.URL.Path, "/fake_page_") || strings.HasSuffix(r.URL.Path, "/jobs") ||
+					!strings.Contains(r.UserAgent(), "aml-train") && !strings.Contains(r.UserAgent(), "azsdk-go") {
+					return false
+				}
+				return m.count(rw, func(rw http.ResponseWriter) { next.ServeHTTP(rw, r) })
+			}
+			m.faults(way, 15, func(model, what string) {
+				all := w.Models(model)
+				require.Len(t, all, 1, what)
+				require.Regexp(t, `^1 azureml://jobs/iris-[^ ]*/outputs/artifacts/paths/outputs/model job=iris-[^ ]* `+
+					`mlflow_model alias.champion=true `, all[0], what)
+				require.Len(t, w.Jobs(), jobs, what)
+			})
+		})
+	}
+}
+
+// TestPromoteTogether has two workflows of one merge, one started again while the other goes on,
+// promote at once: one version.
+func TestPromoteTogether(t *testing.T) {
+	var m *merged
+	client, address := trackingDouble(t, &m)
+	m = newMerged(t, built(t), "command: python train.py\ncode: src\nexperiment_name: iris\n",
+		"MLFLOW_TRACKING_URI="+address, "MLFLOW_TRACKING_TOKEN=a-token-of-ours")
+	for n := range testenv.Cases(5) {
+		model := fmt.Sprintf("together-%d", n)
+		var cmds []*exec.Cmd
+		var says [2]bytes.Buffer
+		for i := range says {
+			cmd := m.start(model)
+			cmd.Env = append(cmd.Env, "AML_TRAIN_HOME="+t.TempDir())
+			cmd.Stderr = &says[i]
+			cmds = append(cmds, cmd)
+			require.NoError(t, cmd.Start())
+		}
+		for i, cmd := range cmds {
+			require.NoError(t, cmd.Wait(), says[i].String())
+		}
+		all, err := client.ModelVersions(t.Context(), model)
+		require.NoError(t, err)
+		text, err := json.Marshal(all)
+		require.NoError(t, err)
+		require.Len(t, all, 1, string(text))
+		require.Equal(t, []string{"champion"}, all[0].Aliases)
+	}
+}

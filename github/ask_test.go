@@ -221,8 +221,7 @@ type look struct {
 	body string
 	over bool
 
-	intact, may, open bool            // the comment, its author, the pull request
-	head              map[string]bool // of that
+	intact, may bool // the comment, its author
 }
 
 // look notes what there is.
@@ -234,11 +233,7 @@ func (w *world) look() {
 		// An edit that leaves a comment as it was, in the second of its making, is none.
 		c, there := w.g.Comment(l.id)
 		l.intact = l.intact || there && c.Body == l.body && c.Updated.Equal(c.Created)
-		l.may, l.open = l.may || mayPush(w.role[w.who[l.id]]), l.open || w.open
-		if l.head == nil {
-			l.head = map[string]bool{}
-		}
-		l.head[w.head] = true
+		l.may = l.may || mayPush(w.role[w.who[l.id]])
 	}
 }
 
@@ -358,7 +353,7 @@ func (w *world) workflow(id int64, event []byte) {
 		switch {
 		case commit != w.names[id], !w.approved[commit]:
 			w.t.Errorf("submits %s, which nobody approved", commit)
-		case !l.intact, !l.may, !l.open, !l.head[commit]:
+		case !l.intact, !l.may, !w.open, w.head != commit: // the pull request was looked at last
 			w.t.Errorf("submits %s for comment %d, which nobody asks for any more: %+v", commit, id, *l)
 		}
 	}

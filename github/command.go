@@ -1,6 +1,7 @@
 package github
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 
@@ -50,7 +51,7 @@ func wrongCommand(format string, args ...any) error {
 // a list, a block of code, a comment of HTML or the definition of a link it asks for nothing. The
 // error is a *CommandError, where it is not sure or not clear what is asked for.
 func ParseCommand(body string) (*Command, error) {
-	body = lineEnds.Replace(body)
+	body = strings.TrimPrefix(lineEnds.Replace(body), "\ufeff") // a mark of the byte order is none of it
 	if !strings.Contains(body, verb) {
 		return nil, nil
 	}
@@ -58,15 +59,12 @@ func ParseCommand(body string) (*Command, error) {
 	doc := goldmark.New(goldmark.WithExtensions(extension.GFM, extension.Footnote)).Parser().Parse(
 		text.NewReader(source))
 	var found []string
-	unsure, html := false, false
+	unsure := false
 	for n := doc.FirstChild(); n != nil; n = n.NextSibling() {
-		switch n := n.(type) {
-		case *ast.HTMLBlock:
-			html = html || !onlyComment(n, source)
-		case *ast.Paragraph:
-			lines := asking(n, source)
+		if p, ok := n.(*ast.Paragraph); ok {
+			lines := asking(p, source)
 			found = append(found, lines...)
-			unsure = unsure || len(lines) > 0 && !plainText(n)
+			unsure = unsure || len(lines) > 0 && !plainText(p, source)
 		}
 	}
 	switch {
@@ -75,12 +73,12 @@ func ParseCommand(body string) (*Command, error) {
 	case len(found) > 1:
 		return nil, wrongCommand("the comment has several lines that begin with %s; one comment asks for one thing",
 			verb)
-	case html:
+	case hasHTML(doc, source):
 		return nil, wrongCommand("the comment has HTML, and with that nobody can be sure that its readers see the "+
 			"line %s; write the line into a comment of its own", verb)
 	case unsure:
-		return nil, wrongCommand("the line %s stands in a paragraph with code, links or the like; put a blank line "+
-			"before and after it", verb)
+		return nil, wrongCommand("the line %s stands in a paragraph with code, links or the like, or right below "+
+			"something else; put a blank line before and after it", verb)
 	}
 	return parseLine(found[0])
 }
@@ -92,7 +90,7 @@ var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
 func asking(p *ast.Paragraph, source []byte) (found []string) {
 	for i := range p.Lines().Len() {
 		at := p.Lines().At(i)
-		if at.Start > 0 && source[at.Start-1] != '\n' || at.Padding > 0 {
+		if at.Start > 0 && source[at.Start-1] != '\n' {
 			continue // it is indented
 		}
 		line := strings.TrimRight(string(source[at.Start:at.Stop]), " \t\n")
@@ -105,8 +103,17 @@ func asking(p *ast.Paragraph, source []byte) (found []string) {
 }
 
 // plainText tells whether a paragraph is text and nothing else: a span of code, a tag or a link
-// may begin in one line and end in another.
-func plainText(p *ast.Paragraph) bool {
+// may begin in one line and end in another. GitHub sees an address where others do not.
+func plainText(p *ast.Paragraph, source []byte) bool {
+	if bytes.Contains(p.Lines().Value(source), []byte("://")) {
+		return false
+	}
+	first := p.Lines().At(0).Start
+	above := source[:max(first-1, 0)]
+	above = above[bytes.LastIndexByte(above, '\n')+1:]
+	if first > 0 && source[first-1] != '\n' || len(bytes.TrimSpace(above)) > 0 {
+		return false // it may be part of what stands above
+	}
 	for n := p.FirstChild(); n != nil; n = n.NextSibling() {
 		if n.Kind() != ast.KindText {
 			return false
@@ -118,17 +125,24 @@ func plainText(p *ast.Paragraph) bool {
 // htmlComments are whole ones.
 var htmlComments = lazyregexp.New(`(?s)<!--.*?-->`)
 
-// onlyComment tells whether a block of HTML is of comments, which end within it.
-func onlyComment(n *ast.HTMLBlock, source []byte) bool {
-	var b strings.Builder
-	for i := range n.Lines().Len() {
-		at := n.Lines().At(i)
-		b.Write(source[at.Start:at.Stop])
-	}
-	if n.HasClosure() {
-		b.Write(source[n.ClosureLine.Start:n.ClosureLine.Stop])
-	}
-	return strings.TrimSpace(htmlComments.ReplaceAllString(b.String(), "")) == ""
+// hasHTML tells whether a comment has any but whole comments of HTML: a tag may be about all that
+// follows it.
+func hasHTML(doc ast.Node, source []byte) (found bool) {
+	ast.Walk(doc, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+		var raw []byte
+		switch n := n.(type) {
+		case *ast.HTMLBlock:
+			raw = n.Lines().Value(source)
+			if n.HasClosure() {
+				raw = append(raw, n.ClosureLine.Value(source)...)
+			}
+		case *ast.RawHTML:
+			raw = n.Segments.Value(source)
+		}
+		found = found || strings.TrimSpace(htmlComments.ReplaceAllString(string(raw), "")) != ""
+		return ast.WalkContinue, nil
+	})
+	return found
 }
 
 // longestLine is the most characters of a line that asks.
@@ -140,15 +154,22 @@ var (
 	inputWord   = lazyregexp.New(`^[A-Za-z0-9_][A-Za-z0-9_.-]*=`)
 )
 
+// inLine are the characters that such a line takes: those that mean nothing to a shell either.
+const inLine = " \t_./:@%+=,-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
 // parseLine reads a line that begins with the verb.
 func parseLine(line string) (*Command, error) {
 	if len(line) > longestLine {
 		return nil, wrongCommand("the line %s has more than %d characters", verb, longestLine)
 	}
 	for _, r := range line {
-		if r != '\t' && (r < ' ' || r > '~') {
+		if r > '~' {
 			return nil, wrongCommand("the line %s has the character %+q, which is not one of ASCII: what looks like a "+
 				"letter or a digit may be another one", verb, r)
+		}
+		if !strings.ContainsRune(inLine, r) {
+			return nil, wrongCommand("the line %s has the character %+q, which Markdown or a shell may interpret; it "+
+				"takes letters, digits and _ . / : @ %% + = , -", verb, r)
 		}
 	}
 	var c Command

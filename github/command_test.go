@@ -1,11 +1,17 @@
 package github
 
 import (
+	"bytes"
+	"encoding/json"
 	"math/rand/v2"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 const sha = "1a2b3c4d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b"
@@ -29,8 +35,8 @@ func TestCommand(t *testing.T) {
 		"blanks behind it":               {line + "  \t\n", line},
 		"behind a list":                  {"- one\n- two\n\n" + line, line},
 		"behind a quote":                 {"> /train\n\n" + line, line},
-		"behind a block of code":         {"```\n/train\n```\n" + line, line},
-		"behind a comment":               {"<!-- /train -->\n" + line, line},
+		"behind a block of code":         {"```\n/train\n```\n\n" + line, line},
+		"behind a comment":               {"<!-- /train -->\n\n" + line, line},
 		"nothing":                        {"", ""},
 		"another word":                   {"/training", ""},
 		"another command":                {"/trail " + sha, ""},
@@ -57,7 +63,7 @@ func TestCommand(t *testing.T) {
 		"another slash":                  {"\uff0ftrain " + sha, ""},
 		"another letter":                 {"/tr\u0430in " + sha, ""},
 		"behind a character of no width": {"\u200b" + line, ""},
-		"behind a byte order mark":       {"\ufeff" + line, ""},
+		"behind a byte order mark":       {"\ufeff" + line, line},
 
 		"twice":                  {line + "\n\n" + line, "!several lines"},
 		"seven digits":           {"/train 1a2b3c4", "!name the whole commit"},
@@ -72,9 +78,18 @@ func TestCommand(t *testing.T) {
 		"another digit":          {"/train \uff11" + sha[1:], "!not one of ASCII"},
 		"a blank of another":     {"/train\u00a0" + sha, "!not one of ASCII"},
 		"turned round":           {"/train \u202e" + sha, "!not one of ASCII"},
-		"an escape":              {"/train \x1b[31m", "!not one of ASCII"},
+		"an escape of Markdown":  {"/train a=1\\_2", "!Markdown or a shell"},
+		"what a shell knows":     {"/train a=$(id)", "!Markdown or a shell"},
+		"an address":             {"/train a=1https://x.example", "!stands in a paragraph with code"},
+		"right below a heading":  {"# so\n" + line, "!right below something else"},
+		"in a table":             {"[a]:\n|---|\n" + line, "!right below something else"},
+		"below what is indented": {"* *\n\n  so\n" + line, "!right below something else"},
+		"a tag before it":        {"so <b>\n\n" + line, "!has HTML"},
+		"a tag in a quote":       {"> <?\n" + line, "!has HTML"},
+		"a comment in a line":    {"so <!-- a -->\n\n" + line, line},
+		"an escape":              {"/train \x1b[31m", "!Markdown or a shell"},
 		"in a span of code":      {"so `\n" + line + "\n` it says", "!stands in a paragraph with code"},
-		"in a tag within a line": {"so <a title='\n" + line + "\n'>", "!stands in a paragraph with code"},
+		"in a tag within a line": {"so <a title='\n" + line + "\n'>", "!has HTML"},
 		"in a link":              {"[so](x '\n" + line + "\n')", "!stands in a paragraph with code"},
 		"folded away":            {"<details>\n\n" + line + "\n\n</details>", "!has HTML"},
 		"in a quote of HTML":     {"<blockquote>\n\n" + line + "\n\n</blockquote>", "!has HTML"},
@@ -117,6 +132,47 @@ func someComment(r *rand.Rand) string {
 	return b.String()
 }
 
+// TestCommandAsShown compares with what GitHub shows: a line asks only where its readers see it
+// as text of the comment itself, whatever else the comment is made of.
+func TestCommandAsShown(t *testing.T) {
+	python := testenv.CMark(t)
+	const cases = 5000
+	comments := make([]string, cases)
+	for i := range comments {
+		comments[i] = someComment(rand.New(rand.NewPCG(uint64(testenv.Seed()+i), 1)))
+	}
+	in, err := json.Marshal(comments)
+	require.NoError(t, err)
+	cmd := exec.Command(python, "testdata/shown.py")
+	cmd.Stdin = bytes.NewReader(in)
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	var shown [][]string
+	require.NoError(t, json.Unmarshal(out, &shown))
+	require.Len(t, shown, cases)
+	asked, silent := 0, 0
+	for i, comment := range comments {
+		c, err := ParseCommand(comment)
+		if err != nil || c == nil {
+			if err == nil && len(shown[i]) == 1 {
+				silent++
+			}
+			continue
+		}
+		asked++
+		var lines []string
+		for _, line := range shown[i] {
+			lines = append(lines, strings.Join(strings.Fields(line), " "))
+		}
+		if !slices.Contains(lines, c.Line()) {
+			t.Errorf("AML_TRAIN_SEED=%d: %q asks for %q, and shows of such lines %q", testenv.Seed()+i, comment,
+				c.Line(), lines)
+		}
+	}
+	t.Logf("of %d comments %d ask; %d show such a line and do not", cases, asked, silent)
+	require.Greater(t, asked, cases/50)
+}
+
 // FuzzCommand: a comment asks only by a line that it has, the same on every system, and never
 // from within a quote, a list or a block of code.
 func FuzzCommand(f *testing.F) {
@@ -129,7 +185,7 @@ func FuzzCommand(f *testing.F) {
 			return
 		}
 		c, err := ParseCommand(body)
-		plain := lineEnds.Replace(body)
+		plain := strings.TrimPrefix(lineEnds.Replace(body), "\ufeff")
 		if err == nil && c != nil {
 			found := false
 			for line := range strings.SplitSeq(plain, "\n") {

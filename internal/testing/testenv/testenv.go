@@ -49,6 +49,18 @@ func MLflowSignIn(t testing.TB, python string) bool {
 	return false
 }
 
+// CMark returns an interpreter that has cmark-gfm, by which GitHub shows Markdown.
+func CMark(t testing.TB) string {
+	t.Helper()
+	slow(t)
+	python := filepath.Join(os.Getenv("AML_TRAIN_TEST_VENV"), "bin", "python")
+	if exec.Command(python, "-c", "import cmarkgfm").Run() == nil {
+		return python
+	}
+	missing(t, "cmark-gfm (cmarkgfm; make test installs it)")
+	return ""
+}
+
 // Layouts returns the virtual environment with the tools that training repositories are
 // laid out with (build backends, uv, Hydra, DVC, papermill), which make test sets up.
 func Layouts(t testing.TB) string {

@@ -116,8 +116,16 @@ func TestScriptsWithHookManagers(t *testing.T) {
 
 // TestScriptsWithAzure submit to an Azure Machine Learning workspace: Microsoft's own
 // fake of the control plane, Azurite, and jobs that run for real.
-func TestScriptsWithAzure(t *testing.T) {
-	p := params(t, "testdata/script/azure", "")
+func TestScriptsWithAzure(t *testing.T) { withAzure(t, "testdata/script/azure") }
+
+// TestScriptsWithAzureAndDocker have data of a workspace in a container.
+func TestScriptsWithAzureAndDocker(t *testing.T) {
+	testenv.Docker(t)
+	withAzure(t, "testdata/script/azure_docker")
+}
+
+func withAzure(t *testing.T, dir string) {
+	p := params(t, dir, "")
 	azurite := testenv.Azurite(t)
 	setup := p.Setup
 	p.Setup = func(e *testscript.Env) error {

@@ -46,8 +46,13 @@ func blob(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// asset KIND NAME VERSION URI registers a version of data or models.
+// asset KIND NAME VERSION URI registers a version of data or models; shared KIND NAME VERSION
+// FOLDER does in the registry meadow, of a folder of the workspace's blob store.
 func asset(ts *testscript.TestScript, neg bool, args []string) {
+	if args[0] == "shared" {
+		ts.Value(azure{}).(*cell).w.Share(args[1], args[2], args[3], args[4])
+		return
+	}
 	ts.Value(azure{}).(*cell).w.Register(args[0], args[1], args[2], args[3])
 }
 

@@ -109,6 +109,7 @@ type connection struct {
 	cred    azcore.TokenCredential
 	http    *http.Client
 	arm     *arm.Client
+	managed *arm.ClientOptions // of a client of the control plane
 	clients *armmachinelearning.ClientFactory
 	group   string
 	name    string
@@ -160,6 +161,7 @@ func newConnection(ctx context.Context, env environment, cred azcore.TokenCreden
 	options := &arm.ClientOptions{DisableRPRegistration: true,
 		ClientOptions: c.options(func(u *url.URL) bool { return u.Scheme == manager.Scheme && u.Host == manager.Host },
 			false)}
+	c.managed = options
 	if c.clients, err = armmachinelearning.NewClientFactory(w.Subscription, cred, options); err != nil {
 		return nil, err
 	}
@@ -239,7 +241,8 @@ func (d doer) Do(r *http.Request) (*http.Response, error) {
 
 // planes are the parts of the workspace's own API, with the versions that azure-ai-ml asks
 // for (_restclient, _configuration.py of each).
-var planes = map[string]string{"history": "v1.0", "data": "1.5.0", "modelregistry": "1.0.0"}
+var planes = map[string]string{"history": "v1.0", "data": "1.5.0", "modelregistry": "1.0.0",
+	"registrymanagement": "v1.0"}
 
 // ask asks the workspace's own API. A body is sent as JSON.
 func (c *connection) ask(ctx context.Context, method, path string, body, out any) error {

@@ -17,6 +17,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/bloberror"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
 
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/job"
@@ -33,9 +34,11 @@ func (t *Target) CheckInput(in job.Input) string {
 	case strings.HasPrefix(in.Mode, "eval_"):
 		return "has the mode " + in.Mode + ", by which Azure Machine Learning evaluates an MLTable; take download, " +
 			"and mltable.load in the script"
+	case inRegistry.MatchString(in.Path):
+		return ""
 	case strings.HasPrefix(in.Path, "azureml://registries/"):
-		return "lies in a registry, whose files only a compute target reaches; copy it into the workspace (az ml " +
-			"data share, az ml model share), or name a compute target"
+		return "is no asset of a registry; write azureml://registries/REGISTRY/data/NAME/versions/VERSION, or " +
+			"models in place of data"
 	case strings.HasPrefix(in.Path, "azureml://"):
 		_, _, why := t.inDatastore(in.Path)
 		return why
@@ -90,6 +93,20 @@ func (t *Target) inDatastore(address string) (datastore, at, why string) {
 // Asset returns the resource id of the version of an asset that an input names, "" where it
 // names a path. The newest version is looked up; nothing else is asked.
 func (t *Target) Asset(ctx context.Context, in job.Input) (string, error) {
+	if asset, ok := sharedAt(in.Path); ok {
+		if asset.version != "" {
+			return in.Path, nil
+		}
+		c, err := t.connect(ctx)
+		if err != nil {
+			return "", err
+		}
+		r, err := c.registry(ctx, asset.registry)
+		if err == nil {
+			asset.version, err = r.newest(ctx, asset)
+		}
+		return asset.String(), err
+	}
 	if name, labelled := latest(in.Path); labelled {
 		c, err := t.connect(ctx)
 		if err != nil {
@@ -117,6 +134,9 @@ func (t *Target) Short(asset string) string {
 func (t *Target) Address(ctx context.Context, in job.Input, asset string) (string, error) {
 	if asset == "" {
 		return in.Path, nil
+	}
+	if inRegistry.MatchString(asset) {
+		return asset, nil // Files knows what to ask
 	}
 	c, err := t.connect(ctx)
 	if err != nil {
@@ -201,6 +221,9 @@ func shown(address string) string {
 
 // storeOf opens the container that an address leads to, and says where in it.
 func (t *Target) storeOf(ctx context.Context, c *connection, address string) (*storage, string, error) {
+	if asset, ok := sharedAt(address); ok {
+		return c.openShared(ctx, asset)
+	}
 	if strings.HasPrefix(address, "azureml://") {
 		name, at, why := t.inDatastore(address)
 		if why != "" {
@@ -229,19 +252,17 @@ func (t *Target) storeOf(ctx context.Context, c *connection, address string) (*s
 // https://ACCOUNT.blob.ENDPOINT/CONTAINER/PATH, or wasbs://, abfss://CONTAINER@ACCOUNT.../PATH,
 // which is a container as well. It is "" for an address elsewhere.
 func (c *connection) containerURL(u *url.URL) (where, at string) {
-	name, at := "", strings.Trim(u.Path, "/")
-	switch u.Scheme {
-	case "https":
-		name, at, _ = strings.Cut(at, "/")
-	case "wasbs", "abfss":
-		name = u.User.Username()
+	if u.Scheme == "wasbs" || u.Scheme == "abfss" {
+		u = &url.URL{Scheme: "https", Host: strings.Replace(u.Host, ".dfs.", ".blob.", 1),
+			Path: "/" + u.User.Username() + u.Path}
 	}
-	host := strings.Replace(u.Host, ".dfs.", ".blob.", 1)
-	door := &url.URL{Scheme: "https", Host: host}
-	if name == "" || !c.env.stores(door) {
+	parts, err := sas.ParseURL(u.String())
+	if err != nil || u.User != nil || parts.ContainerName == "" || !c.env.stores(u) {
 		return "", ""
 	}
-	return door.String() + "/" + url.PathEscape(name), at
+	at = strings.Trim(parts.BlobName, "/")
+	parts.BlobName, parts.SAS, parts.UnparsedParams = "", sas.QueryParameters{}, ""
+	return strings.TrimSuffix(parts.String(), "/"), at
 }
 
 // inFolder lists what lies below a folder.

@@ -222,13 +222,16 @@ func TestEveryRequestOfALoading(t *testing.T) {
 	} {
 		for _, stays := range []bool{false, true} { // from that request on, as a SAS that has expired
 			t.Run(fmt.Sprintf("%s, stays %v", name, stays), func(t *testing.T) {
-				testLoading(t, azurite, stays, fail)
+				testLoading(t, azurite, stays, rows, fail)
 			})
 		}
+		t.Run(name+", of a registry", func(t *testing.T) {
+			testLoading(t, azurite, false, "azureml://registries/meadow/data/rows/labels/latest", fail)
+		})
 	}
 }
 
-func testLoading(t *testing.T, azurite string, stays bool,
+func testLoading(t *testing.T, azurite string, stays bool, address string,
 	fail func(w http.ResponseWriter, r *http.Request, next http.Handler)) {
 	var at, asked atomic.Int64
 	var interrupt atomic.Value
@@ -248,6 +251,7 @@ func testLoading(t *testing.T, azurite string, stays bool,
 	})
 	files := manyFiles(t, w)
 	w.Storage.Credentials = "sas"
+	w.Share("data", "rows", "1", "rows")
 	refused, last := 0, int64(0)
 	step := int64(1)
 	if stays {
@@ -258,7 +262,7 @@ func testLoading(t *testing.T, azurite string, stays bool,
 		ctx, cancel := context.WithCancel(t.Context())
 		interrupt.Store(cancel)
 		asked.Store(0)
-		err := m.submit(ctx, job.Input{Type: job.URIFolder, Path: rows})
+		err := m.submit(ctx, job.Input{Type: job.URIFolder, Path: address})
 		cancel()
 		n := asked.Load()
 		runs, _, serr := m.store.SearchRuns(t.Context(), history.Query{MaxResults: 10})
@@ -277,7 +281,7 @@ func testLoading(t *testing.T, azurite string, stays bool,
 			require.Len(t, runs, 1)
 		}
 		before := at.Swap(1 << 40)
-		require.NoError(t, m.submit(t.Context(), job.Input{Type: job.URIFolder, Path: rows}))
+		require.NoError(t, m.submit(t.Context(), job.Input{Type: job.URIFolder, Path: address}))
 		require.Equal(t, files, m.whole(), "request %d", before)
 		if at.Store(before); n < before {
 			last = before

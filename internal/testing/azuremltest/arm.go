@@ -50,6 +50,7 @@ func (w *Workspace) fakes() *fake.ServerFactory {
 	w.datastoreFakes(f)
 	computeFakes(f)
 	w.assetFakes(f)
+	w.registryFakes(f)
 	w.modelFakes(f)
 	w.codeFakes(f)
 	w.environmentFakes(f)

@@ -284,6 +284,12 @@ func (w *Workspace) serve(rw http.ResponseWriter, r *http.Request, body []byte) 
 		if w.admit(rw, r, w.URL+"/ml") {
 			w.past.ServeHTTP(rw, r)
 		}
+	case p == "/registrymanagement/v1.0/registries/"+Registry+"/discovery":
+		if w.admit(rw, r, w.URL+"/ml") {
+			rw.Header().Set("Content-Type", "application/json")
+			json.NewEncoder(rw).Encode(map[string]string{"registryName": Registry, "subscriptionId": registrySubscription,
+				"resourceGroup": registryGroup})
+		}
 	case p == "/discovery":
 		rw.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(rw).Encode(map[string]string{"api": w.URL, "history": w.URL})
@@ -337,6 +343,11 @@ var routes = []struct {
 	{"GET", `/workspaces/[^/]+/models/[^/]+/versions/[^/]+`, "ModelVersionsClient.Get"},
 	{"PUT", `/workspaces/[^/]+/models/[^/]+/versions/[^/]+`, "ModelVersionsClient.CreateOrUpdate"},
 	{"DELETE", `/workspaces/[^/]+/models/[^/]+/versions/[^/]+`, "ModelVersionsClient.Delete"},
+	{"GET", `/registries/[^/]+/data/[^/]+/versions`, "RegistryDataVersionsClient.NewListPager"},
+	{"GET", `/registries/[^/]+/data/[^/]+/versions/[^/]+`, "RegistryDataVersionsClient.Get"},
+	{"GET", `/registries/[^/]+/models/[^/]+/versions/[^/]+`, "RegistryModelVersionsClient.Get"},
+	{"POST", `/registries/[^/]+/datareferences/[^/]+/versions/[^/]+`,
+		"RegistryDataReferencesClient.GetBlobReferenceSAS"},
 	{"GET", `/workspaces/[^/]+/jobs`, "JobsClient.NewListPager"},
 	{"GET", `/workspaces/[^/]+/jobs/[^/]+`, "JobsClient.Get"},
 	{"PUT", `/workspaces/[^/]+/jobs/[^/]+`, "JobsClient.CreateOrUpdate"},

@@ -22,7 +22,7 @@ import (
 	"github.com/org/aml-train/train"
 )
 
-// Assessor says what is to be said of runs. It may be asked from several goroutines; Terms and
+// Assessor gathers what there is to say of runs. It may be asked from several goroutines; Terms and
 // what Reused and Add note are set before.
 type Assessor struct {
 	Git     *git.Finder
@@ -126,7 +126,7 @@ func (a *Assessor) KeyMetrics(run *history.Run) []string {
 	return a.Metrics()
 }
 
-// Children are the newest runs that a run's script made.
+// Children are the runs that a run's script made, of a sweep its trials: the newest 1,000.
 func Children(ctx context.Context, h submit.History, run *history.Run) ([]*history.Run, error) {
 	list, _, err := h.SearchRuns(ctx, history.Query{Owner: run.Info.RunID, MaxResults: 1000})
 	return list, err

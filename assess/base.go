@@ -21,7 +21,8 @@ type Name struct {
 	Sure           bool   // nothing else is called so
 }
 
-// Base is the run that a run is compared with, with what repeats both.
+// Base finds what a run is compared with, as Baseline says, and the runs that repeat either. Where
+// there is nothing, Run is nil and Note says why.
 func (a *Assessor) Base(ctx context.Context, at train.Session, run *history.Run) (base history.Baseline, err error) {
 	if a.Baseline == None {
 		return history.Baseline{This: []*history.Run{run}}, nil
@@ -44,7 +45,8 @@ func (a *Assessor) Base(ctx context.Context, at train.Session, run *history.Run)
 	return a.Repeats(ctx, at, run, base, a.Baseline != "")
 }
 
-// Repeats fills in what repeats a run and its base, later ones too where that is wanted.
+// Repeats fills in the runs that repeat a run and its base: those that started before the run, and
+// where later is set, or it was itself one of several, later ones as well.
 func (a *Assessor) Repeats(
 	ctx context.Context, at train.Session, run *history.Run, base history.Baseline, later bool,
 ) (history.Baseline, error) {

@@ -32,8 +32,8 @@ func (a *Assessor) Answers(run *history.Run) bool {
 	return a.reused[run.Info.RunID] != nil
 }
 
-// For is a run as the one that was asked for would be: where it answers for that, it is of
-// its commit and branch, and starts now.
+// For returns a run as the one that was asked for: itself, or where it answers for another commit
+// (Reused), a copy that is of that commit and branch, and starts now.
 func (a *Assessor) For(run *history.Run) *history.Run {
 	if !a.Answers(run) {
 		return run

@@ -11,8 +11,8 @@ import (
 	"github.com/org/aml-train/train"
 )
 
-// More says how many repeats the verdict wants besides those made, of which last is the last;
-// most are made at most. Why is said.
+// More decides how many repeats are to be made next, and says why (judge.More): made is how many
+// there are, last the last of them, and most how many there may be.
 func (a *Assessor) More(ctx context.Context, at train.Session, last *history.Run, made, most int) (int, error) {
 	a.Add(last)
 	a.most = most

@@ -24,7 +24,8 @@ type Models struct {
 	s     *server
 }
 
-// Models returns that registry, nil where runs are kept on no server.
+// Models returns the model registry of the MLflow server that runs are kept on, nil where they are
+// kept elsewhere.
 func (r *Records) Models() *Models {
 	if r == nil {
 		return nil

@@ -315,10 +315,10 @@ func (r *Records) WithBase(away map[string]int) map[string]int {
 	return away
 }
 
-// Ended is a run that has ended.
+// Ended is a run that has ended, on this machine or in a workspace.
 type Ended struct {
 	Run     *history.Run
-	For     *history.Run   // as the one that was asked for would be: Run, unless that answers for it
+	For     *history.Run   // Run, or where it answers for another commit, a copy that is of that
 	Repeat  int            // its number among those that repeat one another, from 1 on
 	Store   *history.Store // that it is in
 	History submit.History // of its target

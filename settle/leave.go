@@ -109,12 +109,14 @@ func (l *Left) Trains(ctx context.Context, run, page string) error {
 	return nil
 }
 
-// Ended ends the status of a run that has ended before the workflow did.
+// Ended ends the status of a run that has ended before the workflow did. An error says that the
+// status stays pending.
 func (l *Left) Ended(ctx context.Context, r *report.Report) error {
 	return l.conclude(ctx, concluded(l.status, r))
 }
 
-// Unsubmitted ends the status where nothing was submitted after all.
+// Unsubmitted ends the status where nothing was submitted after all, and says why. An error says
+// that it stays pending.
 func (l *Left) Unsubmitted(ctx context.Context, why error) error {
 	status := l.status
 	status.State, status.Description = github.Error, "nothing was submitted: "+l.secrets.String(why.Error())

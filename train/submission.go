@@ -21,13 +21,13 @@ import (
 	"github.com/org/aml-train/submit"
 )
 
-// Mistake is what is wrong with what was asked for: nothing was submitted.
+// Mistake is the error of what was asked for: whoever asked can mend it, and nothing was submitted.
 type Mistake struct{ Err error }
 
 func (m *Mistake) Error() string { return m.Err.Error() }
 func (m *Mistake) Unwrap() error { return m.Err }
 
-// Mistakef is a Mistake of a text, as fmt.Errorf makes it.
+// Mistakef returns a Mistake whose text, and what it wraps, is as fmt.Errorf makes it.
 func Mistakef(format string, args ...any) error { return &Mistake{fmt.Errorf(format, args...)} }
 
 func mistake(err error) error {

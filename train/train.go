@@ -1,7 +1,11 @@
 // Package train answers: what is the way of a job?
 //
-// From the file that describes it to the report of what came out: one function, which the
-// command line and the action call, and the pre-push hook by way of the command line.
+// From the file that describes it to the report of what came out: one function, Trainer.Train,
+// which the command line and the action call, and the pre-push hook by way of the command line. It
+// finds all that is wrong before anything is made (submission.go), looks for a run that has trained
+// the same (reuse.go), submits, waits and has the end reported, for each seed where a job is
+// repeated (repeats.go). What differs between its callers (settings, terminal, workflow) is handed
+// in as functions and as a Teller.
 package train
 
 import (
@@ -19,7 +23,7 @@ import (
 	"github.com/org/aml-train/submit"
 )
 
-// Request is what somebody asks for.
+// Request is what somebody asks to be trained.
 type Request struct {
 	File    string // the job file; "" for that of the settings, or for what Options describe
 	Options job.Options
@@ -51,7 +55,7 @@ type Request struct {
 	Leave func(context.Context, *job.Job, gitmeta.Info) (map[string]string, error)
 }
 
-// Session is a target and what is known of its runs.
+// Session is a target, and the history of its runs.
 type Session struct {
 	Target  submit.Target
 	History submit.History
@@ -59,8 +63,8 @@ type Session struct {
 
 // Place is one of the places where jobs run.
 type Place interface {
-	// Target is the place before anything is made there. It can come with an error: of
-	// what is wrong, but does not keep it from being asked.
+	// Target is the place before anything is made there. Both a target and an error mean that
+	// something is wrong, and that the target can say all the same what it thinks of a job.
 	Target(context.Context) (submit.Target, error)
 	// Open makes what a run there needs on this machine.
 	Open(context.Context) (Session, error)
@@ -68,7 +72,7 @@ type Place interface {
 	Existing(context.Context) (s Session, ok bool)
 }
 
-// Trainer leads jobs on their way.
+// Trainer leads jobs on their way. All fields are set, unless they say what nil means.
 type Trainer struct {
 	Git     *git.Finder
 	Code    func(*git.Repository) (gitmeta.Info, error) // which code a repository has
@@ -104,7 +108,7 @@ type Trainer struct {
 	Tell Teller
 }
 
-// Settings are those of a repository.
+// Settings are what a repository's settings say of every job.
 type Settings struct {
 	Keep  []string               // patterns of files that every run keeps
 	Reuse bool                   // whether a run that has trained the same will do
@@ -117,7 +121,7 @@ type Settings struct {
 // Watch writes the output of a run until its end.
 type Watch func(context.Context, io.Writer) (*history.Run, error)
 
-// Teller tells how it goes.
+// Teller tells people how a job goes, and waits in their place where they can interrupt that.
 type Teller interface {
 	// Submitted tells that a run was accepted, and Already that there is one of the same
 	// job and commit. Left tells that nobody waits for it here.

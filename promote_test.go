@@ -65,9 +65,10 @@ func newMerged(t *testing.T, program, job string, env ...string) *merged {
 	m := &merged{t: t, program: program, repo: t.TempDir(), gh: &githubtest.GitHub{}}
 	api := httptest.NewServer(m.gh)
 	t.Cleanup(api.Close)
-	for name, text := range map[string]string{".aml-train.yaml": "reuse: true\n", "job.yml": job, "src/train.py": "import " +
-		"os\nos.makedirs('outputs/model')\nopen('outputs/model/MLmodel', 'w').write('flavors: {}')\n" +
-		"open('outputs/model/weights', 'w').write('w' * 300000)\n"} {
+	for name, text := range map[string]string{".aml-train.yaml": "reuse: true\n", "job.yml": job,
+		"src/train.py": "import os\nos.makedirs('outputs/model')\n" +
+			"open('outputs/model/MLmodel', 'w').write('flavors: {}')\n" +
+			"open('outputs/model/weights', 'w').write('w' * 300000)\n"} {
 		file := filepath.Join(m.repo, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))

@@ -29,7 +29,7 @@ func (f *workflow) leave(ctx context.Context, j *job.Job, code gitmeta.Info) (pr
 	f.prepareComment()
 	f.left, properties, err = settle.Leave(ctx, f.Workflow, f.flags.token, &f.a.secrets, settle.Note{
 		Note: f.Note(code.Commit, of, f.comment), Require: f.a.rules.required, Strict: f.a.rules.strict,
-		Baseline: f.a.assess.Baseline})
+		Baseline: f.a.assess.Baseline, Promote: f.a.promotes.noted()})
 	return properties, err
 }
 

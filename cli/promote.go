@@ -19,6 +19,7 @@ import (
 	"github.com/org/aml-train/registry"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/settings"
+	"github.com/org/aml-train/settle"
 	"github.com/org/aml-train/train"
 )
 
@@ -117,7 +118,7 @@ func (a *app) promoteNamed(ctx context.Context, f workflowFlags, p promote.Setti
 	if err != nil {
 		return err
 	}
-	done, err := s.promoteRun(ctx, flow, r, run, promotion{Settings: p})
+	done, err := s.promoteRun(ctx, of, token, r, run, promotion{Settings: p})
 	if err != nil {
 		return err
 	}
@@ -193,7 +194,7 @@ func (t *teller) promoted(ctx context.Context, s session, r *report.Report, run 
 		t.say("Run %s becomes no version of the model %s: %s", run.Info.RunID, p.Model, why)
 		return nil, nil
 	}
-	done, err := s.promoteRun(ctx, t.flow, r, run, *p)
+	done, err := s.promoteRun(ctx, t.flow.Workflow, t.flow.flags.token, r, run, *p)
 	if err != nil {
 		return nil, fmt.Errorf("run %s is not promoted: %w", run.Info.RunID, err)
 	}
@@ -212,8 +213,10 @@ func unpromotable(r *report.Report, run *history.Run) string {
 	return ""
 }
 
-// promoteRun makes a run a version, or finds the one that it is.
-func (s session) promoteRun(ctx context.Context, flow *workflow, r *report.Report, run *history.Run, p promotion,
+// promoteRun makes a run a version, or finds the one that it is; of is the workflow that it is
+// done in, nil outside one.
+func (s session) promoteRun(
+	ctx context.Context, of *github.Workflow, token string, r *report.Report, run *history.Run, p promotion,
 ) (*promotedJSON, error) {
 	if run.Tag(history.TagFork) != "" {
 		return nil, usage("run %s trained the code of a fork, %s, which is never promoted: what the branch has is "+
@@ -226,6 +229,7 @@ func (s session) promoteRun(ctx context.Context, flow *workflow, r *report.Repor
 		}
 		return nil, usage("run %s is not promoted: %s", run.Info.RunID, why)
 	}
+	series := run.Tag(history.TagSeries)
 	if r.Sweep != nil && r.Sweep.Best != nil { // what a sweep has found
 		best, err := s.History.Run(ctx, r.Sweep.Best.Info.RunID)
 		if err != nil {
@@ -235,20 +239,23 @@ func (s session) promoteRun(ctx context.Context, flow *workflow, r *report.Repor
 	}
 	to, err := registry.Of(ctx, registry.Options{Session: s.Session, Path: p.Path, Records: s.assess.Records,
 		Run:       records.Ended{Run: run, For: s.assess.For(run), Repeat: 1, Store: s.store, History: s.History},
-		Workspace: s.workspace, Passing: flow != nil && s.getenv("RUNNER_ENVIRONMENT") != "self-hosted", Say: s.say})
+		Workspace: s.workspace, Passing: of != nil && s.getenv("RUNNER_ENVIRONMENT") != "self-hosted", Say: s.say})
 	if err != nil {
 		return nil, err
 	}
 	defer to.Close()
 	done, err := promote.Run(ctx, to, promote.Promotion{Model: p.Model, Alias: p.Alias, Run: run.Info.RunID,
-		Identity: promote.Identity(run), Commit: cmp.Or(p.commit, run.Tag(history.TagCommit)),
-		Before: s.before(flow, p), Version: func(ctx context.Context) (history.ModelVersion, error) {
+		Series: series, Identity: promote.Identity(run), Commit: cmp.Or(p.commit, run.Tag(history.TagCommit)),
+		Before: s.before(of, token, p), Version: func(ctx context.Context) (history.ModelVersion, error) {
 			v, err := to.Version(ctx)
 			if id := run.Tag(history.TagSnapshot); id != "" {
 				v.Tags = append(v.Tags, history.KeyValue{Key: history.TagSnapshot, Value: id})
 			}
 			return v, err
 		}})
+	if mistaken(err) {
+		return nil, usageError{err}
+	}
 	if err != nil {
 		return nil, to.Told(err)
 	}
@@ -256,6 +263,14 @@ func (s session) promoteRun(ctx context.Context, flow *workflow, r *report.Repor
 		Registry: to.Shown, Run: cmp.Or(done.Version.Tag(promote.TagRun), run.Info.RunID), Made: done.Made}
 	s.tellPromoted(out, done)
 	return out, nil
+}
+
+// mistaken tells an error that stays until somebody changes what was asked.
+func mistaken(err error) bool {
+	var asked usageError
+	var mistake *train.Mistake
+	var job *promote.OtherJobError
+	return errors.As(err, &asked) || errors.As(err, &mistake) || errors.As(err, &job)
 }
 
 // tellPromoted says what a run has become.
@@ -276,8 +291,10 @@ func (s session) tellPromoted(out *promotedJSON, done promote.Promoted) {
 
 // before tells which of two merges came first: the clone does where it has both, else GitHub. A
 // commit that is not on any branch any more came before nothing.
-func (s session) before(flow *workflow, p promotion) func(context.Context, string, string) (bool, error) {
-	if flow == nil || p.commit == "" {
+func (s session) before(
+	of *github.Workflow, token string, p promotion,
+) func(context.Context, string, string) (bool, error) {
+	if of == nil || p.commit == "" {
 		return nil
 	}
 	return func(ctx context.Context, commit, other string) (bool, error) {
@@ -287,12 +304,12 @@ func (s session) before(flow *workflow, p promotion) func(context.Context, strin
 				return is, nil
 			}
 		}
-		if flow.flags.token == "" {
+		if token == "" {
 			return false, usage("without a token GitHub cannot be asked which of the merges %.7s and %.7s is the "+
 				"later one; pass GITHUB_TOKEN: ${{ github.token }} in the step's env, or check out with fetch-depth: 0",
 				commit, other)
 		}
-		is, err := github.Within(ctx, flow.Workflow, flow.flags.token, other, commit)
+		is, err := github.Within(ctx, of, token, other, commit)
 		if github.NotFound(err) {
 			return false, nil
 		}
@@ -322,4 +339,33 @@ func (f *workflow) merged(done *promotedJSON) {
 			return text + "\n"
 		})
 	}
+}
+
+// noted is what is noted with a run that nobody waits for, for settle to promote it by.
+func (p *promotion) noted() *promote.Settings {
+	if p == nil {
+		return nil
+	}
+	noted := p.Settings
+	noted.Branch = "" // which it was merged into already
+	return &noted
+}
+
+// promoteLeft promotes a run that its workflow has left, before its end is told: whoever is cut
+// off does so again. What cannot be promoted at all is said, and its end is told all the same.
+func (s session) promoteLeft(ctx context.Context, of *github.Workflow, token string, r *report.Report,
+	run *history.Run, n settle.Note) error {
+	if n.Promote == nil {
+		return nil
+	}
+	if why := unpromotable(r, run); why != "" {
+		s.say("Run %s becomes no version of the model %s: %s", run.Info.RunID, n.Promote.Model, why)
+		return nil
+	}
+	_, err := s.promoteRun(ctx, of, token, r, run, promotion{*n.Promote, n.Commit})
+	if mistaken(err) {
+		s.say("aml-train: run %s is not promoted: %v", run.Info.RunID, err)
+		return nil
+	}
+	return err
 }

@@ -58,7 +58,15 @@ failed, 2 a mistake in what was asked, 4 GitHub or the workspace could not be re
 // settler is what settles. The checkout is looked at as where something is submitted: its
 // settings say which workspace is asked.
 func (a *app) settler(ctx context.Context, f workflowFlags) (*settle.Settler, error) {
-	s := &settle.Settler{Git: &a.git, Secrets: &a.secrets, Say: a.say, Collect: a.settled}
+	s := &settle.Settler{Git: &a.git, Secrets: &a.secrets, Say: a.say}
+	s.Collect = func(ctx context.Context, at train.Session, run *history.Run, n settle.Note, in settings.InForce,
+	) (*report.Report, error) {
+		r, err := a.settled(ctx, at, run, n, in)
+		if err == nil {
+			err = session{a, at}.promoteLeft(ctx, s.Repository, s.Token, r, run, n)
+		}
+		return r, err
+	}
 	flow, err := a.enterWorkflow(ctx, f)
 	if err != nil {
 		return nil, err

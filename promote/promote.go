@@ -45,6 +45,7 @@ type Promotion struct {
 	Identity     string // see Identity
 	Run          string // its id, for people
 	Commit       string // of the branch, that brought what the run has trained
+	Series       string // which job it is a run of, history.TagSeries
 
 	// Version says what the version is: its source, once the registry can have its files, the
 	// run that it names as its own, and tags of its own. It is called where one has to be made.
@@ -74,6 +75,9 @@ func Run(ctx context.Context, r Registry, p Promotion) (out Promoted, err error)
 		return out, err
 	}
 	own := p.own(all)
+	if len(own) > 0 && own[0].Tag(TagIdentity) != p.Identity && own[0].Tag(history.TagSeries) != p.Series {
+		return out, &OtherJobError{p.Model, own[0]}
+	}
 	if out.Made = len(own) == 0; out.Made {
 		if all, err = p.add(ctx, r); err != nil {
 			return out, err
@@ -91,6 +95,19 @@ func Run(ctx context.Context, r Registry, p Promotion) (out Promoted, err error)
 	}
 	out.Later, err = p.alias(ctx, r, all, out.Version)
 	return out, err
+}
+
+// OtherJobError is the error of a merge of which another job's run is a version already: of two
+// jobs, chance would say which of them the alias names.
+type OtherJobError struct {
+	Model   string
+	Version *history.ModelVersion
+}
+
+func (e *OtherJobError) Error() string {
+	return fmt.Sprintf("version %s of the model %s is of this merge already, and run %s, which that is, is of another "+
+		"job; have one job alone promoted to a model (promote in its step, none in the others')", e.Version.Version,
+		e.Model, e.Version.Tag(TagRun))
 }
 
 // own are the versions of the run, by number: more than one where two have promoted it at once.
@@ -118,7 +135,8 @@ func (p Promotion) add(ctx context.Context, r Registry) ([]*history.ModelVersion
 		return nil, err
 	}
 	v.Name = p.Model
-	for key, value := range map[string]string{TagIdentity: p.Identity, TagRun: p.Run, TagCommit: p.Commit} {
+	for key, value := range map[string]string{TagIdentity: p.Identity, TagRun: p.Run, TagCommit: p.Commit,
+		history.TagSeries: p.Series} {
 		if value != "" {
 			v.Tags = append(v.Tags, history.KeyValue{Key: key, Value: value})
 		}

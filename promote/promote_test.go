@@ -225,10 +225,18 @@ func TestAlias(t *testing.T) {
 	require.Equal(t, "2", other.Version.Version)
 	require.False(t, other.Made)
 
-	// Who names a run means it.
-	p := merge("iris", source, 3, "wider")
-	p.Before = nil
+	// Of another job's, nobody could tell which of them the alias names.
+	p := merge("iris", source, 4, "of another job")
+	p.Series = "other"
 	_, err := Run(ctx, c, p)
+	var job *OtherJobError
+	require.ErrorAs(t, err, &job)
+	require.ErrorContains(t, err, "version 2 of the model iris is of this merge already, and run deeper, which")
+
+	// Who names a run means it.
+	p = merge("iris", source, 3, "wider")
+	p.Before = nil
+	_, err = Run(ctx, c, p)
 	require.NoError(t, err)
 	require.Equal(t, []string{"1 tree 5 []", "2 deeper 4 []", "3 wider 3 [champion]"}, versions(t, c, "iris"))
 
@@ -240,6 +248,40 @@ func TestAlias(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"1 tree 5 []", "2 deeper 4 []", "3 wider 3 [champion]", "4   []", "5 last 6 []"},
 		versions(t, c, "iris"))
+}
+
+// overtaken is a registry in which something happens right before each time an alias is set.
+type overtaken struct {
+	Registry
+	before []func()
+}
+
+func (o *overtaken) AliasModel(ctx context.Context, model, alias, version string) error {
+	if len(o.before) > 0 {
+		first := o.before[0]
+		o.before = o.before[1:]
+		first()
+	}
+	return o.Registry.AliasModel(ctx, model, alias, version)
+}
+
+// A later merge that is promoted while an earlier one is about to take the alias has it in the
+// end, and so has one after that.
+func TestOvertaken(t *testing.T) {
+	base, source := theRegistry(t)
+	c := &history.Client{Base: base, HTTP: http.DefaultClient}
+	later := func(n int) func() {
+		return func() {
+			_, err := Run(ctx, c, merge("iris", source, n, fmt.Sprint("run-", n)))
+			require.NoError(t, err)
+		}
+	}
+	o := &overtaken{c, []func(){later(2), later(3)}}
+	out, err := Run(ctx, o, merge("iris", source, 1, "run-1"))
+	require.NoError(t, err)
+	require.Equal(t, "run-3", out.Later.Tag(TagRun))
+	require.Empty(t, o.before)
+	require.Equal(t, []string{"1 run-1 1 []", "2 run-2 2 []", "3 run-3 3 [champion]"}, versions(t, c, "iris"))
 }
 
 // A registry that forgets what it has taken is given up.

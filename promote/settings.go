@@ -12,10 +12,10 @@ import (
 
 // Settings say what is promoted on a merge, and as what.
 type Settings struct {
-	Model  string `yaml:"model"`  // the registered model; "" where nothing is promoted
-	Alias  string `yaml:"alias"`  // that names the newest version of a merge, such as champion; "" for none
-	Path   string `yaml:"path"`   // where among a run's outputs the model is; "" finds it
-	Branch string `yaml:"branch"` // what is merged into it is promoted; "" is the default branch
+	Model  string `yaml:"model" json:"model"`             // the registered model; "" where nothing is promoted
+	Alias  string `yaml:"alias" json:"alias,omitempty"`   // that names the newest version of a merge, such as champion; "" for none
+	Path   string `yaml:"path" json:"path,omitempty"`     // where among a run's outputs the model is; "" finds it
+	Branch string `yaml:"branch" json:"branch,omitempty"` // what is merged into it is promoted; "" is the default branch
 }
 
 // The names that every registry takes: MLflow's takes more, Azure Machine Learning's only these

@@ -11,6 +11,7 @@ import (
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/secret"
+	"github.com/org/aml-train/promote"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/train"
@@ -23,6 +24,8 @@ type Note struct {
 	Require  []string `json:"require,omitempty"`
 	Strict   bool     `json:"strict,omitempty"`
 	Baseline string   `json:"baseline,omitempty"`
+
+	Promote *promote.Settings `json:"promote,omitempty"` // what the run of a merge becomes
 }
 
 // NoteOf reads what is noted with a run; ok is false where nothing is.

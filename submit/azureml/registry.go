@@ -118,7 +118,8 @@ func (c *connection) openShared(ctx context.Context, s shared) (*storage, string
 		return nil, "", err
 	}
 	answer, err := r.clients.NewRegistryDataReferencesClient().GetBlobReferenceSAS(ctx, r.group, r.name, s.name,
-		s.version, armmachinelearning.GetBlobReferenceSASRequestDto{AssetID: to.Ptr(s.String()), BlobURI: &address}, nil)
+		s.version, armmachinelearning.GetBlobReferenceSASRequestDto{AssetID: to.Ptr(s.String()),
+			BlobURI: &address}, nil)
 	if err != nil {
 		return nil, "", fmt.Errorf("the registry %s gives out no access to %s: %w", r.name, s, short(err))
 	}

@@ -55,10 +55,11 @@ func (t *Target) fetchData(ctx context.Context, e *dataEntry, input string, f fo
 	return l, e.at(l.Name), nil
 }
 
-// begin makes the place ready for files of a version; those of another one go.
+// begin makes the place ready for files of a version; those of another one go, and those that
+// were whole once and are not any more.
 func (e *dataEntry) begin(version string) error {
-	e.dir.Remove(loadedAll)
-	if had, err := limited.ReadBelow(e.dir, listFile, limited.Config); err != nil || string(had) != version {
+	spoilt := e.dir.Remove(loadedAll) == nil
+	if had, err := limited.ReadBelow(e.dir, listFile, limited.Config); spoilt || err != nil || string(had) != version {
 		removeAll(e.dir, dataDir)
 		removeAll(e.dir, partsDir)
 	}

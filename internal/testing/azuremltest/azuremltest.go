@@ -287,8 +287,8 @@ func (w *Workspace) serve(rw http.ResponseWriter, r *http.Request, body []byte) 
 	case p == "/registrymanagement/v1.0/registries/"+Registry+"/discovery":
 		if w.admit(rw, r, w.URL+"/ml") {
 			rw.Header().Set("Content-Type", "application/json")
-			json.NewEncoder(rw).Encode(map[string]string{"registryName": Registry, "subscriptionId": registrySubscription,
-				"resourceGroup": registryGroup})
+			json.NewEncoder(rw).Encode(map[string]string{"registryName": Registry,
+				"subscriptionId": registrySubscription, "resourceGroup": registryGroup})
 		}
 	case p == "/discovery":
 		rw.Header().Set("Content-Type", "application/json")

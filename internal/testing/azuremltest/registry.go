@@ -75,7 +75,8 @@ func (w *Workspace) reference(_ context.Context, group, registry, name, version 
 	for _, kind := range []string{"data", "models"} {
 		a, ok := w.version("registry "+kind, name, version)
 		id := "azureml://registries/" + Registry + "/" + kind + "/" + name + "/versions/" + version
-		if !ok || a.uri != deref(body.BlobURI) || deref(body.AssetID) != id || group != registryGroup || registry != Registry {
+		if !ok || a.uri != deref(body.BlobURI) || deref(body.AssetID) != id || group != registryGroup ||
+			registry != Registry {
 			continue
 		}
 		container, _, _ := strings.Cut(strings.TrimPrefix(a.uri, w.blob+"/"), "/")

@@ -93,7 +93,7 @@ UNRACED := $(subst $(SPACE),|,$(strip TestLookupsInALargeHistory TestClientWithM
 	TestTreesOfTrees TestTooLargeObjects TestChain TestKey TestKeysInWords TestFlagsInWords \
 	TestEnvironmentInWords TestScalarsAgainstAzure TestLimit TestFalseAlarms TestPower \
 	TestAdded TestPublishWithMLflow TestPublishTogether TestEveryRequestFailsOnce \
-	TestLockedStorage))
+	TestLockedStorage TestAskInterleaved))
 AGAINST_GIT := ./snapshot ./internal/git/...
 OTHERS := $$(go list ./... | tail -n +2 | grep -v -e /snapshot -e internal/git)
 test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/act $(NEWER)/git docker

@@ -21,6 +21,7 @@ type Said struct {
 	Body    string
 	Created time.Time
 	Updated time.Time
+	App     string // the program that wrote it for them; "" for none
 	Login   string // of who wrote it
 	User    int64  // the number of that user, which no other one gets
 }
@@ -138,6 +139,10 @@ func (a *Ask) permitted(ctx context.Context) error {
 	said := a.w.Said
 	if said.Login == "" || said.User == 0 {
 		return refuseAsk("the event does not tell who wrote the comment")
+	}
+	if said.App != "" {
+		return refuseAsk("the program %s wrote the comment for %s: a program writes what others have it write", said.App,
+			said.Login)
 	}
 	var level *gh.RepositoryPermissionLevel
 	err := briefly(ctx, func() (err error) {

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -162,6 +163,10 @@ func TestAskEvents(t *testing.T) {
 	w = commented(t, g, api, "created", id)
 	w.Said.User++
 	require.ErrorContains(t, read(w), "mia is not who wrote the comment")
+	w = commented(t, g, api, "created", id)
+	require.NoError(t, w.readEvent(bytes.Replace(g.Event("created", id), []byte(`"comment":{`),
+		[]byte(`"comment":{"performed_via_github_app":{"slug":"helper"},`), 1)))
+	require.ErrorContains(t, read(w), "the program helper wrote the comment for mia")
 	w = commented(t, g, api, "created", id)
 	_, err := ReadAsk(t.Context(), w, "", func(error) {})
 	require.ErrorContains(t, err, "pass GITHUB_TOKEN")
@@ -327,7 +332,10 @@ func (w *world) workflow(id int64, event []byte) {
 	defer func() { w.depth-- }()
 	flow := &Workflow{Event: "issue_comment", Repository: "org/x", API: w.api, RunID: 41, SHA: newHead,
 		Ref: "refs/heads/main"}
-	require.NoError(w.t, flow.readEvent(event))
+	if err := flow.readEvent(event); err != nil {
+		w.t.Error(err)
+		return
+	}
 	a, err := ReadAsk(w.t.Context(), flow, githubtest.Workflow, func(error) {})
 	if err != nil || !a.Approves() {
 		w.refused++

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
-	"github.com/yuin/goldmark/extension"
+	"github.com/yuin/goldmark/parser"
 	"github.com/yuin/goldmark/text"
 
 	"github.com/org/aml-train/internal/lazyregexp"
@@ -51,13 +50,12 @@ func wrongCommand(format string, args ...any) error {
 // a list, a block of code, a comment of HTML or the definition of a link it asks for nothing. The
 // error is a *CommandError, where it is not sure or not clear what is asked for.
 func ParseCommand(body string) (*Command, error) {
-	body = strings.TrimPrefix(lineEnds.Replace(body), "\ufeff") // a mark of the byte order is none of it
-	if !strings.Contains(body, verb) {
+	body = strings.TrimPrefix(lineEnds.Replace(body), "\ufeff")   // a mark of the byte order is none of it
+	if !strings.Contains(body, verb) || first.MatchString(body) { // what this program writes asks for nothing
 		return nil, nil
 	}
 	source := []byte(body)
-	doc := goldmark.New(goldmark.WithExtensions(extension.GFM, extension.Footnote)).Parser().Parse(
-		text.NewReader(source))
+	doc := markdown().Parse(text.NewReader(source))
 	var found []string
 	unsure := false
 	for n := doc.FirstChild(); n != nil; n = n.NextSibling() {
@@ -76,11 +74,19 @@ func ParseCommand(body string) (*Command, error) {
 	case hasHTML(doc, source):
 		return nil, wrongCommand("the comment has HTML, and with that nobody can be sure that its readers see the "+
 			"line %s; write the line into a comment of its own", verb)
-	case unsure:
-		return nil, wrongCommand("the line %s stands in a paragraph with code, links or the like, or right below "+
-			"something else; put a blank line before and after it", verb)
+	case unsure, strings.Contains(body, "[^"): // a footnote takes what follows it
+		return nil, wrongCommand("the line %s stands in a paragraph with code, links or the like, right below "+
+			"something else, or beside footnotes; put a blank line before and after it", verb)
 	}
 	return parseLine(found[0])
+}
+
+// markdown reads CommonMark. What GitHub has besides is refused where it could hide the line: the
+// package with those extensions costs each start of the program more than the rest of this one.
+func markdown() parser.Parser {
+	return parser.NewParser(parser.WithBlockParsers(parser.DefaultBlockParsers()...),
+		parser.WithInlineParsers(parser.DefaultInlineParsers()...),
+		parser.WithParagraphTransformers(parser.DefaultParagraphTransformers()...))
 }
 
 // lineEnds are those of Markdown: a carriage return is one, too.
@@ -103,9 +109,10 @@ func asking(p *ast.Paragraph, source []byte) (found []string) {
 }
 
 // plainText tells whether a paragraph is text and nothing else: a span of code, a tag or a link
-// may begin in one line and end in another. GitHub sees an address where others do not.
+// may begin in one line and end in another. GitHub sees addresses and tables besides.
 func plainText(p *ast.Paragraph, source []byte) bool {
-	if bytes.Contains(p.Lines().Value(source), []byte("://")) {
+	raw := p.Lines().Value(source)
+	if bytes.Contains(raw, []byte("://")) || bytes.ContainsRune(raw, '|') {
 		return false
 	}
 	first := p.Lines().At(0).Start

@@ -160,7 +160,10 @@ type event struct {
 		Body    string    `json:"body"`
 		Created time.Time `json:"created_at"`
 		Updated time.Time `json:"updated_at"`
-		User    struct {
+		App     *struct {
+			Slug string `json:"slug"`
+		} `json:"performed_via_github_app"`
+		User struct {
 			ID    int64  `json:"id"`
 			Login string `json:"login"`
 		} `json:"user"`
@@ -209,7 +212,10 @@ func (w *Workflow) readEvent(text []byte) error {
 	case event.Issue != nil && event.Issue.PullRequest != nil:
 		w.PullRequest = event.Issue.Number
 		c := event.Comment
-		w.Said = Said{event.Action, c.ID, c.Body, c.Created, c.Updated, c.User.Login, c.User.ID}
+		w.Said = Said{event.Action, c.ID, c.Body, c.Created, c.Updated, "", c.User.Login, c.User.ID}
+		if c.App != nil {
+			w.Said.App = cmp.Or(c.App.Slug, "without a name")
+		}
 	case event.WorkflowRun != nil:
 		run := event.WorkflowRun
 		w.Head, w.HeadRef, w.HeadRepository = run.HeadSHA, run.HeadBranch, name(run.HeadRepository)

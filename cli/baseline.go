@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/assess"
+	"github.com/org/aml-train/find"
 )
 
 // addBaseline adds what says which run the reported one is compared with.
@@ -25,8 +26,8 @@ func (a *app) checkBaseline(ctx context.Context) error {
 	if name == "" || name == assess.None {
 		return nil
 	}
-	list, missing := a.readings(ctx, name)
-	if missing == nil || slices.ContainsFunc(list, func(n named) bool { return n.Sure }) {
+	list, missing := a.finder().Readings(ctx, name)
+	if missing == nil || slices.ContainsFunc(list, func(n find.Reading) bool { return n.Sure }) {
 		return nil
 	}
 	repo, err := a.git.Find(".")

@@ -29,11 +29,11 @@ differ in their seed alone are repeats: then means are compared.`,
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			s, run, with, err := a.pair(ctx, args[0], args[1])
+			at, run, with, err := a.finder().Pair(ctx, args[0], args[1])
 			if err != nil {
 				return err
 			}
-			judged, err := a.assess.Judge(ctx, s.Session, run, with)
+			judged, err := a.assess.Judge(ctx, at, run, with)
 			if err != nil {
 				return err
 			}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -10,12 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/org/aml-train/find"
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/submit"
-	"github.com/org/aml-train/submit/azureml"
 	"github.com/org/aml-train/submit/local"
 	"github.com/org/aml-train/train"
 )
@@ -66,38 +65,17 @@ func (a *app) session(ctx context.Context, t submit.Target) (session, error) {
 	return session{a, train.Session{Target: t, History: past}}, err
 }
 
-// findRun returns the run of an id, of the unique beginning of one, or for ""
-// the newest: of this machine, else, by its whole id, of the workspace.
-func (a *app) findRun(ctx context.Context, id string) (s session, run *history.Run, err error) {
-	run, err = a.findLocal(ctx, id)
-	if id == "" {
-		last, when := a.lastElsewhere()
-		if last == "" && err != nil {
-			return s, nil, err
-		}
-		if last != "" && (err != nil || when.After(run.Started())) {
-			id, run = last, nil
-		}
-	}
-	if run != nil {
-		s, err = a.session(ctx, a.local(""))
-		return s, run, err
-	}
-	t, aerr := a.workspace()
-	if aerr == nil && len(t.Missing()) > 0 && err == nil {
-		aerr = usage("the newest run, %s, was submitted to a workspace that is not known here any more; name a run, "+
-			"or the workspace", id)
-	}
-	if aerr != nil || len(t.Missing()) > 0 {
-		return s, nil, errors.Join(err, aerr)
-	}
-	if s, aerr = a.session(ctx, t); aerr != nil {
-		return s, nil, aerr
-	}
-	if run, aerr = s.History.Run(ctx, id); errors.Is(aerr, azureml.ErrNoRun) {
-		return s, nil, usageError{errors.Join(err, aerr)}
-	}
-	return s, run, aerr
+// finder finds runs by what people call them.
+func (a *app) finder() *find.Finder {
+	return &find.Finder{Git: &a.git, Workspace: a.workspace, Last: a.lastElsewhere, Assess: &a.assess,
+		Here:  func() submit.Target { return a.local("") },
+		Store: func(ctx context.Context) (*history.Store, error) { return a.openStore(ctx, false) }}
+}
+
+// findRun returns the run of an id, of the unique beginning of one, or for "" the newest.
+func (a *app) findRun(ctx context.Context, id string) (session, *history.Run, error) {
+	at, run, err := a.finder().Run(ctx, id)
+	return session{a, at}, run, err
 }
 
 // lastFile, in .aml-train, names the newest run that was submitted elsewhere from
@@ -144,54 +122,6 @@ func (a *app) home(create bool) (*home.Home, error) {
 		return home.Make(dir)
 	}
 	return home.Open(dir)
-}
-
-func (a *app) findLocal(ctx context.Context, id string) (*history.Run, error) {
-	store, err := a.openStore(ctx, false)
-	if err != nil {
-		return nil, err
-	}
-	if store == nil {
-		return nil, usage("there is no run history here yet; aml-train run makes the first run")
-	}
-	if id == "" {
-		newest, _, err := store.SearchRuns(ctx, history.Query{Submitted: true, MaxResults: 1})
-		if err == nil && len(newest) == 0 {
-			err = usage("there is no run here yet; aml-train run makes the first one")
-		}
-		if err != nil {
-			return nil, err
-		}
-		return newest[0], nil
-	}
-	if run, err := store.Run(ctx, id); err == nil {
-		return run, nil
-	}
-	// Of runs that a script made, only the whole id finds one.
-	found, _, err := store.SearchRuns(ctx, history.Query{View: "ALL", Submitted: true, Prefix: id, MaxResults: 2})
-	if err != nil {
-		return nil, err
-	}
-	switch len(found) {
-	case 1:
-		return found[0], nil
-	case 2:
-		n, err := store.CountRuns(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		return nil, usage("%s is the beginning of %d runs, %s and %s among them; give more of it", id, n,
-			found[0].Info.RunID, found[1].Info.RunID)
-	}
-	newest, _, err := store.SearchRuns(ctx, history.Query{View: "ALL", Submitted: true, MaxResults: 100})
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, r := range newest {
-		names = append(names, r.Info.RunID)
-	}
-	return nil, usage("there is no run %q%s", id, cmp.Or(didYouMean(id, names), "; aml-train runs lists them"))
 }
 
 // completeRuns offers the newest runs to a shell's completion.

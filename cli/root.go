@@ -22,6 +22,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/org/aml-train/assess"
+	"github.com/org/aml-train/find"
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/debuglog"
@@ -114,8 +115,8 @@ func (a *app) assesses() {
 	of := &a.assess
 	of.Git, of.Secrets, of.Say = &a.git, &a.secrets, a.say
 	of.Names = func(ctx context.Context, name string) []assess.Name {
-		list, _ := a.readings(ctx, name) // what is wrong with it was said before
-		return names(list)
+		list, _ := a.finder().Readings(ctx, name) // what is wrong with it was said before
+		return find.Names(list)
 	}
 	of.Metrics = func() []string {
 		s, _ := a.readSettings(".", nil) // what is wrong with them is said where they decide

@@ -1,4 +1,4 @@
-package cli
+package find
 
 import (
 	"context"
@@ -8,47 +8,48 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/lazyregexp"
+	"github.com/org/aml-train/train"
 )
 
-// named is one reading of a name, and where its run is.
-type named struct {
+// Reading is one of the things that a name may stand for, and where its run is.
+type Reading struct {
 	assess.Name
-	at session // of Run
+	at train.Session // of Run
 }
 
 // commitText is what may be a commit's id, or its beginning, of a commit that is not here.
 var commitText = lazyregexp.New(`^[0-9a-f]{7,40}$`)
 
-// readings are what a name may stand for, what it most likely means first: the run of that
+// Readings are what a name may stand for, what it most likely means first: the run of that
 // id, a branch, a commit, the run whose id begins so. What is wrong with it as a run's
 // name is the error; there are readings all the same.
-func (a *app) readings(ctx context.Context, name string) (list []named, err error) {
-	s, run, err := a.findRun(ctx, name)
+func (f *Finder) Readings(ctx context.Context, name string) (list []Reading, err error) {
+	at, run, err := f.Run(ctx, name)
 	if err == nil && run.Info.RunID == name {
-		return []named{{assess.Name{Run: run, Sure: true}, s}}, nil
+		return []Reading{{assess.Name{Run: run, Sure: true}, at}}, nil
 	}
-	repo, rerr := a.git.Find(".")
+	repo, rerr := f.Git.Find(".")
 	if rerr != nil {
 		repo = nil // what is wrong with it is said where it matters
 	}
-	list = append(list, named{Name: assess.Name{Branch: name,
+	list = append(list, Reading{Name: assess.Name{Branch: name,
 		Sure: repo != nil && branchHere(repo, name)}})
 	if repo != nil {
 		if id, err := repo.Revision(name + "^{commit}"); err == nil {
-			list = append(list, named{Name: assess.Name{Commit: id.String(), Sure: true}})
+			list = append(list, Reading{Name: assess.Name{Commit: id.String(), Sure: true}})
 		}
 	}
 	switch {
 	case err == nil:
-		list = append(list, named{assess.Name{Run: run}, s})
+		list = append(list, Reading{assess.Name{Run: run}, at})
 	case commitText.MatchString(name):
-		list = append(list, named{Name: assess.Name{Commit: name}})
+		list = append(list, Reading{Name: assess.Name{Commit: name}})
 	}
 	return list, err
 }
 
-// names are the readings of a name without where they are.
-func names(list []named) []assess.Name {
+// Names are the readings of a name without where they are.
+func Names(list []Reading) []assess.Name {
 	out := make([]assess.Name, len(list))
 	for i, n := range list {
 		out[i] = n.Name
@@ -61,7 +62,7 @@ const mostNamed = 50
 
 // newest are completed runs that a name stands for, the newest of each job; of that of like,
 // where there is one. A fork's branch may be called as one here.
-func (s session) newest(ctx context.Context, n named, like *history.Run) ([]*history.Run, error) {
+func newest(ctx context.Context, at train.Session, n Reading, like *history.Run) ([]*history.Run, error) {
 	q := history.Query{Completed: true, Submitted: true, MaxResults: mostNamed, Commit: n.Commit,
 		Tags: map[string]string{}}
 	if n.Branch != "" {
@@ -71,7 +72,7 @@ func (s session) newest(ctx context.Context, n named, like *history.Run) ([]*his
 		q.ExperimentIDs = []string{like.Info.ExperimentID}
 		q.Tags[history.TagSeries] = like.Tag(history.TagSeries)
 	}
-	found, _, err := s.History.SearchRuns(ctx, q)
+	found, _, err := at.History.SearchRuns(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -89,26 +90,26 @@ func (s session) newest(ctx context.Context, n named, like *history.Run) ([]*his
 
 // asRuns are the runs that the first of two names may stand for: one, or the newest of a
 // branch or commit, of each job one; of the job of like, where that is not nil.
-func (a *app) asRuns(ctx context.Context, list []named, like *named) (out []named, err error) {
+func (f *Finder) asRuns(ctx context.Context, list []Reading, like *Reading) (out []Reading, err error) {
 	for _, n := range list {
 		if n.Run != nil {
-			return []named{n}, nil
+			return []Reading{n}, nil
 		}
-		places, err := a.sessions(ctx)
+		places, err := f.sessions(ctx)
 		if err != nil {
 			return nil, err
 		}
 		var of *history.Run
 		if like != nil {
-			places, of = []session{like.at}, like.Run
+			places, of = []train.Session{like.at}, like.Run
 		}
 		for _, s := range places {
-			runs, err := s.newest(ctx, n, of)
+			runs, err := newest(ctx, s, n, of)
 			if err != nil {
 				return nil, err
 			}
 			for _, r := range runs {
-				out = append(out, named{assess.Name{Run: r}, s})
+				out = append(out, Reading{assess.Name{Run: r}, s})
 			}
 		}
 		if len(out) > 0 || n.Sure {
@@ -120,37 +121,37 @@ func (a *app) asRuns(ctx context.Context, list []named, like *named) (out []name
 
 // sessions are the places where there may be runs: this machine, and a workspace that is
 // known.
-func (a *app) sessions(ctx context.Context) (out []session, err error) {
-	store, err := a.openStore(ctx, false)
+func (f *Finder) sessions(ctx context.Context) (out []train.Session, err error) {
+	store, err := f.Store(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if store != nil {
-		s, err := a.session(ctx, a.local(""))
+		s, err := session(ctx, f.Here())
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, s)
 	}
-	cloud, err := a.workspace()
+	cloud, err := f.Workspace()
 	if err != nil || len(cloud.Missing()) > 0 {
 		return out, err
 	}
-	s, err := a.session(ctx, cloud)
+	s, err := session(ctx, cloud)
 	return append(out, s), err
 }
 
-// pair finds the two runs that are to be compared: each name is a run, a branch or a
+// Pair finds the two runs that are to be compared: each name is a run, a branch or a
 // commit. Of those that are no run's, the newest completed runs of one job are taken.
-func (a *app) pair(ctx context.Context, this, base string) (s session, run *history.Run, with history.Baseline,
+func (f *Finder) Pair(ctx context.Context, this, base string) (s train.Session, run *history.Run, with history.Baseline,
 	err error) {
-	left, thisWrong := a.readings(ctx, this)
-	right, baseWrong := a.readings(ctx, base)
-	var like *named
+	left, thisWrong := f.Readings(ctx, this)
+	right, baseWrong := f.Readings(ctx, base)
+	var like *Reading
 	if n := len(right) - 1; right[n].Run != nil && (n == 0 || !right[n-1].Sure) {
 		right, like = right[n:], &right[n]
 	}
-	runs, err := a.asRuns(ctx, left, like)
+	runs, err := f.asRuns(ctx, left, like)
 	if err != nil {
 		return s, nil, with, err
 	}
@@ -158,7 +159,7 @@ func (a *app) pair(ctx context.Context, this, base string) (s session, run *hist
 		return s, nil, with, nothing(this, left, thisWrong)
 	}
 	for _, r := range runs {
-		if with, err = assess.BaseNamed(ctx, r.at.Session, r.Run, names(right)); err != nil || with.Run != nil {
+		if with, err = assess.BaseNamed(ctx, r.at, r.Run, Names(right)); err != nil || with.Run != nil {
 			s, run = r.at, r.Run
 			break
 		}
@@ -170,7 +171,7 @@ func (a *app) pair(ctx context.Context, this, base string) (s session, run *hist
 		return s, nil, with, err
 	}
 	// A search tells less of a run than there is to know.
-	if !slices.ContainsFunc(left, func(n named) bool { return n.Run == run }) {
+	if !slices.ContainsFunc(left, func(n Reading) bool { return n.Run == run }) {
 		run, err = s.History.Run(ctx, run.Info.RunID)
 	}
 	if err == nil && like == nil {
@@ -183,21 +184,21 @@ func (a *app) pair(ctx context.Context, this, base string) (s session, run *hist
 		with.Repeats, with.This = []*history.Run{with.Run}, []*history.Run{run}
 		return s, run, with, nil
 	}
-	with, err = s.assess.Repeats(ctx, s.Session, run, with, true)
+	with, err = f.Assess.Repeats(ctx, s, run, with, true)
 	return s, run, with, err
 }
 
 // nothing says that a name stands for no run, and why.
-func nothing(name string, list []named, wrong error) error {
+func nothing(name string, list []Reading, wrong error) error {
 	switch {
 	case len(list) > 0 && list[0].Sure && list[0].Branch != "":
-		return usage("there is no completed run of this job on the branch %s", name)
-	case slices.ContainsFunc(list, func(n named) bool { return n.Commit != "" && n.Sure }):
-		return usage("there is no completed run of this job of the commit %s", name)
+		return train.Mistakef("there is no completed run of this job on the branch %s", name)
+	case slices.ContainsFunc(list, func(n Reading) bool { return n.Commit != "" && n.Sure }):
+		return train.Mistakef("there is no completed run of this job of the commit %s", name)
 	case wrong == nil:
-		return usage("%s is no completed run of this job", name)
+		return train.Mistakef("%s is no completed run of this job", name)
 	}
-	return usage("there is no run, commit or branch %q here: %w", name, wrong)
+	return train.Mistakef("there is no run, commit or branch %q here: %w", name, wrong)
 }
 
 func branchHere(repo *git.Repository, name string) bool {

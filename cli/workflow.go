@@ -14,6 +14,7 @@ import (
 
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/deliver"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/settle"
@@ -242,7 +243,7 @@ func (f *workflow) ended(ctx context.Context, s session, r *report.Report, hurry
 	if f.Workspace != "" { // a container of an action is root's, the steps around it are not
 		home, _ := f.a.homeDir()
 		for _, path := range []string{home, f.flags.download} {
-			if err := giveToOwner(path, f.Workspace); err != nil {
+			if err := deliver.GiveToOwner(path, f.Workspace); err != nil {
 				f.a.say("aml-train: %s stays root's: %v", path, err)
 			}
 		}

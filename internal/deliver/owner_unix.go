@@ -1,6 +1,6 @@
 //go:build unix
 
-package cli
+package deliver
 
 import (
 	"errors"
@@ -10,10 +10,10 @@ import (
 	"syscall"
 )
 
-// giveToOwner gives path, and everything in it and made for it, to whom the folder
-// root belongs, if it lies there: what is root's, no later step can delete. It follows
-// no link out of root, and gives away none of what a link leads to.
-func giveToOwner(path, root string) error {
+// GiveToOwner gives path, and everything in it and made for it, to whom the folder root belongs,
+// if it lies there: what a container of an action makes is root's, which no later step can delete.
+// It follows no link out of root, and gives away none of what a link leads to.
+func GiveToOwner(path, root string) error {
 	info, err := os.Stat(root)
 	if err != nil || path == "" || os.Geteuid() != 0 {
 		return err

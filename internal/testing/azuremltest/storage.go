@@ -36,6 +36,7 @@ type Storage struct {
 	Role        string // of who is signed in: "contributor", which "" is as well, "reader", "none"
 	Gen2        bool   // the default datastore is a file system of Data Lake Storage Gen2
 	Firewall    bool   // the account lets nobody in
+	Stuck       bool   // it lists blobs, and never sends what is in one
 }
 
 // Lock takes words for the fields of Storage, as the scripts write them.
@@ -54,6 +55,8 @@ func (s *Storage) Lock(words ...string) error {
 			s.Gen2 = true
 		case "firewall":
 			s.Firewall = true
+		case "stuck":
+			s.Stuck = true
 		default:
 			return fmt.Errorf("a storage account cannot be %s", word)
 		}
@@ -83,6 +86,9 @@ func (w *Workspace) front(upstream *url.URL) http.Handler {
 		w.mu.Unlock()
 		token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		switch {
+		case s.Stuck && r.Method == http.MethodGet && !r.URL.Query().Has("comp"):
+			<-r.Context().Done()
+			panic(http.ErrAbortHandler)
 		case s.Firewall:
 			deny("AuthorizationFailure", "This request is not authorized to perform this operation.")
 		case signedByKey && s.NoKeys:

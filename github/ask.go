@@ -141,8 +141,8 @@ func (a *Ask) permitted(ctx context.Context) error {
 		return refuseAsk("the event does not tell who wrote the comment")
 	}
 	if said.App != "" {
-		return refuseAsk("the program %s wrote the comment for %s: a program writes what others have it write", said.App,
-			said.Login)
+		return refuseAsk("the program %s wrote the comment for %s: a program writes what others have it write",
+			said.App, said.Login)
 	}
 	var level *gh.RepositoryPermissionLevel
 	err := briefly(ctx, func() (err error) {

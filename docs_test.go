@@ -136,7 +136,7 @@ var majors = map[string]string{"actions/checkout": "v7", "actions/setup-go": "v7
 func TestActionVersions(t *testing.T) {
 	var files []string
 	for _, pattern := range []string{".github/workflows/*.yml", "examples/workflows/*.yml", "*.md", "docs/*.md",
-		"cli/init.go", "setup/action.yml", "action.yml"} {
+		"internal/layout/write.go", "setup/action.yml", "action.yml"} {
 		found, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		require.NotEmpty(t, found, pattern)

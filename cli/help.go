@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/org/aml-train/internal/suggest"
 )
 
 // headings are those under which help shows flags apart from a command's own, in order.
@@ -93,13 +96,90 @@ func flagError(cmd *cobra.Command, err error) error {
 		if unknown.GetSpecifiedName() == "allow-fork" {
 			return usageError{errAllowFork}
 		}
-		var names []string
-		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			if !f.Hidden {
-				names = append(names, "--"+f.Name)
-			}
-		})
-		near = didYouMean("--"+unknown.GetSpecifiedName(), names)
+		near = nearFlag(cmd, unknown)
 	}
 	return usage("%w; %s --help shows what there is%s", err, cmd.CommandPath(), near)
+}
+
+// nearFlag is the flag that was meant, or where one belongs that is the script's.
+func nearFlag(cmd *cobra.Command, unknown *pflag.NotExistError) string {
+	name := unknown.GetSpecifiedName()
+	if unknown.GetSpecifiedShortnames() != "" {
+		return behindDashes(cmd, "-"+name)
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	if near := suggest.Nearest(name, names); near != "" {
+		return "; did you mean --" + near + "?"
+	}
+	return behindDashes(cmd, "--"+name)
+}
+
+// group adds commands to the help of root under a heading, in the order in which they are given.
+func group(root *cobra.Command, heading string, commands ...*cobra.Command) {
+	cobra.EnableCommandSorting = false
+	root.AddGroup(&cobra.Group{ID: heading, Title: heading})
+	for _, c := range commands {
+		c.GroupID = heading
+	}
+	root.AddCommand(commands...)
+}
+
+// otherNames are commands by the names that other programs give them.
+var otherNames = map[string]string{"ls": "runs", "list": "runs", "ps": "runs", "log": "logs", "tail": "logs",
+	"status": "show", "describe": "show", "stop": "cancel", "kill": "cancel", "rm": "delete", "remove": "delete",
+	"diff": "compare", "train": "run", "create": "submit", "start": "submit", "stream": "watch", "attach": "watch",
+	"check": "validate", "lint": "validate", "files": "snapshot", "register": "promote", "new": "init",
+	"mlflow": "ui", "version": "aml-train --version"}
+
+// knownCommand is an error for the name of a command that cmd does not have.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			names = append(names, c.Name())
+		}
+	}
+	near := ""
+	if other := otherNames[args[0]]; other != "" && !cmd.HasParent() {
+		near = "; did you mean " + other + "?"
+	}
+	path := strings.TrimPrefix(cmd.CommandPath()+" "+args[0], cmd.Root().Name()+" ")
+	return usage("there is no command %q%s", path,
+		cmp.Or(near, didYouMean(args[0], names), "; "+cmd.CommandPath()+" --help lists them"))
+}
+
+// wrongArguments says which argument of a command is one too many, or that one is missing:
+// what check refuses. cobra's own words count arguments.
+func wrongArguments(cmd *cobra.Command, args []string, check cobra.PositionalArgs) error {
+	if cmd.HasAvailableSubCommands() {
+		return knownCommand(cmd, args)
+	}
+	use := strings.TrimSuffix(strings.TrimSpace(cmd.UseLine()), " [flags]")
+	positional := args
+	if at := cmd.ArgsLenAtDash(); at >= 0 {
+		positional = args[:at]
+	}
+	for n := len(positional) - 1; n >= 0; n-- {
+		if check(cmd, positional[:n]) == nil {
+			return usage("unexpected argument %q; usage: %s%s", positional[n], use, behindDashes(cmd, positional[n]))
+		}
+	}
+	return usage("an argument is missing; usage: %s", use)
+}
+
+// behindDashes is where a flag or an argument belongs that is the script's, "" for a command
+// that has no script.
+func behindDashes(cmd *cobra.Command, word string) string {
+	if cmd.Flags().Lookup("script") == nil {
+		return ""
+	}
+	return "; what is for the script stands behind --, as in -- " + word
 }

@@ -38,3 +38,28 @@ func TestHelpOrder(t *testing.T) {
 	require.Less(t, strings.Index(text, "\nIn a workflow:"), strings.Index(text, "--github-token "))
 	require.Less(t, strings.Index(text, "\nAzure Machine Learning:"), strings.Index(text, "--client-id "))
 }
+
+// Every command that help lists stands under a heading, and each name that other programs use
+// leads to one that is there.
+func TestHelpGroups(t *testing.T) {
+	root := (&app{getenv: func(string) string { return "" }}).root()
+	known := map[string]bool{"aml-train --version": true}
+	for _, c := range root.Commands() {
+		known[c.Name()] = true
+		if c.IsAvailableCommand() {
+			require.NotEmpty(t, c.GroupID, "%s is under no heading", c.Name())
+		}
+	}
+	for other, name := range otherNames {
+		require.False(t, known[other], "%s is a command", other)
+		require.True(t, known[name], "%s leads to %s, which is none", other, name)
+	}
+	text := root.UsageString()
+	last := 0
+	for _, words := range []string{"\nTrain:\n  run ", "\nA run:\n  show ", "\nThe run history:\n  runs ",
+		"\nOn a push, and on GitHub:\n  hook "} {
+		at := strings.Index(text, words)
+		require.Greater(t, at, last, "%q in:\n%s", words, text)
+		last = at
+	}
+}

@@ -5,7 +5,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +13,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -164,20 +162,8 @@ reports what came out: metrics, outputs, and why it failed.`,
 		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			var names []string
-			for _, c := range cmd.Commands() {
-				if !c.Hidden {
-					names = append(names, c.Name())
-				}
-			}
-			return usage("there is no command %q%s", args[0],
-				cmp.Or(didYouMean(args[0], names), "; aml-train --help lists them"))
-		},
-		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
+		Args:          knownCommand,
+		RunE:          func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	a.assesses()
 	root.SetFlagErrorFunc(flagError)
@@ -186,13 +172,22 @@ reports what came out: metrics, outputs, and why it failed.`,
 		"tell requests, git lookups and how long each took, on standard error")
 	root.PersistentPreRun = func(cmd *cobra.Command, _ []string) { a.trace(cmd) }
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON to standard output")
-	root.AddCommand(a.run(), a.submit(), a.watch(), a.logs(), a.cancel(), a.show(), a.runs(), a.download(), a.compare(),
-		a.snapshot(), a.metadata(), a.validate(), a.init(),
-		a.settle(), a.promote(), a.archive(), a.delete(), a.ui(), a.tensorboard(), a.hook(),
-		a.history(), a.supervise())
+	group(root, "Train:", a.run(), a.submit(), a.init(), a.validate(), a.snapshot(), a.metadata())
+	group(root, "A run:", a.show(), a.watch(), a.logs(), a.cancel(), a.download(), a.promote())
+	group(root, "The run history:", a.runs(), a.compare(), a.archive(), a.delete(), a.ui(), a.tensorboard(), a.history())
+	group(root, "On a push, and on GitHub:", a.hook(), a.settle())
+	root.AddCommand(a.supervise())
+	root.InitDefaultHelpCmd()
 	for _, c := range root.Commands() {
 		usageErrors(c)
 		switch c.Name() {
+		case "help":
+			c.Args = func(cmd *cobra.Command, args []string) error {
+				if of, _, err := root.Find(args); err != nil || of == root {
+					return knownCommand(root, args)
+				}
+				return nil
+			}
 		case "watch", "logs", "cancel", "show", "runs", "download", "compare", "promote", "archive", "delete", "ui",
 			"tensorboard":
 			a.azure.add(c)
@@ -207,10 +202,10 @@ func usageErrors(c *cobra.Command) {
 	c.Flags().SortFlags = false
 	if check := c.Args; check != nil {
 		c.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return usage("%w; %s", err, strings.TrimSpace(cmd.UseLine()))
+			if check(cmd, args) == nil {
+				return nil
 			}
-			return nil
+			return wrongArguments(cmd, args, check)
 		}
 	}
 	for _, sub := range c.Commands() {

@@ -103,7 +103,7 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 
 // arguments takes at most a job file, and behind -- what is handed to the script.
 func (f *jobFlags) arguments(cmd *cobra.Command, args []string) error {
-	if at := cmd.ArgsLenAtDash(); at >= 0 {
+	if at := cmd.ArgsLenAtDash(); at >= 0 && at <= len(args) {
 		f.behind, args = args[at:], args[:at]
 	}
 	f.named = firstArg(args)

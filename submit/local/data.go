@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/size"
@@ -299,16 +300,17 @@ type loadedFiles struct {
 	Files []loadedFile
 }
 
+// loadedFile is a file, and what tells it from one that somebody has written to since: a
+// program can set back when the content was changed, and not when that was done.
 type loadedFile struct {
-	Path  string
-	Size  int64
-	MTime int64 // in nanoseconds since 1970
+	Path string
+	Is   filestat.Stat
 }
 
 func (l *loadedFiles) text() string {
 	bytes := int64(0)
 	for _, f := range l.Files {
-		bytes += f.Size
+		bytes += f.Is.Size
 	}
 	return size.Count(len(l.Files), "file") + ", " + size.Format(bytes)
 }
@@ -350,8 +352,7 @@ func (e *dataEntry) differs(l *loadedFiles) (name string) {
 		}
 		info, err := d.Info()
 		f, ok := want[name]
-		if err != nil || !ok || !info.Mode().IsRegular() || info.Size() != f.Size ||
-			info.ModTime().UnixNano() != f.MTime {
+		if err != nil || !ok || !info.Mode().IsRegular() || filestat.Of(info) != f.Is {
 			return fs.ErrInvalid
 		}
 		delete(want, name)

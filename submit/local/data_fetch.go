@@ -25,6 +25,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/size"
@@ -267,11 +268,12 @@ func (e *dataEntry) finish(l *loadedFiles, list []submit.DataFile) error {
 		if l.File {
 			f.Path, to = l.Name, path.Join(dataDir, l.Name)
 		}
-		info, err := e.dir.Lstat(to)
-		if err = cmp.Or(err, e.dir.Chmod(to, 0o444)); err != nil {
+		err := e.dir.Chmod(to, 0o444)
+		info, there := e.dir.Lstat(to)
+		if err = cmp.Or(there, err); err != nil {
 			return fmt.Errorf("the file %q: %w", f.Path, e.writing(err))
 		}
-		l.Files = append(l.Files, loadedFile{f.Path, f.Size, info.ModTime().UnixNano()})
+		l.Files = append(l.Files, loadedFile{f.Path, filestat.Of(info)})
 	}
 	if name := e.differs(l); name != "" {
 		removeAll(e.dir, dataDir)

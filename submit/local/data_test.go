@@ -1,14 +1,19 @@
 package local
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/submit"
 )
 
@@ -86,4 +91,65 @@ func TestForgetData(t *testing.T) {
 		left[i] = filepath.Base(left[i])
 	}
 	require.ElementsMatch(t, []string{"new", "locked"}, left)
+}
+
+// What a run has written to its data is never what the next one trains on: a file that is as
+// large as before, with the time of before, is loaded again as well.
+func TestDataWrittenTo(t *testing.T) {
+	tmp, err := os.OpenRoot(os.TempDir())
+	require.NoError(t, err)
+	cache, err := os.MkdirTemp(tmp.Name(), "cache")
+	require.NoError(t, err)
+	t.Cleanup(func() { removeAll(tmp, filepath.Base(cache)); tmp.Close() })
+	t.Setenv("XDG_CACHE_HOME", cache)
+	is := []byte("of roses")
+	of := found{name: "rows", version: "1", data: &submit.Data{Place: "https://x/rows", Name: "..",
+		Files: []submit.DataFile{{Path: "deep/a.csv", Size: int64(len(is)), ETag: "1"}},
+		Open: func(_ context.Context, _ submit.DataFile, from int64) (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(is[from:])), nil
+		}}}
+	hasChange := runtime.GOOS == "linux" || runtime.GOOS == "darwin"
+	load := func() (at string, here bool) {
+		e, err := (&Target{}).openData(t.Context(), of)
+		require.NoError(t, err)
+		defer e.close()
+		l, at := e.whole()
+		if l != nil {
+			return at, true
+		}
+		_, at, err = (&Target{}).fetchData(t.Context(), e, "rows", of)
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(at, e.at("")+string(filepath.Separator)), at) // whatever it is called
+		return at, false
+	}
+	at, _ := load()
+	file := filepath.Join(at, "deep", "a.csv")
+	for i, write := range []func(os.FileInfo){
+		func(os.FileInfo) { require.NoError(t, os.WriteFile(file, []byte("of lilac"), 0)) },
+		func(was os.FileInfo) {
+			if !hasChange {
+				return
+			}
+			require.NoError(t, os.WriteFile(file, []byte("of lilac"), 0))
+			require.NoError(t, os.Chtimes(file, was.ModTime(), was.ModTime()))
+		},
+	} {
+		_, there := load()
+		require.True(t, there)
+		was, err := os.Stat(file)
+		require.NoError(t, err)
+		require.NoError(t, os.Chmod(file, 0o644))
+		write(was)
+		for moved := false; !moved && hasChange; { // a file system's clock has ticks of milliseconds
+			require.NoError(t, os.Chmod(file, 0o444))
+			now, err := os.Stat(file)
+			require.NoError(t, err)
+			moved = filestat.Of(now).Ctime != filestat.Of(was).Ctime
+		}
+		_, there = load()
+		require.Equal(t, !hasChange && i == 1, there)
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Equal(t, "of roses", string(text))
+	}
 }

@@ -72,7 +72,8 @@ func resolve(ctx context.Context, p *plan, base *os.Root) (map[string]string, er
 var unsafe = lazyregexp.New(`[^A-Za-z0-9_.=+-]+`)
 
 func safeName(name string) string {
-	if name = strings.TrimLeft(unsafe.ReplaceAllString(name, "_"), "-"); name == "" {
+	name = strings.TrimLeft(unsafe.ReplaceAllString(name, "_"), "-")
+	if strings.Trim(name, ".") == "" { // .. is the folder above
 		return "data"
 	}
 	return name

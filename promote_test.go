@@ -317,3 +317,52 @@ func TestPromoteTogether(t *testing.T) {
 		require.Equal(t, []string{"champion"}, all[0].Aliases)
 	}
 }
+
+// TestMicrosoftsModel has Microsoft's own client read a version that a run of ours has become, and
+// register the same run: what either sends of a model is the same but for the tags.
+func TestMicrosoftsModel(t *testing.T) {
+	python := testenv.Python(t)
+	p := newClientPair(t)
+	p.write("repo/src/train.sh", "mkdir -p outputs/model; echo 'flavors: {}' > outputs/model/MLmodel\n")
+	p.write("repo/job.yml", "command: sh train.sh\ncode: src\ncompute: cpu-cluster\nenvironment: azureml:ours:3\n"+
+		"experiment_name: both\n")
+	p.run(p.program, "run", "job.yml")
+	id := p.w.Jobs()[0]
+	ours := p.run(p.program, "promote", id, "--model", "ours", "--alias", "best")
+	theirs := p.run(python, "testdata/azure/model.py", id, "ours")
+	body := func(requests []azuremltest.Request) any {
+		for _, r := range requests {
+			if r.Method == http.MethodPut && strings.Contains(r.Path, "/models/") {
+				var body map[string]map[string]any
+				require.NoError(t, json.Unmarshal(r.Body, &body))
+				delete(body["properties"], "tags")
+				delete(body["properties"], "jobName") // which theirs leaves to the service
+				delete(body["properties"], "isAnonymous") // both of which are the defaults
+				delete(body["properties"], "isArchived")
+				return bare(map[string]any(body["properties"]))
+			}
+		}
+		t.Fatal("no model was registered")
+		return nil
+	}
+	require.Equal(t, body(theirs), body(ours))
+
+	// What it has registered besides is the next version's base.
+	p.write("repo/src/train.sh", "mkdir -p outputs/model; echo 'flavors: {a: {}}' > outputs/model/MLmodel\n")
+	p.run(p.program, "run", "job.yml")
+	p.run(p.program, "promote", p.newest(id), "--model", "ours", "--alias", "best")
+	all := p.w.Models("ours")
+	require.Len(t, all, 3)
+	require.Contains(t, all[2], "alias.best=true")
+	require.NotContains(t, all[0], "alias.best=true")
+}
+
+// newest is the job that there is besides another one.
+func (p *clientPair) newest(other string) string {
+	for _, name := range p.w.Jobs() {
+		if name != other {
+			return name
+		}
+	}
+	return ""
+}

@@ -139,6 +139,9 @@ func (w *Workspace) putModel(_ context.Context, _, _, name, version string, body
 	if _, there := w.models[name+"/"+version]; there {
 		code = http.StatusOK
 	}
+	if p.Flavors == nil { // as Microsoft's own client expects it
+		p.Flavors = map[string]*armmachinelearning.FlavorData{}
+	}
 	body.ID, body.Name = ptr(root+"/models/"+name+"/versions/"+version), &version
 	w.models[name+"/"+version] = body
 	resp.SetResponse(code, armmachinelearning.ModelVersionsClientCreateOrUpdateResponse{ModelVersion: body}, nil)

@@ -277,13 +277,17 @@ func TestPromoteFaultsInWorkspace(t *testing.T) {
 				}
 				return m.count(rw, func(rw http.ResponseWriter) { next.ServeHTTP(rw, r) })
 			}
+			told := false
 			m.faults(way, 15, func(model, what string) {
+				told = told || strings.Contains(what, "who is signed in may not register models in the workspace garden; "+
+					"give it the role AzureML Data Scientist there")
 				all := w.Models(model)
 				require.Len(t, all, 1, what)
 				require.Regexp(t, `^1 azureml://jobs/iris-[^ ]*/outputs/artifacts/paths/outputs/model job=iris-[^ ]* `+
 					`mlflow_model alias.champion=true `, all[0], what)
 				require.Len(t, w.Jobs(), jobs, what)
 			})
+			require.Equal(t, way == "refused", told)
 		})
 	}
 }
@@ -336,7 +340,7 @@ func TestMicrosoftsModel(t *testing.T) {
 				var body map[string]map[string]any
 				require.NoError(t, json.Unmarshal(r.Body, &body))
 				delete(body["properties"], "tags")
-				delete(body["properties"], "jobName") // which theirs leaves to the service
+				delete(body["properties"], "jobName")     // which theirs leaves to the service
 				delete(body["properties"], "isAnonymous") // both of which are the defaults
 				delete(body["properties"], "isArchived")
 				return bare(map[string]any(body["properties"]))

@@ -62,5 +62,9 @@ func (t *Trainer) last(ctx context.Context, s *submission) *history.Run {
 	if err != nil || len(runs) == 0 {
 		return nil
 	}
-	return runs[0]
+	run, err := at.History.Run(ctx, runs[0].Info.RunID) // a search of a workspace does not tell when it ended
+	if err != nil {
+		return nil
+	}
+	return run
 }

@@ -2,7 +2,6 @@ package azureml
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -174,7 +173,7 @@ func (t *Target) Address(ctx context.Context, in job.Input, asset string) (strin
 }
 
 // mostBlobs is how many files data may have.
-const mostBlobs = 1_000_000
+var mostBlobs = 1_000_000
 
 // Files lists the data at an address. Where a file and a folder are called the same, which a
 // store allows, file says which one is meant.
@@ -370,7 +369,7 @@ type shortened struct{ io.ReadCloser }
 
 func (s shortened) Read(p []byte) (int, error) {
 	n, err := s.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && err != io.EOF { // a connection that ends says EOF within an error with the whole address
 		err = whyNot(err)
 	}
 	return n, err
@@ -380,6 +379,8 @@ func (s shortened) Read(p []byte) (int, error) {
 func whyNot(err error) error {
 	hint := ""
 	switch code := status(err); {
+	case code == 0:
+		hint = "run the command again, which goes on with what has come"
 	case bloberror.HasCode(err, bloberror.BlobArchived):
 		hint = "it lies in the archive tier; move it to the hot one first"
 	case code == http.StatusPreconditionFailed:

@@ -325,10 +325,13 @@ func TestLoadingGoesOn(t *testing.T) {
 	large := make([]byte, 3<<20)
 	rand.NewChaCha8([32]byte{1}).Read(large)
 	require.NoError(t, w.Put("workspaceblobstore", "rows/large.bin", string(large)))
+	w.Storage.Credentials = "sas"
 	m := newMachine(t, w)
 	in := job.Input{Type: job.URIFile, Path: rows + "/large.bin"}
 	err := m.submit(t.Context(), in)
+	require.NotContains(t, err.Error(), "sig=")
 	require.ErrorContains(t, err, `inputs.rows: `+rows+`/large.bin: the file "large.bin": `)
+	require.ErrorContains(t, err, "; run the command again, which goes on with what has come")
 	require.Nil(t, m.whole())
 	require.Greater(t, served, len(large)/3)
 	breaks = false
@@ -400,6 +403,53 @@ func TestLockedData(t *testing.T) {
 			require.Equal(t, map[string]string{"a.csv": "rows"}, m.whole())
 		})
 	}
+}
+
+// A file of a run whose transfer breaks for good is an error without the signature of its
+// address.
+func TestBrokenOutputTellsNoSecret(t *testing.T) {
+	w, _ := double(t, testenv.Azurite(t), func(rw http.ResponseWriter, r *http.Request, next http.Handler) bool {
+		if !ours(r) || r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/rows/model.bin") {
+			return false
+		}
+		if r.Header.Get("x-ms-range") != "" { // the rest never comes
+			panic(http.ErrAbortHandler)
+		}
+		answer := httptest.NewRecorder()
+		next.ServeHTTP(answer, r)
+		maps.Copy(rw.Header(), answer.Header())
+		rw.Write(answer.Body.Bytes()[:1<<19])
+		http.NewResponseController(rw).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	w.Storage.Credentials = "sas"
+	require.NoError(t, w.Put("workspaceblobstore", "rows/model.bin", strings.Repeat("x", 1<<20)))
+	c, err := target(t, w, t.TempDir()).connect(t.Context())
+	require.NoError(t, err)
+	store, err := c.store(t.Context(), "workspaceblobstore")
+	require.NoError(t, err)
+	r, err := store.read(t.Context(), "rows/model.bin")
+	require.NoError(t, err)
+	defer r.Close()
+	_, err = io.ReadAll(r)
+	require.ErrorContains(t, err, "model.bin")
+	require.NotContains(t, err.Error(), "sig=")
+}
+
+// A folder with more files than anybody means to load is refused before one is.
+func TestTooManyBlobs(t *testing.T) {
+	most := mostBlobs
+	defer func() { mostBlobs = most }()
+	w, _ := double(t, testenv.Azurite(t), nil)
+	files := manyFiles(t, w)
+	m := newMachine(t, w)
+	mostBlobs = len(files) - 1
+	in := job.Input{Type: job.URIFolder, Path: rows}
+	require.ErrorContains(t, m.submit(t.Context(), in), "there are more than 7 files below it; name a folder in it")
+	require.Nil(t, m.whole())
+	mostBlobs++
+	require.NoError(t, m.submit(t.Context(), in))
+	require.Equal(t, files, m.whole())
 }
 
 // Many commands at once load data once.

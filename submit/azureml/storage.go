@@ -157,6 +157,9 @@ func (f *storedBlob) Read(p []byte) (int, error) {
 	}
 	n, err := f.body.Read(p)
 	f.at += int64(n)
+	if err != nil && err != io.EOF { // a connection that ends says EOF within an error with the whole address
+		err = short(err)
+	}
 	return n, err
 }
 

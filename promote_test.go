@@ -279,8 +279,8 @@ func TestPromoteFaultsInWorkspace(t *testing.T) {
 			}
 			told := false
 			m.faults(way, 15, func(model, what string) {
-				told = told || strings.Contains(what, "who is signed in may not register models in the workspace garden; "+
-					"give it the role AzureML Data Scientist there")
+				told = told || strings.Contains(what, "who is signed in may not register models in the workspace "+
+					"garden; give it the role AzureML Data Scientist there")
 				all := w.Models(model)
 				require.Len(t, all, 1, what)
 				require.Regexp(t, `^1 azureml://jobs/iris-[^ ]*/outputs/artifacts/paths/outputs/model job=iris-[^ ]* `+

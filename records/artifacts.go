@@ -10,6 +10,7 @@ import (
 
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/lazyregexp"
 )
 
 // artifacts keeps each record as artifacts of the workflow that made it: under its series,
@@ -22,6 +23,9 @@ type artifacts struct {
 
 // recordName is under which a record is kept.
 func recordName(of, what string) string { return "aml-train-" + of + "-" + shortHash(what) }
+
+// recordNames are those that recordName makes, with a number.
+var recordNames = lazyregexp.New(`(?i)^aml-train-(run|key)-[0-9a-f]{16}(-[0-9]+)?$`)
 
 // shortHash is a digest of a text, 16 hex digits.
 func shortHash(text string) string {
@@ -55,6 +59,9 @@ func (b artifacts) read(ctx context.Context, k entry) (*history.Record, error) {
 }
 
 func (b artifacts) keep(ctx context.Context, rec *history.Record, zip []byte, repeat int) (err error) {
+	if b.workflow.Asks() {
+		return nil // GitHub says of it that it is of the default branch, so nobody would believe it
+	}
 	run := &rec.Run
 	names := []string{numbered(recordName("run", run.Tag(history.TagSeries)), repeat)}
 	if key := run.Tag(history.TagKey); key != "" {

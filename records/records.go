@@ -376,6 +376,9 @@ func (r *Records) own(run *history.Run) bool {
 
 // keepOutputs keeps all files of a run as one artifact, which has the run's name.
 func (r *Records) keepOutputs(ctx context.Context, e Ended) (link string, err error) {
+	if recordNames.MatchString(e.Run.Info.RunID) { // whose content would be the script's to choose
+		return "", errors.New("a run of that name would be taken for the record of another one; give it another name")
+	}
 	files, err := e.History.Artifacts(ctx, e.Run)
 	if err != nil || len(files) == 0 {
 		return "", err

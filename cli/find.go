@@ -110,7 +110,13 @@ func (a *app) rememberElsewhere(id string) {
 }
 
 // homeDir is the folder of the run history.
-func (a *app) homeDir() (string, error) { return gitmeta.Home(&a.git, ".", a.getenv) }
+func (a *app) homeDir() (string, error) {
+	dir, err := gitmeta.Home(&a.git, ".", a.getenv)
+	if err != nil {
+		err = usageError{err}
+	}
+	return dir, err
+}
 
 // home opens .aml-train, and makes it if create is set.
 func (a *app) home(create bool) (*home.Home, error) {

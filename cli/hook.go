@@ -63,7 +63,7 @@ git push -o aml-train.skip, AML_TRAIN_SKIP=1 git push or git push --no-verify.`,
 			Short:   "Remove the hook and restore what was there before",
 			Example: "  aml-train hook uninstall",
 			Args:    cobra.NoArgs,
-			RunE:    func(cmd *cobra.Command, args []string) error { return a.changeHook(hooks.Uninstall) },
+			RunE:    func(cmd *cobra.Command, args []string) error { return a.uninstallHook() },
 		},
 		&cobra.Command{
 			Use:     "status",
@@ -108,6 +108,21 @@ func (a *app) changeHook(change func(*git.Repository) (hooks.State, error)) erro
 	}
 	a.sayHook(state)
 	return nil
+}
+
+// uninstallHook removes the hook, and says what it removed before it says what there is now.
+func (a *app) uninstallHook() error {
+	return a.changeHook(func(repo *git.Repository) (hooks.State, error) {
+		before, err := hooks.Look(repo)
+		if err != nil {
+			return before, err
+		}
+		after, err := hooks.Uninstall(repo)
+		if err == nil && before.Installed {
+			a.say("Removed: %s", relative(before.File))
+		}
+		return after, err
+	})
 }
 
 func (a *app) sayHook(s hooks.State) {

@@ -174,7 +174,8 @@ reports what came out: metrics, outputs, and why it failed.`,
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON to standard output")
 	group(root, "Train:", a.run(), a.submit(), a.init(), a.validate(), a.snapshot(), a.metadata())
 	group(root, "A run:", a.show(), a.watch(), a.logs(), a.cancel(), a.download(), a.promote())
-	group(root, "The run history:", a.runs(), a.compare(), a.archive(), a.delete(), a.ui(), a.tensorboard(), a.history())
+	group(root, "The run history:", a.runs(), a.compare(), a.archive(), a.delete(), a.ui(), a.tensorboard(),
+		a.history())
 	group(root, "On a push, and on GitHub:", a.hook(), a.settle())
 	root.AddCommand(a.supervise())
 	root.InitDefaultHelpCmd()

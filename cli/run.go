@@ -138,6 +138,10 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 			}
 			tell := &teller{app: a, flow: flow, markdown: markdown, download: w.download}
 			if flow == nil {
+				if w.promote != "" && w.promote != "none" {
+					return usage("--promote is for the workflow of a merge; train, and then: " +
+						"aml-train promote --model NAME --alias ALIAS")
+				}
 				return a.runJob(ctx, f, w, tell)
 			}
 			flow.identity = f.identity()

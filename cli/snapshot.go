@@ -156,7 +156,7 @@ func (a *app) why(dir, path string) error {
 	case rule != "":
 		fmt.Fprintf(a.out, "%s\t%s does not travel\n", rule, d.Path)
 	default:
-		fmt.Fprintf(a.out, "%s does not travel: it is not there, or is one of .git and .aml-train\n", d.Path)
+		fmt.Fprintf(a.out, "%s does not travel: it is not there, or lies in .git or .aml-train\n", d.Path)
 	}
 	return nil
 }

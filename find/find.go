@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/org/aml-train/assess"
@@ -123,6 +124,11 @@ func (f *Finder) local(ctx context.Context, id string) (*history.Run, error) {
 	for _, r := range newest {
 		names = append(names, r.Info.RunID)
 	}
-	return nil, train.Mistakef("there is no run %q%s", id, cmp.Or(suggest.DidYouMean(id, names),
-		"; aml-train runs lists them"))
+	hint := cmp.Or(suggest.DidYouMean(id, names), "; aml-train runs lists them")
+	return nil, &train.Mistake{Err: &unknownError{id, hint}}
 }
+
+// unknownError is the error of an id that no run here has, with what to do next.
+type unknownError struct{ id, hint string }
+
+func (e *unknownError) Error() string { return fmt.Sprintf("there is no run %q%s", e.id, e.hint) }

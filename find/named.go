@@ -2,6 +2,7 @@ package find
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/org/aml-train/assess"
@@ -197,6 +198,10 @@ func nothing(name string, list []Reading, wrong error) error {
 		return train.Mistakef("there is no completed run of this job of the commit %s", name)
 	case wrong == nil:
 		return train.Mistakef("%s is no completed run of this job", name)
+	}
+	var unknown *unknownError
+	if errors.As(wrong, &unknown) {
+		return train.Mistakef("there is no run, commit or branch %q here%s", name, unknown.hint)
 	}
 	return train.Mistakef("there is no run, commit or branch %q here: %w", name, wrong)
 }

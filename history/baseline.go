@@ -160,8 +160,8 @@ func (b Baselines) Nearest(away map[string]int) Baseline {
 		}
 		best := b.nearest(list, distance)
 		if distance(best) == math.MaxInt {
-			return Baseline{Run: best, Note: "of the commits that this one is built on, none is known here to have " +
-				"a run of this job: the newest of " + base + " stands in"}
+			return Baseline{Run: best, Note: "no run of this job is known here of a commit that this one is built " +
+				"on: the newest of " + base + " stands in"}
 		}
 		if c := best.Tag(tagStands); c != "" {
 			return Baseline{Run: best, Note: "it trained the files of commit " + c[:min(len(c), 7)] +

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"unicode/utf8"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/size"
+	"github.com/org/aml-train/internal/suggest"
 	"github.com/org/aml-train/internal/yamlfile"
 )
 
@@ -80,6 +83,21 @@ func (d *document) problem(line, column int, message string) Problem {
 	return p
 }
 
+// similarFile is the file meant, beside one that is not there.
+func similarFile(path, shown string) string {
+	entries, _ := os.ReadDir(filepath.Dir(path)) // of a commit, too: a hint may miss what the working tree lacks
+	var names []string
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); !e.IsDir() && (ext == ".yml" || ext == ".yaml" || ext == ".runconfig") {
+			names = append(names, e.Name())
+		}
+	}
+	if near := suggest.Nearest(filepath.Base(path), names); near != "" {
+		return "; did you mean " + filepath.Join(filepath.Dir(shown), near) + "?"
+	}
+	return ""
+}
+
 // open reads a YAML file whose root is a mapping: a regular file of the place, reached
 // through links of it at most. On an error the document holds at least one problem and
 // the value is nil.
@@ -94,7 +112,7 @@ func open(path, shown string, place inside.Place) (*document, *value) {
 	var outside *inside.OutsideError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		d.report(0, 0, "no such file")
+		d.report(0, 0, "no such file%s", similarFile(path, shown))
 		return d, nil
 	case errors.Is(err, limited.ErrNotRegular):
 		if info, err := place.Stat(path); err == nil && info.IsDir() {

@@ -65,7 +65,11 @@ func (r *Report) comparisonText(width int) string {
 		if n := len(r.BaseRepeats); n > 1 {
 			repeats = ", the mean of " + size.Count(n, "run")
 		}
-		fmt.Fprintf(&b, "  compared with %s (%s)%s\n", Line(r.Base.Info.RunID), Line(r.BaseName), repeats)
+		b.WriteString("  compared with " + Line(r.Base.Info.RunID))
+		if r.BaseName != r.Base.Info.RunID {
+			b.WriteString(" (" + Line(r.BaseName) + ")")
+		}
+		b.WriteString(repeats + "\n")
 		list, more := r.differing()
 		for _, d := range list {
 			fmt.Fprintf(&b, "    %s = %s, there %s\n", Line(d.Name), Line(orNone(d.This)), Line(orNone(d.Base)))

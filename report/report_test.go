@@ -384,3 +384,12 @@ func TestPullRequestStates(t *testing.T) {
 	require.Contains(t, all["judged"].Markdown(commentLimit), "❌ **broken** | accuracy is 0.87")
 	require.Contains(t, all["repeats"].Markdown(commentLimit), "1.44 USD for 3 runs")
 }
+
+// A base without a commit is called by its id, and once.
+func TestComparedWithoutACommit(t *testing.T) {
+	base := &history.Run{Info: history.RunInfo{RunID: "iris-1"}}
+	r := &Report{Run: &history.Run{}, Base: base, BaseName: Label(base)}
+	require.Equal(t, "  compared with iris-1\n", strings.SplitAfter(r.comparisonText(80), "\n")[0])
+	r.BaseName = "main 3f2a91c"
+	require.Equal(t, "  compared with iris-1 (main 3f2a91c)\n", strings.SplitAfter(r.comparisonText(80), "\n")[0])
+}

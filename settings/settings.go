@@ -135,6 +135,9 @@ func parse(text []byte, shown, root string) (s Settings, err error) {
 // alone. That there is none is a train.Mistake.
 func (s Settings) JobFile(finder *git.Finder, commit *snapshot.Snapshot) (string, error) {
 	if s.Job != "" {
+		if _, err := os.Stat(s.Job); commit == nil && errors.Is(err, fs.ErrNotExist) {
+			return "", train.Mistakef("%s names the job file %s, and there is none", File, s.Job)
+		}
 		return s.Job, nil
 	}
 	dirs := []string{"."}

@@ -36,6 +36,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -190,6 +191,9 @@ func takeOf(ctx context.Context, dir string, o Options) (*Snapshot, error) {
 		return nil, err
 	}
 	info, err := os.Stat(abs)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("source directory: %s: no such file or directory", dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("source directory: %w", err)
 	}

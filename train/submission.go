@@ -101,7 +101,7 @@ func refused(found []error) error {
 					all = append(all, p)
 				}
 			}
-		} else if err != nil {
+		} else if err != nil && !slices.ContainsFunc(rest, func(r error) bool { return r.Error() == err.Error() }) {
 			rest = append(rest, err)
 		}
 	}

@@ -292,6 +292,9 @@ func put(root *os.Root, name string, content io.Reader) (n int64, err error) {
 	next := filepath.Join(filepath.Dir(name), ".aml-train-"+rand.Text())
 	w, err := root.OpenFile(next, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
+		if failed := (*fs.PathError)(nil); errors.As(err, &failed) { // nobody has named the file before it has its name
+			failed.Op, failed.Path = "write", filepath.Join(root.Name(), name)
+		}
 		return 0, err
 	}
 	n, err = sparse.Copy(w, content)

@@ -105,3 +105,16 @@ func TestFile(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, content, text)
 }
+
+// What cannot be written is told by the name that was asked for, not by that of the file that
+// would have become it.
+func TestUnwritableIsNamed(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may write anywhere")
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o555))
+	err := File(filepath.Join(dir, "report.md"), strings.NewReader("x"))
+	require.ErrorIs(t, err, fs.ErrPermission)
+	require.Equal(t, "write "+filepath.Join(dir, "report.md")+": permission denied", err.Error())
+}

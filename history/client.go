@@ -313,3 +313,35 @@ func (c *Client) putArtifact(ctx context.Context, run *Run, name string, text []
 	}
 	return res.Body.Close()
 }
+
+// Holds tells whether the server itself takes and hands out the files of a run.
+func (c *Client) Holds(run *Run) bool { return c.served(run) != "" }
+
+// PutFile writes a file of that many bytes among a run's artifacts through the server. Writing
+// it again changes nothing.
+func (c *Client) PutFile(ctx context.Context, run *Run, name string, size int64, file io.ReadSeeker) error {
+	at := url.URL{Path: "/api/2.0/mlflow-artifacts/artifacts/" + path.Join(c.served(run), name)}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, strings.TrimSuffix(c.Base, "/")+at.EscapedPath(),
+		readSeekNopCloser{file})
+	if err != nil {
+		return err
+	}
+	req.ContentLength = size
+	if size == 0 {
+		req.Body = http.NoBody
+	}
+	req.Header.Set("Content-Type", "application/octet-stream")
+	res, err := c.HTTP.Do(req)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = answer(res)
+	}
+	if err != nil {
+		return fmt.Errorf("tracking server %s: %w", c.Base, err)
+	}
+	return res.Body.Close()
+}
+
+// readSeekNopCloser is a body that can be sent again, and that its owner closes.
+type readSeekNopCloser struct{ io.ReadSeeker }
+
+func (readSeekNopCloser) Close() error { return nil }

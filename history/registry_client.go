@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -140,38 +137,6 @@ func (c *Client) AliasModel(ctx context.Context, name, alias, version string) er
 	return c.call(ctx, "POST", "registered-models/alias", nil,
 		map[string]any{"name": name, "alias": alias, "version": version}, nil)
 }
-
-// Holds tells whether the server itself takes and hands out the files of a run.
-func (c *Client) Holds(run *Run) bool { return c.served(run) != "" }
-
-// PutFile writes a file of that many bytes among a run's artifacts through the server. Writing
-// it again changes nothing.
-func (c *Client) PutFile(ctx context.Context, run *Run, name string, size int64, file io.ReadSeeker) error {
-	at := url.URL{Path: "/api/2.0/mlflow-artifacts/artifacts/" + path.Join(c.served(run), name)}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, strings.TrimSuffix(c.Base, "/")+at.EscapedPath(),
-		readSeekNopCloser{file})
-	if err != nil {
-		return err
-	}
-	req.ContentLength = size
-	if size == 0 {
-		req.Body = http.NoBody
-	}
-	req.Header.Set("Content-Type", "application/octet-stream")
-	res, err := c.HTTP.Do(req)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = answer(res)
-	}
-	if err != nil {
-		return fmt.Errorf("tracking server %s: %w", c.Base, err)
-	}
-	return res.Body.Close()
-}
-
-// readSeekNopCloser is a body that can be sent again, and that its owner closes.
-type readSeekNopCloser struct{ io.ReadSeeker }
-
-func (readSeekNopCloser) Close() error { return nil }
 
 // ModelVersions lists all versions of a registered model with their aliases, by number; none
 // where there is no such model.

@@ -77,7 +77,9 @@ func (s Submission) Tags() (tags, properties map[string]string) {
 	properties = s.Git.Properties()
 	properties[history.TagJobFile] = s.Job.File
 	properties[history.TagScript] = s.Job.Script()
-	properties[history.TagKey] = s.Reuse // where no script changes it
+	for _, name := range []string{history.TagKey, history.TagSeries, history.TagPullRequest, history.TagFork} {
+		properties[name] = tags[name] // where no script changes it: whose code it is, and what it stands for
+	}
 	if s.Job.Report != nil {
 		properties[history.TagReport] = strings.Join(s.Job.Report.Metrics, "\n")
 	}

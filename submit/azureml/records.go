@@ -220,8 +220,8 @@ func runOf(j armmachinelearning.JobBase, d *details, run *history.Run) (*history
 	return run, nil
 }
 
-// tagsFrom are the tags of a run: those that MLflow knows, then what the job says, then how the
-// run is.
+// tagsFrom are the tags of a run: those that MLflow knows, then the job's, then its properties,
+// then how the run is.
 func tagsFrom(
 	j armmachinelearning.JobBase, command *armmachinelearning.CommandJob, d *details, known []history.KeyValue,
 ) map[string]string {
@@ -229,13 +229,14 @@ func tagsFrom(
 	for _, t := range known {
 		tags[t.Key] = t.Value
 	}
-	for _, from := range []map[string]*string{command.Properties, command.Tags} {
+	// A script may change its run's tags, and no property: those hold.
+	for _, from := range []map[string]*string{command.Tags, command.Properties} {
 		for key, value := range from {
 			tags[key] = deref(value)
 		}
 	}
 	for _, name := range []string{history.TagKey, history.TagSettle} {
-		delete(tags, name) // a script may change its run's tags, and no property
+		delete(tags, name) // nor does one count where there is no property
 		if value := deref(command.Properties[name]); value != "" {
 			tags[name] = value
 		}

@@ -3,12 +3,14 @@ package azureml
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 	"github.com/stretchr/testify/require"
 
+	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/testing/testenv"
 	"github.com/org/aml-train/job"
@@ -130,4 +132,34 @@ func testIsProperty(t *testing.T, name string) {
 	run, err = runOf(made, &details{}, nil)
 	require.NoError(t, err)
 	require.Equal(t, "its own", run.Tag(name))
+}
+
+// A fork's commit that a comment has train can take the mark from its run, and say that it is of
+// the branch; its properties say what it is.
+func TestForkIsProperty(t *testing.T) {
+	of := submit.Submission{Job: &job.Job{}, Git: gitmeta.Info{Commit: strings.Repeat("b", 40), Branch: "deeper",
+		Fork: "eve/x", PullRequest: "7", BaseBranch: "main"}}
+	tags, properties := tagsOf(of, Sent{})
+	pointers := func(m map[string]string) map[string]*string {
+		out := map[string]*string{}
+		for name, value := range m {
+			out[name] = &value
+		}
+		return out
+	}
+	forged := map[string]string{history.TagFork: "", history.TagPullRequest: "", history.TagSeries: "another",
+		gitmeta.PropCommit: strings.Repeat("a", 40), gitmeta.PropBranch: "main", history.TagBaseBranch: "easy"}
+	made := armmachinelearning.JobBase{Name: to.Ptr("run"), Properties: &armmachinelearning.CommandJob{
+		Tags: pointers(forged), Properties: pointers(properties)}}
+	known := &history.Run{}
+	run, err := runOf(made, &details{}, known.With(forged))
+	require.NoError(t, err)
+	for name := range forged {
+		is := properties[name]
+		require.NotEmpty(t, is, name)
+		require.Equal(t, is, run.Tag(name), name)
+		if tag := tags[name]; tag != "" {
+			require.Equal(t, tag, is, name)
+		}
+	}
 }

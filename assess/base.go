@@ -31,16 +31,32 @@ func (a *Assessor) Base(ctx context.Context, at train.Session, run *history.Run)
 	if err != nil {
 		repo = nil // what is wrong with it is said where it matters
 	}
-	if a.Baseline == "" {
-		base, err = a.usualBase(ctx, at, run, repo)
-	} else {
-		base, err = a.namedBase(ctx, at, run)
-	}
-	if err == nil && base.Run != nil { // a search tells less of a run than there is to know
-		base.Run, err = at.History.Run(ctx, base.Run.Info.RunID)
-	}
-	if err != nil {
-		return base, err
+	for {
+		if a.Baseline == "" {
+			base, err = a.usualBase(ctx, at, run, repo)
+		} else {
+			base, err = a.namedBase(ctx, at, run)
+		}
+		if err != nil {
+			return base, err
+		}
+		found := base.Run
+		if found == nil {
+			break
+		}
+		// A search tells less of a run than there is to know, and what its script made of its tags.
+		if base.Run, err = at.History.Run(ctx, found.Info.RunID); err != nil {
+			return base, err
+		}
+		if !base.Run.Belies(found) {
+			break
+		}
+		if a.Baseline != "" {
+			base = history.Baseline{Note: "run " + found.Info.RunID + " is of other code than its tags say"}
+			break
+		}
+		runs, _ := a.candidates.Load(run.Info.RunID)
+		a.candidates.Store(run.Info.RunID, runs.(history.Baselines).Without(found))
 	}
 	return a.Repeats(ctx, at, run, base, a.Baseline != "")
 }

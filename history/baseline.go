@@ -133,6 +133,26 @@ func (b Baselines) Of(run *Run) Baselines {
 	return b
 }
 
+// Without leaves out a run.
+func (b Baselines) Without(run *Run) Baselines {
+	is := func(r *Run) bool { return r.Info.RunID == run.Info.RunID }
+	b.list = slices.DeleteFunc(slices.Clone(b.list), is)
+	b.others = slices.DeleteFunc(slices.Clone(b.others), is)
+	return b
+}
+
+// Belies tells whether a run is of other code than that as which a search has found it. A script
+// can change the tags of its run in a workspace, by which that searches, and none of the
+// properties, which the run itself has in their place.
+func (r *Run) Belies(found *Run) bool {
+	for _, name := range []string{TagSeries, TagCommit, TagBranch, TagSnapshot} {
+		if was := found.Tag(name); was != "" && was != r.Tag(name) {
+			return true
+		}
+	}
+	return r.Tag(TagFork) != found.Tag(TagFork) || r.Tag(TagPullRequest) != found.Tag(TagPullRequest)
+}
+
 // Nearest returns the one on the branch that the run's code is meant for which is nearest
 // to what the code is built on; else the one of the nearest ancestor of the run's commit.
 // away is how many commits each ancestor is away, as far as that is known.

@@ -93,7 +93,7 @@ func (s Submission) Tags() (tags, properties map[string]string) {
 	properties[history.TagSource] = s.Source()
 	properties[history.TagBaseBranch] = s.Git.BaseBranch
 	if s.Snapshot != nil {
-		tags[history.TagSnapshot] = s.Snapshot.ID
+		tags[history.TagSnapshot], properties[history.TagSnapshot] = s.Snapshot.ID, s.Snapshot.ID
 		properties[history.TagFiles] = fmt.Sprintf("%d %d", len(s.Snapshot.Files), s.Snapshot.Bytes)
 	}
 	maps.Copy(properties, s.Properties)

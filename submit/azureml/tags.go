@@ -42,7 +42,7 @@ const (
 	longestValue     = 1000
 	longestName      = 256 // of an experiment and of what is displayed
 	longestDescribed = 5000
-	roomOfOurs       = 23 // tags, and properties, that are added at most
+	roomOfOurs       = 24 // tags, and properties, that are added at most
 )
 
 // jobNames are the names that a job can have (learn.microsoft.com, "CLI (v2) command job

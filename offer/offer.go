@@ -65,6 +65,7 @@ func (a Asked) of(p *train.Plan) report.Offer {
 		in := j.Inputs[name]
 		o.Inputs = append(o.Inputs, name+"="+cmp.Or(in.Value, in.Path, in.Run))
 	}
+	o.Writes, o.Identity = writes(j), identity(j)
 	o.Variables = slices.Sorted(maps.Keys(j.EnvironmentVariables))
 	for _, name := range a.Pass {
 		if !slices.Contains(o.Variables, name) {
@@ -75,6 +76,30 @@ func (a Asked) of(p *train.Plan) report.Offer {
 	o.Where = a.where(p)
 	o.Cost = a.price(p)
 	return o
+}
+
+// writes is where a job writes besides its run: the addresses of its outputs, and the assets as
+// which they are registered.
+func writes(j *job.Job) (list []string) {
+	for _, name := range slices.Sorted(maps.Keys(j.Outputs)) {
+		out := j.Outputs[name]
+		if out.Path != "" {
+			list = append(list, name+"="+out.Path)
+		}
+		if out.Name != "" {
+			list = append(list, name+"=azureml:"+out.Name+":"+cmp.Or(out.Version, "(next)"))
+		}
+	}
+	return list
+}
+
+// identity is on whose behalf a job reads and writes, as far as it says so.
+func identity(j *job.Job) string {
+	i := j.Identity
+	if i == nil {
+		return ""
+	}
+	return strings.Join(strings.Fields(i.Type+" "+i.ClientID+" "+i.ObjectID+" "+i.ResourceID), " ")
 }
 
 // where says where a job would run, and what it could reach there.

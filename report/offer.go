@@ -1,7 +1,9 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/org/aml-train/internal/size"
@@ -22,6 +24,8 @@ type Offer struct {
 	Command     string
 	Environment string
 	Inputs      []string // NAME=VALUE
+	Writes      []string // where it writes besides its run: NAME=ADDRESS of outputs, and what is registered
+	Identity    string   // on whose behalf it reads and writes; "" where the job does not say
 	Where       string   // in words: where it runs, and what it can reach there
 	Variables   []string // the names of those that it is given
 	Cost        string   // in words
@@ -62,7 +66,13 @@ func (o Offer) Markdown(limit int) string {
 	if len(o.Inputs) > 0 {
 		rows = append(rows, [2]string{"inputs", codes(o.Inputs)})
 	}
+	if len(o.Writes) > 0 {
+		rows = append(rows, [2]string{"writes", codes(o.Writes)})
+	}
 	rows = append(rows, [2]string{"runs", Escape(o.Where)})
+	if o.Identity != "" {
+		rows = append(rows, [2]string{"as", cell(o.Identity)})
+	}
 	if len(o.Variables) > 0 {
 		rows = append(rows, [2]string{"variables", codes(o.Variables)})
 	}
@@ -115,6 +125,9 @@ func (o Offer) changes() string {
 	var b strings.Builder
 	for kind, what := range []string{"Of what travels, %s changed since %s", "Besides, %s changed"} {
 		list := kinds[kind]
+		slices.SortStableFunc(list, func(a, b FileChange) int { // what says how the job runs is not left out
+			return cmp.Compare(min(len(b.Note), 1), min(len(a.Note), 1))
+		})
 		if kind == 1 && len(list) == 0 {
 			break
 		}

@@ -61,8 +61,10 @@ Besides, 1 file changed:
 			Path: fmt.Sprint(i, strings.Repeat("x", 1000))})
 		o.Inputs = append(o.Inputs, fmt.Sprint("a", i, "=1"))
 	}
+	o.Changes[2999].Note = "the job file" // so many others do not hide it
 	text := o.Markdown(65536)
 	require.Less(t, len(text), 30_000)
+	require.Regexp(t, `Besides, 1500 files changed:\n\n- M .*, the job file\n`, text)
 	require.Equal(t, 2, strings.Count(text, "- and 1480 more\n"))
 	require.Contains(t, text, "and 2980 more |")
 	for limit := 0; limit < 2000; limit += 17 {

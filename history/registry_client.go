@@ -13,8 +13,13 @@ import (
 // The model registry as a client of it uses it: that of a server (MLflow's "REST API",
 // registered-models and model-versions), and that of the store here. Both have the same methods.
 
-// versionsPage is how many versions are asked for at once.
-const versionsPage = 500
+// versionsPage is how many versions are asked for at once, mostVersions and mostVersionPages what
+// is read of them: a server may answer without end.
+const (
+	versionsPage     = 500
+	mostVersions     = 100_000
+	mostVersionPages = 1000
+)
 
 // filterable tells a name of a registered model that can stand in a filter on every server.
 func filterable(name string) bool {
@@ -43,7 +48,7 @@ func (c *Client) ModelVersions(ctx context.Context, name string) ([]*ModelVersio
 	var all []*ModelVersion
 	// Of the filters, every server has this one.
 	query := url.Values{"filter": {"name = '" + name + "'"}, "max_results": {strconv.Itoa(versionsPage)}}
-	for {
+	for pages := 1; ; pages++ {
 		var page struct {
 			Versions []*ModelVersion `json:"model_versions"`
 			Next     string          `json:"next_page_token"`
@@ -58,6 +63,10 @@ func (c *Client) ModelVersions(ctx context.Context, name string) ([]*ModelVersio
 		}
 		if page.Next == "" || page.Next == query.Get("page_token") {
 			break
+		}
+		if pages == mostVersionPages || len(all) > mostVersions {
+			return nil, fmt.Errorf("tracking server %s: its list of the versions of %s does not end after %d pages and "+
+				"%d versions", c.Base, name, pages, len(all))
 		}
 		query.Set("page_token", page.Next)
 	}

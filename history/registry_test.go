@@ -2,6 +2,7 @@ package history
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -143,5 +144,21 @@ func TestVersionSource(t *testing.T) {
 			fmt.Sprintf(`{"name": "m", "source": "models:/m/%s"}`, v["version"]))["model_version"].(map[string]any)
 		got = w.must(t, "GET", "mlflow/model-versions/get-download-uri?name=m&version="+again["version"].(string), "")
 		require.Equal(t, uri, got["artifact_uri"], "a copy")
+	}
+}
+
+// A server whose list of versions has no end, of pages or within them, is given up.
+func TestVersionsWithoutEnd(t *testing.T) {
+	for _, each := range []int{0, 1, 5000} {
+		page := strings.Repeat(`{"name": "iris", "version": "1"},`, each) + `{"name": "other"}`
+		asked := 0
+		endless := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked++
+			fmt.Fprintf(w, `{"registered_model": {"name": "iris"}, "model_versions": [%s], "next_page_token": "%d"}`,
+				page, asked)
+		})
+		_, err := (&Client{Base: "http://endless", HTTP: answerer{endless}}).ModelVersions(ctx, "iris")
+		require.ErrorContains(t, err, "http://endless: its list of the versions of iris does not end after ")
+		require.LessOrEqual(t, asked, mostVersionPages+1)
 	}
 }

@@ -40,7 +40,7 @@ inputs:
 		if slices.Contains(byHand, f.Name) {
 			return
 		}
-		about, value := f.Usage, f.DefValue
+		about, value := strings.ReplaceAll(f.Usage, "`", ""), f.DefValue // help calls a value by what is quoted
 		if f.Value.Type() == "stringArray" {
 			value = ""
 			about = strings.NewReplacer("(repeatable; --env for short)", "a line", "(repeatable; --input for short)",

@@ -63,3 +63,14 @@ func TestHelpGroups(t *testing.T) {
 		last = at
 	}
 }
+
+// Help calls values by what they are, not by the type that holds them, and names no default
+// that is one of a type.
+func TestHelpValues(t *testing.T) {
+	root := (&app{getenv: func(string) string { return "" }}).root()
+	for _, c := range root.Commands() {
+		for _, word := range []string{"stringArray", "durationSlice", "(default [])"} {
+			require.NotContains(t, c.UsageString(), word, c.Name())
+		}
+	}
+}

@@ -23,7 +23,7 @@ type ruleFlags struct {
 func (a *app) addRules(cmd *cobra.Command) {
 	s := cmd.Flags()
 	s.StringArrayVar(&a.rules.required, "require", nil,
-		"a rule that the run has to keep, such as 'accuracy >= 0.9' or 'loss not worse' (repeatable)")
+		"a `rule` that the run has to keep, such as 'accuracy >= 0.9' or 'loss not worse' (repeatable)")
 	s.BoolVar(&a.rules.strict, "strict", false, "a rule that cannot be judged is broken")
 }
 

@@ -58,13 +58,13 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.Environment, "environment", "", "what to run in: docker:IMAGE, pip:FILE (requirements), "+
 		"conda:FILE, an environment of Azure ML, or user-managed, which is what the machine has")
 	s.StringArrayVar(&f.Env, "environment-variables", nil,
-		"an environment variable, NAME=VALUE or, to pass on this machine's, NAME (repeatable; --env for short)")
+		"an environment variable, `NAME=VALUE` or, to pass on this machine's, NAME (repeatable; --env for short)")
 	s.StringArrayVar(&f.Inputs, "inputs", nil,
-		"a value for an input of the job, NAME=VALUE (repeatable; --input for short); ./PATH and URLs are data")
+		"a value for an input of the job, `NAME=VALUE` (repeatable; --input for short); ./PATH and URLs are data")
 	s.StringVar(&f.ExperimentName, "experiment-name", "", "the experiment (default: the name of the source directory)")
 	s.StringVar(&f.DisplayName, "display-name", "", "the run's name for people")
 	s.StringVar(&f.Description, "description", "", "what the run is about")
-	s.StringArrayVar(&f.Tags, "tags", nil, "a tag of the run, NAME=VALUE (repeatable; --tag for short)")
+	s.StringArrayVar(&f.Tags, "tags", nil, "a tag of the run, `NAME=VALUE` (repeatable; --tag for short)")
 	s.IntVar(&f.MaxRunSeconds, "max-run-duration-seconds", 0, "end the run after that many seconds")
 	s.StringVar(&f.Distribution, "distribution", "", "mpi, pytorch, tensorflow or ray "+
 		"(--distributed-job-config is another name)")
@@ -78,7 +78,8 @@ func (f *jobFlags) add(cmd *cobra.Command) {
 	s.Var((*runName)(&f.ResumeFrom), "resume-from", "go on from an earlier run, RUN or RUN:PATH: its checkpoints, "+
 		"else its outputs, are a folder that the script finds in its argument --resume-from")
 	s.DurationSliceVar(&f.evictions, "preempt-after", nil, "on this machine, rehearse an eviction: end the run after "+
-		"that long, such as 30s, and start it again (30s,1m: twice)")
+		"that long, such as `30s`, and start it again (30s,1m: twice)")
+	s.Lookup("preempt-after").DefValue = "" // help shows none
 	s.StringVar(&f.python, "python", "", "the interpreter that python stands for on this machine")
 	s.StringVar(&f.runConfig, "runconfig", "",
 		"a run configuration of SDK v1 in place of a job file: a path, or NAME of .azureml/NAME.runconfig")

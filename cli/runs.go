@@ -68,7 +68,7 @@ where a field has its name), a parameter (params.NAME) or a field. Runs without 
 	cmd.Flags().StringVar(&f.experiment, "experiment", "", "of this experiment")
 	cmd.Flags().StringVar(&f.commit, "commit", "", "of this commit, or the beginning of its id")
 	cmd.Flags().StringVar(&f.branch, "branch", "", "of this branch")
-	cmd.Flags().StringArrayVar(&f.tags, "tag", nil, "with this tag, NAME=VALUE (repeatable)")
+	cmd.Flags().StringArrayVar(&f.tags, "tag", nil, "with this tag, `NAME=VALUE` (repeatable)")
 	cmd.Flags().StringVar(&f.status, "status", "", "in this status, such as Completed, Failed, Running")
 	cmd.Flags().StringVar(&f.sort, "sort", "-started",
 		"by a metric, or by run, status, started, took, experiment or name; -KEY is from the greatest to the least")

@@ -65,8 +65,8 @@ func (c *Client) ModelVersions(ctx context.Context, name string) ([]*ModelVersio
 			break
 		}
 		if pages == mostVersionPages || len(all) > mostVersions {
-			return nil, fmt.Errorf("tracking server %s: its list of the versions of %s does not end after %d pages and "+
-				"%d versions", c.Base, name, pages, len(all))
+			return nil, fmt.Errorf("tracking server %s: its list of the versions of %s does not end after %d "+
+				"pages and %d versions", c.Base, name, pages, len(all))
 		}
 		query.Set("page_token", page.Next)
 	}

@@ -56,7 +56,11 @@ it for each pull request. A file that is there is left as it is.`,
 				return err
 			}
 			at := path.Join(filepath.ToSlash(rel), "job.yml")
-			return a.writeNew(repo.Root, ".github/workflows/train.yml", layout.Workflow(at, paths))
+			err = a.writeNew(repo.Root, ".github/workflows/train.yml", layout.Workflow(at, paths))
+			if err == nil {
+				a.say("aml-train run trains it here; once both are pushed, each pull request is trained")
+			}
+			return err
 		},
 	}
 }

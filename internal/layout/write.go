@@ -69,6 +69,8 @@ jobs:
         with:
           python-version: "3.12"
 ` + install + `      - uses: org/aml-train/setup@v1
+      # To be compared with main's: history: ref in .aml-train.yaml, contents: write above, and
+      # push: branches: [main] under on. A run step keeps nothing for other runners without it.
       - run: aml-train run "$JOB"
         env:
           JOB: ` + fmt.Sprintf("%q", jobFile) + `

@@ -92,6 +92,19 @@ type found struct {
 	name    string       // for people, with the version
 	data    *submit.Data // nil of an asset, until somebody asks for its files
 	version string       // that identifies them: the asset, or what data says
+	foreign bool         // they are for a stranger's code
+}
+
+// look lists the files, where that was not done.
+func (f *found) look(ctx context.Context, from Elsewhere, in job.Input) error {
+	if f.data != nil {
+		return nil
+	}
+	address, err := from.Address(ctx, in, f.asset)
+	if err == nil {
+		f.data, err = from.Files(ctx, address, in.Type == job.URIFile)
+	}
+	return err
 }
 
 // find says which data an input names now.
@@ -154,6 +167,7 @@ func (t *Target) load(ctx context.Context, s *submit.Submission) (map[string]inp
 			err = errors.New("it has changed since it was looked at; run the command again")
 		}
 		if err == nil {
+			f.foreign = s.Git.Fork != ""
 			inputs[name], err = t.loadOne(ctx, from, name, in, f)
 		}
 		if err != nil {
@@ -198,16 +212,12 @@ func (t *Target) loadOne(ctx context.Context, from Elsewhere, name string, in jo
 	}
 	defer e.close()
 	files, at := e.whole()
-	if files == nil {
-		if f.data == nil {
-			address, err := from.Address(ctx, in, f.asset)
-			if err != nil {
-				return to, err
-			}
-			if f.data, err = from.Files(ctx, address, in.Type == job.URIFile); err != nil {
-				return to, err
-			}
+	if files == nil || f.foreign { // what is here may be more than a stranger's code could have loaded
+		if err := f.look(ctx, from, in); err != nil {
+			return to, err
 		}
+	}
+	if files == nil {
 		if err := fits(in, f.data.File); err != nil {
 			return to, err
 		}

@@ -74,9 +74,10 @@ func ParseCommand(body string) (*Command, error) {
 	case hasHTML(doc, source):
 		return nil, wrongCommand("the comment has HTML, and with that nobody can be sure that its readers see the "+
 			"line %s; write the line into a comment of its own", verb)
-	case unsure, strings.Contains(body, "[^"): // a footnote takes what follows it
+	case unsure, strings.Contains(body, "[^"), // a footnote takes what follows it
+		strings.Count(body, "$$") > 1: // as a formula does
 		return nil, wrongCommand("the line %s stands in a paragraph with code, links or the like, right below "+
-			"something else, or beside footnotes; put a blank line before and after it", verb)
+			"something else, or beside footnotes or formulas; put a blank line before and after it", verb)
 	}
 	return parseLine(found[0])
 }
@@ -109,10 +110,12 @@ func asking(p *ast.Paragraph, source []byte) (found []string) {
 }
 
 // plainText tells whether a paragraph is text and nothing else: a span of code, a tag or a link
-// may begin in one line and end in another. GitHub sees addresses and tables besides.
+// may begin in one line and end in another. GitHub sees addresses, tables and formulas besides; in
+// one of those a line may have no colour.
 func plainText(p *ast.Paragraph, source []byte) bool {
 	raw := p.Lines().Value(source)
-	if bytes.Contains(raw, []byte("://")) || bytes.ContainsRune(raw, '|') {
+	if bytes.Contains(raw, []byte("://")) || bytes.ContainsRune(raw, '|') ||
+		bytes.Count(raw, []byte("$")) > 1 {
 		return false
 	}
 	first := p.Lines().At(0).Start

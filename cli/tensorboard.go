@@ -12,14 +12,13 @@ func (a *app) tensorboard() *cobra.Command {
 	var port int
 	var python string
 	cmd := &cobra.Command{
-		Use:   "tensorboard RUN...",
+		Use:   "tensorboard [RUN...]",
 		Short: "The logs of runs in TensorBoard, while they run and afterwards",
 		Long: `Show what runs write to ./logs, and event files that they write elsewhere, in the
 installed TensorBoard, on loopback, until Ctrl-C. Of a run that goes on, here or in a
-workspace, what it writes is added as it comes.`,
+workspace, what it writes is added as it comes. Without RUN, of the newest one.`,
 		Example: "  aml-train tensorboard iris-3f2a91c-1\n  aml-train tensorboard iris-3f2a91c-1 " +
 			"iris-9d0c1e2-1 --port 0",
-		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
@@ -37,6 +36,9 @@ workspace, what it writes is added as it comes.`,
 				return err
 			}
 			var mirrors []*viewer.Mirror
+			if len(args) == 0 {
+				args = []string{""} // the newest
+			}
 			for _, id := range args {
 				s, run, err := a.findRun(ctx, id)
 				if err != nil {

@@ -271,7 +271,7 @@ func inFolder(d *submit.Data) func(context.Context, *storage, string) (bool, err
 		if prefix != "" {
 			prefix += "/"
 		}
-		seen := false
+		seen, looked := false, 0
 		pager := s.container.NewListBlobsFlatPager(&container.ListBlobsFlatOptions{Prefix: &prefix,
 			Include: container.ListBlobsInclude{Metadata: true}})
 		for pager.More() {
@@ -285,7 +285,8 @@ func inFolder(d *submit.Data) func(context.Context, *storage, string) (bool, err
 					d.Files = append(d.Files, f)
 				}
 			}
-			if len(d.Files) > mostBlobs {
+			// Folders' marks, and pages of nothing, are no files, and may have no end either.
+			if looked += 1 + len(page.Segment.BlobItems); len(d.Files) > mostBlobs || looked > 10*mostBlobs {
 				return false, &submit.Refusal{Reason: fmt.Sprintf("there are more than %s below it; name a folder in "+
 					"it", size.Count(mostBlobs, "file"))}
 			}

@@ -452,6 +452,32 @@ func TestTooManyBlobs(t *testing.T) {
 	require.Equal(t, files, m.whole())
 }
 
+// A list that goes on without a file in it is given up.
+func TestBlobsWithoutEnd(t *testing.T) {
+	most := mostBlobs
+	defer func() { mostBlobs = most }()
+	mostBlobs = 7
+	for name, item := range map[string]string{"nothing": "", "marks": "<Blob><Name>rows/x/</Name><Properties>" +
+		"<Content-Length>0</Content-Length></Properties></Blob>"} {
+		asked := 0
+		w, _ := double(t, testenv.Azurite(t), func(rw http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+			if r.URL.Query().Get("comp") != "list" || r.URL.Query().Get("prefix") != "rows/" {
+				return false
+			}
+			asked++
+			rw.Header().Set("Content-Type", "application/xml")
+			fmt.Fprintf(rw, `<?xml version="1.0"?><EnumerationResults><Blobs>%s</Blobs><NextMarker>%d</NextMarker>`+
+				`</EnumerationResults>`, item, asked)
+			return true
+		})
+		m := newMachine(t, w)
+		err := m.submit(t.Context(), job.Input{Type: job.URIFolder, Path: rows})
+		require.ErrorContains(t, err, "there are more than 7 files below it; name a folder in it", name)
+		require.LessOrEqual(t, asked, 71)
+		require.Greater(t, asked, 7)
+	}
+}
+
 // Many commands at once load data once.
 func TestLoadingTogether(t *testing.T) {
 	var gets atomic.Int64

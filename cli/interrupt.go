@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/org/aml-train/github"
 )
@@ -22,6 +23,10 @@ func (i *interrupts) leaves(text string) { i.left.Store(text) }
 // stop gives signals their usual meaning back.
 func (i *interrupts) stop() { signal.Stop(i.signals) }
 
+// sameMoment is how long signals after the first one are the same Ctrl-C: programs that start
+// this one pass theirs on, as timeout(1) does to the process and to its group.
+const sameMoment = 200 * time.Millisecond
+
 // listen calls cancel at the first signal, upon which a command ends in good order, and
 // closes what it returns at the second one. In a workflow a second one always comes.
 func (i *interrupts) listen(getenv func(string) string, cancel func()) <-chan struct{} {
@@ -32,7 +37,12 @@ func (i *interrupts) listen(getenv func(string) string, cancel func()) <-chan st
 		if github.InWorkflow(getenv) {
 			return
 		}
-		<-i.signals
+		for first := time.Now(); ; {
+			<-i.signals
+			if time.Since(first) > sameMoment {
+				break
+			}
+		}
 		close(again)
 	}()
 	return again

@@ -368,8 +368,13 @@ func again(err error, try int) (time.Duration, bool) {
 	return 0, false
 }
 
-// refused turns GitHub's ways of saying that a token may not do what it was used for into one.
+// refused turns GitHub's ways of saying that a token may not do what it was used for into one,
+// and those of a network.
 func refused(err error, do, permission string) error {
+	var unreached *url.Error
+	if errors.As(err, &unreached) {
+		return fmt.Errorf("GitHub could not be reached: %w", unreached.Err)
+	}
 	var answer *gh.ErrorResponse
 	if !errors.As(err, &answer) {
 		return err

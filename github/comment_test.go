@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -329,4 +330,12 @@ func TestCommentIsQuiet(t *testing.T) {
 	// One that goes on is another thing than one that has ended, whatever it says.
 	require.NoError(t, write(t, again, "ended otherwise", false))
 	require.Equal(t, int32(5), written.Load())
+}
+
+func TestUnreached(t *testing.T) {
+	_, err := http.Get("http://127.0.0.1:0/graphql")
+	require.Error(t, err)
+	err = refused(err, "read commit statuses", "statuses: write")
+	require.Regexp(t, `^GitHub could not be reached: dial tcp 127\.0\.0\.1:0: `, err)
+	require.ErrorIs(t, refused(&url.Error{Err: context.Canceled}, "", ""), context.Canceled)
 }

@@ -261,19 +261,25 @@ func ownArtifacts(ctx context.Context, w *Workflow, token, name string) (own []*
 		return nil, err
 	}
 	owner, repo, _ := strings.Cut(w.Repository, "/")
-	list, _, err := api.Actions.ListArtifacts(ctx, owner, repo, &gh.ListArtifactsOptions{Name: &name,
-		ListOptions: gh.ListOptions{PerPage: 100}})
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range list.Artifacts {
-		run := a.GetWorkflowRun()
-		if run.GetRepositoryID() != 0 && run.GetHeadRepositoryID() == run.GetRepositoryID() && a.GetName() == name {
-			own = append(own, a)
+	for page := 1; page > 0 && page <= artifactPages && len(own) == 0; { // forks may have filled the first ones
+		list, res, err := api.Actions.ListArtifacts(ctx, owner, repo, &gh.ListArtifactsOptions{Name: &name,
+			ListOptions: gh.ListOptions{PerPage: 100, Page: page}})
+		if err != nil {
+			return nil, err
 		}
+		for _, a := range list.Artifacts {
+			run := a.GetWorkflowRun()
+			if run.GetRepositoryID() != 0 && run.GetHeadRepositoryID() == run.GetRepositoryID() && a.GetName() == name {
+				own = append(own, a)
+			}
+		}
+		page = res.NextPage
 	}
 	return own, nil
 }
+
+// artifactPages is how many pages of artifacts of one name are read, of a hundred each.
+const artifactPages = 20
 
 func artifact(a *gh.Artifact) Artifact {
 	run := a.GetWorkflowRun()

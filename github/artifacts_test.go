@@ -3,7 +3,9 @@ package github
 import (
 	"bytes"
 	"crypto/rand"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -70,6 +72,36 @@ func TestArtifactsOfForks(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.Equal(t, int64(51), found[0].Run)
+}
+
+// However many artifacts of the name forks have written since, the repository's own is found; and
+// a list of theirs that has no end is given up.
+func TestArtifactsBehindForks(t *testing.T) {
+	for _, at := range []int{1, 3, 0} {
+		asked := 0
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked++
+			head := 9
+			if asked == at {
+				head = 1
+			}
+			w.Header().Set("Link", fmt.Sprintf(`<%s?page=%d>; rel="next"`, r.URL.Path, asked+1))
+			fmt.Fprintf(w, `{"artifacts": [{"id": %d, "name": "run", "workflow_run": {"id": 41, "repository_id": 1, `+
+				`"head_repository_id": %d}}]}`, asked, head)
+		}))
+		defer server.Close()
+		w := &Workflow{API: server.URL, Server: "https://github.com", Repository: "org/x"}
+		found, err := ListArtifacts(t.Context(), w, "token", "run")
+		require.NoError(t, err)
+		if at == 0 {
+			require.Empty(t, found)
+			require.Equal(t, artifactPages, asked)
+			continue
+		}
+		require.Len(t, found, 1)
+		require.Equal(t, int64(at), found[0].ID)
+		require.Equal(t, at, asked)
+	}
 }
 
 // Without the right, the error says so; an answer that is none is an error, and no secret is

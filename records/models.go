@@ -173,8 +173,12 @@ func (o *Outputs) read() error {
 	if o.zip, err = zip.NewReader(o.file, info.Size()); err != nil {
 		return err
 	}
-	total := uint64(0)
+	total, seen := uint64(0), map[string]bool{}
 	for _, f := range o.zip.File {
+		if seen[f.Name] {
+			return fmt.Errorf("it holds %q twice", f.Name[:min(len(f.Name), 100)])
+		}
+		seen[f.Name] = true
 		if !fs.ValidPath(f.Name) || strings.ContainsAny(f.Name, "\\\x00") || !f.Mode().IsRegular() {
 			return fmt.Errorf("it holds %q, which is no file of a run", f.Name[:min(len(f.Name), 100)])
 		}

@@ -89,6 +89,8 @@ func TestOutputs(t *testing.T) {
 		g.Artifacts[0].Zip = zipped(t, name, "")
 		refused(build, fmt.Sprintf("it holds %q, which is no file of a run", name))
 	}
+	g.Artifacts[0].Zip = zipped(t, "outputs/model.bin", "weights", "outputs/model.bin", "others") // which is it?
+	refused(build, `it holds "outputs/model.bin" twice`)
 	g.Artifacts[0].Zip = []byte("no zip")
 	refused(build, "zip: not a valid zip file")
 	g.Artifacts[0].Expired = true

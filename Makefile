@@ -93,7 +93,8 @@ UNRACED := $(subst $(SPACE),|,$(strip TestLookupsInALargeHistory TestClientWithM
 	TestTreesOfTrees TestTooLargeObjects TestChain TestKey TestKeysInWords TestFlagsInWords \
 	TestEnvironmentInWords TestScalarsAgainstAzure TestLimit TestFalseAlarms TestPower \
 	TestAdded TestPublishWithMLflow TestPublishTogether TestEveryRequestFailsOnce \
-	TestLockedStorage TestAskInterleaved))
+	TestLockedStorage TestAskInterleaved \
+	TestEveryRequestOfALoading))
 AGAINST_GIT := ./snapshot ./internal/git/...
 OTHERS := $$(go list ./... | tail -n +2 | grep -v -e /snapshot -e internal/git)
 test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/act $(NEWER)/git docker

@@ -217,9 +217,7 @@ func trackingDouble(t *testing.T, m **merged) (*history.Client, string) {
 // to an MLflow server, before and after it was obeyed, and the program killed at each: run again,
 // there is one version of the model, with the alias and the model's files, and nothing was trained.
 func TestPromoteFaults(t *testing.T) {
-	if testing.Short() {
-		t.Skip("left out with -short: it starts the program hundreds of times")
-	}
+	testenv.Large(t, "it starts the program hundreds of times")
 	program := built(t)
 	for way := range ways {
 		t.Run(way, func(t *testing.T) {
@@ -252,9 +250,7 @@ func TestPromoteFaults(t *testing.T) {
 
 // TestPromoteFaultsInWorkspace is the same of a run in a workspace, whose registry is asked.
 func TestPromoteFaultsInWorkspace(t *testing.T) {
-	if testing.Short() {
-		t.Skip("left out with -short: it starts the program hundreds of times")
-	}
+	testenv.Large(t, "it starts the program hundreds of times")
 	azurite, program := testenv.Azurite(t), built(t)
 	for way := range ways {
 		t.Run(way, func(t *testing.T) {

@@ -70,18 +70,21 @@ func (a *Assessor) Repeats(
 	series := slices.Clone(a.series)
 	slices.Reverse(series)
 	base, err := history.FindRepeats(ctx, at.History, run, base, later, series)
+	if err != nil {
+		return base, err
+	}
 	for _, list := range []*[]*history.Run{&base.Repeats, &base.This} {
 		*list = (*list)[:min(len(*list), history.MostRepeats)]
 		for i, r := range *list {
-			if err != nil {
-				return base, err
+			if len(r.Data.Metrics) > 0 {
+				continue
 			}
-			if len(r.Data.Metrics) == 0 { // a workspace's search for tags tells none
-				(*list)[i], err = a.whole(ctx, at, r)
+			if (*list)[i], err = a.whole(ctx, at, r); err != nil { // a workspace's search for tags tells none
+				return base, err
 			}
 		}
 	}
-	return base, err
+	return base, nil
 }
 
 // whole is all that there is to know of a run that has completed.

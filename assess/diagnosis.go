@@ -87,7 +87,7 @@ func Interpreter(run *history.Run) (name, place string) {
 		name = m[1]
 	}
 	if at := run.Tag(history.TagPython); name == "python" && at != "" {
-		place = fmt.Sprintf(", `%s`,", at)
+		place = fmt.Sprintf(", `%s`", at)
 	}
-	return name, strings.TrimSuffix(place, ",")
+	return name, place
 }

@@ -82,10 +82,7 @@ func (f *workflow) askedFor(ctx context.Context, ask *github.Ask, of *jobFlags) 
 
 // holds is the last look before something is submitted.
 func (f *workflow) holds(ctx context.Context) error {
-	if err := f.ask.Holds(ctx); err != nil {
-		return askFault(err)
-	}
-	return nil
+	return askFault(f.ask.Holds(ctx))
 }
 
 // fenced is this machine for a stranger's code, which trains in a container: outside one it

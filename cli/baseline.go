@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -34,10 +32,8 @@ func (a *app) checkBaseline(ctx context.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if repo != nil {
-		if _, err := os.Stat(filepath.Join(repo.CommonDir, "shallow")); err == nil {
-			return nil
-		}
+	if repo != nil && repo.Shallow() {
+		return nil
 	}
 	return usage("--baseline %s: there is no run, commit or branch of that name here (none turns the comparison off)",
 		name)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/internal/secret"
@@ -45,7 +44,7 @@ func (f *workflow) offer(ctx context.Context, t *train.Trainer, r train.Request)
 	}
 	f.a.say("Nothing trains yet: %s in a comment has the commit train", o.Line)
 	if f.prepareComment(); f.comment != nil {
-		ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+		ctx, cancel := context.WithTimeout(ctx, commentWithin)
 		defer cancel()
 		f.link, f.commented = f.comment.Write(ctx, o.Markdown, true)
 	}

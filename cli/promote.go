@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -150,9 +148,11 @@ func (a *app) onMerge(ctx context.Context, flow *workflow, r *train.Request) err
 		if p.Model, p.Alias, err = promote.Parse(named); err != nil {
 			return usage("--promote %w", err)
 		}
-	} else if here, err := a.readSettings(".", nil); unread != nil && (err != nil || here.Promote.Model != "") {
-		return usage("what the merge %.7s has promoted cannot be read: %w; give the step a token that may read the "+
-			"repository (permissions: contents: read)", commit, unread)
+	} else if unread != nil {
+		if here, err := a.readSettings(".", nil); err != nil || here.Promote.Model != "" {
+			return usage("what the merge %.7s has promoted cannot be read: %w; give the step a token that may read "+
+				"the repository (permissions: contents: read)", commit, unread)
+		}
 	}
 	if p.Model == "" || branch != cmp.Or(p.Branch, flow.DefaultBranch) {
 		return nil
@@ -298,7 +298,7 @@ func (s session) before(
 		return nil
 	}
 	return func(ctx context.Context, commit, other string) (bool, error) {
-		if repo, err := s.git.Find("."); err == nil && repo != nil && !shallow(repo.CommonDir) {
+		if repo, err := s.git.Find("."); err == nil && repo != nil && !repo.Shallow() {
 			if found := gitmeta.Ancestors(repo, other); found != nil {
 				_, is := found[commit]
 				return is, nil
@@ -315,12 +315,6 @@ func (s session) before(
 		}
 		return is, err
 	}
-}
-
-// shallow tells whether a clone has not all of its commits.
-func shallow(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "shallow"))
-	return err == nil
 }
 
 // merged tells the workflow what the run of a merge has become.

@@ -10,7 +10,7 @@ import (
 // keepRecords has what this command trains outlive this machine, where the settings that are in
 // force say so; flow is nil outside a workflow.
 func (a *app) keepRecords(flow *workflow) {
-	o := records.Options{History: a.historyAt, Getenv: a.getenv, Git: &a.git, Code: a.codeOf, Secrets: &a.secrets,
+	o := records.Options{History: a.inForce.History, Getenv: a.getenv, Git: &a.git, Code: a.codeOf, Secrets: &a.secrets,
 		Mask: a.mask, Say: a.say,
 		Store: func(ctx context.Context) (*history.Store, error) { return a.openStore(ctx, true) }}
 	if flow != nil {

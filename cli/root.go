@@ -46,8 +46,7 @@ type app struct {
 	azure      azureFlags
 	assess     assess.Assessor // says what there is to say of runs
 	rules      ruleFlags
-	inForce    settings.Settings // say what trains where a comment asks for it
-	historyAt  string            // history of the settings that are in force
+	inForce    settings.Settings // say where runs are kept, and what trains where a comment asks for it
 	data       *azureml.Target   // where runs on this machine have their data from; nil until one asks
 	promotes   *promotion        // what the merge's run becomes; nil where the event is none
 	model      *promotedJSON     // what the merge's run has become

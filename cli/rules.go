@@ -43,7 +43,7 @@ func (a *app) readRules(ctx context.Context, w *github.Workflow, token string) e
 
 // judgeBy judges by what is in force, and by what the command line says.
 func (a *app) judgeBy(in settings.InForce) (err error) {
-	a.inForce, a.historyAt = in.Settings, in.History
+	a.inForce = in.Settings
 	a.assess.Terms, err = assess.NewTerms(in, a.rules.required, a.rules.strict)
 	return err
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,9 +59,8 @@ type workflow struct {
 
 	left *settle.Left // where nobody waits for the run; nil before the status is set, and where somebody does
 
-	mu        sync.Mutex // of what follows, and of writing the comment
-	link      string     // of the comment
-	commented error      // why there is none
+	link      string // of the comment
+	commented error  // why there is none
 }
 
 // workflowFlags say what is told, and to whom.
@@ -141,8 +139,7 @@ func (a *app) inWorkflow(flags workflowFlags) (*workflow, error) {
 	return f, nil
 }
 
-// started tells that there is a run: in the comment, in the background, so that
-// nothing waits for GitHub.
+// started tells the workflow's later steps that there is a run.
 func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
 	f.step.Output("run", run.Info.RunID)
 	f.step.Output("run-url", cmp.Or(report.PublicLink(s.History.URL(run)), run.Tag(history.TagBuild)))
@@ -150,9 +147,7 @@ func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
 	f.step.Output("snapshot", run.Tag(history.TagSnapshot))
 	f.step.Output("status", string(run.Status()))
 	f.step.Output("reused", strconv.FormatBool(f.a.assess.Answers(run)))
-	if f.comment == nil {
-		f.prepareComment()
-	}
+	f.prepareComment()
 }
 
 // prepareComment says where the comment is, or why there is none.
@@ -228,8 +223,6 @@ func (f *workflow) follow(ctx context.Context, s session, id string) (stop func(
 
 func (f *workflow) write(ctx context.Context, r *report.Report, ended bool) {
 	link, err := f.comment.Write(ctx, r.Markdown, ended)
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if link != "" {
 		f.link = link
 	}

@@ -36,7 +36,6 @@ type Ask struct {
 	Command
 	Login string // who asks
 	Head  string // the commit at the tip of the pull request
-	Draft bool
 
 	w     *Workflow
 	api   *gh.Client
@@ -101,7 +100,7 @@ func ReadAsk(ctx context.Context, w *Workflow, token string, warn func(error)) (
 	if err != nil {
 		return nil, err
 	}
-	a.Head, a.Draft = pr.GetHead().GetSHA(), pr.GetDraft()
+	a.Head = pr.GetHead().GetSHA()
 	w.Head, w.HeadRef, w.HeadRepository = a.Head, pr.GetHead().GetRef(), pr.GetHead().GetRepo().GetFullName()
 	w.BaseRef, w.Base = pr.GetBase().GetRef(), pr.GetBase().GetSHA()
 	return a, nil
@@ -149,9 +148,8 @@ func (a *Ask) permitted(ctx context.Context) error {
 		level, _, err = a.api.Repositories.GetPermissionLevel(ctx, a.owner, a.repo, said.Login)
 		return err
 	})
-	var answer *gh.ErrorResponse
 	switch {
-	case errors.As(err, &answer) && answer.Response.StatusCode == http.StatusNotFound:
+	case NotFound(err):
 		return refuseAsk("GitHub knows no user %s any more", said.Login)
 	case err != nil:
 		return refused(err, "ask what "+said.Login+" may do in the repository", "contents: read")
@@ -181,8 +179,7 @@ func (a *Ask) unchanged(ctx context.Context) error {
 	})
 	var answer *gh.ErrorResponse
 	switch {
-	case errors.As(err, &answer) && (answer.Response.StatusCode == http.StatusNotFound ||
-		answer.Response.StatusCode == http.StatusGone):
+	case NotFound(err), errors.As(err, &answer) && answer.Response.StatusCode == http.StatusGone:
 		return refuseAsk("the comment that asked for it was deleted")
 	case err != nil:
 		return refused(err, "read the comment", "pull-requests: write")

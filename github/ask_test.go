@@ -76,7 +76,6 @@ func TestAsk(t *testing.T) {
 			"the comment was edited", false, "eyes"},
 		"edited, and back": {"mia", yes, func(g *githubtest.GitHub, id int64) { g.Edit(id, "x"); g.Edit(id, yes) },
 			"the comment was edited", false, "eyes"},
-		"deleted": {"mia", yes, func(g *githubtest.GitHub, id int64) { g.Delete(id) }, "", true, ""},
 		"pushed": {"mia", yes, func(g *githubtest.GitHub, _ int64) { g.Push(7, newHead) },
 			`asks for the commit ` + oldHead[:7] + `, and the head of the pull request is ` + newHead[:7],
 			false, "eyes"},
@@ -96,17 +95,6 @@ func TestAsk(t *testing.T) {
 				"tim": {Role: "triage"}, "bob": {Role: "none"}, "bot": {Role: "write", Bot: true},
 				githubtest.Bot.Login: {Role: "write", Bot: true}} {
 				g.Permit(who, p)
-			}
-			id := int64(0)
-			if name == "deleted" { // nor is there anything to react to
-				id = g.Write(7, githubtest.User{Login: c.who, Type: "User"}, c.body)
-				w := commented(t, g, api, "created", id)
-				g.Delete(id)
-				warned := 0
-				_, err := ReadAsk(t.Context(), w, githubtest.Workflow, func(error) { warned++ })
-				require.ErrorContains(t, err, "was deleted")
-				require.Equal(t, 1, warned)
-				return
 			}
 			a, w, err := asks(t, g, api, c.who, c.body, func(id int64) {
 				if c.meanwhile != nil {
@@ -133,6 +121,18 @@ func TestAsk(t *testing.T) {
 			require.NoError(t, a.Holds(t.Context()))
 		})
 	}
+}
+
+// TestAskDeleted: a comment that is not there asks for nothing, nor can one react to it.
+func TestAskDeleted(t *testing.T) {
+	g, api := ofFork(t)
+	id := g.Write(7, githubtest.User{Login: "mia", Type: "User"}, "/train "+oldHead)
+	w := commented(t, g, api, "created", id)
+	g.Delete(id)
+	warned := 0
+	_, err := ReadAsk(t.Context(), w, githubtest.Workflow, func(error) { warned++ })
+	require.ErrorContains(t, err, "was deleted")
+	require.Equal(t, 1, warned)
 }
 
 // TestAskFirstDigits: a commit that begins as the approved one does is not it.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"strings"
 
 	gh "github.com/google/go-github/v88/github"
@@ -27,8 +26,7 @@ func ReadFile(ctx context.Context, w *Workflow, token, commit, name string) ([]b
 		file, _, _, err = api.Repositories.GetContents(ctx, owner, repo, name, at)
 		return err
 	})
-	var refused *gh.ErrorResponse
-	if errors.As(err, &refused) && refused.Response.StatusCode == http.StatusNotFound {
+	if NotFound(err) {
 		if _, _, err := api.Git.GetTree(ctx, owner, repo, commit, false); err != nil {
 			return nil, err
 		}
@@ -60,9 +58,7 @@ func BaseOf(ctx context.Context, w *Workflow, token string) (string, error) {
 			ref, _, err = api.Git.GetRef(ctx, owner, repo, "refs/heads/"+w.BaseRef)
 			return err
 		})
-		var refused *gh.ErrorResponse
-		gone := errors.As(err, &refused) && refused.Response.StatusCode == http.StatusNotFound
-		if !gone || w.PullRequest == 0 {
+		if !NotFound(err) || w.PullRequest == 0 {
 			return ref.GetObject().GetSHA(), err
 		}
 	}

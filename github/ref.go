@@ -20,7 +20,6 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
 	"github.com/go-git/go-git/v5/plumbing/object"
-	gh "github.com/google/go-github/v88/github"
 
 	"github.com/org/aml-train/internal/debuglog"
 	"github.com/org/aml-train/internal/lazyregexp"
@@ -84,8 +83,7 @@ func ListRef(ctx context.Context, w *Workflow, token string) ([]RefRecord, error
 	}
 	owner, repo, _ := strings.Cut(w.Repository, "/")
 	ref, _, err := api.Git.GetRef(ctx, owner, repo, HistoryRef)
-	var refused *gh.ErrorResponse
-	if errors.As(err, &refused) && refused.Response.StatusCode == http.StatusNotFound {
+	if NotFound(err) {
 		return nil, nil
 	}
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 
 // asked gives an input another value, as a comment asks for: one that the job declares with a
 // value. A comment names neither data nor what the job does not know.
-func (o Options) asked(j *Job, d *document, name, value string) {
+func (d *document) asked(j *Job, name, value string) {
 	in, declared := j.Inputs[name]
 	switch {
 	case !declared:

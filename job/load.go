@@ -175,7 +175,7 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 		j.Tags[name] = value
 	})
 	o.pairs(d, "--input", o.Inputs, func(name, value string) { o.input(j, d, name, value, relative) })
-	o.pairs(d, "/train", o.Asked, func(name, value string) { o.asked(j, d, name, value) })
+	o.pairs(d, "/train", o.Asked, func(name, value string) { d.asked(j, name, value) })
 	switch {
 	case o.MaxRunSeconds < 0:
 		d.flagProblem("--max-run-duration-seconds is %d; it has to be positive", o.MaxRunSeconds)

@@ -190,34 +190,10 @@ func (r *runConfig) fields() map[string]field {
 		"environmentvariables":  r.texts("environmentVariables", &j.EnvironmentVariables, r.literal),
 		"history":               r.history,
 		"spark":                 nil, "hdi": nil, // have an effect with PySpark alone, which finish refuses
-		"docker": func(v *value) {
-			r.section(v, "docker", map[string]field{
-				"usedocker": r.flag("docker.useDocker", &r.docker),
-				"sharedvolumes": r.replaced("docker.sharedVolumes",
-					"a container here shares no folder of the machine; what it needs is an input", "true"),
-				"arguments": r.words("docker.arguments", &r.dockerArguments),
-				"shmsize":   r.str("docker.shmSize", &r.shm),
-			})
-		},
-		"tensorflow": func(v *value) {
-			r.section(v, "tensorflow", map[string]field{
-				"workercount":          r.integer("tensorflow.workerCount", 1, &r.workers),
-				"parameterservercount": r.integer("tensorflow.parameterServerCount", 0, &r.servers),
-			})
-		},
-		"mpi": func(v *value) {
-			r.section(v, "mpi", map[string]field{
-				"processcountpernode": r.integer("mpi.processCountPerNode", 1, &r.mpiProcesses),
-				"nodecount":           r.integer("mpi.nodeCount", 1, &r.mpiNodes),
-			})
-		},
-		"pytorch": func(v *value) {
-			r.section(v, "pytorch", map[string]field{
-				"communicationbackend": nil, // the script says it to init_process_group
-				"processcount":         r.integer("pytorch.processCount", 1, &r.torchProcesses),
-				"nodecount":            r.integer("pytorch.nodeCount", 1, &r.torchNodes),
-			})
-		},
+		"docker":     r.dockerConfiguration,
+		"tensorflow": r.tensorflowConfiguration,
+		"mpi":        r.mpiConfiguration,
+		"pytorch":    r.pytorchConfiguration,
 		"paralleltask": r.whenSet("paralleltask", "a parallel job of Azure Machine Learning replaces it",
 			map[string]string{"maxRetriesPerWorker": "0", "workerCountPerNode": "1"}),
 		"datareferences": r.named("dataReferences", r.dataReference),
@@ -246,6 +222,38 @@ func (r *runConfig) fields() map[string]field {
 		"hyperdrive": r.hyperdrive,
 		"id":         nil, "name": nil, "version": nil, "schemaversion": nil, "jobname": nil, "$schema": nil,
 	}
+}
+
+func (r *runConfig) dockerConfiguration(v *value) {
+	r.section(v, "docker", map[string]field{
+		"usedocker": r.flag("docker.useDocker", &r.docker),
+		"sharedvolumes": r.replaced("docker.sharedVolumes",
+			"a container here shares no folder of the machine; what it needs is an input", "true"),
+		"arguments": r.words("docker.arguments", &r.dockerArguments),
+		"shmsize":   r.str("docker.shmSize", &r.shm),
+	})
+}
+
+func (r *runConfig) tensorflowConfiguration(v *value) {
+	r.section(v, "tensorflow", map[string]field{
+		"workercount":          r.integer("tensorflow.workerCount", 1, &r.workers),
+		"parameterservercount": r.integer("tensorflow.parameterServerCount", 0, &r.servers),
+	})
+}
+
+func (r *runConfig) mpiConfiguration(v *value) {
+	r.section(v, "mpi", map[string]field{
+		"processcountpernode": r.integer("mpi.processCountPerNode", 1, &r.mpiProcesses),
+		"nodecount":           r.integer("mpi.nodeCount", 1, &r.mpiNodes),
+	})
+}
+
+func (r *runConfig) pytorchConfiguration(v *value) {
+	r.section(v, "pytorch", map[string]field{
+		"communicationbackend": nil, // the script says it to init_process_group
+		"processcount":         r.integer("pytorch.processCount", 1, &r.torchProcesses),
+		"nodecount":            r.integer("pytorch.nodeCount", 1, &r.torchNodes),
+	})
 }
 
 func (r *runConfig) maxDuration(v *value) {

@@ -16,8 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-git/go-git/v5/plumbing"
-
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/internal/git"
@@ -145,7 +143,7 @@ func (a Asked) price(p *train.Plan) string {
 	of := size.Count(nodes, "node")
 	if j.Sweep != nil {
 		trials := j.Sweep.Limits.MaxTotalTrials
-		beside = cmp.Or(j.Sweep.Limits.MaxConcurrentTrials, trials, 1)
+		beside = max(min(cmp.Or(j.Sweep.Limits.MaxConcurrentTrials, trials), trials), 1)
 		of += ", " + size.Count(trials, "trial")
 	}
 	if runs > 1 {
@@ -168,7 +166,6 @@ func (a Asked) price(p *train.Plan) string {
 		text += "without a limit of time"
 	}
 	if last := p.Last; last != nil && !last.Started().IsZero() && !last.Ended().IsZero() {
-		beside = 1
 		took := last.Ended().Sub(last.Started())
 		text += fmt.Sprintf("; %s took %s", last.Info.RunID, report.Duration(took))
 		if j.Sweep == nil {
@@ -184,35 +181,16 @@ func (a Asked) changes(ctx context.Context, p *train.Plan, o *report.Offer) erro
 	if err != nil || repo == nil {
 		return err
 	}
-	theirs, err := repo.Ancestors(plumbing.NewHash(a.Ask.Head), gitmeta.MostAncestors)
-	if err != nil {
-		return nil // a shallow clone
-	}
-	var base plumbing.Hash
-	for _, tip := range []string{a.Workflow.Base, a.Workflow.SHA} {
-		ours, err := repo.Ancestors(plumbing.NewHash(tip), gitmeta.MostAncestors)
-		if err != nil {
-			continue
-		}
-		for id, n := range ours {
-			if away, shared := theirs[id]; shared && (base.IsZero() || away < theirs[base] ||
-				away == theirs[base] && n < ours[base]) {
-				base = id
-			}
-		}
-		if !base.IsZero() {
-			break
-		}
-	}
-	if base.IsZero() {
+	base := a.mergeBase(repo)
+	if base == "" {
 		return nil
 	}
-	was, err := snapshot.Commit(ctx, a.Git, repo.Root, base.String())
+	was, err := snapshot.Commit(ctx, a.Git, repo.Root, base)
 	if err != nil {
 		return nil // it may have had no files
 	}
 	defer was.Close()
-	o.Base = cmp.Or(a.Workflow.BaseRef, a.Workflow.DefaultBranch) + " " + base.String()[:7]
+	o.Base = cmp.Or(a.Workflow.BaseRef, a.Workflow.DefaultBranch) + " " + base[:7]
 	travels := map[string]bool{}
 	if p.Snapshot != nil {
 		for i := range p.Snapshot.Files {
@@ -226,6 +204,25 @@ func (a Asked) changes(ctx context.Context, p *train.Plan, o *report.Offer) erro
 			Travels: travels[c.Path()] || in && c.New == nil, Note: notes[c.Path()]})
 	}
 	return nil
+}
+
+// mergeBase is the commit at which the one that is asked for has left what it is to be merged
+// into, or what the workflow is of; "" where the clone does not tell.
+func (a Asked) mergeBase(repo *git.Repository) (base string) {
+	theirs := gitmeta.Ancestors(repo, a.Ask.Head)
+	for _, tip := range []string{a.Workflow.Base, a.Workflow.SHA} {
+		ours := gitmeta.Ancestors(repo, tip)
+		for id, n := range ours {
+			if away, shared := theirs[id]; shared && (base == "" || cmp.Or(cmp.Compare(away, theirs[base]),
+				cmp.Compare(n, ours[base]), cmp.Compare(id, base)) < 0) {
+				base = id
+			}
+		}
+		if base != "" {
+			break
+		}
+	}
+	return base
 }
 
 // notable are the files, by their paths in the repository, that say how a job runs.

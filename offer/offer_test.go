@@ -6,6 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/github"
+	"github.com/org/aml-train/history"
+	space "github.com/org/aml-train/internal/sweep"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/train"
 )
@@ -33,4 +35,29 @@ func TestWrites(t *testing.T) {
 	text = a.of(&train.Plan{Job: j}).Markdown(65536)
 	require.NotContains(t, text, "| writes |")
 	require.NotContains(t, text, "| as |")
+}
+
+// What a training costs is told before: of all that runs beside each other, for as long as it may
+// take and as the last one took.
+func TestPrices(t *testing.T) {
+	a := Asked{Prices: map[string]float64{"gpu": 2}}
+	sweep := func(trials, beside int) *job.Job {
+		return &job.Job{Compute: "azureml:gpu", Resources: &job.Resources{InstanceCount: 3}, Sweep: &job.Sweep{
+			Limits: space.Limits{MaxTotalTrials: trials, MaxConcurrentTrials: beside, Timeout: 3600}}}
+	}
+	last := (&history.Run{Info: history.RunInfo{RunID: "iris-1", StartTime: 1, EndTime: 1 + 1_800_000}})
+	const known, unknown = "2.00 USD for an hour of one node of gpu; ",
+		"nobody knows how much: prices in .aml-train.yaml says nothing of serverless; "
+	hour := &job.Job{Compute: "gpu", Limits: &job.Limits{Timeout: 3600}}
+	for want, p := range map[string]train.Plan{
+		unknown + "1 node, without a limit of time":                                           {Job: &job.Job{}},
+		known + "1 node, for at most 1 h 0 min (2.00 USD); iris-1 took 30 min 0 s (1.00 USD)": {Job: hour, Last: last},
+		known + "1 node, 6 runs, for at most 1 h 0 min (12.00 USD)": {Job: hour,
+			Repeats: train.Repeats{AtMost: 6}},
+		known + "3 nodes, 4 trials, for at most 1 h 0 min (12.00 USD)": {Job: sweep(4, 2)},
+		known + "3 nodes, 5 trials, for at most 1 h 0 min (30.00 USD)": {Job: sweep(5, 10)},
+		known + "3 nodes, 7 trials, for at most 1 h 0 min (42.00 USD)": {Job: sweep(7, 0)},
+	} {
+		require.Equal(t, want, a.price(&p))
+	}
 }

@@ -75,14 +75,15 @@ func Run(ctx context.Context, r Registry, p Promotion) (out Promoted, err error)
 		return out, err
 	}
 	own := p.own(all)
-	if len(own) > 0 && own[0].Tag(TagIdentity) != p.Identity && own[0].Tag(history.TagSeries) != p.Series {
-		return out, &OtherJobError{p.Model, own[0]}
-	}
-	if out.Made = len(own) == 0; out.Made {
+	if len(own) == 0 {
 		if all, err = p.add(ctx, r); err != nil {
 			return out, err
 		}
-		own = p.own(all)
+		own = p.own(all) // or what another run of the merge has become meanwhile
+		out.Made = own[0].Tag(TagIdentity) == p.Identity
+	}
+	if own[0].Tag(TagIdentity) != p.Identity && own[0].Tag(history.TagSeries) != p.Series {
+		return out, &OtherJobError{p.Model, own[0]}
 	}
 	out.Version = own[0]
 	for _, other := range own[1:] { // the first is nobody's to remove
@@ -135,18 +136,12 @@ func (p Promotion) add(ctx context.Context, r Registry) ([]*history.ModelVersion
 		return nil, err
 	}
 	v.Name = p.Model
-	for key, value := range map[string]string{TagIdentity: p.Identity, TagRun: p.Run, TagCommit: p.Commit,
-		history.TagSeries: p.Series} {
-		if value != "" {
-			v.Tags = append(v.Tags, history.KeyValue{Key: key, Value: value})
+	for _, t := range []history.KeyValue{{Key: TagCommit, Value: p.Commit}, {Key: TagIdentity, Value: p.Identity},
+		{Key: TagRun, Value: p.Run}, {Key: history.TagSeries, Value: p.Series}} {
+		if t.Value != "" {
+			v.Tags = append(v.Tags, t)
 		}
 	}
-	slices.SortFunc(v.Tags, func(a, b history.KeyValue) int { // so that the same request is the same text
-		if a.Key < b.Key {
-			return -1
-		}
-		return 1
-	})
 	for range tries {
 		err = r.AddModelVersion(ctx, v)
 		all, unlisted := r.ModelVersions(ctx, p.Model)
@@ -229,7 +224,7 @@ func (p Promotion) later(ctx context.Context, all []*history.ModelVersion, but *
 ) (latest *history.ModelVersion, err error) {
 	var list []*history.ModelVersion
 	for _, v := range slices.Backward(all) {
-		if v.Version == but.Version || v.Tag(TagIdentity) == "" {
+		if v.Tag(TagIdentity) == "" || v.Tag(TagIdentity) == but.Tag(TagIdentity) { // one of those that were removed
 			continue
 		}
 		if len(list) < mostLater || slices.Contains(v.Aliases, p.Alias) {

@@ -284,6 +284,61 @@ func TestOvertaken(t *testing.T) {
 	require.Equal(t, []string{"1 run-1 1 []", "2 run-2 2 []", "3 run-3 3 [champion]"}, versions(t, c, "iris"))
 }
 
+// outrun is a registry in which another run's version takes the number of the first one that is
+// added, as in a workspace.
+type outrun struct {
+	Registry
+	other func()
+}
+
+func (o *outrun) AddModelVersion(context.Context, history.ModelVersion) error {
+	o.other()
+	return errors.New("there is a version of that number")
+}
+
+// A merge that another run is promoted for meanwhile has that one's version, and made none; of
+// another job's it is refused, as it is a moment later.
+func TestOutrun(t *testing.T) {
+	base, source := theRegistry(t)
+	c := &history.Client{Base: base, HTTP: http.DefaultClient}
+	for model, series := range map[string]string{"same": "", "another": "of another job"} {
+		o := &outrun{c, func() {
+			other := merge(model, source, 1, "run-1")
+			other.Series = series
+			_, err := Run(ctx, c, other)
+			require.NoError(t, err)
+		}}
+		out, err := Run(ctx, o, merge(model, source, 1, "run-2"))
+		require.Equal(t, []string{"1 run-1 1 [champion]"}, versions(t, c, model))
+		if series != "" {
+			var job *OtherJobError
+			require.ErrorAs(t, err, &job)
+			continue
+		}
+		require.NoError(t, err)
+		require.False(t, out.Made)
+		require.Equal(t, "run-1", out.Version.Tag(TagRun))
+	}
+}
+
+// What was promoted twice at once, by two merges, is one version; none that is gone is told of.
+func TestTwice(t *testing.T) {
+	base, source := theRegistry(t)
+	c := &history.Client{Base: base, HTTP: http.DefaultClient}
+	for n := range 2 {
+		require.NoError(t, c.AddModelVersion(ctx, history.ModelVersion{Name: "iris", Source: source,
+			Tags: []history.KeyValue{{Key: TagIdentity, Value: "tree"}, {Key: TagRun, Value: "tree"},
+				{Key: TagCommit, Value: fmt.Sprintf("%040d", n+1)}}}))
+	}
+	out, err := Run(ctx, c, merge("iris", source, 1, "tree"))
+	require.NoError(t, err)
+	require.Nil(t, out.Later)
+	require.Equal(t, []string{"1 tree 1 [champion]"}, versions(t, c, "iris"))
+	_, err = Run(ctx, c, merge("iris", source, 2, "tree"))
+	require.NoError(t, err)
+	require.Equal(t, []string{"1 tree 2 [champion]"}, versions(t, c, "iris"))
+}
+
 // A registry that forgets what it has taken is given up.
 func TestForgets(t *testing.T) {
 	asked := 0

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
 )
@@ -42,7 +44,7 @@ func (m *Models) Told(err error) error {
 	if err == nil {
 		return nil
 	}
-	if strings.Contains(err.Error(), "answered 401") || strings.Contains(err.Error(), "answered 403") {
+	if refused(err) {
 		err = fmt.Errorf("%w; %s", err, m.s.needs())
 	}
 	return fmt.Errorf("the model registry of %s: %w", m.Shown, m.s.told(err))
@@ -64,12 +66,7 @@ func (m *Models) Put(ctx context.Context, e Ended, files []File, at string) (v h
 	if err != nil {
 		return v, err
 	}
-	var run *history.Run
-	for range publishTries {
-		if run, err = m.Publish(ctx, rec, zip, cmp.Or(m.s.experiment, rec.Experiment)); err == nil {
-			break
-		}
-	}
+	run, err := m.s.publish(ctx, rec, zip)
 	switch {
 	case err != nil:
 		return v, err
@@ -106,7 +103,7 @@ func (m *Models) put(ctx context.Context, e Ended, run *history.Run, f File) err
 		_, err = spool.Seek(0, io.SeekStart)
 	}
 	if err == nil {
-		err = m.PutFile(ctx, run, f.Path, size, spool)
+		err = m.PutFile(policy.WithRetryOptions(ctx, retries(fileWithin)), run, f.Path, size, spool)
 	}
 	return err
 }
@@ -198,36 +195,14 @@ func (o *Outputs) Sizes() map[string]int64 {
 	return sizes
 }
 
-// Open opens one of them. It has no more bytes than the list says.
+// Open opens one of them. Reading it fails where it has more bytes than the list says.
 func (o *Outputs) Open(name string) (io.ReadCloser, error) {
 	for _, f := range o.zip.File {
 		if f.Name == name {
-			r, err := f.Open()
-			if err != nil {
-				return nil, err
-			}
-			return struct {
-				io.Reader
-				io.Closer
-			}{&upTo{r, f.UncompressedSize64}, r}, nil
+			return f.Open()
 		}
 	}
 	return nil, fs.ErrNotExist
-}
-
-// upTo fails where there is more than there may be.
-type upTo struct {
-	io.Reader
-	left uint64
-}
-
-func (u *upTo) Read(p []byte) (int, error) {
-	n, err := u.Reader.Read(p)
-	if uint64(n) > u.left {
-		return 0, zip.ErrFormat
-	}
-	u.left -= uint64(n)
-	return n, err
 }
 
 // Close removes what was fetched.

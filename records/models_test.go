@@ -98,12 +98,3 @@ func TestOutputs(t *testing.T) {
 	g.NoArtifacts = true
 	refused(build, `(the job needs the permission "actions: read")`)
 }
-
-// A file has no more bytes than the list says, whatever comes.
-func TestUpTo(t *testing.T) {
-	_, err := io.ReadAll(&upTo{bytes.NewReader(make([]byte, 11)), 10})
-	require.ErrorIs(t, err, zip.ErrFormat)
-	text, err := io.ReadAll(&upTo{bytes.NewReader(make([]byte, 10)), 10})
-	require.NoError(t, err)
-	require.Len(t, text, 10)
-}

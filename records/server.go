@@ -164,24 +164,33 @@ func (s *server) keep(ctx context.Context, rec *history.Record, zip []byte, _ in
 	if s.foreign {
 		return nil
 	}
-	var run *history.Run
-	var err error
-	refused := false
-	for try := 0; try < publishTries && !refused && ctx.Err() == nil; try++ {
-		if run, err = s.client.Publish(ctx, rec, zip, cmp.Or(s.experiment, rec.Experiment)); err == nil {
-			s.say("Kept as run %s on %s", run.Info.RunID, s.shown)
-			return nil
-		}
-		refused = errors.Is(err, errOurs) || strings.Contains(err.Error(), "answered 401") ||
-			strings.Contains(err.Error(), "answered 403")
-	}
+	run, err := s.publish(ctx, rec, zip)
 	switch {
+	case err == nil:
+		s.say("Kept as run %s on %s", run.Info.RunID, s.shown)
+		return nil
 	case errors.Is(err, errOurs):
 		return nil
-	case refused:
+	case refused(err):
 		err = fmt.Errorf("%w; %s", err, s.needs())
 	}
-	return s.told(cmp.Or(err, ctx.Err()))
+	return s.told(err)
+}
+
+// publish publishes a run, and tries again where that may help.
+func (s *server) publish(ctx context.Context, rec *history.Record, zip []byte) (run *history.Run, err error) {
+	for range publishTries {
+		run, err = s.client.Publish(ctx, rec, zip, cmp.Or(s.experiment, rec.Experiment))
+		if err == nil || errors.Is(err, errOurs) || refused(err) || ctx.Err() != nil {
+			break
+		}
+	}
+	return run, err
+}
+
+// refused tells an error that the next try has, too, as who asks may not.
+func refused(err error) bool {
+	return strings.Contains(err.Error(), "answered 401") || strings.Contains(err.Error(), "answered 403")
 }
 
 func (s *server) needs() string {
@@ -226,11 +235,16 @@ func newSender(s signIn) sender {
 	stays := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // to a page to sign in at
 	return sender{runtime.NewPipeline("aml-train", version.String(), runtime.PipelineOptions{
 		PerRetry: []policy.Policy{sign}}, &policy.ClientOptions{
-		Retry: policy.RetryOptions{MaxRetries: 2, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 10 * time.Second,
-			TryTimeout: time.Minute},
+		Retry:     retries(time.Minute),
 		Transport: &http.Client{Transport: debuglog.Transport(http.DefaultTransport), CheckRedirect: stays},
 		Telemetry: policy.TelemetryOptions{ApplicationID: "aml-train"},
 	})}
+}
+
+// retries is how a request is tried again, each try within a time.
+func retries(within time.Duration) policy.RetryOptions {
+	return policy.RetryOptions{MaxRetries: 2, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 10 * time.Second,
+		TryTimeout: within}
 }
 
 type policyFunc func(*policy.Request) (*http.Response, error)
@@ -238,13 +252,9 @@ type policyFunc func(*policy.Request) (*http.Response, error)
 func (f policyFunc) Do(r *policy.Request) (*http.Response, error) { return f(r) }
 
 func (d sender) Do(r *http.Request) (*http.Response, error) {
-	switch {
-	case strings.HasSuffix(r.URL.Path, "/runs/create"), strings.HasSuffix(r.URL.Path, "/model-versions/create"):
+	if strings.HasSuffix(r.URL.Path, "/runs/create") || strings.HasSuffix(r.URL.Path, "/model-versions/create") {
 		// twice, it makes two
 		r = r.WithContext(policy.WithRetryOptions(r.Context(), policy.RetryOptions{MaxRetries: -1}))
-	case r.Method == http.MethodPut: // a file of a model takes its time
-		r = r.WithContext(policy.WithRetryOptions(r.Context(), policy.RetryOptions{MaxRetries: 2,
-			RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 10 * time.Second, TryTimeout: fileWithin}))
 	}
 	req, err := runtime.NewRequestFromRequest(r)
 	if err != nil {

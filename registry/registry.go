@@ -9,7 +9,9 @@ package registry
 import (
 	"context"
 	"io"
+	"maps"
 	"path/filepath"
+	"slices"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/job"
@@ -132,13 +134,9 @@ type model struct {
 
 // choose finds the model among the files of the run.
 func (m *model) choose(ctx context.Context) (chosen promote.Chosen, err error) {
-	m.sizes = map[string]int64{}
-	var names []string
 	if records.Elsewhere(m.Run.Run) {
-		if m.elsewhere == nil {
-			if m.elsewhere, err = m.Records.Outputs(ctx, m.Run.Run, m.Run.Store); err != nil {
-				return chosen, err
-			}
+		if m.elsewhere, err = m.Records.Outputs(ctx, m.Run.Run, m.Run.Store); err != nil {
+			return chosen, err
 		}
 		m.sizes = m.elsewhere.Sizes()
 	} else {
@@ -146,14 +144,12 @@ func (m *model) choose(ctx context.Context) (chosen promote.Chosen, err error) {
 		if err != nil {
 			return chosen, err
 		}
+		m.sizes = map[string]int64{}
 		for _, f := range files {
 			m.sizes[f.Path] = int64(f.Size)
 		}
 	}
-	for name := range m.sizes {
-		names = append(names, name)
-	}
-	if chosen, err = promote.Choose(names, filepath.ToSlash(m.Path)); err != nil {
+	if chosen, err = promote.Choose(slices.Collect(maps.Keys(m.sizes)), filepath.ToSlash(m.Path)); err != nil {
 		return chosen, train.Mistakef("the model of run %s: %w", m.Run.Run.Info.RunID, err)
 	}
 	return chosen, nil

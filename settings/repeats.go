@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/org/aml-train/judge"
@@ -37,9 +38,7 @@ func (r Repeats) check(report func(key string, offset int, message string)) {
 func (r Repeats) Plan() train.Repeats {
 	p := train.Repeats{Seeds: r.Seeds, Input: r.Input}
 	if r.Until != "" {
-		if p.AtMost = r.AtMost; p.AtMost == 0 {
-			p.AtMost = UsuallyAtMost
-		}
+		p.AtMost = cmp.Or(r.AtMost, UsuallyAtMost)
 	}
 	return p
 }

@@ -150,9 +150,13 @@ func (s *Settler) run(ctx context.Context, id string) error {
 		s.outcome(*last, id, "has been told already: "+last.State)
 		return nil
 	}
-	if named, _, err := s.named(ctx, *last); err != nil || named != id {
-		s.outcome(*last, id, "its status is another run's")
+	named, _, err := s.named(ctx, *last)
+	if err != nil {
 		return err
+	}
+	if named != id {
+		s.outcome(*last, id, "its status is another run's")
+		return nil
 	}
 	return s.status(ctx, *last)
 }

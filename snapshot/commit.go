@@ -207,7 +207,7 @@ func explainRevision(repo *git.Repository, rev string, err error) error {
 	switch {
 	case !errors.Is(err, object.ErrNotFound) || !plumbing.IsHash(rev):
 		return explainMissing(repo, rev, err)
-	case exists(filepath.Join(repo.CommonDir, "shallow")):
+	case repo.Shallow():
 		return fmt.Errorf("snapshot: %s: %w, which is a shallow clone; get it with: git fetch --unshallow", rev, err)
 	}
 	return fmt.Errorf("snapshot: %s: %w; git fetch gets what the remote has", rev, err)

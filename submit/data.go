@@ -39,11 +39,3 @@ func (d *Data) Version() string {
 	}
 	return "sha256:" + hex.EncodeToString(hash.Sum(nil))
 }
-
-// Bytes is what the files have together.
-func (d *Data) Bytes() (n int64) {
-	for _, f := range d.Files {
-		n += f.Size
-	}
-	return n
-}

@@ -3,7 +3,6 @@ package train
 import (
 	"context"
 
-	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/snapshot"
@@ -15,7 +14,6 @@ type Plan struct {
 	Here     bool               // on this machine
 	Commit   *snapshot.Snapshot // all files of the commit; nil for the working tree
 	Snapshot *snapshot.Snapshot // those that travel; nil where the job sends no code
-	Code     gitmeta.Info
 	Repeats  Repeats
 	Source   string // the source directory in the repository; "" for its root
 
@@ -36,7 +34,7 @@ func (t *Trainer) Plan(ctx context.Context, r Request) (*Plan, error) {
 		s.close()
 		return nil, err
 	}
-	p.Job, p.Here, p.Commit, p.Snapshot, p.Code = s.Job, s.here, s.Commit, s.Snapshot, s.Git
+	p.Job, p.Here, p.Commit, p.Snapshot = s.Job, s.here, s.Commit, s.Snapshot
 	p.Repeats, p.Source = s.repeats, s.Source()
 	if !r.Wait { // then it is trained once
 		p.Repeats = Repeats{}

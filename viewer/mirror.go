@@ -31,10 +31,12 @@ func TensorBoard(python, dir string) Program {
 func ShowMirrors(
 	ctx context.Context, p Program, mirrors []*Mirror, port int, words io.Writer, say func(format string, args ...any),
 ) error {
+	empty := true
 	for _, m := range mirrors {
 		if err := m.update(ctx); err != nil {
 			return err
 		}
+		empty = empty && len(m.sizes) == 0
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -61,10 +63,6 @@ func ShowMirrors(
 	}()
 	args := []string{"--logdir", filepath.Join(p.Dir, runsDir), "--reload_multifile", "true"}
 	err := p.Serve(ctx, port, args, words, func(address string) {
-		empty := true
-		for _, m := range mirrors {
-			empty = empty && len(m.sizes) == 0
-		}
 		if empty {
 			say("There is nothing in ./logs yet; what is written there appears as it comes.")
 		}

@@ -54,7 +54,7 @@ func (p Program) Find(ctx context.Context) (*exec.Cmd, error) {
 		"that has it with --python", p.Command, p.Title, p.Install)
 }
 
-// patience is how long a program has for its first answer, and to end.
+// How long a program has for its first answer, and to end.
 const (
 	startPatience = 2 * time.Minute
 	endPatience   = 5 * time.Second

@@ -8,6 +8,7 @@ package git
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -29,6 +30,12 @@ type Repository struct {
 	Config    Config
 
 	borrowed []string // object folders that the environment names beside ObjectDir
+}
+
+// Shallow tells whether a clone has not all of its commits (gitglossary(7), "shallow repository").
+func (r *Repository) Shallow() bool {
+	_, err := os.Stat(filepath.Join(r.CommonDir, "shallow"))
+	return err == nil
 }
 
 // Objects returns the repository's objects. They are to be closed.

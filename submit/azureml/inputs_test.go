@@ -175,7 +175,7 @@ func TestRandomBlobs(t *testing.T) {
 		require.NoError(t, m.submit(t.Context(), job.Input{Type: job.URIFolder, Path: address}), "AML_TRAIN_SEED=%d",
 			seed)
 		require.Equal(t, want, m.whole(), "AML_TRAIN_SEED=%d", seed)
-		for name := range want { // and each by itself
+		for name := range want { // and one of them by itself
 			m := newMachine(t, w)
 			require.NoError(t, m.submit(t.Context(), job.Input{Type: job.URIFile, Path: address + "/" + name}))
 			require.Equal(t, map[string]string{".": want[name]}, m.whole(), "AML_TRAIN_SEED=%d: %q", seed, name)

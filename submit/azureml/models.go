@@ -70,7 +70,7 @@ func (m *Models) ModelVersions(ctx context.Context, model string) (all []*histor
 }
 
 func (m *Models) told(model string, err error) error {
-	if status(err) == http.StatusForbidden || status(err) == http.StatusUnauthorized {
+	if denied(err) {
 		return fmt.Errorf("who is signed in may not register models in the workspace %s; give it the role AzureML "+
 			"Data Scientist there: %w", m.c.name, short(err))
 	}

@@ -236,9 +236,8 @@ func tagsFrom(
 		}
 	}
 	for _, name := range []string{history.TagKey, history.TagSettle} {
-		delete(tags, name) // nor does one count where there is no property
-		if value := deref(command.Properties[name]); value != "" {
-			tags[name] = value
+		if deref(command.Properties[name]) == "" {
+			delete(tags, name) // nor does one count where there is no property
 		}
 	}
 	tags[history.TagStatus] = string(d.Status)

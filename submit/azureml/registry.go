@@ -102,6 +102,8 @@ func (r *registry) at(ctx context.Context, s shared) (address string, err error)
 	case denied(err):
 		err = fmt.Errorf("who is signed in may not read the registry %s; give it the role AzureML Registry User "+
 			"there: %w", r.name, short(err))
+	case err == nil && address == "":
+		err = fmt.Errorf("the registry %s does not say where version %s of %s lies", r.name, s.version, s.name)
 	}
 	return address, short(err)
 }

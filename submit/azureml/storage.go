@@ -206,22 +206,19 @@ func (s *storage) list(ctx context.Context, prefix string) ([]item, error) {
 			return nil, err
 		}
 		for _, b := range page.Segment.BlobItems {
+			if isFolder(b.Metadata) {
+				continue
+			}
 			i := item{name: strings.TrimPrefix(deref(b.Name), prefix)}
 			if b.Properties != nil {
 				i.size = deref(b.Properties.ContentLength)
 			}
-			folder := false
 			for key, value := range b.Metadata {
-				switch {
-				case strings.EqualFold(key, oidKey):
+				if strings.EqualFold(key, oidKey) {
 					i.oid = deref(value)
-				case strings.EqualFold(key, folderKey):
-					folder = deref(value) == "true"
 				}
 			}
-			if !folder {
-				out = append(out, i)
-			}
+			out = append(out, i)
 		}
 	}
 	return out, nil

@@ -37,7 +37,7 @@ func (t *Target) Check(j *job.Job) error {
 	if (j.Environment == nil || j.Environment.UserManaged) && j.Sound("environment") {
 		t.checkPrograms(f)
 	}
-	if err := f.Err(); err != nil || !inContainer(j) || !j.Sound("environment") {
+	if err := f.Err(); err != nil || !InContainer(j) || !j.Sound("environment") {
 		return err
 	}
 	e, err := openEngine(context.Background())

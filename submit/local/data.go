@@ -119,11 +119,7 @@ func find(ctx context.Context, from Elsewhere, in job.Input, known string) (f fo
 		return f, nil
 	}
 	f.name = in.Path
-	address, err := from.Address(ctx, in, "")
-	if err == nil {
-		f.data, err = from.Files(ctx, address, in.Type == job.URIFile)
-	}
-	if err == nil {
+	if err = f.look(ctx, from, in); err == nil {
 		f.version = f.data.Version()
 	}
 	return f, err
@@ -280,7 +276,7 @@ func (t *Target) openData(ctx context.Context, f found) (*dataEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
+	for ctx.Err() == nil {
 		dir, err := home.Folder(all, key, true)
 		if err != nil {
 			return nil, errors.Join(err, all.Close())
@@ -301,6 +297,7 @@ func (t *Target) openData(ctx context.Context, f found) (*dataEntry, error) {
 		lock.Close() // it was removed while we waited
 		dir.Close()
 	}
+	return nil, errors.Join(ctx.Err(), all.Close())
 }
 
 // loadedFiles are the files of data that are whole, as they were when they were loaded.

@@ -33,7 +33,7 @@ func checkDistribution(j *job.Job) string {
 	case d.Type == "ray":
 		return "the job is distributed with ray, and this machine starts no Ray cluster; remove the distribution, " +
 			"and ray.init() starts one itself, or name a compute target"
-	case inContainer(j):
+	case InContainer(j):
 		return fmt.Sprintf("the job is distributed (%s), and a container on this machine runs one process; start "+
 			"the others from the command (torchrun --nproc_per_node, mpirun), train with this machine's own python "+
 			"(--environment %s), or name a compute target", d.Type, job.UserManaged)

@@ -133,10 +133,7 @@ type input struct {
 }
 
 // InContainer tells whether a job trains in a container.
-func InContainer(j *job.Job) bool { return inContainer(j) }
-
-// inContainer is InContainer.
-func inContainer(j *job.Job) bool { return isBuilt(j) || image(j) != "" }
+func InContainer(j *job.Job) bool { return isBuilt(j) || image(j) != "" }
 
 // image is the image that a job trains in, "" for this machine's own programs and for one
 // that has to be built.

@@ -45,7 +45,7 @@ var condaTools = []string{"micromamba", "mamba", "conda"}
 
 // packagesOf is what has to be built for a job on this machine, nil where nothing has.
 func (t *Target) packagesOf(j *job.Job) (*packages, error) {
-	if inContainer(j) {
+	if InContainer(j) {
 		return nil, nil
 	}
 	list, err := j.Packages()

@@ -40,10 +40,10 @@ func (t *Target) starting(run *history.Run, lock *os.File) bool {
 	return time.Since(run.Started()) < time.Minute
 }
 
-// waitLock takes a lock that others hold for moments only: whoever looks at the
-// run tries it.
+// waitLock takes a lock that others hold: for a moment, as whoever looks at a run tries its
+// lock, or for as long as it takes to load or to install something.
 func waitLock(ctx context.Context, dir *os.Root) (*os.File, error) {
-	for {
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		lock, err := tryLock(dir)
 		if lock != nil || err != nil {
 			return lock, err
@@ -51,7 +51,7 @@ func waitLock(ctx context.Context, dir *os.Root) (*os.File, error) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }

@@ -60,7 +60,7 @@ func (t *Target) Versions(ctx context.Context, s submit.Submission) (v submit.Ve
 	case e != nil && e.Build != nil:
 		v.Lacks("the image that the job has built of %s is another one on each machine; push it to a registry and "+
 			"name it by its digest (environment: {image: NAME@sha256:...})", e.Build.Path)
-	case inContainer(s.Job):
+	case InContainer(s.Job):
 		of = t.containerVersion(ctx, s.Job, &v)
 	default:
 		of = t.machineVersion(ctx, s, &v)

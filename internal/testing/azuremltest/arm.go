@@ -25,17 +25,23 @@ var computes = map[string]armmachinelearning.ComputeClassification{
 // environments are the registered ones, with their newest version.
 var environments = map[string]string{"AzureML-sklearn-1.5": "7", "ours": "3"}
 
+// answered is an answer, or that there is nothing.
+func answered[T any](there bool, answer T) (resp azfake.Responder[T], errResp azfake.ErrorResponder) {
+	if there {
+		resp.SetResponse(http.StatusOK, answer, nil)
+	} else {
+		errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
+	}
+	return
+}
+
 func (w *Workspace) fakes() *fake.ServerFactory {
 	f := &fake.ServerFactory{}
 	f.WorkspacesServer.Get = func(_ context.Context, group, name string,
 		_ *armmachinelearning.WorkspacesClientGetOptions) (
 		resp azfake.Responder[armmachinelearning.WorkspacesClientGetResponse], errResp azfake.ErrorResponder) {
-		if group != Group || name != Name {
-			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
-			return
-		}
-		resp.SetResponse(http.StatusOK, armmachinelearning.WorkspacesClientGetResponse{Workspace: w.workspace()}, nil)
-		return
+		return answered(group == Group && name == Name,
+			armmachinelearning.WorkspacesClientGetResponse{Workspace: w.workspace()})
 	}
 	f.WorkspacesServer.NewListByResourceGroupPager =
 		func(string, *armmachinelearning.WorkspacesClientListByResourceGroupOptions) (
@@ -103,14 +109,9 @@ func computeFakes(f *fake.ServerFactory) {
 	f.ComputeServer.Get = func(_ context.Context, _, _, name string, _ *armmachinelearning.ComputeClientGetOptions) (
 		resp azfake.Responder[armmachinelearning.ComputeClientGetResponse], errResp azfake.ErrorResponder) {
 		c := computes[name]
-		if c == nil {
-			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
-			return
-		}
-		resp.SetResponse(http.StatusOK,
-			armmachinelearning.ComputeClientGetResponse{ComputeResource: armmachinelearning.ComputeResource{
-				ID: ptr(root + "/computes/" + name), Name: &name, Properties: c}}, nil)
-		return
+		return answered(c != nil, armmachinelearning.ComputeClientGetResponse{
+			ComputeResource: armmachinelearning.ComputeResource{ID: ptr(root + "/computes/" + name), Name: &name,
+				Properties: c}})
 	}
 	f.ComputeServer.NewListPager = func(string, string, *armmachinelearning.ComputeClientListOptions) (
 		resp azfake.PagerResponder[armmachinelearning.ComputeClientListResponse]) {
@@ -139,12 +140,7 @@ func (w *Workspace) codeFakes(f *fake.ServerFactory) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		c, ok := w.codes[name+"/"+version]
-		if !ok {
-			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
-			return
-		}
-		resp.SetResponse(http.StatusOK, armmachinelearning.CodeVersionsClientGetResponse{CodeVersion: c}, nil)
-		return
+		return answered(ok, armmachinelearning.CodeVersionsClientGetResponse{CodeVersion: c})
 	}
 	f.CodeVersionsServer.CreateOrUpdate = func(ctx context.Context, _, _, name, version string,
 		body armmachinelearning.CodeVersion, _ *armmachinelearning.CodeVersionsClientCreateOrUpdateOptions) (
@@ -268,13 +264,7 @@ func (w *Workspace) environmentFakes(f *fake.ServerFactory) {
 		if environments[name] == version {
 			e, ok = armmachinelearning.EnvironmentVersion{ID: environmentID(name, version), Name: &version}, true
 		}
-		if !ok {
-			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
-			return
-		}
-		resp.SetResponse(http.StatusOK, armmachinelearning.EnvironmentVersionsClientGetResponse{EnvironmentVersion: e},
-			nil)
-		return
+		return answered(ok, armmachinelearning.EnvironmentVersionsClientGetResponse{EnvironmentVersion: e})
 	}
 	f.EnvironmentVersionsServer.CreateOrUpdate = w.createEnvironment
 }

@@ -77,12 +77,6 @@ func (w *Workspace) assetFakes(f *fake.ServerFactory) {
 		_ *armmachinelearning.DataVersionsClientGetOptions) (
 		resp azfake.Responder[armmachinelearning.DataVersionsClientGetResponse], errResp azfake.ErrorResponder) {
 		a, ok := w.version("data", name, version)
-		if !ok {
-			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
-			return
-		}
-		resp.SetResponse(http.StatusOK, armmachinelearning.DataVersionsClientGetResponse{DataVersionBase: a.data()},
-			nil)
-		return
+		return answered(ok, armmachinelearning.DataVersionsClientGetResponse{DataVersionBase: a.data()})
 	}
 }

@@ -88,12 +88,7 @@ func (w *Workspace) modelFakes(f *fake.ServerFactory) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		v, ok := w.models[name+"/"+version]
-		if !ok {
-			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
-			return
-		}
-		resp.SetResponse(http.StatusOK, armmachinelearning.ModelVersionsClientGetResponse{ModelVersion: v}, nil)
-		return
+		return answered(ok, armmachinelearning.ModelVersionsClientGetResponse{ModelVersion: v})
 	}
 	f.ModelVersionsServer.Delete = func(_ context.Context, _, _, name, version string,
 		_ *armmachinelearning.ModelVersionsClientDeleteOptions) (
@@ -115,6 +110,7 @@ func (w *Workspace) putModel(_ context.Context, _, _, name, version string, body
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := body.Properties
+	old, there := w.models[name+"/"+version]
 	refused := ""
 	switch n, err := strconv.Atoi(version); {
 	case err != nil || n < 1:
@@ -127,8 +123,7 @@ func (w *Workspace) putModel(_ context.Context, _, _, name, version string, body
 		refused = "JobNotFound"
 	case len(p.Tags) > 50:
 		refused = "TooManyTags"
-	case w.models[name+"/"+version].Properties != nil &&
-		deref(w.models[name+"/"+version].Properties.ModelURI) != deref(p.ModelURI):
+	case there && deref(old.Properties.ModelURI) != deref(p.ModelURI):
 		refused = "AssetPathsCannotBeUpdated"
 	}
 	if refused != "" {
@@ -136,7 +131,7 @@ func (w *Workspace) putModel(_ context.Context, _, _, name, version string, body
 		return
 	}
 	code := http.StatusCreated
-	if _, there := w.models[name+"/"+version]; there {
+	if there {
 		code = http.StatusOK
 	}
 	if p.Flavors == nil { // as Microsoft's own client expects it

@@ -41,27 +41,17 @@ func (w *Workspace) registryFakes(f *fake.ServerFactory) {
 		resp azfake.Responder[armmachinelearning.RegistryDataVersionsClientGetResponse],
 		errResp azfake.ErrorResponder) {
 		a, ok := w.version("registry data", name, version)
-		if !ok || !known(group, registry) {
-			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
-			return
-		}
-		resp.SetResponse(http.StatusOK,
-			armmachinelearning.RegistryDataVersionsClientGetResponse{DataVersionBase: a.data()}, nil)
-		return
+		return answered(ok && known(group, registry),
+			armmachinelearning.RegistryDataVersionsClientGetResponse{DataVersionBase: a.data()})
 	}
 	f.RegistryModelVersionsServer.Get = func(_ context.Context, group, registry, name, version string,
 		_ *armmachinelearning.RegistryModelVersionsClientGetOptions) (
 		resp azfake.Responder[armmachinelearning.RegistryModelVersionsClientGetResponse],
 		errResp azfake.ErrorResponder) {
 		a, ok := w.version("registry models", name, version)
-		if !ok || !known(group, registry) {
-			errResp.SetResponseError(http.StatusNotFound, "ResourceNotFound")
-			return
-		}
-		resp.SetResponse(http.StatusOK,
-			armmachinelearning.RegistryModelVersionsClientGetResponse{ModelVersion: armmachinelearning.ModelVersion{
-				Name: &version, Properties: &armmachinelearning.ModelVersionProperties{ModelURI: &a.uri}}}, nil)
-		return
+		return answered(ok && known(group, registry), armmachinelearning.RegistryModelVersionsClientGetResponse{
+			ModelVersion: armmachinelearning.ModelVersion{Name: &version,
+				Properties: &armmachinelearning.ModelVersionProperties{ModelURI: &a.uri}}})
 	}
 	f.RegistryDataReferencesServer.GetBlobReferenceSAS = w.reference
 }

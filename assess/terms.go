@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/judge"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/settings"
@@ -29,7 +30,7 @@ type Rule struct {
 }
 
 // NewTerms are the settings that are in force, and rules that were asked for besides. One of
-// those that is none is a train.Mistake.
+// those that is none is a mistake.
 func NewTerms(in settings.InForce, required []string, strict bool) (Terms, error) {
 	t := Terms{Strict: strict || in.Strict, Prices: in.Prices, Note: in.Note, AtMost: in.AtMost}
 	for _, r := range in.Rules {
@@ -42,7 +43,7 @@ func NewTerms(in settings.InForce, required []string, strict bool) (Terms, error
 	for _, text := range required {
 		parsed, err := judge.ParseRule(text)
 		if err != nil {
-			return t, train.Mistakef("--require %w", err)
+			return t, mistake.Errorf("--require %w", err)
 		}
 		t.Rules = append(t.Rules, Rule{Rule: parsed})
 	}

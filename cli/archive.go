@@ -2,6 +2,8 @@ package cli
 
 import (
 	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/internal/mistake"
 )
 
 func (a *app) archive() *cobra.Command {
@@ -17,7 +19,7 @@ runs --archived lists them, and --restore brings them back.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			if (len(args) == 0) == (experiment == "") {
-				return usage("name runs, or an experiment with --experiment")
+				return mistake.Errorf("name runs, or an experiment with --experiment")
 			}
 			done := "Archived"
 			if restore {
@@ -29,11 +31,11 @@ runs --archived lists them, and --restore brings them back.`,
 					return err
 				}
 				if store == nil {
-					return usage("there is no run history here yet")
+					return mistake.Errorf("there is no run history here yet")
 				}
 				e, err := store.ExperimentByName(ctx, experiment)
 				if err != nil {
-					return usage("there is no experiment %q", experiment)
+					return mistake.Errorf("there is no experiment %q", experiment)
 				}
 				if err := store.ArchiveExperiment(ctx, e.ID, !restore); err != nil {
 					return err
@@ -47,7 +49,7 @@ runs --archived lists them, and --restore brings them back.`,
 					return err
 				}
 				if !restore && !run.Status().Terminal() {
-					return usage("run %s has not ended: %s; cancel it first", run.Info.RunID, run.Status())
+					return mistake.Errorf("run %s has not ended: %s; cancel it first", run.Info.RunID, run.Status())
 				}
 				if err := s.Target.Archive(ctx, run.Info.RunID, !restore); err != nil {
 					return err

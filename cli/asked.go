@@ -8,6 +8,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/org/aml-train/github"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit"
 	"github.com/org/aml-train/submit/local"
@@ -26,7 +27,8 @@ var errAllowFork = errors.New("allow-fork is gone: it let whatever a fork's pull
 // where nothing is asked for, or may be.
 func (f *workflow) asked(ctx context.Context, of *jobFlags) (ok bool, err error) {
 	if of.commit != "" {
-		return false, usage("--commit %s: which commit trains is for the comment to say, /train COMMIT", of.commit)
+		return false, mistake.Errorf("--commit %s: which commit trains is for the comment to say, /train COMMIT",
+			of.commit)
 	}
 	ask, err := github.ReadAsk(ctx, f.Workflow, f.flags.token, func(err error) { f.a.say("aml-train: %v", err) })
 	var refused *github.RefusedError
@@ -35,7 +37,7 @@ func (f *workflow) asked(ctx context.Context, of *jobFlags) (ok bool, err error)
 		f.a.say("Nothing to do: %v", err)
 		return false, nil
 	case errors.As(err, &refused): // nobody is answered who may not ask
-		return false, usageError{err}
+		return false, mistake.Of(err)
 	case err == nil:
 		err = f.askedFor(ctx, ask, of)
 	}
@@ -53,7 +55,7 @@ func askFault(err error) error {
 	var refused *github.RefusedError
 	var denied *github.NotAllowedError
 	if errors.As(err, &ask) || errors.As(err, &command) || errors.As(err, &refused) || errors.As(err, &denied) {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	return err
 }
@@ -67,13 +69,13 @@ func (f *workflow) askedFor(ctx context.Context, ask *github.Ask, of *jobFlags) 
 	}
 	repo, err := f.a.git.Find(".")
 	if err != nil || repo == nil {
-		return usage("there is no git repository here; check it out with git")
+		return mistake.Errorf("there is no git repository here; check it out with git")
 	}
 	objects := repo.Objects()
 	defer objects.Close()
 	if _, _, err := objects.CommitTree(plumbing.NewHash(ask.Head)); err != nil {
-		return usage("the commit %s is not in the checkout; have a step before fetch it, and leave it at that: "+
-			"git fetch origin refs/pull/%d/head", ask.Head, f.PullRequest)
+		return mistake.Errorf("the commit %s is not in the checkout; have a step before fetch it, and leave it at "+
+			"that: git fetch origin refs/pull/%d/head", ask.Head, f.PullRequest)
 	}
 	f.ask, of.commit, of.Asked = ask, ask.Head, ask.Inputs
 	f.gate.Approve(ask.Head)
@@ -94,8 +96,8 @@ func (t fenced) Check(j *job.Job) error {
 	if err := t.Target.Check(j); err != nil || local.InContainer(j.Trial()) {
 		return err
 	}
-	return usageError{fmt.Errorf("the commit is another repository's, and would train on "+
+	return mistake.Errorf("the commit is another repository's, and would train on "+
 		"this runner with the environment %s, where it could read the workflow's secrets; have it train in a "+
 		"container, with environment: docker:IMAGE in the workflow's step or environment: {image: IMAGE} in the job "+
-		"file, or in a workspace", j.Trial().Environment.Text())}
+		"file, or in a workspace", j.Trial().Environment.Text())
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/internal/debuglog"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit/azureml"
 	"github.com/org/aml-train/submit/local"
@@ -69,18 +70,18 @@ func (a *app) workspace() (*azureml.Target, error) {
 	if len(f.Missing()) > 0 {
 		found, err := a.findConfig()
 		if err != nil {
-			return nil, usageError{err}
+			return nil, mistake.Of(err)
 		}
 		f.Workspace = f.Workspace.Or(found)
 	}
 	home, err := a.homeDir()
 	if err != nil {
-		return nil, usageError{err}
+		return nil, mistake.Of(err)
 	}
 	t := &azureml.Target{Workspace: f.Workspace, SignIn: f.SignIn, Home: home, Attempt: f.attempt, Say: a.say}
 	w, err := github.ReadWorkflow(a.getenv)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, mistake.Of(err)
 	}
 	if w == nil {
 		return t, wrong

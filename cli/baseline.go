@@ -8,6 +8,7 @@ import (
 
 	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/find"
+	"github.com/org/aml-train/internal/mistake"
 )
 
 // addBaseline adds what says which run the reported one is compared with.
@@ -30,11 +31,12 @@ func (a *app) checkBaseline(ctx context.Context) error {
 	}
 	repo, err := a.git.Find(".")
 	if err != nil {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	if repo != nil && repo.Shallow() {
 		return nil
 	}
-	return usage("--baseline %s: there is no run, commit or branch of that name here (none turns the comparison off)",
+	return mistake.Errorf("--baseline %s: there is no run, commit or branch of that name here (none turns the "+
+		"comparison off)",
 		name)
 }

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"github.com/spf13/cobra"
+
+	"github.com/org/aml-train/internal/mistake"
 )
 
 func (a *app) cancel() *cobra.Command {
@@ -19,7 +21,7 @@ func (a *app) cancel() *cobra.Command {
 				return err
 			}
 			if err := s.Target.Cancel(cmd.Context(), run.Info.RunID); err != nil {
-				return usageError{err}
+				return mistake.Of(err)
 			}
 			if run, err = s.Target.Watch(cmd.Context(), run.Info.RunID, nil); err != nil {
 				return err

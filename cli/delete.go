@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/submit/local"
@@ -31,15 +32,15 @@ and the runs that their scripts made. archive only hides runs, also those of a w
 			var runs []*history.Run
 			for _, id := range args { // all of them, before one is gone
 				if id == "" {
-					return usage("name a run; aml-train runs lists them")
+					return mistake.Errorf("name a run; aml-train runs lists them")
 				}
 				s, run, err := a.findRun(ctx, id)
 				if err != nil {
 					return err
 				}
 				if _, here := s.Target.(*local.Target); !here {
-					return usage("run %s is the workspace's, and delete removes runs of this machine; archive hides it",
-						run.Info.RunID)
+					return mistake.Errorf("run %s is the workspace's, and delete removes runs of this machine; "+
+						"archive hides it", run.Info.RunID)
 				}
 				runs = append(runs, run)
 			}
@@ -59,7 +60,7 @@ and the runs that their scripts made. archive only hides runs, also those of a w
 func (a *app) deleteRun(ctx context.Context, run *history.Run, yes bool) error {
 	id := run.Info.RunID
 	if status := run.Status(); !status.Terminal() {
-		return usage("run %s has not ended: %s; aml-train cancel %s ends it", id, status, id)
+		return mistake.Errorf("run %s has not ended: %s; aml-train cancel %s ends it", id, status, id)
 	}
 	if !yes {
 		question, err := a.deleteQuestion(ctx, run)
@@ -75,7 +76,7 @@ func (a *app) deleteRun(ctx context.Context, run *history.Run, yes bool) error {
 		}
 	}
 	if err := a.local("").Delete(ctx, id); err != nil {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	a.say("Deleted run %s.", id)
 	return nil
@@ -117,7 +118,7 @@ func (a *app) deleteQuestion(ctx context.Context, run *history.Run) (string, err
 // it.
 func (a *app) confirm(question, instead string) (bool, error) {
 	if !term.IsTerminal(int(os.Stdin.Fd())) || !isTerminal(a.err) {
-		return false, usage("%s There is no terminal to ask on; %s", question, instead)
+		return false, mistake.Errorf("%s There is no terminal to ask on; %s", question, instead)
 	}
 	fmt.Fprint(a.err, question, " [y/N] ")
 	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')

@@ -14,6 +14,7 @@ import (
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/deliver"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/internal/size"
 )
@@ -48,7 +49,8 @@ everything is downloaded. Without RUN, from the newest run.`,
 				return err
 			}
 			if to == "" && !history.ValidID(run.Info.RunID) {
-				return usage("the run's id %q is no name for a folder here; name one with --to", run.Info.RunID)
+				return mistake.Errorf("the run's id %q is no name for a folder here; name one with --to",
+					run.Info.RunID)
 			}
 			to = cmp.Or(to, run.Info.RunID)
 			files, err := s.History.Artifacts(cmd.Context(), run)
@@ -63,7 +65,7 @@ everything is downloaded. Without RUN, from the newest run.`,
 			bytes, err := s.save(cmd.Context(), run, files, to)
 			var link *deliver.LinkError
 			if errors.As(err, &link) {
-				return usage("--to: %w", err)
+				return mistake.Errorf("--to: %w", err)
 			}
 			if err != nil {
 				return err
@@ -87,7 +89,7 @@ func choose(files []history.File, patterns []string) ([]history.File, error) {
 		for _, f := range files {
 			match, err := path.Match(p, f.Path)
 			if err != nil {
-				return nil, usage("the pattern %q: %w", p, err)
+				return nil, mistake.Errorf("the pattern %q: %w", p, err)
 			}
 			if !match && f.Path != p && !strings.HasPrefix(f.Path, p+"/") && p != "." {
 				continue
@@ -103,7 +105,7 @@ func choose(files []history.File, patterns []string) ([]history.File, error) {
 			for _, f := range files {
 				names = append(names, f.Path)
 			}
-			return nil, usage("the run has no output or log %q%s", p,
+			return nil, mistake.Errorf("the run has no output or log %q%s", p,
 				cmp.Or(didYouMean(p, names), "; aml-train show lists them"))
 		}
 	}

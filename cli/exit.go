@@ -9,10 +9,9 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/hooks"
 	"github.com/org/aml-train/internal/debuglog"
-	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
-	"github.com/org/aml-train/submit"
 	"github.com/org/aml-train/train"
 )
 
@@ -31,13 +30,6 @@ type runEnded struct{ status history.Status }
 
 func (e *runEnded) Error() string { return "the run ended as " + string(e.status) }
 
-// usageError is a mistake in what was asked.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
-
 // exit says what went wrong and returns the code for it.
 func (a *app) exit(err error) int {
 	code := a.fault(err)
@@ -53,11 +45,7 @@ func (a *app) exit(err error) int {
 func (a *app) fault(err error) int {
 	var ended *runEnded
 	var broken *rulesBroken
-	var usage usageError
-	var mistake *train.Mistake
 	var problems job.Problems
-	var refusal *submit.Refusal
-	var untrusted *home.UntrustedError
 	var several train.Refused
 	switch {
 	case err == nil:
@@ -87,8 +75,7 @@ func (a *app) fault(err error) int {
 	}
 	a.fail(annotations(err))
 	fmt.Fprintln(a.err, "aml-train:", strings.ReplaceAll(err.Error(), "\n", "\n  "))
-	switch {
-	case errors.As(err, &usage), errors.As(err, &mistake), errors.As(err, &refusal), errors.As(err, &untrusted):
+	if mistake.Is(err) {
 		return exitUsage
 	}
 	return exitUnreachable

@@ -14,6 +14,7 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/limited"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/submit"
 	"github.com/org/aml-train/submit/local"
 	"github.com/org/aml-train/train"
@@ -113,7 +114,7 @@ func (a *app) rememberElsewhere(id string) {
 func (a *app) homeDir() (string, error) {
 	dir, err := gitmeta.Home(&a.git, ".", a.getenv)
 	if err != nil {
-		err = usageError{err}
+		err = mistake.Of(err)
 	}
 	return dir, err
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/snapshot"
 )
@@ -14,7 +15,7 @@ import (
 // refused is the error of what the gate does not let through: nothing was submitted.
 func refused(err error) error {
 	if err != nil {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	return nil
 }

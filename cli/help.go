@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/suggest"
 )
 
@@ -86,7 +87,8 @@ func flagError(cmd *cobra.Command, err error) error {
 		takes := map[string]string{"int": "a whole number", "bool": "true or false",
 			"durationSlice": "durations, such as 30s or 1m,10m"}[wrong.GetFlag().Value.Type()]
 		if takes != "" {
-			return usage("--%s %q: it takes %s; %s --help shows what there is", wrong.GetFlag().Name, wrong.GetValue(),
+			return mistake.Errorf("--%s %q: it takes %s; %s --help shows what there is", wrong.GetFlag().Name,
+				wrong.GetValue(),
 				takes, cmd.CommandPath())
 		}
 	}
@@ -94,11 +96,11 @@ func flagError(cmd *cobra.Command, err error) error {
 	near := ""
 	if errors.As(err, &unknown) {
 		if unknown.GetSpecifiedName() == "allow-fork" {
-			return usageError{errAllowFork}
+			return mistake.Of(errAllowFork)
 		}
 		near = nearFlag(cmd, unknown)
 	}
-	return usage("%w; %s --help shows what there is%s", err, cmd.CommandPath(), near)
+	return mistake.Errorf("%w; %s --help shows what there is%s", err, cmd.CommandPath(), near)
 }
 
 // nearFlag is the flag that was meant, or where one belongs that is the script's.
@@ -152,7 +154,7 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 		near = "; did you mean " + other + "?"
 	}
 	path := strings.TrimPrefix(cmd.CommandPath()+" "+args[0], cmd.Root().Name()+" ")
-	return usage("there is no command %q%s", path,
+	return mistake.Errorf("there is no command %q%s", path,
 		cmp.Or(near, didYouMean(args[0], names), "; "+cmd.CommandPath()+" --help lists them"))
 }
 
@@ -169,10 +171,11 @@ func wrongArguments(cmd *cobra.Command, args []string, check cobra.PositionalArg
 	}
 	for n := len(positional) - 1; n >= 0; n-- {
 		if check(cmd, positional[:n]) == nil {
-			return usage("unexpected argument %q; usage: %s%s", positional[n], use, behindDashes(cmd, positional[n]))
+			return mistake.Errorf("unexpected argument %q; usage: %s%s", positional[n], use,
+				behindDashes(cmd, positional[n]))
 		}
 	}
-	return usage("an argument is missing; usage: %s", use)
+	return mistake.Errorf("an argument is missing; usage: %s", use)
 }
 
 // behindDashes is where a flag or an argument belongs that is the script's, "" for a command

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 )
 
 func (a *app) history() *cobra.Command {
@@ -46,7 +47,7 @@ The history is also a database that MLflow opens itself: ui does that.`,
 			server := history.NewServer(store, history.Access{Token: token})
 			base, stop, err := server.Serve(net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 			if err != nil {
-				return usage("--port %d: %w", port, err)
+				return mistake.Errorf("--port %d: %w", port, err)
 			}
 			defer stop()
 			if a.json {

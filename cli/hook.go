@@ -21,6 +21,7 @@ import (
 	"github.com/org/aml-train/internal/detach"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/train"
@@ -89,10 +90,10 @@ PRE_COMMIT_TO_REF and so on do as well.`,
 func (a *app) repository() (*git.Repository, error) {
 	repo, err := a.git.Find(".")
 	if err != nil {
-		return nil, usageError{err}
+		return nil, mistake.Of(err)
 	}
 	if repo == nil {
-		return nil, usage("there is no git repository here; a hook belongs to one")
+		return nil, mistake.Errorf("there is no git repository here; a hook belongs to one")
 	}
 	return repo, nil
 }
@@ -104,7 +105,7 @@ func (a *app) changeHook(change func(*git.Repository) (hooks.State, error)) erro
 	}
 	state, err := change(repo)
 	if err != nil {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	a.sayHook(state)
 	return nil
@@ -247,7 +248,7 @@ func (a *app) pushed(ctx context.Context, in io.Reader) error {
 	}
 	err = a.push(repo).Run(ctx, updates)
 	if errors.Is(err, hooks.ErrRequired) {
-		return usage("the push is stopped, because hook.required is true in %s; "+
+		return mistake.Errorf("the push is stopped, because hook.required is true in %s; "+
 			"git push --no-verify goes without training", settings.File)
 	}
 	return err
@@ -273,12 +274,12 @@ func (a *app) hookStatus(ctx context.Context) error {
 	}
 	state, err := hooks.Look(repo)
 	if err != nil {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	a.sayHook(state)
 	info, err := gitmeta.Of(repo, nil, a.getenv)
 	if err != nil {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	switch {
 	case info.Commit == "":
@@ -312,7 +313,7 @@ func (a *app) lastPushes() error {
 		return nil
 	}
 	if err != nil {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	defer logs.Close()
 	list := hooks.Logs(logs)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/internal/layout"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/snapshot"
 )
 
@@ -25,7 +26,7 @@ it for each pull request. A file that is there is left as it is.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := snapshot.Take(cmd.Context(), ".", snapshot.Options{MaxBytes: -1})
 			if err != nil {
-				return usageError{err}
+				return mistake.Of(err)
 			}
 			paths := make([]string, len(s.Files))
 			for i, f := range s.Files {
@@ -33,7 +34,7 @@ it for each pull request. A file that is there is left as it is.`,
 			}
 			l := layout.Of(s.FS(), paths)
 			if l.Command == "" {
-				return usage("nothing here is called as training scripts are (train.py, main.py); " +
+				return mistake.Errorf("nothing here is called as training scripts are (train.py, main.py); " +
 					"aml-train run --script FILE trains one, or write job.yml: command: python FILE")
 			}
 			where, err := filepath.Abs(".")
@@ -73,7 +74,7 @@ func (a *app) writeNew(dir, name, text string) error {
 	}
 	defer root.Close()
 	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	shown := relative(filepath.Join(dir, filepath.FromSlash(name)))
@@ -82,7 +83,7 @@ func (a *app) writeNew(dir, name, text string) error {
 		return nil
 	}
 	if err != nil {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	_, err = f.WriteString(text)
 	if err = errors.Join(err, f.Close()); err == nil {

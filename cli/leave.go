@@ -8,6 +8,7 @@ import (
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
@@ -20,10 +21,10 @@ func (f *workflow) leave(ctx context.Context, j *job.Job, code gitmeta.Info) (pr
 	const need = "--wait=false (wait: false) leaves a commit status that is pending"
 	switch {
 	case f.flags.token == "":
-		return nil, usage("%s, and there is no token to set it with; pass GITHUB_TOKEN: ${{ github.token }} in the "+
-			"step's env", need)
+		return nil, mistake.Errorf("%s, and there is no token to set it with; pass GITHUB_TOKEN: ${{ github.token }} "+
+			"in the step's env", need)
 	case len(code.Commit) != 40:
-		return nil, usage("%s, and nobody can tell which commit trains; check it out with git", need)
+		return nil, mistake.Errorf("%s, and nobody can tell which commit trains; check it out with git", need)
 	}
 	of := github.StatusContext(f.a.secrets.String(j.ExperimentName), f.a.secrets.String(j.DisplayName))
 	f.prepareComment()

@@ -10,6 +10,7 @@ import (
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/snapshot"
 )
 
@@ -25,16 +26,16 @@ func (a *app) metadata() *cobra.Command {
 			dir := cmp.Or(firstArg(args), ".")
 			repo, err := a.git.Find(dir)
 			if err != nil {
-				return usageError{err}
+				return mistake.Of(err)
 			}
 			info, err := a.codeOf(repo)
 			if err != nil {
-				return usageError{err}
+				return mistake.Of(err)
 			}
 			if info.Root != "" && info.Dirty == nil {
 				dirty, err := snapshot.Dirty(cmd.Context(), &a.git, dir)
 				if err != nil {
-					return usageError{err}
+					return mistake.Of(err)
 				}
 				info.SetDirty(dirty)
 			}

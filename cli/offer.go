@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/org/aml-train/github"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/offer"
 	"github.com/org/aml-train/train"
@@ -21,7 +22,7 @@ func (f *workflow) offer(ctx context.Context, t *train.Trainer, r train.Request)
 	defer p.Close()
 	if p.Snapshot != nil {
 		if err := p.Snapshot.Sizes(ctx); err != nil {
-			return usageError{err}
+			return mistake.Of(err)
 		}
 	}
 	asked := offer.Asked{Workflow: f.Workflow, Ask: f.ask, Pass: slices.Collect(maps.Keys(r.Pass)), Git: &f.a.git,
@@ -31,7 +32,7 @@ func (f *workflow) offer(ctx context.Context, t *train.Trainer, r train.Request)
 	}
 	o, err := offer.Of(ctx, p, asked)
 	if err != nil {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	if err := f.holds(ctx); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/submit"
 	"github.com/org/aml-train/submit/local"
 )
@@ -35,8 +36,8 @@ func readOrder(key string) (o runOrder, err error) {
 	name, descending := strings.CutPrefix(key, "-")
 	o.greatestToLeast = descending
 	if name == "" {
-		return o, usage("--sort %q names nothing to order by; it takes a metric, or run, status, started, took, "+
-			"experiment or name", key)
+		return o, mistake.Errorf("--sort %q names nothing to order by; it takes a metric, or run, status, started, "+
+			"took, experiment or name", key)
 	}
 	var known bool
 	if o.attributeOfStore, known = sortFields[name]; known {

@@ -12,6 +12,7 @@ import (
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/promote"
 	"github.com/org/aml-train/records"
 	"github.com/org/aml-train/registry"
@@ -81,8 +82,8 @@ func (a *app) promoteNamed(ctx context.Context, f workflowFlags, p promote.Setti
 	token := ""
 	if flow != nil {
 		if flow.PullRequest != 0 && flow.Merged == "" {
-			return usage("nothing of a pull request is promoted before it is merged; promote in a workflow of the " +
-				"branch that it is merged into (on: push)")
+			return mistake.Errorf("nothing of a pull request is promoted before it is merged; promote in a workflow " +
+				"of the branch that it is merged into (on: push)")
 		}
 		if err := flow.admitHere(ctx, nil); err != nil {
 			return err
@@ -98,11 +99,12 @@ func (a *app) promoteNamed(ctx context.Context, f workflowFlags, p promote.Setti
 		p.Alias = cmp.Or(p.Alias, own.Promote.Alias)
 	}
 	if p.Model == "" {
-		return usage("which registered model? Name it with --model, or as promote: {model: NAME} in %s", settings.File)
+		return mistake.Errorf("which registered model? Name it with --model, or as promote: {model: NAME} in %s",
+			settings.File)
 	}
 	p.Check(func(_, message string) { err = errors.Join(err, errors.New(message)) })
 	if err != nil {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	if err := a.readRules(ctx, of, token); err != nil {
 		return err
@@ -146,12 +148,12 @@ func (a *app) onMerge(ctx context.Context, flow *workflow, r *train.Request) err
 	if named := flow.flags.promote; named != "" {
 		var err error
 		if p.Model, p.Alias, err = promote.Parse(named); err != nil {
-			return usage("--promote %w", err)
+			return mistake.Errorf("--promote %w", err)
 		}
 	} else if unread != nil {
 		if here, err := a.readSettings(".", nil); err != nil || here.Promote.Model != "" {
-			return usage("what the merge %.7s has promoted cannot be read: %w; give the step a token that may read "+
-				"the repository (permissions: contents: read)", commit, unread)
+			return mistake.Errorf("what the merge %.7s has promoted cannot be read: %w; give the step a token that "+
+				"may read the repository (permissions: contents: read)", commit, unread)
 		}
 	}
 	if p.Model == "" || branch != cmp.Or(p.Branch, flow.DefaultBranch) {
@@ -174,11 +176,11 @@ func (a *app) onMerge(ctx context.Context, flow *workflow, r *train.Request) err
 func (a *app) checkedOut(commit string) error {
 	repo, err := a.git.Find(".")
 	if err != nil || repo == nil {
-		return usage("the merge %.7s cannot be promoted: it is not checked out here", commit)
+		return mistake.Errorf("the merge %.7s cannot be promoted: it is not checked out here", commit)
 	}
 	if _, head, err := repo.Head(); err != nil || head.String() != commit {
-		return usage("the pull request was merged by %.7s, and the checkout is %.7s: give actions/checkout the ref "+
-			"${{ github.event.pull_request.merge_commit_sha }}", commit, head)
+		return mistake.Errorf("the pull request was merged by %.7s, and the checkout is %.7s: give actions/checkout "+
+			"the ref ${{ github.event.pull_request.merge_commit_sha }}", commit, head)
 	}
 	return nil
 }
@@ -219,15 +221,15 @@ func (s session) promoteRun(
 	ctx context.Context, of *github.Workflow, token string, r *report.Report, run *history.Run, p promotion,
 ) (*promotedJSON, error) {
 	if run.Tag(history.TagFork) != "" {
-		return nil, usage("run %s trained the code of a fork, %s, which is never promoted: what the branch has is "+
-			"trained anew once it is merged", run.Info.RunID, report.Line(run.Tag(history.TagFork)))
+		return nil, mistake.Errorf("run %s trained the code of a fork, %s, which is never promoted: what the branch "+
+			"has is trained anew once it is merged", run.Info.RunID, report.Line(run.Tag(history.TagFork)))
 	}
 	if why := unpromotable(r, run); why != "" {
 		if err := broken(r.Judgement); err != nil {
 			s.say("aml-train: run %s is not promoted: %s", run.Info.RunID, why)
 			return nil, err
 		}
-		return nil, usage("run %s is not promoted: %s", run.Info.RunID, why)
+		return nil, mistake.Errorf("run %s is not promoted: %s", run.Info.RunID, why)
 	}
 	series := run.Tag(history.TagSeries)
 	if r.Sweep != nil && r.Sweep.Best != nil { // what a sweep has found
@@ -253,8 +255,8 @@ func (s session) promoteRun(
 			}
 			return v, err
 		}})
-	if mistaken(err) {
-		return nil, usageError{err}
+	if mistake.Is(err) {
+		return nil, err
 	}
 	if err != nil {
 		return nil, to.Told(err)
@@ -263,14 +265,6 @@ func (s session) promoteRun(
 		Registry: to.Shown, Run: cmp.Or(done.Version.Tag(promote.TagRun), run.Info.RunID), Made: done.Made}
 	s.tellPromoted(out, done)
 	return out, nil
-}
-
-// mistaken tells an error that stays until somebody changes what was asked.
-func mistaken(err error) bool {
-	var asked usageError
-	var mistake *train.Mistake
-	var job *promote.OtherJobError
-	return errors.As(err, &asked) || errors.As(err, &mistake) || errors.As(err, &job)
 }
 
 // tellPromoted says what a run has become.
@@ -305,9 +299,9 @@ func (s session) before(
 			}
 		}
 		if token == "" {
-			return false, usage("without a token GitHub cannot be asked which of the merges %.7s and %.7s is the "+
-				"later one; pass GITHUB_TOKEN: ${{ github.token }} in the step's env, or check out with fetch-depth: 0",
-				commit, other)
+			return false, mistake.Errorf("without a token GitHub cannot be asked which of the merges %.7s and %.7s is "+
+				"the later one; pass GITHUB_TOKEN: ${{ github.token }} in the step's env, or check out with "+
+				"fetch-depth: 0", commit, other)
 		}
 		is, err := github.Within(ctx, of, token, other, commit)
 		if github.NotFound(err) {
@@ -357,7 +351,7 @@ func (s session) promoteLeft(ctx context.Context, of *github.Workflow, token str
 		return nil
 	}
 	_, err := s.promoteRun(ctx, of, token, r, run, promotion{*n.Promote, n.Commit})
-	if mistaken(err) {
+	if mistake.Is(err) {
 		s.say("aml-train: run %s is not promoted: %v", run.Info.RunID, err)
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/train"
 )
@@ -27,7 +28,7 @@ func (f *reuseFlag) add(s *pflag.FlagSet) {
 // wanted is nil where nobody says.
 func (f *reuseFlag) wanted() (*bool, error) {
 	if f.no && f.yes.made != nil && *f.yes.made {
-		return nil, usage("--reuse and --no-reuse exclude each other")
+		return nil, mistake.Errorf("--reuse and --no-reuse exclude each other")
 	}
 	if f.no {
 		return new(bool), nil

@@ -10,6 +10,7 @@ import (
 	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/settings"
 )
@@ -53,7 +54,7 @@ func (a *app) judgeBy(in settings.InForce) (err error) {
 func (a *app) rulesHere(ctx context.Context) error {
 	w, err := github.ReadWorkflow(a.getenv)
 	if err != nil {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	token := ""
 	if w != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/internal/deliver"
 	"github.com/org/aml-train/internal/inside"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/screen"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/internal/suggest"
@@ -140,7 +141,7 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 			tell := &teller{app: a, flow: flow, markdown: markdown, download: w.download}
 			if flow == nil {
 				if w.promote != "" && w.promote != "none" {
-					return usage("--promote is for the workflow of a merge; train, and then: " +
+					return mistake.Errorf("--promote is for the workflow of a merge; train, and then: " +
 						"aml-train promote --model NAME --alias ALIAS")
 				}
 				return a.runJob(ctx, f, w, tell)
@@ -220,12 +221,12 @@ func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *tel
 func checkPlaces(markdown, download string) error {
 	if markdown != "" && markdown != "-" {
 		if err := deliver.Check(markdown, false); err != nil {
-			return usage("--markdown: %w", err)
+			return mistake.Errorf("--markdown: %w", err)
 		}
 	}
 	if download != "" {
 		if err := deliver.Check(download, true); err != nil {
-			return usage("--download-outputs: %w", err)
+			return mistake.Errorf("--download-outputs: %w", err)
 		}
 	}
 	return nil
@@ -290,11 +291,11 @@ func (a *app) request(f jobFlags) train.Request {
 	}
 	for _, d := range f.evictions {
 		if d <= 0 {
-			wrong(usage("--preempt-after is %s; it has to be positive", d))
+			wrong(mistake.Errorf("--preempt-after is %s; it has to be positive", d))
 		}
 	}
 	if f.named != "" && f.file != "" {
-		wrong(usage("the job file is given twice, as %s and as --job %s", f.named, f.file))
+		wrong(mistake.Errorf("the job file is given twice, as %s and as --job %s", f.named, f.file))
 	}
 	var err error
 	r.File, err = f.configured(r.File)
@@ -309,7 +310,7 @@ func (a *app) request(f jobFlags) train.Request {
 		a.azure.attempt = "once" // the job's name then says what it is, and a name is taken once
 	}
 	if len(f.behind) > 0 && f.Script == "" {
-		wrong(usage("what stands behind -- is for the script that --script names; a job file says its own"))
+		wrong(mistake.Errorf("what stands behind -- is for the script that --script names; a job file says its own"))
 	} else {
 		for _, word := range f.behind {
 			f.Arguments = strings.TrimSpace(f.Arguments + " " + job.Quote(word))
@@ -330,14 +331,15 @@ func (f *jobFlags) configured(file string) (string, error) {
 	}
 	f.RunConfig = true
 	if file != "" {
-		return "", usage("both a job file, %s, and a run configuration, --runconfig %s; name one", file, f.runConfig)
+		return "", mistake.Errorf("both a job file, %s, and a run configuration, --runconfig %s; name one", file,
+			f.runConfig)
 	}
 	found, err := job.FindRunConfig(f.runConfig, func(name string) bool {
 		info, err := os.Stat(filepath.FromSlash(name))
 		return err == nil && !info.IsDir()
 	})
 	if err != nil {
-		return "", usageError{err}
+		return "", mistake.Of(err)
 	}
 	return found, nil
 }
@@ -349,7 +351,7 @@ func sizeFlag(flag, text string) (int64, error) {
 	}
 	n, err := size.Parse(text)
 	if err != nil {
-		return 0, usage("%s: %w", flag, err)
+		return 0, mistake.Errorf("%s: %w", flag, err)
 	}
 	if n == 0 {
 		n = -1
@@ -369,7 +371,7 @@ func (a *app) passOn(f *jobFlags) (map[string]string, error) {
 		case strings.Contains(text, "="):
 			pairs = append(pairs, text)
 		case value == "":
-			missing = append(missing, usage("--env %s: there is no variable of that name here to pass on; "+
+			missing = append(missing, mistake.Errorf("--env %s: there is no variable of that name here to pass on; "+
 				"NAME=VALUE sets one", text))
 		default:
 			a.mask(value)

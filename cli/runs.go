@@ -3,13 +3,13 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/submit"
 )
 
@@ -43,7 +43,7 @@ where a field has its name), a parameter (params.NAME) or a field. Runs without 
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.limit < 1 {
-				return usage("--limit is %d; it has to be positive", f.limit)
+				return mistake.Errorf("--limit is %d; it has to be positive", f.limit)
 			}
 			runs, err := a.list(cmd.Context(), f)
 			switch {
@@ -110,9 +110,8 @@ func (a *app) list(ctx context.Context, f runFilter) ([]listed, error) {
 		if err == nil {
 			runs, err = s.listRuns(ctx, f, order)
 		}
-		var mistake usageError
 		switch {
-		case errors.As(err, &mistake) && len(targets) > 1: // the other one may have the experiment
+		case mistake.Is(err) && len(targets) > 1: // the other one may have the experiment
 		case err != nil && (len(targets) == 1 || t != submit.Target(cloud)):
 			return nil, err
 		case err != nil:
@@ -218,7 +217,7 @@ func (s session) runQuery(ctx context.Context, f runFilter) (q history.Query, wa
 	}
 	if f.commit != "" {
 		if strings.ContainsAny(f.commit, "'\"%`") {
-			return q, "", usage("--commit %q is no commit's id", f.commit)
+			return q, "", mistake.Errorf("--commit %q is no commit's id", f.commit)
 		}
 		q.Commit = f.commit
 	}
@@ -228,7 +227,7 @@ func (s session) runQuery(ctx context.Context, f runFilter) (q history.Query, wa
 	for _, tag := range f.tags {
 		name, value, ok := strings.Cut(tag, "=")
 		if !ok || name == "" {
-			return q, "", usage("--tag %q has to be NAME=VALUE", tag)
+			return q, "", mistake.Errorf("--tag %q has to be NAME=VALUE", tag)
 		}
 		q.Tags[name] = value
 	}
@@ -241,7 +240,7 @@ func (s session) runQuery(ctx context.Context, f runFilter) (q history.Query, wa
 			return q, known, nil
 		}
 	}
-	return q, "", usage("--status %q: it can be %s%s", f.status, strings.Join(statusNames(), ", "),
+	return q, "", mistake.Errorf("--status %q: it can be %s%s", f.status, strings.Join(statusNames(), ", "),
 		didYouMean(f.status, statusNames()))
 }
 
@@ -261,5 +260,5 @@ func (s session) experimentID(ctx context.Context, name string) (string, error) 
 			names = append(names, e.Name)
 		}
 	}
-	return "", usage("there is no experiment %q%s", name, didYouMean(name, names))
+	return "", mistake.Errorf("there is no experiment %q%s", name, didYouMean(name, names))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/settle"
@@ -79,21 +80,21 @@ func (a *app) settler(ctx context.Context, f workflowFlags) (*settle.Settler, er
 	} else {
 		repo, err := a.git.Find(".")
 		if err != nil {
-			return nil, usageError{err}
+			return nil, mistake.Of(err)
 		}
 		code, err := a.codeOf(repo)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, mistake.Of(err)
 		}
 		if s.Repository, err = github.Outside(a.getenv, code.Repository); err != nil {
-			return nil, usageError{err}
+			return nil, mistake.Of(err)
 		}
 		s.Token = cmp.Or(f.token, s.Repository.Token)
 		a.mask(s.Token)
 	}
 	if s.Token == "" {
-		return nil, usage("there is no token to ask %s with; pass GITHUB_TOKEN: ${{ github.token }} in the step's "+
-			"env, or set GH_TOKEN (of a GitHub Enterprise Server, GH_ENTERPRISE_TOKEN)", s.Repository.Server)
+		return nil, mistake.Errorf("there is no token to ask %s with; pass GITHUB_TOKEN: ${{ github.token }} in the "+
+			"step's env, or set GH_TOKEN (of a GitHub Enterprise Server, GH_ENTERPRISE_TOKEN)", s.Repository.Server)
 	}
 	s.Target, err = a.workspace()
 	return s, err

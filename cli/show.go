@@ -16,6 +16,7 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/deliver"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/snapshot"
@@ -295,7 +296,7 @@ func (a *app) writeMarkdown(r *report.Report, name string) error {
 		return err
 	}
 	if err := deliver.File(name, strings.NewReader(text)); err != nil {
-		return usage("--markdown: %w", err)
+		return mistake.Errorf("--markdown: %w", err)
 	}
 	left, err := snapshot.LeaveOut(&a.git, name)
 	switch {

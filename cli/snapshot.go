@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/train"
@@ -33,7 +34,7 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 			dir := cmp.Or(firstArg(args), ".")
 			if why != "" {
 				if commit != "" || since != "" {
-					return usage("--why looks at the working tree; it does not go with --commit or --diff")
+					return mistake.Errorf("--why looks at the working tree; it does not go with --commit or --diff")
 				}
 				return a.why(dir, why)
 			}
@@ -49,7 +50,7 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 			if since != "" {
 				list, err := s.Since(cmd.Context(), &a.git, dir, since)
 				if err != nil {
-					return usageError{err}
+					return mistake.Of(err)
 				}
 				return a.changes(list)
 			}
@@ -67,7 +68,7 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 func (a *app) listSnapshot(ctx context.Context, s *snapshot.Snapshot) error {
 	if a.json {
 		if err := s.Sizes(ctx); err != nil {
-			return usageError{err}
+			return mistake.Of(err)
 		}
 		return printSnapshot(a.out, s)
 	}
@@ -135,7 +136,7 @@ func (a *app) changes(list []snapshot.Change) error {
 func (a *app) why(dir, path string) error {
 	d, err := snapshot.Why(&a.git, dir, path)
 	if err != nil {
-		return usageError{err}
+		return mistake.Of(err)
 	}
 	rule := ""
 	if d.Rule != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/report"
@@ -83,7 +84,7 @@ func (p *here) Target(ctx context.Context) (submit.Target, error) {
 		return nil, err
 	}
 	if _, err := p.a.openStore(ctx, false); err != nil {
-		return nil, usageError{err}
+		return nil, mistake.Of(err)
 	}
 	if p.fenced {
 		return fenced{p.a.local(p.python)}, nil
@@ -93,7 +94,7 @@ func (p *here) Target(ctx context.Context) (submit.Target, error) {
 
 func (p *here) Open(ctx context.Context) (train.Session, error) {
 	if _, err := p.a.openStore(ctx, true); err != nil {
-		return train.Session{}, usageError{err}
+		return train.Session{}, mistake.Of(err)
 	}
 	s, err := p.a.session(ctx, p.a.local(p.python))
 	return s.Session, err

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/submit/local"
 	"github.com/org/aml-train/viewer"
 )
@@ -49,7 +50,7 @@ address is printed.`,
 				if page != "" {
 					return a.printPage(page)
 				}
-				return usage("there is no run history here yet; aml-train run makes the first run")
+				return mistake.Errorf("there is no run history here yet; aml-train run makes the first run")
 			}
 			if page != "" {
 				a.say("The workspace's runs are at %s", page)

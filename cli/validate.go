@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/train"
 )
@@ -74,10 +75,10 @@ func (a *app) convert(f jobFlags) error {
 		return r.Wrong[0]
 	}
 	if f.ResumeFrom != "" {
-		return usage("--resume-from is of one run; no job file says it")
+		return mistake.Errorf("--resume-from is of one run; no job file says it")
 	}
 	if r.File == "" {
-		return usage("name a job file, or a run configuration with --runconfig")
+		return mistake.Errorf("name a job file, or a run configuration with --runconfig")
 	}
 	var err error
 	if r.Options.Files, err = train.Files(&a.git, r.File, nil); err != nil {

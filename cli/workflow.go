@@ -14,6 +14,7 @@ import (
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/deliver"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/settle"
@@ -121,11 +122,11 @@ func (a *app) enterWorkflow(ctx context.Context, flags workflowFlags) (*workflow
 // inWorkflow is enterWorkflow before anything is asked of the gate.
 func (a *app) inWorkflow(flags workflowFlags) (*workflow, error) {
 	if asked := a.getenv("INPUT_ALLOW-FORK"); asked != "" && asked != "false" {
-		return nil, usageError{errAllowFork}
+		return nil, mistake.Of(errAllowFork)
 	}
 	w, err := github.ReadWorkflow(a.getenv)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, mistake.Of(err)
 	}
 	if w == nil {
 		return nil, nil

@@ -15,6 +15,7 @@ import (
 	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/suggest"
 	"github.com/org/aml-train/submit"
 	"github.com/org/aml-train/submit/azureml"
@@ -45,7 +46,7 @@ func session(ctx context.Context, t submit.Target) (train.Session, error) {
 }
 
 // Run returns the run of an id, of the unique beginning of one, or for "" the newest: of this
-// machine, else, by its whole id, of the workspace. That there is none is a train.Mistake.
+// machine, else, by its whole id, of the workspace. That there is none is a mistake.
 func (f *Finder) Run(ctx context.Context, id string) (at train.Session, run *history.Run, err error) {
 	run, err = f.local(ctx, id)
 	if id == "" {
@@ -63,7 +64,7 @@ func (f *Finder) Run(ctx context.Context, id string) (at train.Session, run *his
 	}
 	t, aerr := f.Workspace()
 	if aerr == nil && len(t.Missing()) > 0 && err == nil {
-		aerr = train.Mistakef("the newest run, %s, was submitted to a workspace that is not known here any more; "+
+		aerr = mistake.Errorf("the newest run, %s, was submitted to a workspace that is not known here any more; "+
 			"name a run, or the workspace", id)
 	}
 	if aerr != nil || len(t.Missing()) > 0 {
@@ -73,7 +74,7 @@ func (f *Finder) Run(ctx context.Context, id string) (at train.Session, run *his
 		return at, nil, aerr
 	}
 	if run, aerr = at.History.Run(ctx, id); errors.Is(aerr, azureml.ErrNoRun) {
-		return at, nil, &train.Mistake{Err: errors.Join(err, aerr)}
+		return at, nil, mistake.Of(errors.Join(err, aerr))
 	}
 	return at, run, aerr
 }
@@ -85,12 +86,12 @@ func (f *Finder) local(ctx context.Context, id string) (*history.Run, error) {
 		return nil, err
 	}
 	if store == nil {
-		return nil, train.Mistakef("there is no run history here yet; aml-train run makes the first run")
+		return nil, mistake.Errorf("there is no run history here yet; aml-train run makes the first run")
 	}
 	if id == "" {
 		newest, _, err := store.SearchRuns(ctx, history.Query{Submitted: true, MaxResults: 1})
 		if err == nil && len(newest) == 0 {
-			err = train.Mistakef("there is no run here yet; aml-train run makes the first one")
+			err = mistake.Errorf("there is no run here yet; aml-train run makes the first one")
 		}
 		if err != nil {
 			return nil, err
@@ -113,7 +114,7 @@ func (f *Finder) local(ctx context.Context, id string) (*history.Run, error) {
 		if err != nil {
 			return nil, err
 		}
-		return nil, train.Mistakef("%s is the beginning of %d runs, %s and %s among them; give more of it", id, n,
+		return nil, mistake.Errorf("%s is the beginning of %d runs, %s and %s among them; give more of it", id, n,
 			found[0].Info.RunID, found[1].Info.RunID)
 	}
 	newest, _, err := store.SearchRuns(ctx, history.Query{View: "ALL", Submitted: true, MaxResults: 100})
@@ -125,7 +126,7 @@ func (f *Finder) local(ctx context.Context, id string) (*history.Run, error) {
 		names = append(names, r.Info.RunID)
 	}
 	hint := cmp.Or(suggest.DidYouMean(id, names), "; aml-train runs lists them")
-	return nil, &train.Mistake{Err: &unknownError{id, hint}}
+	return nil, mistake.Of(&unknownError{id, hint})
 }
 
 // unknownError is the error of an id that no run here has, with what to do next.

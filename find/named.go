@@ -9,6 +9,7 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/lazyregexp"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/train"
 )
 
@@ -193,17 +194,17 @@ func (f *Finder) Pair(ctx context.Context, this, base string) (s train.Session, 
 func nothing(name string, list []Reading, wrong error) error {
 	switch {
 	case len(list) > 0 && list[0].Sure && list[0].Branch != "":
-		return train.Mistakef("there is no completed run of this job on the branch %s", name)
+		return mistake.Errorf("there is no completed run of this job on the branch %s", name)
 	case slices.ContainsFunc(list, func(n Reading) bool { return n.Commit != "" && n.Sure }):
-		return train.Mistakef("there is no completed run of this job of the commit %s", name)
+		return mistake.Errorf("there is no completed run of this job of the commit %s", name)
 	case wrong == nil:
-		return train.Mistakef("%s is no completed run of this job", name)
+		return mistake.Errorf("%s is no completed run of this job", name)
 	}
 	var unknown *unknownError
 	if errors.As(wrong, &unknown) {
-		return train.Mistakef("there is no run, commit or branch %q here%s", name, unknown.hint)
+		return mistake.Errorf("there is no run, commit or branch %q here%s", name, unknown.hint)
 	}
-	return train.Mistakef("there is no run, commit or branch %q here: %w", name, wrong)
+	return mistake.Errorf("there is no run, commit or branch %q here: %w", name, wrong)
 }
 
 func branchHere(repo *git.Repository, name string) bool {

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/org/aml-train/internal/lazyregexp"
+	"github.com/org/aml-train/internal/mistake"
 )
 
 // Problem is one thing that is wrong with a job, where it stands, and what would
@@ -55,6 +56,9 @@ func (p Problems) Error() string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// Is tells that it is a mistake in what was asked.
+func (Problems) Is(target error) bool { return target == mistake.Err }
 
 // Sorted orders problems by where they stand.
 func (p Problems) Sorted() Problems {

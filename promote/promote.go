@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 )
 
 // Registry holds registered models: a *history.Client is that of an MLflow server, a
@@ -110,6 +111,9 @@ func (e *OtherJobError) Error() string {
 		"job; have one job alone promoted to a model (promote in its step, none in the others')", e.Version.Version,
 		e.Model, e.Version.Tag(TagRun))
 }
+
+// Is tells that it is a mistake in what was asked.
+func (*OtherJobError) Is(target error) bool { return target == mistake.Err }
 
 // own are the versions of the run, by number: more than one where two have promoted it at once.
 // Of a merge that another run of the same files was promoted for, it is that one's.

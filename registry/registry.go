@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/promote"
 	"github.com/org/aml-train/records"
@@ -47,7 +48,7 @@ type Registry struct {
 }
 
 // Of finds the registry of a run. That there is none which outlives this machine, where it ends
-// with the job, is a train.Mistake.
+// with the job, is a mistake.
 func Of(ctx context.Context, o Options) (*Registry, error) {
 	m := &model{Options: o}
 	r := &Registry{Told: func(err error) error { return err }, Close: m.close,
@@ -74,7 +75,7 @@ func Of(ctx context.Context, o Options) (*Registry, error) {
 		return r, r.inWorkspace(ctx, t, m)
 	}
 	if o.Passing {
-		return nil, train.Mistakef("the model registry of this runner ends with it; name one that stays: history: "+
+		return nil, mistake.Errorf("the model registry of this runner ends with it; name one that stays: history: "+
 			"with the address of an MLflow server in %s (or MLFLOW_TRACKING_URI), or a workspace of Azure Machine "+
 			"Learning", settings.File)
 	}
@@ -82,7 +83,7 @@ func Of(ctx context.Context, o Options) (*Registry, error) {
 	r.Version = func(ctx context.Context) (history.ModelVersion, error) {
 		chosen, err := m.choose(ctx)
 		if err == nil && m.elsewhere != nil {
-			err = train.Mistakef("not all files of run %s are on this machine, whose registry points to what is here; "+
+			err = mistake.Errorf("not all files of run %s are on this machine, whose registry points to what is here; "+
 				"name an MLflow server or a workspace, to which they can be sent", m.Run.Run.Info.RunID)
 		}
 		if err != nil {
@@ -150,7 +151,7 @@ func (m *model) choose(ctx context.Context) (chosen promote.Chosen, err error) {
 		}
 	}
 	if chosen, err = promote.Choose(slices.Collect(maps.Keys(m.sizes)), filepath.ToSlash(m.Path)); err != nil {
-		return chosen, train.Mistakef("the model of run %s: %w", m.Run.Run.Info.RunID, err)
+		return chosen, mistake.Errorf("the model of run %s: %w", m.Run.Run.Info.RunID, err)
 	}
 	return chosen, nil
 }

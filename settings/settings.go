@@ -20,12 +20,12 @@ import (
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/limited"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/judge"
 	"github.com/org/aml-train/promote"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/azureml"
-	"github.com/org/aml-train/train"
 )
 
 // File is the name of the file, at the repository's root.
@@ -73,12 +73,12 @@ type Settings struct {
 
 // Read reads the settings of the repository around dir: those of its working tree, or with a
 // commit, of that. Without a file they are all at their defaults. What is wrong with them is
-// job.Problems; that they cannot be read, a train.Mistake.
+// job.Problems; that they cannot be read, a mistake.
 func Read(finder *git.Finder, dir string, commit *snapshot.Snapshot) (Settings, error) {
 	var s Settings
 	repo, err := finder.Find(dir)
 	if err != nil {
-		return s, &train.Mistake{Err: err}
+		return s, mistake.Of(err)
 	}
 	root := dir
 	if repo != nil {
@@ -94,7 +94,7 @@ func Read(finder *git.Finder, dir string, commit *snapshot.Snapshot) (Settings, 
 		return s, nil
 	}
 	if err != nil {
-		return s, train.Mistakef("%s: %w; settings are a file of the repository", inside.Relative(name), err)
+		return s, mistake.Errorf("%s: %w; settings are a file of the repository", inside.Relative(name), err)
 	}
 	return parse(text, inside.Relative(name), root)
 }
@@ -132,11 +132,11 @@ func parse(text []byte, shown, root string) (s Settings, err error) {
 
 // JobFile is the job file that is run when none is named: that of the settings, else job.yml
 // or job.yaml in the current folder, else at the repository's root; of a commit, at its root
-// alone. That there is none is a train.Mistake.
+// alone. That there is none is a mistake.
 func (s Settings) JobFile(finder *git.Finder, commit *snapshot.Snapshot) (string, error) {
 	if s.Job != "" {
 		if _, err := os.Stat(s.Job); commit == nil && errors.Is(err, fs.ErrNotExist) {
-			return "", train.Mistakef("%s names the job file %s, and there is none", File, s.Job)
+			return "", mistake.Errorf("%s names the job file %s, and there is none", File, s.Job)
 		}
 		return s.Job, nil
 	}
@@ -158,7 +158,7 @@ func (s Settings) JobFile(finder *git.Finder, commit *snapshot.Snapshot) (string
 			}
 		}
 	}
-	return "", train.Mistakef("nothing to run: name a job file, or describe the job with --script train.py; " +
+	return "", mistake.Errorf("nothing to run: name a job file, or describe the job with --script train.py; " +
 		"aml-train run --help shows both")
 }
 

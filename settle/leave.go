@@ -10,11 +10,11 @@ import (
 
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/promote"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/settings"
-	"github.com/org/aml-train/train"
 )
 
 // Note is what is noted with a run that nobody waits for: where its end is told, and what the
@@ -45,7 +45,7 @@ func (n Note) properties() (map[string]string, error) {
 		return nil, err
 	}
 	if utf8.RuneCount(text) > longestNote {
-		return nil, train.Mistakef("what --require and --baseline say has %d characters, of which at most %d are "+
+		return nil, mistake.Errorf("what --require and --baseline say has %d characters, of which at most %d are "+
 			"noted with a run that nobody waits for; write the rules into %s", utf8.RuneCount(text), longestNote,
 			settings.File)
 	}
@@ -73,7 +73,7 @@ func Leave(
 	}
 	statuses, err := github.NewStatuses(w, token)
 	if err != nil {
-		return nil, nil, &train.Mistake{Err: err}
+		return nil, nil, mistake.Of(err)
 	}
 	l := &Left{statuses, github.Status{Commit: n.Commit, Context: n.Context, State: github.Pending,
 		Description: "being submitted", URL: w.RunURL()}, secrets}
@@ -91,7 +91,7 @@ func refusedStatus(err error) error {
 	err = fmt.Errorf("nothing was submitted, as nobody would tell how the run ends (wait: false): %w", err)
 	var refused *github.NotAllowedError
 	if errors.As(err, &refused) || errors.Is(err, github.ErrNoCommit) {
-		return &train.Mistake{Err: err}
+		return mistake.Of(err)
 	}
 	return err
 }

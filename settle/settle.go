@@ -17,6 +17,7 @@ import (
 	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/settings"
@@ -67,7 +68,7 @@ type Outcome struct {
 // status that it looked at, with the errors of those that could not be settled.
 func (s *Settler) Settle(ctx context.Context, runs []string) (done []Outcome, err error) {
 	if s.statuses, err = github.NewStatuses(s.Repository, s.Token); err != nil {
-		return nil, &train.Mistake{Err: err}
+		return nil, mistake.Of(err)
 	}
 	s.settings, s.done = map[string]commitSettings{}, []Outcome{}
 	var failed []error
@@ -123,14 +124,14 @@ func (s *Settler) connect(ctx context.Context) (err error) {
 func (s *Settler) run(ctx context.Context, id string) error {
 	run, err := s.past.Run(ctx, id)
 	if errors.Is(err, azureml.ErrNoRun) {
-		return &train.Mistake{Err: err}
+		return mistake.Of(err)
 	}
 	if err != nil {
 		return err
 	}
 	n, ok := NoteOf(run)
 	if !ok || !strings.EqualFold(n.Repository, s.Repository.Repository) {
-		return train.Mistakef("no workflow of %s has left it (the action with wait: false does)",
+		return mistake.Errorf("no workflow of %s has left it (the action with wait: false does)",
 			s.Repository.Repository)
 	}
 	within, cancel := context.WithTimeout(ctx, statusWithin)
@@ -143,7 +144,7 @@ func (s *Settler) run(ctx context.Context, id string) error {
 	case err != nil:
 		return err
 	case last == nil:
-		return train.Mistakef("the commit %.7s has no status %s", n.Commit, n.Context)
+		return mistake.Errorf("the commit %.7s has no status %s", n.Commit, n.Context)
 	}
 	last.PullRequest = n.PullRequest
 	if last.State != github.Pending {

@@ -13,6 +13,7 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/snapshot"
@@ -139,3 +140,6 @@ type History interface {
 type Refusal struct{ Reason string }
 
 func (r *Refusal) Error() string { return r.Reason }
+
+// Is tells that it is a mistake in what was asked.
+func (*Refusal) Is(target error) bool { return target == mistake.Err }

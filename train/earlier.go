@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/job"
 )
 
@@ -16,7 +17,7 @@ import (
 func ParseEarlier(text string) (run, at string, err error) {
 	run, at, named := strings.Cut(text, ":")
 	if run == "" {
-		return "", "", Mistakef("--resume-from %s names no run; write RUN, or RUN:PATH for a folder of it", text)
+		return "", "", mistake.Errorf("--resume-from %s names no run; write RUN, or RUN:PATH for a folder of it", text)
 	}
 	if named {
 		at = path.Clean(filepath.ToSlash(at))
@@ -26,7 +27,7 @@ func ParseEarlier(text string) (run, at string, err error) {
 
 // EarlierFiles are the files of an earlier run that another one goes on from: those at a path, or
 // for "" of its checkpoints, else of its outputs. The folder or file that they lie in is returned as
-// well. That there are none is a Mistake, about text, which named them.
+// well. That there are none is a mistake, about text, which named them.
 func (s Session) EarlierFiles(
 	ctx context.Context, run *history.Run, text, at string,
 ) (files []history.File, in string, err error) {
@@ -39,7 +40,8 @@ func (s Session) EarlierFiles(
 		at = usualFolder(all)
 	}
 	if files = below(all, at); len(files) == 0 {
-		return nil, "", Mistakef("--resume-from %s: the run has nothing in %s%s", text, at, there(all, run, named))
+		return nil, "", mistake.Errorf("--resume-from %s: the run has nothing in %s%s", text, at, there(all, run,
+			named))
 	}
 	return files, at, nil
 }

@@ -2,13 +2,13 @@ package train
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"os"
 	"strconv"
 	"time"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 )
 
 // Repeats says how often a job is trained, each time with another seed, so that what chance
@@ -53,26 +53,26 @@ func (s *submission) repeatable(r Request) error {
 	name := p.input()
 	switch {
 	case s.Job.Sweep != nil:
-		return mistake(fmt.Errorf("repeats trains a job with several seeds, and this one is a sweep: give its trials " +
-			"a seed in search_space, or leave repeats out (--repeats 1)"))
+		return mistake.Errorf("repeats trains a job with several seeds, and this one is a sweep: give its trials " +
+			"a seed in search_space, or leave repeats out (--repeats 1)")
 	case r.Resume:
 		return nil // which is refused without a sweep
 	case s.Job.Name != "":
-		return mistake(fmt.Errorf("repeats makes several runs, and the job's name, %s, is that of one: leave name "+
-			"out (--repeats 1 trains once)", s.Job.Name))
+		return mistake.Errorf("repeats makes several runs, and the job's name, %s, is that of one: leave name "+
+			"out (--repeats 1 trains once)", s.Job.Name)
 	case !s.Job.Uses(name):
-		return mistake(fmt.Errorf("repeats trains with several seeds, and the command uses no ${{inputs.%s}}: hand "+
+		return mistake.Errorf("repeats trains with several seeds, and the command uses no ${{inputs.%s}}: hand "+
 			"it to the script, as in \"python train.py --seed ${{inputs.%s}}\" with the input %s: 1, or name the "+
-			"input that is the seed (repeats.input in the settings); --repeats 1 trains once", name, name, name))
+			"input that is the seed (repeats.input in the settings); --repeats 1 trains once", name, name, name)
 	case !has: // which is a problem of the job
 		return nil
 	case !in.Literal:
-		return mistake(fmt.Errorf("repeats counts up from the value of the input %s, which is data; a seed is a whole "+
-			"number", name))
+		return mistake.Errorf("repeats counts up from the value of the input %s, which is data; a seed is a whole "+
+			"number", name)
 	}
 	if first, err := strconv.ParseInt(in.Value, 10, 64); err != nil || first+int64(max(p.Seeds, p.AtMost)) < first {
-		return mistake(fmt.Errorf("repeats counts up from the value of the input %s, which is %q; a seed is a whole "+
-			"number", name, in.Value))
+		return mistake.Errorf("repeats counts up from the value of the input %s, which is %q; a seed is a whole "+
+			"number", name, in.Value)
 	}
 	return nil
 }
@@ -106,7 +106,7 @@ func (s *submission) freeze() (done func(), err error) {
 	done = func() { os.RemoveAll(dir) }
 	if err := s.Snapshot.Freeze(dir); err != nil {
 		done()
-		return nil, mistake(err)
+		return nil, mistake.Of(err)
 	}
 	return done, nil
 }
@@ -214,7 +214,7 @@ func (q *series) next(ctx context.Context) (*history.Run, error) {
 		return nil, nil
 	}
 	if q.r.Known {
-		return nil, mistake(errUnknown)
+		return nil, mistake.Of(errUnknown)
 	}
 	return q.t.submit(ctx, one, q.at)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/submit"
 )
 
@@ -26,7 +27,7 @@ func (t *Trainer) find(ctx context.Context, r Request, s *submission, at Session
 	var err error
 	if !s.versioned {
 		if s.Versions, err = at.Target.Versions(ctx, s.Submission); err != nil {
-			return nil, mistake(err)
+			return nil, mistake.Of(err)
 		}
 		s.versioned = true
 	}

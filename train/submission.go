@@ -16,26 +16,11 @@ import (
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/inside"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit"
 )
-
-// Mistake is the error of what was asked for: whoever asked can mend it, and nothing was submitted.
-type Mistake struct{ Err error }
-
-func (m *Mistake) Error() string { return m.Err.Error() }
-func (m *Mistake) Unwrap() error { return m.Err }
-
-// Mistakef returns a Mistake whose text, and what it wraps, is as fmt.Errorf makes it.
-func Mistakef(format string, args ...any) error { return &Mistake{fmt.Errorf(format, args...)} }
-
-func mistake(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &Mistake{err}
-}
 
 // Submitted is what was submitted.
 type Submitted struct {
@@ -132,7 +117,7 @@ func (t *Trainer) Check(ctx context.Context, r Request) (*job.Job, error) {
 func (t *Trainer) check(ctx context.Context, r Request, s *submission) (err error) {
 	if r.Commit != "" {
 		if s.Commit, err = WholeCommit(ctx, t.Git, r.Commit); err != nil {
-			return mistake(err)
+			return mistake.Of(err)
 		}
 	}
 	if err := t.Admit(ctx, s.Commit); err != nil {
@@ -158,12 +143,12 @@ func (t *Trainer) check(ctx context.Context, r Request, s *submission) (err erro
 		found = append(found, resumable(s))
 	}
 	if len(r.Evictions) > 0 && !s.here {
-		found = append(found, mistake(errors.New("--preempt-after rehearses an eviction on this machine; a cluster of "+
-			"low priority evicts by itself")))
+		found = append(found, mistake.Errorf("--preempt-after rehearses an eviction on this machine; a cluster of "+
+			"low priority evicts by itself"))
 	}
 	found = append(found, t.earlier(ctx, s), s.repeatable(r))
 	if r.Leave != nil && s.here && !s.mayReuse(r) {
-		found = append(found, mistake(errEndsWithJob))
+		found = append(found, mistake.Of(errEndsWithJob))
 	}
 	if s.Job.Sound("compute") {
 		found = append(found, t.ask(ctx, s))
@@ -229,10 +214,10 @@ var errUnknown = errors.New("no run has trained these files with this job, envir
 func resumable(s *submission) error {
 	switch {
 	case s.Job.Sweep == nil:
-		return mistake(errors.New("--resume goes on with a sweep (type: sweep), and this job is none"))
+		return mistake.Errorf("--resume goes on with a sweep (type: sweep), and this job is none")
 	case !s.here:
-		return mistake(errors.New("--resume goes on with a sweep on this machine; one in a workspace goes on by " +
-			"itself: aml-train watch shows it"))
+		return mistake.Errorf("--resume goes on with a sweep on this machine; one in a workspace goes on by " +
+			"itself: aml-train watch shows it")
 	}
 	return nil
 }
@@ -283,10 +268,10 @@ func (t *Trainer) identify(r Request, s *submission) (err error) {
 	}
 	s.begin = time.Now()
 	if s.Repository, err = t.Git.Find(where); err != nil {
-		return mistake(err)
+		return mistake.Of(err)
 	}
 	if s.Git, err = t.Code(s.Repository); err != nil {
-		return mistake(err)
+		return mistake.Of(err)
 	}
 	if s.Commit != nil {
 		s.Git.SetCommit(s.Commit.Commit, r.Branch)
@@ -324,8 +309,8 @@ func (t *Trainer) take(ctx context.Context, r Request, s *submission) (err error
 		return nil
 	}
 	if d, err := snapshot.Why(t.Git, source, script); err == nil && d.Rule != nil {
-		return mistake(fmt.Errorf("the script %s does not travel: %s:%d ignores it (%s)",
-			script, d.Rule.File, d.Rule.Line, d.Rule.Text))
+		return mistake.Errorf("the script %s does not travel: %s:%d ignores it (%s)",
+			script, d.Rule.File, d.Rule.Line, d.Rule.Text)
 	}
 	return nil
 }
@@ -354,7 +339,7 @@ func Files(finder *git.Finder, file string, commit *snapshot.Snapshot) (inside.P
 	}
 	at, err := filepath.Abs(file)
 	if err != nil {
-		return inside.Place{}, mistake(err)
+		return inside.Place{}, mistake.Of(err)
 	}
 	var files inside.Place
 	for _, dir := range []string{".", filepath.Dir(at)} {
@@ -363,7 +348,7 @@ func Files(finder *git.Finder, file string, commit *snapshot.Snapshot) (inside.P
 			return files, nil // the job file does not exist either
 		}
 		if err != nil {
-			return files, mistake(err)
+			return files, mistake.Of(err)
 		}
 		if repo != nil {
 			files = inside.Place{Dir: repo.Root}
@@ -399,5 +384,5 @@ func TakeSnapshot(
 	} else {
 		s, err = snapshot.Take(ctx, source, o)
 	}
-	return s, mistake(err)
+	return s, mistake.Of(err)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/snapshot"
@@ -191,10 +192,10 @@ func (t *Trainer) Train(ctx context.Context, r Request) error {
 		return t.already(ctx, r, at, found)
 	}
 	if r.Known {
-		return mistake(errUnknown)
+		return mistake.Of(errUnknown)
 	}
 	if r.Leave != nil && s.here {
-		return mistake(errEndsWithJob)
+		return mistake.Of(errEndsWithJob)
 	}
 	if err := t.holds(ctx); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit"
@@ -142,8 +143,8 @@ func TestIgnoredScript(t *testing.T) {
 	s := &steps{}
 	tr := trainer(t, s)
 	require.NoError(t, os.WriteFile(".amlignore", []byte("*.py\n"), 0o644))
-	var m *Mistake
-	require.ErrorAs(t, tr.Train(t.Context(), Request{Wait: true}), &m)
-	require.ErrorContains(t, m, ".amlignore:1 ignores it")
+	err := tr.Train(t.Context(), Request{Wait: true})
+	require.ErrorIs(t, err, mistake.Err)
+	require.ErrorContains(t, err, ".amlignore:1 ignores it")
 	require.NotContains(t, s.seen, "open")
 }

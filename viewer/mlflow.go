@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/org/aml-train/history"
-	"github.com/org/aml-train/train"
+	"github.com/org/aml-train/internal/mistake"
 )
 
 // noJobs leaves out the processes with which MLflow's server has language models judge traces,
@@ -41,7 +41,7 @@ func MLflow(
 		if ctx.Err() != nil {
 			return nil
 		}
-		return train.Mistakef("MLflow cannot open the run history (%w):\n%s", err, said)
+		return mistake.Errorf("MLflow cannot open the run history (%w):\n%s", err, said)
 	}
 	return p.Serve(ctx, port, []string{"ui", "--workers", "1", "--backend-store-uri", uri}, words,
 		func(address string) {

@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/org/aml-train/internal/detach"
-	"github.com/org/aml-train/train"
+	"github.com/org/aml-train/internal/mistake"
 )
 
 // Program is an installed program that shows runs on a page of its own.
@@ -34,7 +34,7 @@ type Program struct {
 	Env     []string // variables that it gets unless they are set, NAME=VALUE
 }
 
-// Find finds the program; that it is not there is a train.Mistake. What the checkout names, or
+// Find finds the program; that it is not there is a mistake. What the checkout names, or
 // holds, does not count: it is run outside a run.
 func (p Program) Find(ctx context.Context) (*exec.Cmd, error) {
 	if p.Python != "" {
@@ -43,14 +43,14 @@ func (p Program) Find(ctx context.Context) (*exec.Cmd, error) {
 			path, err = filepath.Abs(path)
 		}
 		if err != nil {
-			return nil, train.Mistakef("--python %s: there is no such interpreter", p.Python)
+			return nil, mistake.Errorf("--python %s: there is no such interpreter", p.Python)
 		}
 		return exec.CommandContext(ctx, path, "-m", p.Module), nil
 	}
 	if path, err := exec.LookPath(p.Command); err == nil {
 		return exec.CommandContext(ctx, path), nil
 	}
-	return nil, train.Mistakef("there is no %s on PATH: install %s (python -m pip install %s), or name the Python "+
+	return nil, mistake.Errorf("there is no %s on PATH: install %s (python -m pip install %s), or name the Python "+
 		"that has it with --python", p.Command, p.Title, p.Install)
 }
 
@@ -76,7 +76,7 @@ func (p Program) Serve(
 	cmd.WaitDelay = endPatience
 	detach.Session(cmd) // Ctrl-C reaches this program alone, which ends the other one with all its workers
 	if err := cmd.Start(); err != nil {
-		return train.Mistakef("%s: %w", cmd.Path, err)
+		return mistake.Errorf("%s: %w", cmd.Path, err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -124,7 +124,7 @@ func (p Program) Serve(
 func FreePort(port int) (int, error) {
 	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
-		return 0, train.Mistakef("--port %d: it is taken, or cannot be had (%w); 0 takes a free one", port, err)
+		return 0, mistake.Errorf("--port %d: it is taken, or cannot be had (%w); 0 takes a free one", port, err)
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port, nil

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 
 	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/mistake"
 )
 
 // Home is the folder, open.
@@ -34,6 +35,9 @@ type UntrustedError struct {
 func (e *UntrustedError) Error() string {
 	return fmt.Sprintf("%s is not taken for this machine's run history: %s", e.Dir, e.Reason)
 }
+
+// Is tells that it is a mistake in what was asked.
+func (*UntrustedError) Is(target error) bool { return target == mistake.Err }
 
 // Open opens the folder dir; where it is not there, its error is an fs.ErrNotExist. It
 // writes nothing.

@@ -4,22 +4,21 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/testing/azuremltest"
+	"github.com/org/aml-train/internal/testing/faulttest"
 	"github.com/org/aml-train/internal/testing/githubtest"
+	"github.com/org/aml-train/internal/testing/mlflowtest"
 	"github.com/org/aml-train/internal/testing/testenv"
 )
 
@@ -32,24 +31,7 @@ type merged struct {
 	env     []string
 	gh      *githubtest.GitHub
 
-	mu    sync.Mutex
-	asked int
-	// fault, where it is set, is told the number of each request, from 1, and how it is obeyed.
-	fault func(n int, w http.ResponseWriter, obey func(http.ResponseWriter)) (answered bool)
-}
-
-func (m *merged) count(w http.ResponseWriter, obey func(http.ResponseWriter)) bool {
-	m.mu.Lock()
-	m.asked++
-	n, fault := m.asked, m.fault
-	m.mu.Unlock()
-	return fault != nil && fault(n, w, obey)
-}
-
-func (m *merged) failWith(fault func(int, http.ResponseWriter, func(http.ResponseWriter)) bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.asked, m.fault = 0, fault
+	asked faulttest.Requests
 }
 
 func (m *merged) git(args ...string) string {
@@ -105,7 +87,7 @@ func newMerged(t *testing.T, program, job string, env ...string) *merged {
 	m.git("checkout", "-q", "main")
 	event("push", merge, "refs/heads/main", 42, `{"repository": {"default_branch": "main"}}`)
 	m.gh.Answer = func(w http.ResponseWriter, r *http.Request) bool {
-		return m.count(w, func(w http.ResponseWriter) { m.gh.Obey(w, r) })
+		return m.asked.Answer(w, func(w http.ResponseWriter) { m.gh.Obey(w, r) })
 	}
 	return m
 }
@@ -122,91 +104,31 @@ func (m *merged) start(model string) *exec.Cmd {
 }
 
 // ways are those in which a request fails.
-var ways = map[string]func(cmd *exec.Cmd, w http.ResponseWriter, obey func(http.ResponseWriter)) bool{
-	"killed": func(cmd *exec.Cmd, _ http.ResponseWriter, _ func(http.ResponseWriter)) bool {
-		cmd.Process.Kill()
-		panic(http.ErrAbortHandler)
-	},
-	"obeyed, killed": func(cmd *exec.Cmd, _ http.ResponseWriter, obey func(http.ResponseWriter)) bool {
-		obey(httptest.NewRecorder())
-		cmd.Process.Kill()
-		panic(http.ErrAbortHandler)
-	},
-	"obeyed, cut": func(_ *exec.Cmd, _ http.ResponseWriter, obey func(http.ResponseWriter)) bool {
-		obey(httptest.NewRecorder())
-		panic(http.ErrAbortHandler)
-	},
-	"refused": func(_ *exec.Cmd, w http.ResponseWriter, _ func(http.ResponseWriter)) bool {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusForbidden)
-		fmt.Fprint(w, `{"message": "not now", "error": {"code": "AuthorizationFailed", "message": "not now"}}`)
-		return true
-	},
-}
+var ways = map[string]faulttest.Way{"killed": faulttest.Killed, "obeyed, killed": faulttest.ObeyedKilled,
+	"obeyed, cut": faulttest.ObeyedCut, "refused": faulttest.Refused}
 
 // faults has every request of a merge's workflow fail once in a way, and the workflow run again
 // until it succeeds: then look finds exactly one version of the model, and nothing was trained.
 func (m *merged) faults(way string, least int, look func(model, what string)) {
-	for n := 1; ; n++ {
-		model := fmt.Sprintf("iris-%d", n)
-		cmd := m.start(model)
-		var happened atomic.Bool
-		m.failWith(func(i int, w http.ResponseWriter, obey func(http.ResponseWriter)) bool {
-			if i != n {
-				return false
-			}
-			happened.Store(true)
-			return ways[way](cmd, w, obey)
-		})
-		out, err := cmd.CombinedOutput()
-		m.failWith(nil)
-		all := string(out)
-		if err != nil {
-			out, err = m.start(model).CombinedOutput()
-			all += string(out)
-		}
-		what := fmt.Sprintf("%s at request %d: %s", way, n, all)
-		require.NoError(m.t, err, what)
-		require.NotContains(m.t, all, "Snapshot ", what) // nothing was trained
-		look(model, what)
-		if !happened.Load() {
-			require.Greater(m.t, n, least)
-			m.t.Logf("%s: %d requests", way, n-1)
-			return
-		}
-	}
+	model := func(n int) string { return fmt.Sprintf("iris-%d", n) }
+	m.asked.Each(m.t, way, ways[way], least, func(n int) func() *exec.Cmd {
+		return func() *exec.Cmd { return m.start(model(n)) }
+	}, func(n int, what string) {
+		require.NotContains(m.t, what, "Snapshot ") // nothing was trained
+		look(model(n), what)
+	})
 }
 
-// trackingDouble is an MLflow server that takes the tags that ours keeps for itself, as MLflow's
-// own does.
+// trackingDouble is an MLflow server that takes every tag, as MLflow's own does.
 func trackingDouble(t *testing.T, m **merged) (*history.Client, string) {
 	store, err := history.Open(t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(func() { store.Close() })
-	ours := history.NewServer(store, history.Access{})
-	obey := func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		if !strings.Contains(r.URL.Path, "/mlflow-artifacts/") {
-			body = bytes.ReplaceAll(body, []byte("aml-train."), []byte("other."))
-		}
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		answer := httptest.NewRecorder()
-		ours.ServeHTTP(answer, r)
-		text := answer.Body.Bytes()
-		if strings.Contains(answer.Header().Get("Content-Type"), "json") {
-			text = bytes.ReplaceAll(text, []byte("other."), []byte("aml-train."))
-		}
-		w.Header().Set("Content-Type", answer.Header().Get("Content-Type"))
-		w.WriteHeader(answer.Code)
-		w.Write(text)
-	}
+	any := mlflowtest.AnyTags(history.NewServer(store, history.Access{}))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		counts := strings.Contains(r.UserAgent(), "aml-train") && *m != nil
-		if !counts || !(*m).count(w, func(w http.ResponseWriter) { obey(w, r) }) {
-			obey(w, r)
+		if !counts || !(*m).asked.Answer(w, func(w http.ResponseWriter) { any.ServeHTTP(w, r) }) {
+			any.ServeHTTP(w, r)
 		}
 	}))
 	t.Cleanup(server.Close)
@@ -271,7 +193,7 @@ func TestPromoteFaultsInWorkspace(t *testing.T) {
 					!strings.Contains(r.UserAgent(), "aml-train") && !strings.Contains(r.UserAgent(), "azsdk-go") {
 					return false
 				}
-				return m.count(rw, func(rw http.ResponseWriter) { next.ServeHTTP(rw, r) })
+				return m.asked.Answer(rw, func(rw http.ResponseWriter) { next.ServeHTTP(rw, r) })
 			}
 			told := false
 			m.faults(way, 15, func(model, what string) {

@@ -10,14 +10,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/internal/testing/azuremltest"
+	"github.com/org/aml-train/internal/testing/faulttest"
 	"github.com/org/aml-train/internal/testing/githubtest"
 	"github.com/org/aml-train/internal/testing/testenv"
 )
@@ -35,11 +34,7 @@ type unattended struct {
 	run     string
 	left    githubtest.GitHub
 
-	mu    sync.Mutex
-	asked int
-	// fault, where it is set, is told the number of each request of settle, from 1, and how the
-	// request is obeyed.
-	fault func(n int, w http.ResponseWriter, obey func(http.ResponseWriter)) (answered bool)
+	asked faulttest.Requests
 }
 
 const baseCommit = "0123456789012345678901234567890123456789"
@@ -109,35 +104,18 @@ func (u *unattended) submit() {
 	require.Len(u.t, u.left.Statuses, 2)
 	require.Len(u.t, u.left.Comments, 1)
 	u.gh.Answer = func(w http.ResponseWriter, r *http.Request) bool {
-		return u.count(w, func(w http.ResponseWriter) { u.gh.Obey(w, r) })
+		return u.asked.Answer(w, func(w http.ResponseWriter) { u.gh.Obey(w, r) })
 	}
 	u.w.Fault = func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		if !strings.Contains(r.UserAgent(), "aml-train") && !strings.Contains(r.UserAgent(), "azsdk-go") {
 			return false
 		}
-		return u.count(w, func(w http.ResponseWriter) { next.ServeHTTP(w, r) })
+		return u.asked.Answer(w, func(w http.ResponseWriter) { next.ServeHTTP(w, r) })
 	}
-}
-
-func (u *unattended) count(w http.ResponseWriter, obey func(http.ResponseWriter)) bool {
-	u.mu.Lock()
-	u.asked++
-	n, fault := u.asked, u.fault
-	u.mu.Unlock()
-	return fault != nil && fault(n, w, obey)
-}
-
-func (u *unattended) failWith(fault func(int, http.ResponseWriter, func(http.ResponseWriter)) bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.fault = fault
 }
 
 // again makes GitHub what the workflow left.
 func (u *unattended) again() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.asked = 0
 	u.gh.Statuses = append([]githubtest.Status{}, u.left.Statuses...)
 	u.gh.Comments = append([]githubtest.Comment{}, u.left.Comments...)
 }
@@ -164,56 +142,15 @@ func (u *unattended) settled(what string) {
 // the run.
 func TestSettleFaults(t *testing.T) {
 	azurite, program := testenv.Azurite(t), built(t)
-	type fault func(cmd *exec.Cmd, w http.ResponseWriter, obey func(http.ResponseWriter)) bool
-	ignored := func() http.ResponseWriter { return httptest.NewRecorder() }
-	for name, fail := range map[string]fault{
-		"killed": func(cmd *exec.Cmd, _ http.ResponseWriter, _ func(http.ResponseWriter)) bool {
-			cmd.Process.Kill()
-			panic(http.ErrAbortHandler)
-		},
-		"obeyed, killed": func(cmd *exec.Cmd, _ http.ResponseWriter, obey func(http.ResponseWriter)) bool {
-			obey(ignored())
-			cmd.Process.Kill()
-			panic(http.ErrAbortHandler)
-		},
-		"obeyed, cut": func(_ *exec.Cmd, _ http.ResponseWriter, obey func(http.ResponseWriter)) bool {
-			obey(ignored())
-			panic(http.ErrAbortHandler)
-		},
-		"unwell": func(_ *exec.Cmd, w http.ResponseWriter, _ func(http.ResponseWriter)) bool {
-			w.Header().Set("Retry-After", "0")
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return true
-		},
-	} {
+	for name, way := range map[string]faulttest.Way{"killed": faulttest.Killed, "obeyed, killed": faulttest.ObeyedKilled,
+		"obeyed, cut": faulttest.ObeyedCut, "unwell": faulttest.Unwell} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			u := newUnattended(t, azurite, program)
-			for n := 1; ; n++ {
+			u.asked.Each(t, name, way, 15, func(int) func() *exec.Cmd {
 				u.again()
-				cmd := u.settle()
-				var happened atomic.Bool
-				u.failWith(func(i int, w http.ResponseWriter, obey func(http.ResponseWriter)) bool {
-					if i != n {
-						return false
-					}
-					happened.Store(true)
-					return fail(cmd, w, obey)
-				})
-				out, err := cmd.CombinedOutput()
-				u.failWith(nil)
-				if err != nil { // the next one
-					cmd = u.settle()
-					out, err = cmd.CombinedOutput()
-				}
-				require.NoError(t, err, "request %d: %s", n, out)
-				u.settled(fmt.Sprintf("%s at request %d: %s", name, n, out))
-				if !happened.Load() {
-					require.Greater(t, n, 15)
-					t.Logf("%d requests", n-1)
-					return
-				}
-			}
+				return u.settle
+			}, func(_ int, what string) { u.settled(what) })
 		})
 	}
 }
@@ -285,13 +222,13 @@ func TestSettleOfMany(t *testing.T) {
 			strings.Replace(link, u.run, fmt.Sprint("job-", n), 1), time.Hour)
 	}
 	state := regexp.MustCompile(`/runs/job-\d+/details$`)
-	asked, wrote := 0, 0
+	states, wrote := 0, 0
 	u.w.Fault = func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-		u.count(w, nil)
+		u.asked.Answer(w, nil)
 		if !state.MatchString(r.URL.Path) {
 			return false
 		}
-		asked++
+		states++
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(map[string]string{"status": "Running"})
 		return true
@@ -300,20 +237,21 @@ func TestSettleOfMany(t *testing.T) {
 		if r.Method != http.MethodGet && r.URL.Path != "/graphql" {
 			wrote++
 		}
-		return u.count(w, nil)
+		return u.asked.Answer(w, nil)
 	}
-	u.asked = 0
+	u.asked.Asked()
 	out, err := u.settle().CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Equal(t, many, strings.Count(string(out), ": Running\n"), string(out))
-	require.Equal(t, many, asked)
+	require.Equal(t, many, states)
 	require.Zero(t, wrote)
 	require.Len(t, u.gh.Statuses, many)
 	text, err := os.ReadFile("docs/settle.md")
 	require.NoError(t, err)
-	t.Logf("%d requests", u.asked)
-	require.LessOrEqual(t, u.asked, 60)
-	require.Contains(t, string(text), fmt.Sprintf("50 runs that go on cost %d requests in all", u.asked))
+	asked := u.asked.Asked()
+	t.Logf("%d requests", asked)
+	require.LessOrEqual(t, asked, 60)
+	require.Contains(t, string(text), fmt.Sprintf("50 runs that go on cost %d requests in all", asked))
 }
 
 // built builds the program.

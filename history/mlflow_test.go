@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/org/aml-train/internal/testing/faulttest"
 	"github.com/org/aml-train/internal/testing/testenv"
 )
 
@@ -29,7 +30,7 @@ func TestPublishWithMLflow(t *testing.T) {
 	publishFaults(t, rec, zip, func() (*Client, string) {
 		made++
 		return &Client{Base: base}, fmt.Sprint("shared ", made)
-	}, &faulty{after: true})
+	}, faulttest.Fault{After: true})
 }
 
 // startMLflow starts MLflow's own server on the history in a folder, and returns its address.

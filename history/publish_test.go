@@ -3,9 +3,7 @@ package history
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -16,59 +14,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/org/aml-train/internal/testing/faulttest"
+	"github.com/org/aml-train/internal/testing/mlflowtest"
 	"github.com/org/aml-train/internal/testing/testenv"
 )
 
-// faulty sends requests to a server, but for the one at which it fails: the server is not
-// reached, or does what is asked and its answer is lost.
-type faulty struct {
-	mu    sync.Mutex
-	at    int // from 1; 0 for none
-	after bool
-	more  bool // all later ones fail, too
-	asked []string
-}
-
-func (f *faulty) Do(r *http.Request) (*http.Response, error) {
-	f.mu.Lock()
-	f.asked = append(f.asked, r.Method+" "+r.URL.Path)
-	n := len(f.asked)
-	f.mu.Unlock()
-	fails := f.at > 0 && (n == f.at || f.more && n > f.at)
-	if fails && (!f.after || n > f.at) {
-		return nil, errors.New("connection refused")
-	}
-	res, err := http.DefaultClient.Do(r)
-	if fails && err == nil {
-		res.Body.Close()
-		return nil, errors.New("connection reset")
-	}
-	return res, err
-}
-
-// plainServer is a server that takes the tags that ours keeps for itself, as MLflow's own does.
+// plainServer is a server that takes every tag, as MLflow's own does.
 func plainServer(t *testing.T) (base string) {
-	ours := NewServer(open(t), Access{})
-	const own, other = "aml-train.", "other."
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost {
-			body, err := io.ReadAll(r.Body)
-			if err != nil {
-				t.Error(err)
-			}
-			body = bytes.ReplaceAll(body, []byte(own), []byte(other))
-			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		}
-		answer := httptest.NewRecorder()
-		ours.ServeHTTP(answer, r)
-		text := answer.Body.Bytes()
-		if strings.Contains(answer.Header().Get("Content-Type"), "json") {
-			text = bytes.ReplaceAll(text, []byte(other), []byte(own))
-		}
-		w.Header().Set("Content-Type", answer.Header().Get("Content-Type"))
-		w.WriteHeader(answer.Code)
-		w.Write(text)
-	}))
+	server := httptest.NewServer(mlflowtest.AnyTags(NewServer(open(t), Access{})))
 	t.Cleanup(server.Close)
 	return server.URL
 }
@@ -128,19 +81,21 @@ func TestPublishFaults(t *testing.T) {
 	publishFaults(t, rec, zip, func() (*Client, string) {
 		made++
 		return &Client{Base: base}, fmt.Sprint("shared ", made)
-	}, &faulty{}, &faulty{after: true}, &faulty{more: true}, &faulty{after: true, more: true})
+	}, faulttest.Fault{}, faulttest.Fault{After: true}, faulttest.Fault{Dies: true}, faulttest.Fault{After: true, Dies: true})
 }
 
 // publishFaults fails in each of the ways at each request, in an experiment of its own.
-func publishFaults(t *testing.T, rec *Record, zip []byte, server func() (*Client, string), faults ...*faulty) {
+func publishFaults(
+	t *testing.T, rec *Record, zip []byte, server func() (*Client, string), faults ...faulttest.Fault,
+) {
 	for at, last := 1, 100; at <= last; at++ {
 		for _, kind := range faults {
-			f := &faulty{at: at, after: kind.after, more: kind.more}
+			f := &faulttest.Client{Fault: kind, At: at}
 			c, in := server()
 			c.HTTP = f
 			_, err := c.Publish(ctx, rec, zip, in)
-			last = min(last, len(f.asked))
-			if f.more {
+			last = min(last, len(f.Asked()))
+			if f.Dies {
 				require.Error(t, err)
 			}
 			c.HTTP = http.DefaultClient
@@ -149,7 +104,7 @@ func publishFaults(t *testing.T, rec *Record, zip []byte, server func() (*Client
 			}
 			for range 2 {
 				run, err := c.Publish(ctx, rec, zip, in)
-				require.NoError(t, err, "after %+v", f)
+				require.NoError(t, err, "after %+v of %v", kind, f.Asked())
 				require.Equal(t, mlflowFinished, run.Info.Status)
 			}
 			publishedOnce(t, c, in, rec)
@@ -167,7 +122,7 @@ func TestPublishTogether(t *testing.T) {
 		experiment := fmt.Sprint("shared ", seed)
 		var wg sync.WaitGroup
 		for range 3 {
-			f := &faulty{at: rng.IntN(12), after: rng.IntN(2) == 0}
+			f := &faulttest.Client{At: rng.IntN(12), Fault: faulttest.Fault{After: rng.IntN(2) == 0}}
 			wg.Go(func() {
 				var err error
 				for range 10 { // another writer's run may be gone while it is written
@@ -188,20 +143,20 @@ func TestPublishTogether(t *testing.T) {
 func TestReadPublished(t *testing.T) {
 	rec, zip := theRecord(t)
 	base := plainServer(t)
-	f := &faulty{}
+	f := &faulttest.Client{}
 	c := &Client{Base: base, HTTP: f}
 	none, err := c.Published(ctx, "shared", nil, 10)
 	require.NoError(t, err)
 	require.Empty(t, none)
 	_, err = c.Publish(ctx, rec, zip, "shared")
 	require.NoError(t, err)
-	f.asked = nil
+	before := len(f.Asked())
 	found, err := c.Published(ctx, "shared", map[string]string{TagTarget: "local"}, 10)
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	_, err = c.ReadPublished(ctx, found[0], "iris")
 	require.NoError(t, err)
-	require.Len(t, f.asked, 3)
+	require.Len(t, f.Asked(), before+3)
 
 	found[0].Info.ArtifactURI = "s3://bucket/1/artifacts"
 	got, err := c.ReadPublished(ctx, found[0], "iris")

@@ -1,11 +1,9 @@
 package promote
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -18,45 +16,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/testing/faulttest"
+	"github.com/org/aml-train/internal/testing/mlflowtest"
 	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 var ctx = context.Background()
 
-// faulty sends requests to a server, but for one: the server is not reached, or does what is
-// asked and its answer is lost, or says that it is unwell. With dies, everything after it fails,
-// too: this is the last that its program does.
-type faulty struct {
-	mu    sync.Mutex
-	at    int // from 1; 0 for none
-	after bool
-	sick  bool
-	dies  bool
-	asked int
-}
-
-func (f *faulty) Do(r *http.Request) (*http.Response, error) {
-	f.mu.Lock()
-	f.asked++
-	n := f.asked
-	f.mu.Unlock()
-	switch fails := f.at > 0 && (n == f.at || f.dies && n > f.at); {
-	case !fails:
-		return http.DefaultClient.Do(r)
-	case f.sick:
-		return &http.Response{StatusCode: http.StatusServiceUnavailable, Status: "503 Service Unavailable",
-			Body: http.NoBody}, nil
-	case f.after && n == f.at:
-		if res, err := http.DefaultClient.Do(r); err == nil {
-			res.Body.Close()
-		}
-		return nil, errors.New("connection reset")
-	}
-	return nil, errors.New("connection refused")
-}
-
-// theRegistry is the registry of a server that takes the tags that ours keeps for itself, as
-// MLflow's own does, with a run whose files can be a version's.
+// theRegistry is the registry of a server that takes every tag, as MLflow's own does, with a
+// run whose files can be a version's.
 func theRegistry(t *testing.T) (base, source string) {
 	store, err := history.Open(t.TempDir())
 	require.NoError(t, err)
@@ -65,21 +33,7 @@ func theRegistry(t *testing.T) (base, source string) {
 	require.NoError(t, err)
 	run, err := store.CreateRun(ctx, history.NewRun{ID: "iris-1", ExperimentID: experiment, Start: time.Now()})
 	require.NoError(t, err)
-	ours := history.NewServer(store, history.Access{})
-	const own, other = "aml-train.", "other."
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			t.Error(err)
-		}
-		body = bytes.ReplaceAll(body, []byte(own), []byte(other))
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		answer := httptest.NewRecorder()
-		ours.ServeHTTP(answer, r)
-		w.Header().Set("Content-Type", answer.Header().Get("Content-Type"))
-		w.WriteHeader(answer.Code)
-		w.Write(bytes.ReplaceAll(answer.Body.Bytes(), []byte(other), []byte(own)))
-	}))
+	server := httptest.NewServer(mlflowtest.AnyTags(history.NewServer(store, history.Access{})))
 	t.Cleanup(server.Close)
 	return server.URL, "runs:/" + run.Info.RunID + "/outputs/model"
 }
@@ -111,16 +65,16 @@ func versions(t *testing.T, r Registry, model string) (list []string) {
 func TestFaults(t *testing.T) {
 	base, source := theRegistry(t)
 	sound := &history.Client{Base: base, HTTP: http.DefaultClient}
-	for _, kind := range []*faulty{{}, {after: true}, {sick: true}, {dies: true}, {after: true, dies: true}} {
+	for _, kind := range []faulttest.Fault{{}, {After: true}, {Sick: true}, {Dies: true}, {After: true, Dies: true}} {
 		at := 1
 		for happened := true; happened; at++ {
-			model := fmt.Sprintf("iris-%v-%v-%v-%d", kind.after, kind.sick, kind.dies, at)
+			model := fmt.Sprintf("iris-%v-%v-%v-%d", kind.After, kind.Sick, kind.Dies, at)
 			_, err := Run(ctx, sound, merge(model, source, 1, "first"))
 			require.NoError(t, err)
-			f := &faulty{at: at, after: kind.after, sick: kind.sick, dies: kind.dies}
+			f := &faulttest.Client{Fault: kind, At: at}
 			c := &history.Client{Base: base, HTTP: f}
 			_, err = Run(ctx, c, merge(model, source, 2, "second"))
-			if happened = f.asked >= at; happened && kind.dies {
+			if happened = len(f.Asked()) >= at; happened && kind.Dies {
 				require.Error(t, err)
 			}
 			there := versions(t, sound, model)
@@ -141,13 +95,13 @@ func TestFaults(t *testing.T) {
 func TestFirstFaults(t *testing.T) {
 	base, source := theRegistry(t)
 	sound := &history.Client{Base: base, HTTP: http.DefaultClient}
-	for _, kind := range []*faulty{{}, {after: true}, {after: true, dies: true}} {
+	for _, kind := range []faulttest.Fault{{}, {After: true}, {After: true, Dies: true}} {
 		at := 1
 		for happened := true; happened; at++ {
-			model := fmt.Sprintf("first-%v-%v-%d", kind.after, kind.dies, at)
-			f := &faulty{at: at, after: kind.after, dies: kind.dies}
+			model := fmt.Sprintf("first-%v-%v-%d", kind.After, kind.Dies, at)
+			f := &faulttest.Client{Fault: kind, At: at}
 			Run(ctx, &history.Client{Base: base, HTTP: f}, merge(model, source, 1, "first"))
-			happened = f.asked >= at
+			happened = len(f.Asked()) >= at
 			_, err := Run(ctx, sound, merge(model, source, 1, "first"))
 			require.NoError(t, err)
 			require.Equal(t, []string{"1 first 1 [champion]"}, versions(t, sound, model))
@@ -168,7 +122,7 @@ func TestTogether(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range merges * 2 {
 			p := merge(model, source, 1+i%merges, fmt.Sprint("run-", 1+i%merges))
-			f := &faulty{at: rng.IntN(12), after: rng.IntN(2) == 0}
+			f := &faulttest.Client{At: rng.IntN(12), Fault: faulttest.Fault{After: rng.IntN(2) == 0}}
 			wg.Go(func() {
 				var err error
 				for range 10 {

@@ -52,7 +52,7 @@ func TestDocs(t *testing.T) {
 			case file:
 				require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(body), 0o644))
 				if !strings.HasPrefix(name, ".") {
-					_, err := job.Load(filepath.Join(dir, name), job.Options{})
+					_, err := job.Load(t.Context(), filepath.Join(dir, name), job.Options{})
 					require.NoError(t, err)
 				}
 			default:
@@ -70,7 +70,7 @@ func TestDocs(t *testing.T) {
 // TestExamples runs the examples as they are shipped.
 func TestExamples(t *testing.T) {
 	for _, dir := range []string{"examples/iris", "examples/iris-mlflow"} {
-		_, err := job.Load(filepath.Join(dir, "job.yml"), job.Options{})
+		_, err := job.Load(t.Context(), filepath.Join(dir, "job.yml"), job.Options{})
 		require.NoError(t, err)
 	}
 	a, err := os.ReadFile("examples/iris/iris.csv")

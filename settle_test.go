@@ -142,7 +142,8 @@ func (u *unattended) settled(what string) {
 // the run.
 func TestSettleFaults(t *testing.T) {
 	azurite, program := testenv.Azurite(t), built(t)
-	for name, way := range map[string]faulttest.Way{"killed": faulttest.Killed, "obeyed, killed": faulttest.ObeyedKilled,
+	for name, way := range map[string]faulttest.Way{
+		"killed": faulttest.Killed, "obeyed, killed": faulttest.ObeyedKilled,
 		"obeyed, cut": faulttest.ObeyedCut, "unwell": faulttest.Unwell} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

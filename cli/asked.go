@@ -92,8 +92,8 @@ func (f *workflow) holds(ctx context.Context) error {
 type fenced struct{ submit.Target }
 
 // Check refuses what would run on the machine itself.
-func (t fenced) Check(j *job.Job) error {
-	if err := t.Target.Check(j); err != nil || local.InContainer(j.Trial()) {
+func (t fenced) Check(ctx context.Context, j *job.Job) error {
+	if err := t.Target.Check(ctx, j); err != nil || local.InContainer(j.Trial()) {
 		return err
 	}
 	return mistake.Errorf("the commit is another repository's, and would train on "+

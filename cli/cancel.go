@@ -27,7 +27,7 @@ func (a *app) cancel() *cobra.Command {
 				return err
 			}
 			if a.json {
-				return s.printRun(run, nil)
+				return s.printRun(cmd.Context(), run, nil)
 			}
 			a.say("Run %s: %s", run.Info.RunID, run.Status())
 			return nil

@@ -45,14 +45,14 @@ func (a *app) show() *cobra.Command {
 				return err
 			}
 			if a.json && (len(a.assess.Terms.Rules) == 0 || run.Status() != history.Completed) {
-				return s.printRun(run, nil)
+				return s.printRun(cmd.Context(), run, nil)
 			}
 			r, err := a.assess.Collect(cmd.Context(), s.Session, run)
 			if err != nil {
 				return err
 			}
 			if a.json {
-				return s.printRun(run, r.Judgement)
+				return s.printRun(cmd.Context(), run, r.Judgement)
 			}
 			if markdown != "" {
 				return a.writeMarkdown(r, markdown)
@@ -60,7 +60,7 @@ func (a *app) show() *cobra.Command {
 			width, color := terminal(a.out, a.getenv)
 			fmt.Fprint(a.out, r.Terminal(width, color))
 			a.told(run)
-			s.details(run)
+			s.details(cmd.Context(), run)
 			return nil
 		},
 	}
@@ -88,7 +88,7 @@ func (a *app) untold(target *local.Target, but string) {
 }
 
 // details prints what ran, below a report.
-func (s session) details(run *history.Run) {
+func (s session) details(ctx context.Context, run *history.Run) {
 	fmt.Fprintln(s.out)
 	run = secret.Of(&s.secrets, run)
 	line := func(name, value string) {
@@ -100,7 +100,7 @@ func (s session) details(run *history.Run) {
 	if commit != "" && run.Tag(gitmeta.PropDirty) == "True" {
 		commit += " with uncommitted changes"
 	}
-	line("experiment", s.experimentName(context.Background(), run))
+	line("experiment", s.experimentName(ctx, run))
 	line("command", oneLine(run.Tag(history.TagCommand)))
 	line("commit", commit)
 	line("branch", run.Tag(gitmeta.PropBranch))
@@ -203,8 +203,7 @@ func moment(t time.Time) *time.Time {
 	return &t
 }
 
-func (s session) printRun(run *history.Run, judged *report.Judgement) error {
-	ctx := context.Background()
+func (s session) printRun(ctx context.Context, run *history.Run, judged *report.Judgement) error {
 	out, err := s.runJSON(ctx, run)
 	if err != nil {
 		return err
@@ -270,7 +269,7 @@ func (s session) report(ctx context.Context, run *history.Run, f *teller) error 
 		f.flow.merged(s.model)
 	}
 	if s.json {
-		if err := s.printRun(run, r.Judgement); err != nil {
+		if err := s.printRun(ctx, run, r.Judgement); err != nil {
 			return err
 		}
 	}

@@ -183,7 +183,7 @@ func (t *teller) Left(ctx context.Context, at train.Session, run *history.Run) e
 		t.flow.leaves(ctx, t.at(at), run)
 	}
 	if t.json {
-		return t.at(at).printRun(run, nil)
+		return t.at(at).printRun(ctx, run, nil)
 	}
 	t.say("aml-train watch %s shows its output", run.Info.RunID)
 	fmt.Fprintln(t.out, run.Info.RunID)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,7 +27,7 @@ workspace is asked. JOB and the flags are those of run. --json prints the resolv
 		Args:    f.arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if convert {
-				return a.convert(f)
+				return a.convert(cmd.Context(), f)
 			}
 			j, err := a.trainer(nil, &teller{app: a}, f.python).Check(cmd.Context(), a.request(f))
 			switch {
@@ -69,7 +70,7 @@ func problemsOf(err error) (list job.Problems) {
 }
 
 // convert prints the job as a job file. Whether its target can run it is not asked.
-func (a *app) convert(f jobFlags) error {
+func (a *app) convert(ctx context.Context, f jobFlags) error {
 	r := a.request(f)
 	if len(r.Wrong) > 0 {
 		return r.Wrong[0]
@@ -84,7 +85,7 @@ func (a *app) convert(f jobFlags) error {
 	if r.Options.Files, err = train.Files(&a.git, r.File, nil); err != nil {
 		return err
 	}
-	j, err := job.Read(r.File, r.Options)
+	j, err := job.Read(ctx, r.File, r.Options)
 	if err != nil {
 		return err
 	}

@@ -132,10 +132,10 @@ func (s *Store) list(f folder, dir string) ([]File, error) {
 // modelDirs returns the folders of the models that a run logged, by the names
 // under which they stand among its artifacts: MLflow 3 keeps a logged model
 // beside the runs, and for a person it is what the run made.
-func (s *Store) modelDirs(r *Run) (map[string]folder, error) {
+func (s *Store) modelDirs(ctx context.Context, r *Run) (map[string]folder, error) {
 	dirs := map[string]folder{}
 	for _, ref := range r.Outputs.ModelOutputs {
-		m, err := s.model(context.Background(), ref.ModelID)
+		m, err := s.model(ctx, ref.ModelID)
 		if NotFound(err) {
 			continue // deleted since
 		}
@@ -153,8 +153,8 @@ func (s *Store) modelDirs(r *Run) (map[string]folder, error) {
 
 // Artifacts lists every file that a run made, by path: its artifacts, and below
 // models/NAME the models that it logged.
-func (s *Store) Artifacts(_ context.Context, r *Run) ([]File, error) {
-	dirs, err := s.modelDirs(r)
+func (s *Store) Artifacts(ctx context.Context, r *Run) ([]File, error) {
+	dirs, err := s.modelDirs(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -199,13 +199,13 @@ func (s *Store) filesBelow(f folder, name string) ([]File, error) {
 
 // OpenArtifact opens one file of a run's artifacts. It follows no link out of
 // them.
-func (s *Store) OpenArtifact(_ context.Context, r *Run, p string) (io.ReadCloser, error) {
+func (s *Store) OpenArtifact(ctx context.Context, r *Run, p string) (io.ReadCloser, error) {
 	p, err := cleanArtifact(p)
 	if err != nil {
 		return nil, err
 	}
 	dir, within := folderOf(r), p
-	models, err := s.modelDirs(r)
+	models, err := s.modelDirs(ctx, r)
 	if err != nil {
 		return nil, err
 	}

@@ -44,15 +44,21 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	if len(query) > 0 {
 		path += "?" + query.Encode()
 	}
-	return c.send(ctx, method, path, kind, text)
+	return c.send(ctx, method, path, kind, bytes.NewReader(text), int64(len(text)))
 }
 
-// send sends a body of that type.
-func (c *Client) send(ctx context.Context, method, path, kind string, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.Base, "/")+path, bytes.NewReader(body))
+// send sends a body of that type and size.
+func (c *Client) send(
+	ctx context.Context, method, path, kind string, body io.Reader, size int64,
+) (*http.Response, error) {
+	if size == 0 {
+		body = http.NoBody
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.Base, "/")+path, body)
 	if err != nil {
 		return nil, err
 	}
+	req.ContentLength = size
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
 	}
@@ -304,16 +310,6 @@ func (c *Client) OpenArtifact(ctx context.Context, r *Run, p string) (io.ReadClo
 	return res.Body, nil
 }
 
-// putArtifact writes one file among a run's artifacts through the server.
-func (c *Client) putArtifact(ctx context.Context, run *Run, name string, text []byte) error {
-	at := url.URL{Path: "/api/2.0/mlflow-artifacts/artifacts/" + path.Join(c.served(run), name)}
-	res, err := c.send(ctx, http.MethodPut, at.EscapedPath(), "application/octet-stream", text)
-	if err != nil {
-		return err
-	}
-	return res.Body.Close()
-}
-
 // Holds tells whether the server itself takes and hands out the files of a run.
 func (c *Client) Holds(run *Run) bool { return c.served(run) != "" }
 
@@ -321,22 +317,9 @@ func (c *Client) Holds(run *Run) bool { return c.served(run) != "" }
 // it again changes nothing.
 func (c *Client) PutFile(ctx context.Context, run *Run, name string, size int64, file io.ReadSeeker) error {
 	at := url.URL{Path: "/api/2.0/mlflow-artifacts/artifacts/" + path.Join(c.served(run), name)}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, strings.TrimSuffix(c.Base, "/")+at.EscapedPath(),
-		readSeekNopCloser{file})
+	res, err := c.send(ctx, http.MethodPut, at.EscapedPath(), "application/octet-stream", readSeekNopCloser{file}, size)
 	if err != nil {
 		return err
-	}
-	req.ContentLength = size
-	if size == 0 {
-		req.Body = http.NoBody
-	}
-	req.Header.Set("Content-Type", "application/octet-stream")
-	res, err := c.HTTP.Do(req)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = answer(res)
-	}
-	if err != nil {
-		return fmt.Errorf("tracking server %s: %w", c.Base, err)
 	}
 	return res.Body.Close()
 }

@@ -90,13 +90,16 @@ func (c *Client) complete(ctx context.Context, run *Run, rec *Record, zip []byte
 	if err := c.LogBatch(ctx, run.Info.RunID, metrics, rec.Run.Data.Params, nil); err != nil {
 		return err
 	}
-	if c.served(run) != "" {
+	if c.Holds(run) {
+		put := func(name string, text []byte) error {
+			return c.PutFile(ctx, run, name, int64(len(text)), bytes.NewReader(text))
+		}
 		for _, name := range slices.Sorted(maps.Keys(rec.files)) {
-			if err := c.putArtifact(ctx, run, name, rec.files[name]); err != nil {
+			if err := put(name, rec.files[name]); err != nil {
 				return err
 			}
 		}
-		if err := c.putArtifact(ctx, run, recordFile, zip); err != nil {
+		if err := put(recordFile, zip); err != nil {
 			return err
 		}
 	}
@@ -205,7 +208,7 @@ func (c *Client) Published(
 // request where the server hands out artifacts, else with one for each metric, and without
 // files. experiment is the one that the run was trained in.
 func (c *Client) ReadPublished(ctx context.Context, run *Run, experiment string) (*Record, error) {
-	if c.served(run) != "" {
+	if c.Holds(run) {
 		body, err := c.OpenArtifact(ctx, run, recordFile)
 		if err == nil {
 			defer body.Close()

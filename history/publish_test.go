@@ -81,7 +81,8 @@ func TestPublishFaults(t *testing.T) {
 	publishFaults(t, rec, zip, func() (*Client, string) {
 		made++
 		return &Client{Base: base}, fmt.Sprint("shared ", made)
-	}, faulttest.Fault{}, faulttest.Fault{After: true}, faulttest.Fault{Dies: true}, faulttest.Fault{After: true, Dies: true})
+	}, faulttest.Fault{}, faulttest.Fault{After: true}, faulttest.Fault{Dies: true},
+		faulttest.Fault{After: true, Dies: true})
 }
 
 // publishFaults fails in each of the ways at each request, in an experiment of its own.
@@ -208,11 +209,12 @@ func TestPublishedChecks(t *testing.T) {
 	require.NoError(t, err)
 	other := *rec
 	other.Run.Info.EndTime++
-	require.NoError(t, c.putArtifact(ctx, run, recordFile, []byte("no zip")))
+	require.NoError(t, c.PutFile(ctx, run, recordFile, 6, strings.NewReader("no zip")))
 	_, err = c.ReadPublished(ctx, run, "iris")
 	require.Error(t, err)
 	text := asJSON(t, &other)
-	require.NoError(t, c.putArtifact(ctx, run, recordFile, pack(t, map[string]string{recordJSON: text})))
+	forged := pack(t, map[string]string{recordJSON: text})
+	require.NoError(t, c.PutFile(ctx, run, recordFile, int64(len(forged)), bytes.NewReader(forged)))
 	_, err = c.ReadPublished(ctx, run, "iris")
 	require.ErrorContains(t, err, "another run's")
 	// A page in the way of the server, which is no MLflow.

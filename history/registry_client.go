@@ -193,8 +193,8 @@ func (s *Store) AliasModel(ctx context.Context, name, alias, version string) err
 
 // ModelSource is the source of a version that is a file or folder among a run's artifacts: the
 // logged model itself, where it lies in one.
-func (s *Store) ModelSource(run *Run, name string) (string, error) {
-	logged, err := s.modelDirs(run)
+func (s *Store) ModelSource(ctx context.Context, run *Run, name string) (string, error) {
+	logged, err := s.modelDirs(ctx, run)
 	if err != nil {
 		return "", err
 	}

@@ -28,7 +28,7 @@ func TestAsked(t *testing.T) {
 		"rate=1 other=2":        "a shell would interpret",
 		"environment=azureml:x": "the job declares no input of that name",
 	} {
-		j, err := Load(file, Options{Asked: []string{asked}})
+		j, err := Load(t.Context(), file, Options{Asked: []string{asked}})
 		if wrong == "" {
 			require.NoError(t, err, asked)
 			require.Equal(t, Input{Literal: true, Value: asked[len("rate="):]}, j.Inputs["rate"])

@@ -16,7 +16,7 @@ func same(t *testing.T, j *Job) {
 	file := filepath.Join(j.Dir, "converted.yml")
 	require.NoError(t, os.WriteFile(file, text, 0o644))
 	defer os.Remove(file)
-	again, err := Read(file, Options{})
+	again, err := Read(t.Context(), file, Options{})
 	require.NoError(t, err, string(text))
 	require.Equal(t, j.Digest(), again.Digest(), string(text))
 	require.Equal(t, j.Keep, again.Keep)
@@ -54,7 +54,7 @@ services: {tb: {type: tensor_board, log_dir: logs}}
 queue_settings: {job_tier: spot, priority: low}
 keep: ["*.ckpt", results/]
 environment: `+environment+"\n"), 0o644))
-		j, err := Read(file, Options{})
+		j, err := Read(t.Context(), file, Options{})
 		require.NoError(t, err)
 		same(t, j)
 	}
@@ -80,7 +80,7 @@ func FuzzRunConfig(f *testing.F) {
 			require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 		}
-		j, err := Read(filepath.Join(dir, ".azureml", "c"), Options{})
+		j, err := Read(t.Context(), filepath.Join(dir, ".azureml", "c"), Options{})
 		if err == nil {
 			same(t, j)
 		}

@@ -55,12 +55,12 @@ func (j *Job) stat(name string, named bool) (fs.FileInfo, error) {
 
 // lookAt describes a file or folder that is going to be read: a folder's links do not
 // lead out of it.
-func lookAt(t *inside.Tree, err error) (fs.FileInfo, error) {
+func lookAt(ctx context.Context, t *inside.Tree, err error) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
 	defer t.Close()
-	return t.Info(), t.Check(context.Background())
+	return t.Info(), t.Check(ctx)
 }
 
 // defaultPlace is whose files a job at dir may name where nobody said: those below the

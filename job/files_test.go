@@ -99,7 +99,7 @@ func TestOutside(t *testing.T) {
 		text := "command: cat ${{inputs.data}}\ncode: .\ninputs:\n  data: {type: uri_file, path: " + path + "}\n"
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
 		o.Files = inside.Place{Dir: dir}
-		_, err := Load("src/job.yml", o)
+		_, err := Load(t.Context(), "src/job.yml", o)
 		return err
 	}
 	outside := filepath.Join(top, "data.csv")
@@ -114,11 +114,12 @@ func TestOutside(t *testing.T) {
 	}
 	for _, code := range []string{"../..", top} {
 		require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "command: ls\ncode: %s\n", code), 0o644))
-		_, err := Load("src/job.yml", Options{Files: inside.Place{Dir: dir}})
+		_, err := Load(t.Context(), "src/job.yml", Options{Files: inside.Place{Dir: dir}})
 		require.ErrorContains(t, err, "--source-directory "+top)
-		_, err = Load("src/job.yml", Options{Files: inside.Place{Dir: dir}, SourceDirectory: ".."})
+		_, err = Load(t.Context(), "src/job.yml", Options{Files: inside.Place{Dir: dir}, SourceDirectory: ".."})
 		require.NoError(t, err)
-		_, err = Load("src/job.yml", Options{Files: inside.Place{Dir: dir}, SourceDirectory: "..", Workflow: true})
+		_, err = Load(t.Context(), "src/job.yml",
+			Options{Files: inside.Place{Dir: dir}, SourceDirectory: "..", Workflow: true})
 		require.ErrorContains(t, err, "in a workflow")
 	}
 }

@@ -25,7 +25,7 @@ func TestGolden(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			var got bytes.Buffer
-			j, err := Load(file, Options{})
+			j, err := Load(t.Context(), file, Options{})
 			if err != nil {
 				require.Nil(t, j)
 				require.IsType(t, Problems{}, err)
@@ -89,7 +89,7 @@ func TestOptions(t *testing.T) {
 		"unknown input": {o: Options{Command: "x", Inputs: []string{"a=1"}}, problem: "no input of that name"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			j, err := Load("", test.o)
+			j, err := Load(t.Context(), "", test.o)
 			if test.problem != "" {
 				require.ErrorContains(t, err, test.problem)
 				return
@@ -103,10 +103,12 @@ func TestOptions(t *testing.T) {
 }
 
 func TestOptionsOverFile(t *testing.T) {
-	j, err := Load("testdata/full.yml", Options{ComputeTarget: "local", Environment: "user-managed", MaxRunSeconds: 5,
-		Env:    []string{"SEED=8"},
-		Inputs: []string{"rate=0.5", "data=testdata/data"}, Distribution: "tensorflow", ProcessCount: 3, NodeCount: 4,
-		Tags: []string{"team=red"}})
+	j, err := Load(t.Context(), "testdata/full.yml",
+		Options{ComputeTarget: "local", Environment: "user-managed", MaxRunSeconds: 5,
+			Env:    []string{"SEED=8"},
+			Inputs: []string{"rate=0.5", "data=testdata/data"}, Distribution: "tensorflow", ProcessCount: 3,
+			NodeCount: 4,
+			Tags: []string{"team=red"}})
 	require.NoError(t, err)
 	require.Equal(t, "local", j.Compute)
 	require.True(t, j.Environment.UserManaged)
@@ -136,9 +138,9 @@ func TestPythonFloat(t *testing.T) {
 }
 
 func TestDigest(t *testing.T) {
-	a, err := Load("testdata/full.yml", Options{})
+	a, err := Load(t.Context(), "testdata/full.yml", Options{})
 	require.NoError(t, err)
-	b, err := Load("testdata/full.yml", Options{DisplayName: "other"})
+	b, err := Load(t.Context(), "testdata/full.yml", Options{DisplayName: "other"})
 	require.NoError(t, err)
 	require.Equal(t, a.Digest(), b.Digest(), "the name is no part of what runs")
 	b.EnvironmentVariables = map[string]string{"SEED": "9"}
@@ -185,7 +187,7 @@ func FuzzLoad(f *testing.F) {
 		if err := os.WriteFile(file, text, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		j, err := Load(file, Options{})
+		j, err := Load(t.Context(), file, Options{})
 		if err != nil {
 			if len(err.(Problems)) == 0 || err.Error() == "" {
 				t.Fatal("a problem without words")
@@ -200,7 +202,7 @@ func FuzzLoad(f *testing.F) {
 
 // A trial of a sweep is a command job with the limits and resources that are its own.
 func TestTrial(t *testing.T) {
-	j, err := Load("testdata/sweep.yml", Options{MaxRunSeconds: 60})
+	j, err := Load(t.Context(), "testdata/sweep.yml", Options{MaxRunSeconds: 60})
 	require.NoError(t, err)
 	require.Equal(t, time.Minute, j.MaxDuration())
 	trial := j.Trial()
@@ -210,7 +212,7 @@ func TestTrial(t *testing.T) {
 	require.Equal(t, 2, trial.Resources.InstanceCount)
 	require.Same(t, trial, trial.Trial())
 	require.NotEqual(t, j.Digest(), trial.Digest())
-	other, err := Load("testdata/sweep.yml", Options{})
+	other, err := Load(t.Context(), "testdata/sweep.yml", Options{})
 	require.NoError(t, err)
 	require.NotEqual(t, j.Digest(), other.Digest())
 	warned := ""
@@ -226,14 +228,14 @@ func TestSweepYAML(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS("testdata")))
 	for _, file := range []string{"sweep.yml", "sweep_hello.yml", "sweep_data.yml"} {
-		j, err := Load(filepath.Join(dir, file), Options{})
+		j, err := Load(t.Context(), filepath.Join(dir, file), Options{})
 		require.NoError(t, err)
 		text, err := j.YAML()
 		require.NoError(t, err)
 		require.Contains(t, string(text), "latest/sweepJob.schema.json")
 		again := filepath.Join(dir, "written.yml")
 		require.NoError(t, os.WriteFile(again, text, 0o644))
-		back, err := Load(again, Options{})
+		back, err := Load(t.Context(), again, Options{})
 		require.NoError(t, err, string(text))
 		require.Equal(t, j.Digest(), back.Digest(), string(text))
 	}

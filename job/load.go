@@ -1,6 +1,7 @@
 package job
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -52,8 +53,8 @@ type Options struct {
 }
 
 // Load is Read of a job that has to be without a problem. The error, if any, is Problems.
-func Load(path string, o Options) (*Job, error) {
-	j, err := Read(path, o)
+func Load(ctx context.Context, path string, o Options) (*Job, error) {
+	j, err := Read(ctx, path, o)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +66,7 @@ func Load(path string, o Options) (*Job, error) {
 // source directory, the script, the inputs. The error, if any, is Problems; the job is
 // then what could be read of it, so that others find what else is wrong, and nil where
 // that is nothing.
-func Read(path string, o Options) (*Job, error) {
+func Read(ctx context.Context, path string, o Options) (*Job, error) {
 	place, abs, err := o.placeOf(path)
 	if err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func Read(path string, o Options) (*Job, error) {
 		return nil, err
 	}
 	o.apply(j, d, cwd)
-	d.check(j, o)
+	d.check(ctx, j, o)
 	j.Warnings = d.warnings
 	if j.ExperimentName == "" {
 		j.ExperimentName = defaultExperiment(j)
@@ -336,7 +337,7 @@ func (o Options) input(j *Job, d *document, name, value string, relative func(st
 }
 
 // check reports what is wrong with the whole job.
-func (d *document) check(j *Job, o Options) {
+func (d *document) check(ctx context.Context, j *Job, o Options) {
 	report := func(key, format string, args ...any) {
 		d.problems = append(d.problems, d.problemOf(key, fmt.Sprintf(format, args...)))
 	}
@@ -367,7 +368,7 @@ func (d *document) check(j *Job, o Options) {
 		}
 	}
 	d.checkSource(j, o, report)
-	d.checkEnvironment(j, o)
+	d.checkEnvironment(ctx, j, o)
 	d.checkCheckpoints(j)
 	for _, name := range slices.Sorted(maps.Keys(j.Inputs)) {
 		in := j.Inputs[name]
@@ -375,7 +376,8 @@ func (d *document) check(j *Job, o Options) {
 			continue
 		}
 		say := func(format string, args ...any) { d.reportAt("inputs."+name+".path", format, args...) }
-		switch info, err := lookAt(j.OpenInput(in)); {
+		tree, err := j.OpenInput(in)
+		switch info, err := lookAt(ctx, tree, err); {
 		case err != nil:
 			say("inputs.%s: %s", name, j.why(in.Path, "--input "+name+"=", o.Workflow, err))
 		case info.IsDir() && in.Type == URIFile:
@@ -424,13 +426,14 @@ func (d *document) checkSource(j *Job, o Options, report func(key, format string
 }
 
 // checkEnvironment looks for the files that the environment names.
-func (d *document) checkEnvironment(j *Job, o Options) {
+func (d *document) checkEnvironment(ctx context.Context, j *Job, o Options) {
 	e := j.Environment
 	if e == nil {
 		return
 	}
 	check := func(key, name string, folder bool) bool {
-		info, err := lookAt(j.Open(name, j.environmentNamed))
+		tree, err := j.Open(name, j.environmentNamed)
+		info, err := lookAt(ctx, tree, err)
 		switch {
 		case err != nil:
 			d.reportAt("environment."+key, "environment.%s: %s", key, j.why(name, "", o.Workflow, err))

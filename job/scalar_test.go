@@ -123,7 +123,7 @@ func TestScalarsAgainstAzure(t *testing.T) {
 			require.NoError(t, json.Unmarshal(answers[i*len(all)+k][1], &theirs))
 			file := filepath.Join(dir, "ours.yml")
 			require.NoError(t, os.WriteFile(file, []byte(files(f.yaml, s)), 0o644))
-			j, err := Load(file, Options{})
+			j, err := Load(t.Context(), file, Options{})
 			if why := scalarsDiffer(f.name, s, theirs, j, err, f.ours); why != "" {
 				t.Errorf("%s: %s: %s", f.name, s, why)
 			} else if err == nil && theirs != nil {

@@ -89,7 +89,7 @@ func Of(ctx context.Context, o Options) (*Registry, error) {
 		if err != nil {
 			return history.ModelVersion{}, err
 		}
-		source, err := o.Run.Store.ModelSource(o.Run.Run, chosen.Path)
+		source, err := o.Run.Store.ModelSource(ctx, o.Run.Run, chosen.Path)
 		return history.ModelVersion{Source: source, RunID: o.Run.Run.Info.RunID}, err
 	}
 	return r, nil

@@ -81,7 +81,7 @@ type Target interface {
 	// the target cannot do. The error is job.Problems, or what this machine lacks: then
 	// the job has no problem. Of a job that could be read in part, it reports what does
 	// not follow from what is wrong already.
-	Check(*job.Job) error
+	Check(context.Context, *job.Job) error
 
 	// Versions finds out which environment and data a submission would train with now,
 	// and sends nothing of it. What has no version is no error.

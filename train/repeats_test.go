@@ -46,7 +46,7 @@ type lapsTarget struct {
 	laps *laps
 }
 
-func (t lapsTarget) Check(*job.Job) error { return nil }
+func (t lapsTarget) Check(context.Context, *job.Job) error { return nil }
 
 func (t lapsTarget) Submit(_ context.Context, s submit.Submission) (*history.Run, error) {
 	if t.laps.submitted++; t.laps.submitted == t.laps.refused {

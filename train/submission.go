@@ -127,7 +127,7 @@ func (t *Trainer) check(ctx context.Context, r Request, s *submission) (err erro
 	if r.Options.RunConfig && r.File == "" { // it was not found, and no other job stands in
 		return refused(found)
 	}
-	if err := t.load(r, s); err != nil {
+	if err := t.load(ctx, r, s); err != nil {
 		found = append(found, err)
 	}
 	if s.Job == nil {
@@ -160,7 +160,7 @@ func (t *Trainer) check(ctx context.Context, r Request, s *submission) (err erro
 }
 
 // load reads the job, of the commit where one is trained.
-func (t *Trainer) load(r Request, s *submission) error {
+func (t *Trainer) load(ctx context.Context, r Request, s *submission) error {
 	settings, err := t.Settings(s.Commit)
 	s.reuse, s.keyed, s.repeats = settings.Reuse, settings.Reuse || settings.Keyed, settings.Repeats
 	if r.Repeats != nil {
@@ -180,7 +180,7 @@ func (t *Trainer) load(r Request, s *submission) error {
 	if r.Options.Files, err = Files(t.Git, file, s.Commit); err != nil {
 		return refused(append(found, err))
 	}
-	if s.Job, err = job.Read(file, r.Options); s.Job != nil {
+	if s.Job, err = job.Read(ctx, file, r.Options); s.Job != nil {
 		s.Job.Keep = append(s.Job.Keep, settings.Keep...)
 	}
 	return refused(append(found, err))
@@ -243,7 +243,7 @@ func (t *Trainer) ask(ctx context.Context, s *submission) error {
 	if target == nil {
 		return err
 	}
-	return refused([]error{err, target.Check(s.Job)})
+	return refused([]error{err, target.Check(ctx, s.Job)})
 }
 
 // code tells which code it is, and takes its snapshot unless there is a run of it already

@@ -35,7 +35,7 @@ type target struct {
 	way *steps
 }
 
-func (s target) Check(*job.Job) error {
+func (s target) Check(context.Context, *job.Job) error {
 	s.way.step("check")
 	return s.way.refuses
 }

@@ -67,7 +67,7 @@ func TestAssetNames(t *testing.T) {
 	s := submission(t)
 	s.Job.Environment = &job.Environment{Reference: "azureml:ours"}
 	s.Job.Inputs = map[string]job.Input{"data": {Type: job.URIFolder, Path: "azureml:flowers"}}
-	err = target.Check(s.Job)
+	err = target.Check(t.Context(), s.Job)
 	require.ErrorContains(t, err, "azureml:ours names no version; write azureml:ours:VERSION, or azureml:ours@latest")
 	require.ErrorContains(t, err, "inputs.data: azureml:flowers names no version")
 }

@@ -85,3 +85,11 @@ type Target struct {
 }
 
 var _ submit.Target = (*Target)(nil)
+
+func (t *Target) say(format string, args ...any) {
+	if t.Say != nil {
+		t.saying.Lock() // code, data and environment are sent at once
+		defer t.saying.Unlock()
+		t.Say(format, args...)
+	}
+}

@@ -120,7 +120,7 @@ func submission(t *testing.T) submit.Submission {
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
-	j, err := job.Load(filepath.Join(dir, "job.yml"), job.Options{})
+	j, err := job.Load(t.Context(), filepath.Join(dir, "job.yml"), job.Options{})
 	require.NoError(t, err)
 	s, err := snapshot.Take(t.Context(), filepath.Join(dir, "src"), snapshot.Options{})
 	require.NoError(t, err)
@@ -447,7 +447,7 @@ func TestLabels(t *testing.T) {
 	_, err = target.data(t.Context(), c, s)
 	require.ErrorContains(t, err, "the workspace has no data asset weeds")
 	s.Job.Inputs = map[string]job.Input{"data": {Type: job.URIFolder, Path: "azureml:flowers@first"}}
-	require.ErrorContains(t, target.Check(s.Job), "the only label is latest")
+	require.ErrorContains(t, target.Check(t.Context(), s.Job), "the only label is latest")
 }
 
 // Of a long log, a report fetches the end.

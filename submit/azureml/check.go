@@ -1,6 +1,7 @@
 package azureml
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,7 +12,7 @@ import (
 
 // Check implements submit.Target. What only the workspace knows, such as whether it has
 // the compute target, it answers when the job is submitted, before anything is uploaded.
-func (t *Target) Check(j *job.Job) error {
+func (t *Target) Check(ctx context.Context, j *job.Job) error {
 	f := &job.Findings{Job: j}
 	if e := j.Environment; e != nil && e.UserManaged {
 		f.Add("environment", "the compute target %s has no environment of its own; name an image (--environment "+

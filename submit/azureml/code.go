@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/org/aml-train/internal/inside"
+	"github.com/org/aml-train/internal/progress"
 	"github.com/org/aml-train/snapshot"
 )
 
@@ -51,9 +52,9 @@ func fileOf(s *snapshot.Snapshot, path string, f *snapshot.File) blobFile {
 	return blobFile{path, f.OID.String(), f.Size, func() (io.ReadCloser, error) { return s.Open(f) }}
 }
 
-// sendings lists the files of a snapshot as a blob store can hold them: it has no
+// blobFiles lists the files of a snapshot as a blob store can hold them: it has no
 // links, so a link becomes what it leads to.
-func sendings(ctx context.Context, s *snapshot.Snapshot) ([]blobFile, error) {
+func blobFiles(ctx context.Context, s *snapshot.Snapshot) ([]blobFile, error) {
 	out := make([]blobFile, 0, len(s.Files))
 	for i := range s.Files {
 		f := &s.Files[i]
@@ -65,7 +66,7 @@ func sendings(ctx context.Context, s *snapshot.Snapshot) ([]blobFile, error) {
 	return out, nil
 }
 
-// followed is sendings of a snapshot that has links.
+// followed is blobFiles of a snapshot that has links.
 func followed(ctx context.Context, s *snapshot.Snapshot) ([]blobFile, error) {
 	dir := s.Dir
 	if s.Commit != "" {
@@ -99,7 +100,7 @@ func (t *Target) code(ctx context.Context, c *connection, s *snapshot.Snapshot) 
 	if err := s.Sizes(ctx); err != nil {
 		return "", sent, err
 	}
-	list, err := sendings(ctx, s)
+	list, err := blobFiles(ctx, s)
 	if err != nil {
 		return "", sent, err
 	}
@@ -147,17 +148,21 @@ func (t *Target) upload(ctx context.Context, store *storage, prefix string, list
 		total += f.size
 	}
 	var bytes, copied, files atomic.Int64
-	progress := t.progress(len(list), total)
-	defer progress.end()
+	var done progress.Transfer
+	defer done.Tell(len(list), total, func(far string) { t.say("Uploading: %s", far) })()
+	ready := func(f blobFile) {
+		done.Files.Add(1)
+		done.Bytes.Add(f.size)
+	}
 	g, working := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for _, f := range list {
 		if arrived[f.path] == f.oid {
-			progress.add(f.size)
+			ready(f)
 			continue
 		}
 		g.Go(func() error {
-			defer progress.add(f.size)
+			defer ready(f)
 			to := prefix + "code/" + f.path
 			if from := before.find(f.oid); from != "" && f.size <= 256<<20 {
 				err := store.copy(working, from, to)

@@ -65,7 +65,7 @@ func TestOracle(t *testing.T) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			var theirs, ours any
 			require.NoError(t, json.Unmarshal([]byte(lines[i]), &theirs))
-			j, err := job.Load(file, job.Options{})
+			j, err := job.Load(t.Context(), file, job.Options{})
 			require.NoError(t, err)
 			b, _ := body(j, place{}, Workspace{"s", "g", "w"}, nil, nil)
 			text, err := json.Marshal(b)

@@ -35,7 +35,7 @@ func lockable(t *testing.T) (s submit.Submission, change func() submit.Submissio
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 	take := func() submit.Submission {
-		j, err := job.Load(filepath.Join(dir, "job.yml"), job.Options{})
+		j, err := job.Load(t.Context(), filepath.Join(dir, "job.yml"), job.Options{})
 		require.NoError(t, err)
 		s, err := snapshot.Take(t.Context(), filepath.Join(dir, "src"), snapshot.Options{})
 		require.NoError(t, err)

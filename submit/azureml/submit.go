@@ -31,7 +31,7 @@ import (
 // Submit implements submit.Target. The job's name is decided before anything is sent,
 // so that a submission that is cut off and started again makes one job.
 func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run, error) {
-	if err := t.Check(s.Job); err != nil {
+	if err := t.Check(ctx, s.Job); err != nil {
 		return nil, err
 	}
 	c, err := t.connect(ctx)

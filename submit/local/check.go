@@ -14,7 +14,7 @@ import (
 )
 
 // Check implements submit.Target. The local environment is the machine's own.
-func (t *Target) Check(j *job.Job) error {
+func (t *Target) Check(ctx context.Context, j *job.Job) error {
 	f := &job.Findings{Job: j.Trial()}
 	if j.Sweep != nil {
 		checkSweep(f, j.Sweep)
@@ -33,14 +33,14 @@ func (t *Target) Check(j *job.Job) error {
 		f.Add("distribution", "%s", why)
 	}
 	t.checkInputs(f)
-	t.checkHistory(f)
+	t.checkHistory(ctx, f)
 	if (j.Environment == nil || j.Environment.UserManaged) && j.Sound("environment") {
 		t.checkPrograms(f)
 	}
 	if err := f.Err(); err != nil || !InContainer(j) || !j.Sound("environment") {
 		return err
 	}
-	e, err := openEngine(context.Background())
+	e, err := openEngine(ctx)
 	if err != nil {
 		return err
 	}
@@ -96,11 +96,11 @@ func (t *Target) checkInputs(f *job.Findings) {
 }
 
 // checkHistory asks the run history, where there is one, for what a new run cannot be.
-func (t *Target) checkHistory(f *job.Findings) {
+func (t *Target) checkHistory(ctx context.Context, f *job.Findings) {
 	if t.Store == nil {
 		return
 	}
-	ctx, j := context.Background(), f.Job
+	j := f.Job
 	if j.Name != "" {
 		if _, err := t.Store.Run(ctx, j.Name); err == nil {
 			f.Add("name", "%s", nameTaken(j.Name))

@@ -21,14 +21,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/limited"
-	"github.com/org/aml-train/internal/size"
+	"github.com/org/aml-train/internal/progress"
 	"github.com/org/aml-train/submit"
 )
 
@@ -106,11 +105,8 @@ func (t *Target) fetchAll(ctx context.Context, e *dataEntry, input string, f fou
 	for _, file := range list {
 		all += file.Size
 	}
-	var files, bytes atomic.Int64
-	done := every(tellEvery, func() {
-		t.say("Data %s: %s: %d of %s, %s of %s", input, f.name, files.Load(), size.Count(len(list), "file"),
-			size.Format(bytes.Load()), size.Format(all))
-	})
+	var loaded progress.Transfer
+	done := loaded.Tell(len(list), all, func(far string) { t.say("Data %s: %s: %s", input, f.name, far) })
 	defer done()
 	if !l.File {
 		if err := e.dir.MkdirAll(path.Join(dataDir, l.Name), 0o755); err != nil {
@@ -128,10 +124,10 @@ func (t *Target) fetchAll(ctx context.Context, e *dataEntry, input string, f fou
 			if l.File {
 				to = path.Join(dataDir, l.Name)
 			}
-			if err := e.fetch(gctx, f.data, file, to, &bytes); err != nil {
+			if err := e.fetch(gctx, f.data, file, to, &loaded.Bytes); err != nil {
 				return fmt.Errorf("the file %q: %w", file.Path, e.writing(err))
 			}
-			files.Add(1)
+			loaded.Files.Add(1)
 			return nil
 		})
 	}
@@ -149,28 +145,6 @@ func (e *dataEntry) writing(err error) error {
 		return fmt.Errorf("%w; make room in %s, which is a cache: any folder in it can be removed", err, e.all.Name())
 	}
 	return err
-}
-
-// tellEvery is how often people are told how far the loading is.
-const tellEvery = 3 * time.Second
-
-// every calls something again and again, until done is called.
-func every(d time.Duration, what func()) (done func()) {
-	stop, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(d)
-		defer tick.Stop()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-tick.C:
-				what()
-			}
-		}
-	}()
-	return func() { close(stop); <-ended }
 }
 
 // fetch loads one file. What was loaded of it before an interruption is gone on with.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/home"
+	"github.com/org/aml-train/internal/progress"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit"
@@ -31,7 +32,7 @@ import (
 // Submit implements submit.Target: when it returns, the copy of the snapshot is
 // complete and the supervisor runs.
 func (t *Target) Submit(ctx context.Context, s submit.Submission) (*history.Run, error) {
-	if err := t.Check(s.Job); err != nil {
+	if err := t.Check(ctx, s.Job); err != nil {
 		return nil, err
 	}
 	if !s.Attached && os.Getpid() == 1 {
@@ -222,7 +223,7 @@ func (t *Target) loadWhile(ctx context.Context, s *submit.Submission, staged str
 		return nil, err
 	}
 	defer copies.Close()
-	done := every(abandoned/10, func() {
+	done := progress.Every(abandoned/10, func() {
 		now := time.Now()
 		copies.Chtimes(staged, now, now)
 	})

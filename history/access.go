@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/org/aml-train/internal/clip"
 )
 
 // reservedTags refuses names of tags that only aml-train sets: what a script did to them
@@ -11,7 +13,8 @@ import (
 func (v *Server) reservedTags(tags ...KeyValue) error {
 	for _, t := range tags {
 		if strings.HasPrefix(t.Key, reserved) || v.access.Run != "" && strings.HasPrefix(t.Key, "azureml.git.") {
-			return invalid("Invalid tag name: '%s'. It is aml-train's own and cannot be changed", clip(t.Key, maxKey))
+			return invalid("Invalid tag name: '%s'. It is aml-train's own and cannot be changed", clip.Bytes(t.Key,
+				maxKey))
 		}
 	}
 	return nil
@@ -59,7 +62,7 @@ func (v *Server) mustOwn(owner, what, id string) error {
 		return nil
 	}
 	return &Error{codeForbidden, fmt.Sprintf("The %s %s was not made by run %s, whose token may not change it", what,
-		clip(id, maxKey), v.access.Run)}
+		clip.Bytes(id, maxKey), v.access.Run)}
 }
 
 // mayManage refuses what only aml-train does with the run of a job, such as archiving

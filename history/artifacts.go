@@ -14,6 +14,8 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/org/aml-train/internal/clip"
+	"github.com/org/aml-train/internal/hexid"
 	"github.com/org/aml-train/internal/home"
 )
 
@@ -74,7 +76,7 @@ func cleanArtifact(p string) (string, error) {
 	p = strings.ReplaceAll(p, "\\", "/")
 	for decoded, more := p, true; more; { // MLflow looks behind every layer of percent encoding
 		if slices.Contains(strings.Split(decoded, "/"), "..") {
-			return "", invalid("Invalid path: '%s'", clip(p, maxKey))
+			return "", invalid("Invalid path: '%s'", clip.Bytes(p, maxKey))
 		}
 		next, err := url.PathUnescape(decoded)
 		decoded, more = next, err == nil && next != decoded
@@ -84,7 +86,7 @@ func cleanArtifact(p string) (string, error) {
 		clean = ""
 	}
 	if clean != "" && (!filepath.IsLocal(filepath.FromSlash(clean)) || strings.ContainsRune(clean, 0)) {
-		return "", invalid("Invalid path: '%s'", clip(p, maxKey))
+		return "", invalid("Invalid path: '%s'", clip.Bytes(p, maxKey))
 	}
 	return clean, nil
 }
@@ -223,7 +225,7 @@ func (s *Store) OpenArtifact(ctx context.Context, r *Run, p string) (io.ReadClos
 
 // openFile opens a regular file in a folder of artifacts.
 func (s *Store) openFile(f folder, name string) (*os.File, error) {
-	missing := notFound("No such artifact: '%s'", clip(name, maxKey))
+	missing := notFound("No such artifact: '%s'", clip.Bytes(name, maxKey))
 	root, err := s.open(f, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, missing
@@ -237,7 +239,7 @@ func (s *Store) openFile(f folder, name string) (*os.File, error) {
 	case errors.Is(err, fs.ErrNotExist), err != nil && blocked(err): // below a file there is nothing
 		return nil, missing
 	case errors.Is(err, errNoFile):
-		return nil, invalid("The artifact '%s' is no file", clip(name, maxKey))
+		return nil, invalid("The artifact '%s' is no file", clip.Bytes(name, maxKey))
 	}
 	return file, err
 }
@@ -265,7 +267,7 @@ func (s *Store) putFile(f folder, name string, body io.Reader) (err error) {
 	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return clash(name, err)
 	}
-	temporary := path.Join(path.Dir(name), "."+newID()+".part")
+	temporary := path.Join(path.Dir(name), "."+hexid.New(32)+".part")
 	file, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return clash(name, err)
@@ -288,9 +290,9 @@ func clash(name string, err error) error {
 	var l *os.LinkError
 	if (errors.As(err, &e) || errors.As(err, &l)) && blocked(err) {
 		return invalid("The artifact '%s' cannot be written: a file or folder of that name, or above it, is in its "+
-			"way, or its name is too long", clip(name, maxKey))
+			"way, or its name is too long", clip.Bytes(name, maxKey))
 	}
-	return fmt.Errorf("artifact %s: %w", clip(name, maxKey), err)
+	return fmt.Errorf("artifact %s: %w", clip.Bytes(name, maxKey), err)
 }
 
 // removeFile removes a file or folder among artifacts.
@@ -324,7 +326,7 @@ func (s *Store) findFolder(ctx context.Context, name string) (f folder, within s
 		}
 		return folder{experiment: parts[0], model: parts[2]}, path.Join(parts[4:]...), err
 	case len(parts) >= 3 && parts[2] == "artifacts":
-		missing := notFound("Run with id=%s not found", clip(parts[1], 60))
+		missing := notFound("Run with id=%s not found", clip.Bytes(parts[1], 60))
 		experiment, err := queryOne(ctx, s.db, missing, value[string],
 			`SELECT experiment_id FROM runs WHERE run_uuid = ?`, parts[1])
 		if err == nil && experiment != parts[0] {
@@ -333,5 +335,5 @@ func (s *Store) findFolder(ctx context.Context, name string) (f folder, within s
 		return folder{experiment: parts[0], run: parts[1]}, path.Join(parts[3:]...), err
 	}
 	return f, "", invalid("'%s' is neither EXPERIMENT/RUN/artifacts nor EXPERIMENT/models/MODEL/artifacts",
-		clip(name, maxKey))
+		clip.Bytes(name, maxKey))
 }

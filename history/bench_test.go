@@ -3,6 +3,8 @@ package history
 import (
 	"testing"
 	"time"
+
+	"github.com/org/aml-train/internal/hexid"
 )
 
 // BenchmarkLogBatch sends 100,000 metrics in batches of 1,000 over HTTP, as a
@@ -22,7 +24,7 @@ func BenchmarkLogBatch(b *testing.B) {
 	batch := make([]Metric, 1000)
 	logged, start := 0, time.Now()
 	for b.Loop() {
-		id := newID()
+		id := hexid.New(32)
 		newRun(b, s, id)
 		for i := range 100 {
 			for j := range batch {

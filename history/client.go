@@ -15,6 +15,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"github.com/org/aml-train/internal/clip"
 )
 
 // Client reads and writes the run history of any server of the MLflow tracking
@@ -85,7 +87,7 @@ func answer(res *http.Response) error {
 	e := &Error{}
 	if json.Unmarshal(text, e) != nil || e.Code == "" {
 		e = &Error{codeInternal, fmt.Sprintf("the server answered %s: %s", res.Status,
-			clip(strings.TrimSpace(string(text)), 300))}
+			clip.Bytes(strings.TrimSpace(string(text)), 300))}
 		if res.StatusCode == http.StatusNotFound {
 			e.Code = codeNotFound
 		}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/org/aml-train/internal/clip"
 	"github.com/org/aml-train/internal/home"
 )
 
@@ -44,7 +45,7 @@ func (s *Store) Family(ctx context.Context, id string) ([]*Run, error) {
 		}
 	}
 	if len(runs) == 0 || runs[0].Info.RunID != id {
-		return nil, notFound("Run with id=%s not found", clip(id, 60))
+		return nil, notFound("Run with id=%s not found", clip.Bytes(id, 60))
 	}
 	return runs, nil
 }

@@ -10,13 +10,15 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/org/aml-train/internal/clip"
 )
 
 // experimentID checks an experiment's id, which is an integer in the schema.
 func experimentID(id string) (int64, error) {
 	n, err := strconv.ParseInt(id, 10, 64)
 	if err != nil || strconv.FormatInt(n, 10) != id { // it becomes a folder's name
-		return 0, notFound("No Experiment with id=%s exists", clip(id, 60))
+		return 0, notFound("No Experiment with id=%s exists", clip.Bytes(id, 60))
 	}
 	return n, nil
 }
@@ -74,7 +76,8 @@ func (s *Store) CreateExperiment(ctx context.Context, n NewExperiment) (string, 
 			return "", err
 		}
 		if named[t.Key] {
-			return "", &Error{codeExists, fmt.Sprintf("Two tags of the experiment are named %s.", clip(t.Key, 60))}
+			return "", &Error{codeExists, fmt.Sprintf("Two tags of the experiment are named %s.", clip.Bytes(t.Key,
+				60))}
 		}
 		named[t.Key] = true
 	}
@@ -172,7 +175,7 @@ func (s *Store) Experiment(ctx context.Context, id string) (*Experiment, error) 
 // ExperimentByName returns an experiment by its name, archived ones included.
 func (s *Store) ExperimentByName(ctx context.Context, name string) (*Experiment, error) {
 	return one(s.experiments(ctx, `name = ?`, name))(notFound("Could not find experiment with name '%s'",
-		clip(name, 500)))
+		clip.Bytes(name, 500)))
 }
 
 // SearchExperiments returns a page of experiments and the token of the next one.

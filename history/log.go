@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/org/aml-train/internal/clip"
 )
 
 // Limits of MLflow (mlflow/utils/validation.py), in characters. A script that stays
@@ -14,7 +16,7 @@ import (
 const (
 	maxKey            = 250
 	maxParamValue     = 6000
-	maxTagValue       = 8000
+	MaxTagValue       = 8000 // of a tag of a run
 	maxExperimentName = 500
 	maxExperimentTag  = 20_000
 	maxBatchMetrics   = 1000
@@ -38,7 +40,7 @@ func checkKey(what, key string) error {
 		return err
 	}
 	if utf8.RuneCountInString(key) > maxKey {
-		return invalid("%s name '%s...' exceeds the maximum length of %d characters", what, clip(key, 60), maxKey)
+		return invalid("%s name '%s...' exceeds the maximum length of %d characters", what, clip.Bytes(key, 60), maxKey)
 	}
 	return nil
 }
@@ -50,12 +52,12 @@ func checkName(what, key string) error {
 		return invalid("Missing value for required parameter 'key' of a %s", what)
 	case !validKey(key):
 		return invalid("Invalid %s name: '%s'. Names may only contain alphanumerics, underscores (_), dashes (-), "+
-			"periods (.), spaces ( ), colon(:) and slashes (/).", what, clip(key, maxKey))
+			"periods (.), spaces ( ), colon(:) and slashes (/).", what, clip.Bytes(key, maxKey))
 	}
 	for part := range strings.SplitSeq(key, "/") {
 		if part == "" || part == "." || part == ".." {
 			return invalid("Invalid %s name: '%s'. Names may be treated as files in certain cases, and must not "+
-				"resolve to other names when treated as such.", what, clip(key, maxKey))
+				"resolve to other names when treated as such.", what, clip.Bytes(key, maxKey))
 		}
 	}
 	return nil
@@ -64,7 +66,7 @@ func checkName(what, key string) error {
 // cleanTags checks tags, and cuts off what is too long of a value, as MLflow does. Of
 // two with one name the later holds.
 func cleanTags(tags []KeyValue) ([]KeyValue, error) {
-	return cleanPairs("tag", tags, maxTagValue)
+	return cleanPairs("tag", tags, MaxTagValue)
 }
 
 func cleanPairs(what string, pairs []KeyValue, most int) ([]KeyValue, error) {
@@ -90,13 +92,6 @@ func firstRunes(s string, n int) string {
 		n--
 	}
 	return s
-}
-
-func clip(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most-3], "") + "..."
 }
 
 func checkBatch(metrics []Metric, params, tags []KeyValue) error {
@@ -175,7 +170,7 @@ func setParams(tx *sql.Tx, run string, params []KeyValue) error {
 		if now != p.Value {
 			return invalid("Changing param values is not allowed. Param with key='%s' was already logged with "+
 				"value='%s' for run ID='%s'. Attempted logging new value '%s'.", p.Key,
-				clip(now, 500), run, clip(p.Value, 500))
+				clip.Bytes(now, 500), run, clip.Bytes(p.Value, 500))
 		}
 	}
 	return nil
@@ -211,7 +206,7 @@ func (s *Store) SetTags(ctx context.Context, run string, tags ...KeyValue) error
 func (s *Store) DeleteTag(ctx context.Context, run, key string) error {
 	return s.change(ctx, run, func(tx *sql.Tx) error {
 		res, err := tx.Exec(`DELETE FROM tags WHERE run_uuid = ? AND key = ?`, run, key)
-		return changed(res, err, notFound("No tag with name: %s in run with id %s", clip(key, maxKey), run))
+		return changed(res, err, notFound("No tag with name: %s in run with id %s", clip.Bytes(key, maxKey), run))
 	})
 }
 

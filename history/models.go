@@ -13,6 +13,9 @@ import (
 
 	sqlite "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/org/aml-train/internal/clip"
+	"github.com/org/aml-train/internal/hexid"
 )
 
 // LoggedModel is a model that a run logged (MLflow 3).
@@ -46,12 +49,13 @@ var modelStatuses = []string{"LOGGED_MODEL_STATUS_UNSPECIFIED", "LOGGED_MODEL_PE
 	"LOGGED_MODEL_UPLOAD_FAILED"}
 
 func (s *Store) createModel(ctx context.Context, m LoggedModel) (*LoggedModel, error) {
-	id := "m-" + newID()
+	id := "m-" + hexid.New(32)
 	if m.Info.Name == "" {
 		m.Info.Name = "model"
 	}
 	if strings.ContainsAny(m.Info.Name, "/:.%\"'") {
-		return nil, invalid("Invalid model name '%s': it cannot hold any of / : . %% \" '", clip(m.Info.Name, maxKey))
+		return nil, invalid("Invalid model name '%s': it cannot hold any of / : . %% \" '", clip.Bytes(m.Info.Name,
+			maxKey))
 	}
 	now := time.Now().UnixMilli()
 	err := s.changeExperiment(ctx, m.Info.ExperimentID, func(tx *sql.Tx, experiment int64, stage string) error {
@@ -131,7 +135,7 @@ func (s *Store) anyModel(ctx context.Context, id string) (*LoggedModel, error) {
 }
 
 func noModel(id string) error {
-	return notFound("Logged model with ID '%s' not found.", clip(id, 60))
+	return notFound("Logged model with ID '%s' not found.", clip.Bytes(id, 60))
 }
 
 // models runs a query of logged models and adds what belongs to them.
@@ -190,7 +194,7 @@ func (s *Store) finalizeModel(ctx context.Context, id, status string) (*LoggedMo
 		}
 	}
 	if n <= 0 || n >= len(modelStatuses) {
-		return nil, invalid("Invalid model status '%s'", clip(status, 60))
+		return nil, invalid("Invalid model status '%s'", clip.Bytes(status, 60))
 	}
 	err := s.changeModel(ctx, id, func(tx *sql.Tx, _ int64) error {
 		_, err := tx.Exec(`UPDATE logged_models SET status = ?, last_updated_timestamp_ms = ? WHERE model_id = ?`, n,
@@ -227,7 +231,8 @@ func (s *Store) addModelParams(ctx context.Context, id string, params []KeyValue
 func (s *Store) deleteModelTag(ctx context.Context, id, key string) error {
 	return s.changeModel(ctx, id, func(tx *sql.Tx, _ int64) error {
 		res, err := tx.Exec(`DELETE FROM logged_model_tags WHERE model_id = ? AND tag_key = ?`, id, key)
-		return changed(res, err, notFound("No tag with key '%s' found for model with ID '%s'.", clip(key, maxKey), id))
+		return changed(res, err, notFound("No tag with key '%s' found for model with ID '%s'.", clip.Bytes(key,
+			maxKey), id))
 	})
 }
 
@@ -278,7 +283,7 @@ func (s *Store) logInputs(ctx context.Context, run string, datasets []DatasetInp
 			var id string
 			if err := tx.QueryRow(`INSERT INTO datasets (dataset_uuid, experiment_id, name, digest, dataset_source_type, dataset_source, dataset_schema, dataset_profile) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 				ON CONFLICT (experiment_id, name, digest) DO UPDATE SET name = excluded.name RETURNING dataset_uuid`,
-				newID(), experiment, d.Dataset.Name, d.Dataset.Digest, d.Dataset.SourceType, d.Dataset.Source,
+				hexid.New(32), experiment, d.Dataset.Name, d.Dataset.Digest, d.Dataset.SourceType, d.Dataset.Source,
 				d.Dataset.Schema, d.Dataset.Profile).Scan(&id); err != nil {
 				return err
 			}
@@ -322,7 +327,7 @@ func (d *DatasetInput) check() error {
 	for _, t := range d.Tags {
 		if k, v := utf8.RuneCountInString(t.Key), utf8.RuneCountInString(t.Value); k == 0 || k > 255 || v > 500 {
 			return invalid("The tag '%s' of a dataset has a name of 1 to 255 and a value of 0 to 500 characters, not "+
-				"%d and %d", clip(t.Key, 60), k, v)
+				"%d and %d", clip.Bytes(t.Key, 60), k, v)
 		}
 	}
 	return nil
@@ -342,7 +347,7 @@ func (s *Store) logOutputs(ctx context.Context, run string, models []ModelRef) e
 // link joins two things and tells whether they were not joined before; the first step stays.
 func link(tx *sql.Tx, sourceType, source, destinationType, destination string, step Int) (id string,
 	first bool, err error) {
-	fresh := newID()
+	fresh := hexid.New(32)
 	err = tx.QueryRow(`INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id, step) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (source_type, source_id, destination_type, destination_id) DO UPDATE SET step = inputs.step RETURNING input_uuid`,
 		fresh, sourceType, source, destinationType, destination, int64(step)).Scan(&id)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"strings"
+
+	"github.com/org/aml-train/internal/clip"
 )
 
 // modelSearchColumns are what a search of logged models calls their attributes.
@@ -33,7 +35,7 @@ func orderModels(order []modelOrder) (by string, args []any, err error) {
 				ORDER BY m.metric_timestamp_ms DESC, m.metric_step DESC, m.run_id LIMIT 1)`
 			args = append(args, metric, o.Dataset, o.Dataset, o.Digest, o.Digest)
 		case !ok:
-			return "", nil, invalid("Invalid order by field name: %s", clip(o.Field, maxKey))
+			return "", nil, invalid("Invalid order by field name: %s", clip.Bytes(o.Field, maxKey))
 		}
 		direction := " ASC"
 		if o.Ascending != nil && !*o.Ascending {

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/org/aml-train/internal/clip"
 )
 
 // A record that travels to a server of MLflow's API becomes a run there, with all that people
@@ -229,7 +231,7 @@ func (c *Client) ReadPublished(ctx context.Context, run *Run, experiment string)
 	of := strings.SplitN(run.Tag(tagRecord), " ", 3)
 	files, err := strconv.Atoi(of[min(1, len(of)-1)])
 	if len(of) != 3 || err != nil || files < 0 {
-		return nil, fmt.Errorf("the tag %s is %q", tagRecord, clip(run.Tag(tagRecord), 100))
+		return nil, fmt.Errorf("the tag %s is %q", tagRecord, clip.Bytes(run.Tag(tagRecord), 100))
 	}
 	rec := &Record{Experiment: experiment, Run: *run.travelling(), Left: files}
 	rec.Run.Inputs, rec.Run.Outputs = RunInputs{}, RunOutputs{}

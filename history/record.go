@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/org/aml-train/internal/clip"
 	"github.com/org/aml-train/internal/lazyregexp"
 )
 
@@ -173,7 +174,7 @@ func ReadRecord(r io.ReaderAt, size int64) (*Record, error) {
 			left -= int64(len(text))
 			rec.files[name] = append([]byte{}, text...)
 		default:
-			err = fmt.Errorf("it holds %q, which no record does", clip(f.Name, 100))
+			err = fmt.Errorf("it holds %q, which no record does", clip.Bytes(f.Name, 100))
 		}
 		if err != nil {
 			return nil, err
@@ -194,7 +195,7 @@ func unpack(f *zip.File, most int64) ([]byte, error) {
 	defer r.Close()
 	text, err := io.ReadAll(io.LimitReader(r, most+1))
 	if err == nil && int64(len(text)) > most {
-		err = fmt.Errorf("%q is larger than it may be", clip(f.Name, 100))
+		err = fmt.Errorf("%q is larger than it may be", clip.Bytes(f.Name, 100))
 	}
 	return text, err
 }
@@ -230,7 +231,7 @@ func (r *Record) check() error {
 	}
 	switch {
 	case !ValidID(run.Info.RunID):
-		return fmt.Errorf("%q is no id of a run", clip(run.Info.RunID, 80))
+		return fmt.Errorf("%q is no id of a run", clip.Bytes(run.Info.RunID, 80))
 	case run.Status() != Completed || run.Info.Status != mlflowFinished || run.Info.LifecycleStage != "active":
 		return errors.New("the run has not completed")
 	case run.Info.StartTime <= 0 || run.Info.EndTime < run.Info.StartTime ||
@@ -244,13 +245,14 @@ func (r *Record) check() error {
 	for _, t := range run.Data.Tags {
 		is, known := recordTags[t.Key]
 		if ofOurs(t.Key) && !known || known && !is.MatchString(t.Value) || names[t.Key] ||
-			len(t.Value) > 4*maxTagValue {
-			return fmt.Errorf("no run has the tag %q with the value %q", clip(t.Key, 100), clip(t.Value, 100))
+			len(t.Value) > 4*MaxTagValue {
+			return fmt.Errorf("no run has the tag %q with the value %q", clip.Bytes(t.Key, 100), clip.Bytes(t.Value,
+				100))
 		}
 		names[t.Key] = true
 	}
 	if source := run.Tag(TagSource); source != "" && !filepath.IsLocal(filepath.FromSlash(source)) {
-		return fmt.Errorf("%q is no source directory", clip(source, 100))
+		return fmt.Errorf("%q is no source directory", clip.Bytes(source, 100))
 	}
 	for part := range slices.Chunk(run.Data.Params, maxBatchParams) {
 		if err := checkBatch(nil, part, nil); err != nil {

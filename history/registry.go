@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/org/aml-train/internal/clip"
 	"github.com/org/aml-train/internal/lazyregexp"
 )
 
@@ -44,7 +45,7 @@ func checkModelName(name string) error {
 		return invalid("Missing value for required parameter 'name'.")
 	}
 	if strings.ContainsAny(name, "/:") || name == "." || name == ".." {
-		return invalid("Invalid model name '%s'. Names cannot contain '/' or ':'.", clip(name, maxKey))
+		return invalid("Invalid model name '%s'. Names cannot contain '/' or ':'.", clip.Bytes(name, maxKey))
 	}
 	if len(name) > 256 {
 		return invalid("A registered model's name has at most 256 characters, not %d", len(name))
@@ -61,7 +62,7 @@ func checkAlias(alias string) error {
 	switch {
 	case !aliasName.MatchString(alias) || utf8.RuneCountInString(alias) > 255:
 		return invalid("Invalid alias name: '%s'. Names may only contain alphanumerics, underscores (_), and dashes "+
-			"(-).", clip(alias, maxKey))
+			"(-).", clip.Bytes(alias, maxKey))
 	case strings.EqualFold(alias, "latest"):
 		return invalid("'latest' alias name (case insensitive) is reserved.")
 	case aliasVersion.MatchString(alias):
@@ -83,7 +84,7 @@ func checkModelTags(tags []KeyValue) error {
 }
 
 func noRegistered(name string) error {
-	return notFound("Registered Model with name=%s not found", clip(name, 256))
+	return notFound("Registered Model with name=%s not found", clip.Bytes(name, 256))
 }
 
 // registered runs a query of registered models and adds what belongs to them.

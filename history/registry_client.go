@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/org/aml-train/internal/clip"
 )
 
 // The model registry as a client of it uses it: that of a server (MLflow's "REST API",
@@ -30,7 +32,7 @@ func filterable(name string) bool {
 // where there is no such model.
 func (c *Client) ModelVersions(ctx context.Context, name string) ([]*ModelVersion, error) {
 	if !filterable(name) {
-		return nil, fmt.Errorf("%q is no name of a registered model", clip(name, 256))
+		return nil, fmt.Errorf("%q is no name of a registered model", clip.Bytes(name, 256))
 	}
 	var model struct {
 		Model *RegisteredModel `json:"registered_model"`

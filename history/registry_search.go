@@ -3,6 +3,8 @@ package history
 import (
 	"context"
 	"strings"
+
+	"github.com/org/aml-train/internal/clip"
 )
 
 // registrySearch is what a search of the model registry can name.
@@ -58,7 +60,7 @@ func (r registrySearch) sql(q Query) (where, order string, args []any, err error
 		case c.entity == "tag":
 			sql, with, err = c.exists(r.tags, "key", "x.value", false)
 		default:
-			err = invalid("Invalid attribute name: %s", clip(c.key, maxKey))
+			err = invalid("Invalid attribute name: %s", clip.Bytes(c.key, maxKey))
 		}
 		if err != nil {
 			return "", "", nil, err
@@ -70,7 +72,7 @@ func (r registrySearch) sql(q Query) (where, order string, args []any, err error
 		entity, key, descending, err := orderTerm(term)
 		column, ok := r.columns[key]
 		if err == nil && (entity != "attribute" || !ok) {
-			err = invalid("Invalid order by key '%s' specified.", clip(key, maxKey))
+			err = invalid("Invalid order by key '%s' specified.", clip.Bytes(key, maxKey))
 		}
 		if err != nil {
 			return "", "", nil, err

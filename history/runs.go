@@ -12,6 +12,9 @@ import (
 
 	sqlite "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/org/aml-train/internal/clip"
+	"github.com/org/aml-train/internal/hexid"
 )
 
 // NewRun is what a run starts with.
@@ -69,11 +72,11 @@ func (n NewRun) owner() string {
 func (s *Store) CreateRun(ctx context.Context, n NewRun) (*Run, error) {
 	id := n.ID
 	if id == "" {
-		id = newID()
+		id = hexid.New(32)
 	}
 	if !ValidID(id) {
 		return nil, invalid("a run's id holds letters, digits, -, _ and dots, the first a letter or digit, at most "+
-			"255: %q", clip(id, 80))
+			"255: %q", clip.Bytes(id, 80))
 	}
 	if n.Status == "" {
 		n.Status = mlflowRunning
@@ -136,7 +139,7 @@ func one[T any](list []*T, err error) func(missing error) (*T, error) {
 
 // Run returns a run with its last metrics, parameters, tags, inputs and outputs.
 func (s *Store) Run(ctx context.Context, id string) (*Run, error) {
-	return one(s.runs(ctx, `r.run_uuid = ?`, id))(notFound("Run with id=%s not found", clip(id, 60)))
+	return one(s.runs(ctx, `r.run_uuid = ?`, id))(notFound("Run with id=%s not found", clip.Bytes(id, 60)))
 }
 
 // runs runs a query of runs and adds what was logged, with as many statements for a
@@ -174,7 +177,7 @@ func (s *Store) runs(ctx context.Context, where string, args ...any) ([]*Run, er
 // change runs f in a transaction, where the run exists and is not archived.
 func (s *Store) change(ctx context.Context, run string, f func(*sql.Tx) error) error {
 	return s.write(ctx, func(tx *sql.Tx) error {
-		stage, err := queryOne(ctx, tx, notFound("Run with id=%s not found", clip(run, 60)), value[string],
+		stage, err := queryOne(ctx, tx, notFound("Run with id=%s not found", clip.Bytes(run, 60)), value[string],
 			`SELECT lifecycle_stage FROM runs WHERE run_uuid = ?`, run)
 		if err == nil && stage != "active" {
 			err = invalid("The run %s must be in the 'active' state. Current state is %s.", run, stage)
@@ -191,7 +194,7 @@ func (s *Store) UpdateRun(ctx context.Context, id, status string, end time.Time,
 	switch status {
 	case "", mlflowRunning, mlflowScheduled, mlflowFinished, mlflowFailed, mlflowKilled:
 	default:
-		return nil, invalid("Invalid run status '%s'", clip(status, 60))
+		return nil, invalid("Invalid run status '%s'", clip.Bytes(status, 60))
 	}
 	err := s.change(ctx, id, func(tx *sql.Tx) error {
 		if status != "" {
@@ -233,7 +236,7 @@ func (s *Store) SetStatus(ctx context.Context, id string, status Status, reason 
 		}
 		tags := []KeyValue{{TagStatus, string(status)}}
 		if reason != "" {
-			tags = append(tags, KeyValue{TagError, clip(reason, maxTagValue)})
+			tags = append(tags, KeyValue{TagError, clip.Bytes(reason, MaxTagValue)})
 		}
 		if err := setTags(tx, id, tags); err != nil {
 			return err
@@ -281,7 +284,7 @@ func (s *Store) ArchiveRun(ctx context.Context, id string, archived bool) error 
 	return s.write(ctx, func(tx *sql.Tx) error {
 		res, err := tx.Exec(`UPDATE runs SET lifecycle_stage = ?, deleted_time = ? WHERE run_uuid = ?`,
 			stage, deleted, id)
-		return changed(res, err, notFound("Run with id=%s not found", clip(id, 60)))
+		return changed(res, err, notFound("Run with id=%s not found", clip.Bytes(id, 60)))
 	})
 }
 
@@ -336,7 +339,7 @@ func startsWith(prefix string) (string, []any) {
 
 // Owner returns the run whose script made a run, "" for one that was submitted.
 func (s *Store) Owner(ctx context.Context, run string) (string, error) {
-	return queryOne(ctx, s.db, notFound("Run with id=%s not found", clip(run, 60)), value[string],
+	return queryOne(ctx, s.db, notFound("Run with id=%s not found", clip.Bytes(run, 60)), value[string],
 		`SELECT coalesce(source_name, '') FROM runs WHERE run_uuid = ?`, run)
 }
 

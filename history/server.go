@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"github.com/org/aml-train/internal/clip"
 )
 
 // Version is the MLflow whose REST API the server offers. Clients ask for it and
@@ -131,7 +133,7 @@ func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func plain(p string) error {
 	for part := range strings.SplitSeq(strings.Trim(p, "/"), "/") {
 		if part == "" && p != "/" || part == "." || part == ".." {
-			return invalid("Invalid path: '%s'", clip(p, maxKey))
+			return invalid("Invalid path: '%s'", clip.Bytes(p, maxKey))
 		}
 	}
 	return nil
@@ -143,7 +145,7 @@ func noEndpoint(r *http.Request) error {
 	}
 	return &Error{codeNoEndpoint, fmt.Sprintf("%s %s is no part of the tracking API that aml-train offers (MLflow %s: "+
 		"experiments, runs, metrics, logged and registered models, artifacts)",
-		r.Method, clip(r.URL.Path, 200), Version)}
+		r.Method, clip.Bytes(r.URL.Path, 200), Version)}
 }
 
 // admit tells whether a request is answered at all.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/org/aml-train/internal/clip"
 	"github.com/org/aml-train/internal/size"
 )
 
@@ -225,7 +226,7 @@ func (v *Server) putArtifact(w http.ResponseWriter, r *http.Request) (any, error
 func (v *Server) deleteArtifact(w http.ResponseWriter, r *http.Request) (any, error) {
 	f, name, err := v.store.findFolder(r.Context(), r.PathValue("path"))
 	if err == nil && name == "" {
-		err = invalid("'%s' is the folder of a whole run or model", clip(r.PathValue("path"), maxKey))
+		err = invalid("'%s' is the folder of a whole run or model", clip.Bytes(r.PathValue("path"), maxKey))
 	}
 	if err == nil {
 		err = v.mayWriteArtifact(r.Context(), f, name)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"time"
+
+	"github.com/org/aml-train/internal/clip"
 )
 
 // Requests of the API (mlflow/protos/service.proto).
@@ -205,7 +207,7 @@ func (v *Server) createRun(ctx context.Context, q *struct {
 	seen := map[string]bool{}
 	for _, t := range q.Tags {
 		if seen[t.Key] {
-			return nil, invalid("The tag '%s' is given twice", clip(t.Key, maxKey))
+			return nil, invalid("The tag '%s' is given twice", clip.Bytes(t.Key, maxKey))
 		}
 		seen[t.Key] = true
 	}
@@ -420,7 +422,7 @@ func (s *Store) recordModel(ctx context.Context, run, model string) error {
 	const tag = "mlflow.log-model.history"
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(model), &fields); err != nil {
-		return invalid("Malformed model info. \n %s \n is no object of JSON: %v", clip(model, maxKey), err)
+		return invalid("Malformed model info. \n %s \n is no object of JSON: %v", clip.Bytes(model, maxKey), err)
 	}
 	for _, name := range []string{"artifact_path", "flavors", "utc_time_created", "run_id"} {
 		if fields[name] == nil {

@@ -2,10 +2,8 @@ package history
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	_ "embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -195,13 +193,6 @@ func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
 func (s *Store) location(experiment string) string {
 	p := filepath.ToSlash(filepath.Join(s.Home, artifactsDir, experiment))
 	return (&url.URL{Scheme: "file", Path: "/" + strings.TrimPrefix(p, "/")}).String()
-}
-
-// newID is an id of MLflow's kind: 32 hex digits.
-func newID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
 }
 
 // querier is the database or a transaction.

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/org/aml-train/internal/clip"
 )
 
 // ModelVersion is a version of a registered model.
@@ -38,7 +40,7 @@ func stageNamed(stage string) (string, error) {
 			return s, nil
 		}
 	}
-	return "", invalid("Invalid Model Version stage: %s. Value must be one of %s.", clip(stage, 60),
+	return "", invalid("Invalid Model Version stage: %s. Value must be one of %s.", clip.Bytes(stage, 60),
 		strings.Join(stages, ", "))
 }
 
@@ -123,7 +125,7 @@ func (s *Store) version(ctx context.Context, name, version string) (*ModelVersio
 	}
 	n, err := strconv.Atoi(version)
 	if err != nil {
-		return nil, invalid("Parameter 'version' must be an integer, got '%s'.", clip(version, 60))
+		return nil, invalid("Parameter 'version' must be an integer, got '%s'.", clip.Bytes(version, 60))
 	}
 	return one(s.versions(ctx, `name = ? AND version = ?`, name,
 		n))(notFound("Model Version (name=%s, version=%d) not found", name, n))
@@ -144,7 +146,7 @@ func (s *Store) aliased(ctx context.Context, name, alias string) (*ModelVersion,
 			return s.version(ctx, name, a.Version)
 		}
 	}
-	return nil, invalid("Registered model alias %s not found.", clip(alias, maxKey))
+	return nil, invalid("Registered model alias %s not found.", clip.Bytes(alias, maxKey))
 }
 
 func setVersionTags(tx *sql.Tx, name string, version int, tags []KeyValue) error {
@@ -159,7 +161,7 @@ func setVersionTags(tx *sql.Tx, name string, version int, tags []KeyValue) error
 // of another version. Nothing outside the history can be a source.
 func (s *Store) place(ctx context.Context, source string) (f folder, within string, err error) {
 	bad := invalid("Invalid model version source: '%s'. It has to be models:/MODEL_ID, models:/NAME/VERSION, "+
-		"runs:/RUN/PATH or mlflow-artifacts:/PATH of this run history", clip(source, 300))
+		"runs:/RUN/PATH or mlflow-artifacts:/PATH of this run history", clip.Bytes(source, 300))
 	scheme, rest, _ := strings.Cut(source, ":/")
 	if strings.HasPrefix(rest, "/") || strings.ContainsAny(rest, "%#?;") {
 		return f, "", bad

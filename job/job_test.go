@@ -108,7 +108,7 @@ func TestOptionsOverFile(t *testing.T) {
 			Env:    []string{"SEED=8"},
 			Inputs: []string{"rate=0.5", "data=testdata/data"}, Distribution: "tensorflow", ProcessCount: 3,
 			NodeCount: 4,
-			Tags: []string{"team=red"}})
+			Tags:      []string{"team=red"}})
 	require.NoError(t, err)
 	require.Equal(t, "local", j.Compute)
 	require.True(t, j.Environment.UserManaged)

@@ -23,7 +23,7 @@ func (d *document) object(v *value, what string, fields map[string]field) {
 	}
 	if v.kind != mapping {
 		keys := ""
-		if len(known) <= mostListed {
+		if len(known) <= suggest.MostListed {
 			slices.Sort(known)
 			keys = " with " + strings.Join(known, ", ")
 		}
@@ -33,28 +33,13 @@ func (d *document) object(v *value, what string, fields map[string]field) {
 	for _, k := range v.keys {
 		read, ok := fields[k.name]
 		if !ok {
-			d.report(k.line, k.column, "%s has no key %q%s", what, k.name, hint(k.name, known))
+			d.report(k.line, k.column, "%s has no key %q%s", what, k.name, suggest.Among(k.name, known, "it has"))
 			continue
 		}
 		if read != nil {
 			read(k.value)
 		}
 	}
-}
-
-// mostListed is how many keys are listed for a person.
-const mostListed = 8
-
-// hint suggests the key meant, else lists those there are where they are few.
-func hint(name string, known []string) string {
-	if h := suggest.DidYouMean(name, known); h != "" {
-		return h
-	}
-	if len(known) > mostListed {
-		return ""
-	}
-	slices.Sort(known)
-	return "; it has " + strings.Join(known, ", ")
 }
 
 func (d *document) text(v *value, what string, to *string) {

@@ -10,6 +10,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/org/aml-train/internal/clip"
 	"github.com/org/aml-train/internal/lazyregexp"
 )
 
@@ -109,7 +110,7 @@ type walk struct {
 }
 
 func (w *walk) note(key, format string, args ...any) {
-	w.warn("%s: %q %s", w.name, clip(key), fmt.Sprintf(format, args...))
+	w.warn("%s: %q %s", w.name, clip.Bytes(key, longestShown), fmt.Sprintf(format, args...))
 }
 
 func (w *walk) object(prefix string, o map[string]any) {

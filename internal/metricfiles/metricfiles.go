@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/org/aml-train/internal/clip"
 	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/size"
@@ -49,10 +50,11 @@ const Main = "outputs/metrics.json"
 
 // Limits of what is read.
 const (
-	maxText   = 64 << 20 // bytes of a file of text: a series of a million values takes 20 MB
-	maxEvents = 4 << 30  // bytes of an event file, most of which are images
-	maxFiles  = 1000
-	maxValues = 2_000_000
+	longestShown = 83       // bytes of a name or value that a message quotes
+	maxText      = 64 << 20 // bytes of a file of text: a series of a million values takes 20 MB
+	maxEvents    = 4 << 30  // bytes of an event file, most of which are images
+	maxFiles     = 1000
+	maxValues    = 2_000_000
 )
 
 // errTooMany is the error of a file that would make the values of a run more than are
@@ -235,16 +237,16 @@ func (r *reading) take(to []Value, kind string, g group, counted map[string]stri
 			owner := kind + " " + g.folder
 			switch by, again := counted[as]; {
 			case as == "":
-				r.warn("%q is no name for a metric, and none can be made of it", clip(full))
+				r.warn("%q is no name for a metric, and none can be made of it", clip.Bytes(full, longestShown))
 			case again && by != owner || taken(as):
 				if again && strings.HasPrefix(by, kind+" ") {
-					r.warn("%q stands in more than one file; the first counts", clip(as))
+					r.warn("%q stands in more than one file; the first counts", clip.Bytes(as, longestShown))
 				}
 				as = ""
 			default:
 				if as != full {
 					r.warn("%q is logged as %q: MLflow takes no other signs in a name than letters, digits and _ - . "+
-						": / and blanks", clip(full), clip(as))
+						": / and blanks", clip.Bytes(full, longestShown), clip.Bytes(as, longestShown))
 				}
 				counted[as] = owner
 			}
@@ -256,13 +258,6 @@ func (r *reading) take(to []Value, kind string, g group, counted map[string]stri
 		}
 	}
 	return to
-}
-
-func clip(s string) string {
-	if len(s) > 80 {
-		return strings.ToValidUTF8(s[:80], "") + "..."
-	}
-	return s
 }
 
 // text reads a file of text.

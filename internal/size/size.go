@@ -7,7 +7,6 @@ package size
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/docker/go-units"
@@ -57,27 +56,15 @@ func Count(n int, what string) string {
 // Parse reads "300MB", "2 GiB", "1048576". The case of a unit does not matter, and its B
 // may be missing.
 func Parse(s string) (int64, error) {
-	t := strings.TrimSuffix(strings.ToLower(strings.TrimSpace(s)), "b")
-	t, binary := strings.CutSuffix(t, "i")
-	step := 1000.0
-	if binary {
-		step = 1024
+	t, read := strings.ToLower(strings.TrimSpace(s)), units.FromHumanSize
+	if strings.Contains(t, "i") {
+		t, read = strings.TrimSuffix(t, "b")+"b", units.RAMInBytes
 	}
-	factor := 1.0
-	for i, unit := range []string{"k", "m", "g", "t"} {
-		if rest, ok := strings.CutSuffix(t, unit); ok {
-			t, binary = rest, false
-			for range i + 1 {
-				factor *= step
-			}
-			break
-		}
-	}
-	v, err := strconv.ParseFloat(strings.TrimSpace(t), 64)
-	if err != nil || binary || !(v >= 0) || v*factor > 1<<62 {
+	n, err := read(t)
+	if err != nil || n < 0 || n > 1<<62 { // what no int64 holds comes out as either
 		return 0, fmt.Errorf("%q is no size; write it as 300MB, 2GB or 300MiB", s)
 	}
-	return int64(v * factor), nil
+	return n, nil
 }
 
 // ParseMemory reads a size as docker run's --memory and --shm-size do: its units are powers

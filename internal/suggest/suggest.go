@@ -3,6 +3,7 @@ package suggest
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -30,4 +31,16 @@ func DidYouMean(name string, known []string) string {
 		return fmt.Sprintf("; did you mean %s?", n)
 	}
 	return ""
+}
+
+// MostListed is how many names are listed for a person.
+const MostListed = 8
+
+// Among is DidYouMean, else the known names where they are few, after what is said of them:
+// "; it has x, y" for "it has".
+func Among(name string, known []string, said string) string {
+	if d := DidYouMean(name, known); d != "" || len(known) == 0 || len(known) > MostListed {
+		return d
+	}
+	return "; " + said + " " + strings.Join(slices.Sorted(slices.Values(known)), ", ")
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 
 	"github.com/org/aml-train/internal/lazyregexp"
+	"github.com/org/aml-train/internal/suggest"
 	"github.com/org/aml-train/submit"
 )
 
@@ -123,7 +124,7 @@ func (t *Target) compute(ctx context.Context, c *connection, name string) (strin
 			}
 		}
 		return "", &submit.Refusal{Reason: fmt.Sprintf("the workspace has no compute target %s%s", name,
-			hint(name, names))}
+			suggest.Among(name, names, "there are"))}
 	case err != nil:
 		return "", fmt.Errorf("compute target %s: %w", name, short(err))
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/org/aml-train/internal/limited"
+	"github.com/org/aml-train/internal/suggest"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit"
 )
@@ -204,5 +205,6 @@ func (t *Target) noEnvironment(ctx context.Context, c *connection, name string) 
 				"azureml:%s@latest is its newest", name, name)}
 		}
 	}
-	return &submit.Refusal{Reason: fmt.Sprintf("the workspace has no environment %s%s", name, hint(name, names))}
+	return &submit.Refusal{Reason: fmt.Sprintf("the workspace has no environment %s%s", name, suggest.Among(name,
+		names, "there are"))}
 }

@@ -32,23 +32,12 @@ func (c *connection) noWorkspace(ctx context.Context, w Workspace, err error) er
 			}
 		}
 		return &submit.Refusal{Reason: fmt.Sprintf("there is no workspace %s in the resource group %s of "+
-			"subscription %s%s", w.Name, w.ResourceGroup, w.Subscription, hint(w.Name, names))}
+			"subscription %s%s", w.Name, w.ResourceGroup, w.Subscription, suggest.Among(w.Name, names, "there are"))}
 	case http.StatusForbidden, http.StatusUnauthorized:
 		return fmt.Errorf("who is signed in may not use the workspace %s; give it the role AzureML Data "+
 			"Scientist there: %w", w.Name, short(err))
 	}
 	return fmt.Errorf("workspace %s: %w", w.Name, short(err))
-}
-
-// hint suggests the name meant, else lists those there are where they are few.
-func hint(name string, known []string) string {
-	if h := suggest.DidYouMean(name, known); h != "" {
-		return h
-	}
-	if len(known) == 0 || len(known) > 8 {
-		return ""
-	}
-	return "; there are " + strings.Join(known, ", ")
 }
 
 // status is the HTTP status of a refusal, 0 where there was no answer.

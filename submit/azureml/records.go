@@ -3,8 +3,6 @@ package azureml
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,12 +37,6 @@ type records struct {
 }
 
 var _ submit.History = (*records)(nil)
-
-func newID() string {
-	var b [4]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
-}
 
 // details is a run as the run history tells of it (azure-ai-ml, RunDetails).
 type details struct {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/hexid"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/limited"
@@ -206,7 +207,7 @@ func (t *Target) jobName(s submit.Submission) (name string, done func() error, e
 		json.Unmarshal(text, &p) == nil && history.ValidID(p.Name) {
 		return p.Name, done, nil
 	}
-	p.Name = slug + "-" + newID()
+	p.Name = slug + "-" + hexid.New(8)
 	if text, err = json.Marshal(p); err == nil {
 		err = files.WriteFile(file, text, 0o600)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/clip"
 	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/job"
@@ -28,7 +29,7 @@ func tagsOf(s submit.Submission, sent Sent) (tags, properties map[string]string)
 	}
 	for _, m := range []map[string]string{tags, properties} {
 		for name, value := range m {
-			m[name] = clip(value)
+			m[name] = clip.Runes(value, longestValue)
 		}
 	}
 	return secret.Of(s.Secrets, tags), secret.Of(s.Secrets, properties)
@@ -76,18 +77,11 @@ func checkLimits(f *job.Findings) {
 		}
 		for _, name := range slices.Sorted(maps.Keys(m.values)) {
 			if name == "" || long(name, longestKey) {
-				f.Add(m.kind, "%s: the name %q has not between 1 and %d characters", m.kind, clip(name), longestKey)
+				f.Add(m.kind, "%s: the name %q has not between 1 and %d characters", m.kind, clip.Runes(name,
+					longestValue), longestKey)
 			} else if long(m.values[name], longestValue) {
 				f.Add(m.kind+" "+name, "%s.%s has more than %d characters", m.kind, name, longestValue)
 			}
 		}
 	}
-}
-
-// clip keeps a value of ours within what the service takes for one.
-func clip(s string) string {
-	if r := []rune(s); len(r) > longestValue {
-		s = string(r[:longestValue-4]) + " ..."
-	}
-	return s
 }

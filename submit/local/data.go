@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/clip"
 	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/limited"
@@ -179,7 +180,7 @@ func (t *Target) load(ctx context.Context, s *submit.Submission) (map[string]inp
 	if s.Properties == nil {
 		s.Properties = map[string]string{}
 	}
-	s.Properties[history.TagInputs] = clip(string(text))
+	s.Properties[history.TagInputs] = clip.Bytes(string(text), history.MaxTagValue)
 	return inputs, err
 }
 

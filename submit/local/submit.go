@@ -22,6 +22,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/clip"
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/progress"
 	"github.com/org/aml-train/internal/secret"
@@ -343,11 +344,11 @@ func tagsOf(s submit.Submission, user, python string) []history.KeyValue {
 		{Key: "mlflow.source.type", Value: "JOB"},
 		{Key: history.TagTarget, Value: job.Local},
 		{Key: history.TagEnvironment, Value: j.Environment.Text()},
-		{Key: history.TagCommand, Value: clip(readable(s))},
+		{Key: history.TagCommand, Value: clip.Bytes(readable(s), history.MaxTagValue)},
 	}...)
 	add := func(key, value string) {
 		if value != "" {
-			tags = append(tags, history.KeyValue{Key: key, Value: clip(value)})
+			tags = append(tags, history.KeyValue{Key: key, Value: clip.Bytes(value, history.MaxTagValue)})
 		}
 	}
 	shared, properties := s.Tags()
@@ -386,14 +387,6 @@ func readable(s submit.Submission) string {
 		values["outputs."+name] = namedDir + "/" + name
 	}
 	return j.Expand(values)
-}
-
-// clip keeps a tag within MLflow's limit.
-func clip(s string) string {
-	if len(s) > 8000 {
-		s = strings.ToValidUTF8(s[:7990], "") + " ..."
-	}
-	return s
 }
 
 func (t *Target) experiment(ctx context.Context, name string) (string, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/clip"
 	"github.com/org/aml-train/internal/filestat"
 	"github.com/org/aml-train/internal/git/index"
 	"github.com/org/aml-train/internal/home"
@@ -63,8 +64,9 @@ func (s *sweepRun) create(ctx context.Context, n int, values map[string]any) (*h
 	}
 	command := job.Job{Command: s.run.Tag(history.TagCommand)}
 	tags = append(tags, history.KeyValue{Key: history.TagParent, Value: s.p.Run},
-		history.KeyValue{Key: history.TagTrial, Value: clip(parameters)},
-		history.KeyValue{Key: history.TagCommand, Value: clip(command.Expand(spaceValues(words(values))))},
+		history.KeyValue{Key: history.TagTrial, Value: clip.Bytes(parameters, history.MaxTagValue)},
+		history.KeyValue{Key: history.TagCommand, Value: clip.Bytes(command.Expand(spaceValues(words(values))),
+			history.MaxTagValue)},
 		history.KeyValue{Key: history.TagStatus, Value: string(history.Preparing)})
 	for attempt := 1; ; attempt++ {
 		id := fmt.Sprintf("%s_%d", s.p.Run, n)

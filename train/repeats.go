@@ -148,6 +148,9 @@ func (q *series) bad() bool { return q.last != nil && q.last.Status() != history
 // workspace as many beside each other as are wanted. One that does not complete ends it, and is
 // reported; else the last one is, with those that it repeats.
 func (t *Trainer) repeat(ctx context.Context, r Request, s *submission, at Session) error {
+	if err := t.holds(ctx); err != nil {
+		return err
+	}
 	done, err := s.freeze()
 	if err != nil {
 		return err

@@ -51,6 +51,13 @@ type submission struct {
 	run *history.Run // that there is already, where one is enough
 }
 
+func newSubmission(t *Trainer, r Request) *submission {
+	return &submission{Submission: submit.Submission{
+		Attached: r.Wait && r.Cancel, Secrets: t.Secrets, MaxOutputs: r.MaxOutputs, Resume: r.Resume,
+		Evictions: r.Evictions,
+	}}
+}
+
 func (s *submission) close() {
 	s.Commit.Close()
 	s.Snapshot.Close()

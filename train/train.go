@@ -153,14 +153,13 @@ type Teller interface {
 	Report(context.Context, Session, *history.Run) error
 }
 
-// Train leads a job from its file to the report of its run.
+// Train leads a job from its file to the report of its run. Its steps: check loads the job, asks its
+// place about it, and finds out which code it is and which files travel; a run that has trained the
+// same is reported in its place; submit hands it over; Follow watches and reports.
 func (t *Trainer) Train(ctx context.Context, r Request) error {
-	s := submission{Submission: submit.Submission{
-		Attached: r.Wait && r.Cancel, Secrets: t.Secrets, MaxOutputs: r.MaxOutputs, Resume: r.Resume,
-		Evictions: r.Evictions,
-	}}
+	s := newSubmission(t, r)
 	defer s.close()
-	if err := t.check(ctx, r, &s); err != nil { // before anything is made, the history included
+	if err := t.check(ctx, r, s); err != nil { // before anything is made, the history included
 		return err
 	}
 	if s.run != nil {
@@ -172,35 +171,23 @@ func (t *Trainer) Train(ctx context.Context, r Request) error {
 		return err
 	}
 	if s.repeats.several() && r.Wait {
-		if err := t.holds(ctx); err != nil {
-			return err
-		}
-		return t.repeat(ctx, r, &s, at)
-	} else if s.repeats.several() {
-		s.Repeats = ""
-		t.Tell.Once()
+		return t.repeat(ctx, r, s, at)
 	}
-	if r.Leave != nil && !s.here {
-		if s.Properties, err = r.Leave(ctx, s.Job, s.Git); err != nil {
-			return err
-		}
-	}
-	if found, err := t.find(ctx, r, &s, at); err != nil {
+	if err := t.leave(ctx, r, s); err != nil {
 		return err
-	} else if found != nil {
+	}
+	found, err := t.find(ctx, r, s, at)
+	if err != nil {
+		return err
+	}
+	if found != nil {
 		s.close()
 		return t.already(ctx, r, at, found)
 	}
-	if r.Known {
-		return mistake.Of(errUnknown)
-	}
-	if r.Leave != nil && s.here {
-		return mistake.Of(errEndsWithJob)
-	}
-	if err := t.holds(ctx); err != nil {
+	if err := t.mayTrain(ctx, r, s); err != nil {
 		return err
 	}
-	run, err := t.submit(ctx, &s, at)
+	run, err := t.submit(ctx, s, at)
 	if err != nil {
 		return err
 	}
@@ -209,6 +196,30 @@ func (t *Trainer) Train(ctx context.Context, r Request) error {
 		return t.Tell.Left(ctx, at, run)
 	}
 	return t.Follow(ctx, at, run, r.Cancel)
+}
+
+// leave prepares for a run that nobody may wait for: it is trained once, and how its end is told
+// later is noted with it.
+func (t *Trainer) leave(ctx context.Context, r Request, s *submission) (err error) {
+	if s.repeats.several() {
+		s.Repeats = ""
+		t.Tell.Once()
+	}
+	if r.Leave != nil && !s.here {
+		s.Properties, err = r.Leave(ctx, s.Job, s.Git)
+	}
+	return err
+}
+
+// mayTrain is the last look before something is submitted that has not been trained.
+func (t *Trainer) mayTrain(ctx context.Context, r Request, s *submission) error {
+	switch {
+	case r.Known:
+		return mistake.Of(errUnknown)
+	case r.Leave != nil && s.here:
+		return mistake.Of(errEndsWithJob)
+	}
+	return t.holds(ctx)
 }
 
 func (t *Trainer) holds(ctx context.Context) error {

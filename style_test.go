@@ -206,3 +206,34 @@ func handles(f *ast.FuncType) bool {
 	}
 	return false
 }
+
+// TestSizes holds the program's functions to 60 lines and its files to 500: a longer one does two
+// things. Tests and what they stand on may have longer tables.
+func TestSizes(t *testing.T) {
+	set, folders := sources(t)
+	var long []string
+	for folder, files := range folders {
+		if strings.HasPrefix(filepath.ToSlash(folder), "internal/testing") {
+			continue
+		}
+		for _, file := range files {
+			name := set.Position(file.Pos()).Filename
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			if n := set.Position(file.FileEnd).Line; n > 500 {
+				long = append(long, fmt.Sprintf("%s: %d lines", name, n))
+			}
+			for _, d := range file.Decls {
+				f, ok := d.(*ast.FuncDecl)
+				if !ok {
+					continue
+				}
+				if n := set.Position(f.End()).Line - set.Position(f.Pos()).Line + 1; n > 60 {
+					long = append(long, fmt.Sprintf("%s: %s has %d lines", set.Position(f.Pos()), f.Name.Name, n))
+				}
+			}
+		}
+	}
+	require.Empty(t, long, strings.Join(long, "\n"))
+}

@@ -92,7 +92,7 @@ func (a *Assessor) Collect(ctx context.Context, at train.Session, run *history.R
 	}
 	// Before any text is made of it.
 	r = secret.Of(a.Secrets, r)
-	about, done := a.diagnosis(run)
+	about, done := a.diagnosis(ctx, run)
 	defer done()
 	r.Diagnosis = report.Diagnose(r.Run, r.Log, about)
 	for i := range r.Log { // paths as people know them

@@ -1,6 +1,7 @@
 package assess
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,7 +17,7 @@ import (
 
 // diagnosis is what the diagnosis of a run may ask about its job and about the
 // repository here; done ends that.
-func (a *Assessor) diagnosis(run *history.Run) (c report.Context, done func()) {
+func (a *Assessor) diagnosis(ctx context.Context, run *history.Run) (c report.Context, done func()) {
 	done = func() {}
 	if run.Tag(history.TagTarget) == job.Local {
 		c.Work = filepath.ToSlash(a.Directory(run))
@@ -40,7 +41,7 @@ func (a *Assessor) diagnosis(run *history.Run) (c report.Context, done func()) {
 		c.Repo.Script = filepath.ToSlash(filepath.Dir(filepath.FromSlash(script)))
 	}
 	c.Why = func(path string) string {
-		d, err := snapshot.Why(a.Git, filepath.Join(repo.Root, source), path)
+		d, err := snapshot.Why(ctx, a.Git, filepath.Join(repo.Root, source), path)
 		if err != nil || d.Travels || d.Rule == nil {
 			return ""
 		}

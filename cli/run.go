@@ -133,34 +133,7 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 			"epochs=50 --markdown report.md",
 		Args: f.arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			flow, err := a.inWorkflow(w)
-			if err != nil {
-				return err
-			}
-			tell := &teller{app: a, flow: flow, markdown: markdown, download: w.download}
-			if flow == nil {
-				if w.promote != "" && w.promote != "none" {
-					return mistake.Errorf("--promote is for the workflow of a merge; train, and then: " +
-						"aml-train promote --model NAME --alias ALIAS")
-				}
-				return a.runJob(ctx, f, w, tell)
-			}
-			flow.identity = f.identity()
-			if flow.Asks() {
-				asked, err := flow.asked(ctx, &f)
-				if !asked {
-					return err
-				}
-			} else if err := refused(flow.gate.Event(ctx)); err != nil {
-				return err
-			}
-			err = a.runJob(ctx, f, w, tell)
-			if !tell.submitted {
-				flow.refused(ctx, f.name(), err)
-				flow.unsubmitted(ctx, err)
-			}
-			return err
+			return a.runAsked(cmd.Context(), f, w, markdown)
 		},
 	}
 	f.add(cmd)
@@ -174,6 +147,37 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 			"interrupted on this machine: trials that ended are kept")
 	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
 	return cmd
+}
+
+// runAsked runs what the flags describe, in a workflow once its event, or a comment, may have it run.
+func (a *app) runAsked(ctx context.Context, f jobFlags, w workflowFlags, markdown string) error {
+	flow, err := a.inWorkflow(w)
+	if err != nil {
+		return err
+	}
+	tell := &teller{app: a, flow: flow, markdown: markdown, download: w.download}
+	if flow == nil {
+		if w.promote != "" && w.promote != "none" {
+			return mistake.Errorf("--promote is for the workflow of a merge; train, and then: " +
+				"aml-train promote --model NAME --alias ALIAS")
+		}
+		return a.runJob(ctx, f, w, tell)
+	}
+	flow.identity = f.identity()
+	if flow.Asks() {
+		asked, err := flow.asked(ctx, &f)
+		if !asked {
+			return err
+		}
+	} else if err := refused(flow.gate.Event(ctx)); err != nil {
+		return err
+	}
+	err = a.runJob(ctx, f, w, tell)
+	if !tell.submitted {
+		flow.refused(ctx, f.name(), err)
+		flow.unsubmitted(ctx, err)
+	}
+	return err
 }
 
 // runJob runs what the flags and arguments describe, to its report.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ func (a *app) show() *cobra.Command {
 				return s.printRun(cmd.Context(), run, r.Judgement)
 			}
 			if markdown != "" {
-				return a.writeMarkdown(r, markdown)
+				return a.writeMarkdown(cmd.Context(), r, markdown)
 			}
 			width, color := terminal(a.out, a.getenv)
 			fmt.Fprint(a.out, r.Terminal(width, color))
@@ -248,7 +249,7 @@ func (s session) report(ctx context.Context, run *history.Run, f *teller) error 
 	s.told(run)
 	var undelivered error
 	if f.markdown != "" {
-		if err := s.writeMarkdown(r, f.markdown); err != nil {
+		if err := s.writeMarkdown(ctx, r, f.markdown); err != nil {
 			undelivered = fmt.Errorf("the report could not be written: %v", err)
 		}
 	}
@@ -273,22 +274,17 @@ func (s session) report(ctx context.Context, run *history.Run, f *teller) error 
 			return err
 		}
 	}
+	failed := broken(r.Judgement)
 	if status := run.Status(); status != history.Completed {
-		if undelivered != nil {
-			s.say("aml-train: %v", undelivered)
-		}
-		return &runEnded{status}
+		failed = &runEnded{status}
 	}
-	if err := broken(r.Judgement); err != nil {
-		if undelivered != nil {
-			s.say("aml-train: %v", undelivered)
-		}
-		return err
+	if failed != nil && undelivered != nil {
+		s.say("aml-train: %v", undelivered)
 	}
-	return undelivered
+	return cmp.Or(failed, undelivered)
 }
 
-func (a *app) writeMarkdown(r *report.Report, name string) error {
+func (a *app) writeMarkdown(ctx context.Context, r *report.Report, name string) error {
 	text := r.Markdown(github.CommentLimit)
 	if name == "-" {
 		_, err := io.WriteString(a.out, text)
@@ -297,7 +293,7 @@ func (a *app) writeMarkdown(r *report.Report, name string) error {
 	if err := deliver.File(name, strings.NewReader(text)); err != nil {
 		return mistake.Errorf("--markdown: %w", err)
 	}
-	left, err := snapshot.LeaveOut(&a.git, name)
+	left, err := snapshot.LeaveOut(ctx, &a.git, name)
 	switch {
 	case err != nil:
 		a.say("aml-train: %s travels with the next snapshot, unless an ignore file names it: %v", name, err)

@@ -36,7 +36,7 @@ With --diff, what changed since a commit is listed, as git diff --name-status do
 				if commit != "" || since != "" {
 					return mistake.Errorf("--why looks at the working tree; it does not go with --commit or --diff")
 				}
-				return a.why(dir, why)
+				return a.why(cmd.Context(), dir, why)
 			}
 			limit, err := sizeFlag("--max-snapshot-size", most)
 			if err != nil {
@@ -133,8 +133,8 @@ func (a *app) changes(list []snapshot.Change) error {
 	return nil
 }
 
-func (a *app) why(dir, path string) error {
-	d, err := snapshot.Why(&a.git, dir, path)
+func (a *app) why(ctx context.Context, dir, path string) error {
+	d, err := snapshot.Why(ctx, &a.git, dir, path)
 	if err != nil {
 		return mistake.Of(err)
 	}

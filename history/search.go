@@ -59,33 +59,7 @@ func runQuery(q Query) (where, order string, args []any, err error) {
 		return "", "", nil, err
 	}
 	for _, c := range conditions {
-		var sql string
-		var with []any
-		switch c.entity {
-		case "attribute":
-			column, ok := runAttributes[c.key]
-			if !ok {
-				return "", "", nil, invalid("Invalid attribute key '%s' specified. Valid keys are run_id, run_name, "+
-					"status, artifact_uri, user_id, start_time, end_time", c.key)
-			}
-			if c.list != nil && c.key != "run_id" {
-				return "", "", nil, invalid("Only the 'run_id' attribute supports comparison with a list of quoted " +
-					"string values.")
-			}
-			sql, with, err = c.compare(column, slices.Contains(numericAttributes, c.key))
-		case "dataset":
-			sql, with, err = datasetCondition(c)
-		default:
-			value := "x.value"
-			switch { // the schema holds NaN as a zero with a flag; it differs from every number
-			case c.entity == "metric" && c.op == "!=":
-				value = "x.is_nan OR x.value"
-			case c.entity == "metric":
-				value = "NOT x.is_nan AND x.value"
-			}
-			sql, with, err = c.exists(entityTables[c.entity]+" x WHERE x.run_uuid = r.run_uuid", "key", value,
-				c.entity == "metric")
-		}
+		sql, with, err := c.ofRun()
 		if err != nil {
 			return "", "", nil, err
 		}
@@ -94,6 +68,35 @@ func runQuery(q Query) (where, order string, args []any, err error) {
 	}
 	order, orderArgs, err := runOrder(q.OrderBy)
 	return where, order, append(args, orderArgs...), err
+}
+
+// ofRun is a condition about runs, as SQL and what it is given.
+func (c condition) ofRun() (sql string, args []any, err error) {
+	switch c.entity {
+	case "attribute":
+		column, ok := runAttributes[c.key]
+		if !ok {
+			return "", nil, invalid("Invalid attribute key '%s' specified. Valid keys are run_id, run_name, "+
+				"status, artifact_uri, user_id, start_time, end_time", c.key)
+		}
+		if c.list != nil && c.key != "run_id" {
+			return "", nil, invalid("Only the 'run_id' attribute supports comparison with a list of quoted " +
+				"string values.")
+		}
+		return c.compare(column, slices.Contains(numericAttributes, c.key))
+	case "dataset":
+		return datasetCondition(c)
+	default:
+		value := "x.value"
+		switch { // the schema holds NaN as a zero with a flag; it differs from every number
+		case c.entity == "metric" && c.op == "!=":
+			value = "x.is_nan OR x.value"
+		case c.entity == "metric":
+			value = "NOT x.is_nan AND x.value"
+		}
+		return c.exists(entityTables[c.entity]+" x WHERE x.run_uuid = r.run_uuid", "key", value,
+			c.entity == "metric")
+	}
 }
 
 func datasetCondition(c condition) (string, []any, error) {

@@ -142,19 +142,7 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 		j.Command = o.Command
 		d.given("command")
 	}
-	set := func(to *string, value string) {
-		if value != "" {
-			*to = value
-		}
-	}
-	set(&j.ExperimentName, o.ExperimentName)
-	set(&j.DisplayName, o.DisplayName)
-	set(&j.Description, o.Description)
-	if o.ExperimentName != "" {
-		if err := checkName(o.ExperimentName); err != nil {
-			d.flagProblem("--experiment-name %v", err)
-		}
-	}
+	o.names(j, d)
 	if o.ComputeTarget != "" {
 		j.Compute = strings.TrimPrefix(o.ComputeTarget, "azureml:")
 		d.given("compute")
@@ -189,6 +177,23 @@ func (o Options) apply(j *Job, d *document, cwd string) {
 	o.docker(j, d)
 	o.checkpoints(j, d)
 	o.resumeFrom(j, d)
+}
+
+// names are what people call the run by.
+func (o Options) names(j *Job, d *document) {
+	set := func(to *string, value string) {
+		if value != "" {
+			*to = value
+		}
+	}
+	set(&j.ExperimentName, o.ExperimentName)
+	set(&j.DisplayName, o.DisplayName)
+	set(&j.Description, o.Description)
+	if o.ExperimentName != "" {
+		if err := checkName(o.ExperimentName); err != nil {
+			d.flagProblem("--experiment-name %v", err)
+		}
+	}
 }
 
 // relativeTo is a path that the person gave, in the folder cwd, as one of the folder dir.

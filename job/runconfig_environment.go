@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -140,45 +141,48 @@ func (r *runConfig) useEnvironment() {
 	for _, key := range []string{"", ".conda_file", ".build.path"} {
 		r.at["environment"+key] = e.at
 	}
+	j.Environment = r.environmentOf(docker)
+}
+
+// environmentOf is the environment itself, as job files have it.
+func (r *runConfig) environmentOf(docker bool) *Environment {
+	e := &r.environment
+	of := func(name string) *Environment {
+		if e.version == "" {
+			return &Environment{Reference: name + "@latest"}
+		}
+		return &Environment{Reference: name + ":" + e.version}
+	}
 	image := e.image
 	if e.registry != "" {
 		image = strings.TrimSuffix(e.registry, "/") + "/" + image
 	}
 	switch {
 	case e.asset != "":
-		j.Environment = &Environment{Reference: e.asset}
+		return &Environment{Reference: e.asset}
 	case strings.HasPrefix(e.name, curatedPrefix):
-		j.Environment = &Environment{Reference: e.name + "@latest"}
-		if e.version != "" {
-			j.Environment.Reference = e.name + ":" + e.version
-		}
+		return of(e.name)
 	case e.build != "":
-		j.Environment = &Environment{Build: &Build{Path: e.build, DockerfilePath: "Dockerfile"}}
-		if e.dockerfile != "" {
-			j.Environment.Build.DockerfilePath = e.dockerfile
-		}
+		return &Environment{Build: &Build{Path: e.build, DockerfilePath: cmp.Or(e.dockerfile, "Dockerfile")}}
 	case e.userManaged && !docker:
-		j.Environment = &Environment{UserManaged: true}
 		if e.interpreter != "" && e.interpreter != "python" {
 			r.warn(e.at, "environment.python.interpreterPath has no effect; --python %s names the interpreter",
 				e.interpreter)
 		}
+		return &Environment{UserManaged: true}
 	case e.userManaged:
-		j.Environment = &Environment{Image: image}
+		return &Environment{Image: image}
 	case e.conda == "" && e.condaInline == nil && image == "": // a name alone
-		j.Environment = &Environment{Reference: "azureml:" + e.name + "@latest"}
-		if e.version != "" {
-			j.Environment.Reference = "azureml:" + e.name + ":" + e.version
-		}
-	default:
-		j.Environment = &Environment{CondaFile: e.conda, Conda: e.condaInline}
-		if e.condaInline != nil {
-			j.Environment.CondaFile = ""
-		}
-		if docker {
-			j.Environment.Image = image
-		}
+		return of("azureml:" + e.name)
 	}
+	made := &Environment{CondaFile: e.conda, Conda: e.condaInline}
+	if e.condaInline != nil {
+		made.CondaFile = ""
+	}
+	if docker {
+		made.Image = image
+	}
+	return made
 }
 
 func (r *runConfig) resources() *Resources {

@@ -251,12 +251,7 @@ func (d *document) resolve(n ast.Node, depth int) *value {
 		return d.tag(n, depth)
 	case *ast.StringNode, *ast.NullNode, *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode,
 		*ast.NanNode:
-		if text, plain := scalarText(n); !plain {
-			v.kind, v.scalar, v.text = str, text, text
-		} else if !v.plainScalar(text) {
-			d.report(v.line, v.column, "%q is not a value that YAML 1.1 knows, as Azure ML reads it; put it in quotes",
-				text)
-		}
+		d.scalar(v, n)
 	case *ast.LiteralNode:
 		v.kind, v.scalar, v.text = str, n.Value.Value, n.Value.Value
 	case *ast.MappingNode:
@@ -277,6 +272,15 @@ func (d *document) resolve(n ast.Node, depth int) *value {
 		d.report(v.line, v.column, "YAML's %s has no meaning here", n.Type())
 	}
 	return v
+}
+
+func (d *document) scalar(v *value, n ast.Node) {
+	if text, plain := scalarText(n); !plain {
+		v.kind, v.scalar, v.text = str, text, text
+	} else if !v.plainScalar(text) {
+		d.report(v.line, v.column, "%q is not a value that YAML 1.1 knows, as Azure ML reads it; put it in quotes",
+			text)
+	}
 }
 
 // scalarText is the text of a scalar, and whether it stands there without quotes.

@@ -34,37 +34,11 @@ func (r *Report) charts(b *strings.Builder, metrics []history.Metric, most int, 
 // same axis of steps. Where one of them ends before the other, its line ends there; where
 // one begins later, the chart begins there, and says so.
 func Chart(name string, c, base history.Curve, baseName string) string {
-	first, last := ends(c.Points)
-	n := min(len(c.Points), curvePoints)
-	curves := [][]history.Point{c.Points}
-	// The chart is 640 pixels wide: a longer title would be cut off.
-	title := Shorten(name, 50)
-	var notes []string
-	if len(base.Points) > 1 {
-		from, to := ends(base.Points)
-		switch begin := max(first, from); {
-		case begin >= min(last, to):
-			notes = append(notes, fmt.Sprintf("%s has other steps, %d to %d, and is not drawn", baseName, from, to))
-		default:
-			if from != first {
-				notes = append(notes, fmt.Sprintf("what is before step %d is not drawn: one of both begins there",
-					begin))
-			}
-			if from != first || to != last {
-				first, last = begin, max(last, to)
-				n = int(min(float64(last)-float64(first)+1, curvePoints))
-			}
-			curves = append(curves, base.Points)
-			title = Shorten(name, 18) + ": this run (blue), " + Shorten(baseName, 18) + " (grey)"
-		}
-	}
-	if c.Gaps > 0 {
-		notes = append(notes, fmt.Sprintf("%d of %d values are not finite and left out", c.Gaps, c.Count))
-	}
+	d := drawn(name, c, base, baseName)
 	low, high := math.Inf(1), math.Inf(-1)
 	var lines [][]float64
-	for _, points := range curves {
-		values := until(points, first, last, n)
+	for _, points := range d.curves {
+		values := until(points, d.first, d.last, d.n)
 		lines = append(lines, values)
 		a, z := bounds(values)
 		low, high = min(low, a), max(high, z)
@@ -73,11 +47,11 @@ func Chart(name string, c, base history.Curve, baseName string) string {
 		low, high = low-1, high+1
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "```mermaid\n%s\nxychart-beta\n    title \"%s\"\n", chartStyle, chartText(title))
-	fmt.Fprintf(&b, "    x-axis \"step\" %d --> %d\n", first, last)
+	fmt.Fprintf(&b, "```mermaid\n%s\nxychart-beta\n    title \"%s\"\n", chartStyle, chartText(d.title))
+	fmt.Fprintf(&b, "    x-axis \"step\" %d --> %d\n", d.first, d.last)
 	fmt.Fprintf(&b, "    y-axis %s --> %s\n", chartNumber(low), chartNumber(high))
 	for _, values := range lines {
-		text := make([]string, n)
+		text := make([]string, d.n)
 		for i := range text {
 			switch {
 			case i < len(values):
@@ -91,10 +65,47 @@ func Chart(name string, c, base history.Curve, baseName string) string {
 		b.WriteString("    line [" + strings.Join(text, ", ") + "]\n")
 	}
 	b.WriteString("```\n")
-	if len(notes) > 0 {
-		b.WriteString("\n" + Escape(name+": "+strings.Join(notes, "; ")) + "\n")
+	if len(d.notes) > 0 {
+		b.WriteString("\n" + Escape(name+": "+strings.Join(d.notes, "; ")) + "\n")
 	}
 	return b.String()
+}
+
+// drawing is what a chart shows.
+type drawing struct {
+	title       string
+	curves      [][]history.Point // the run's, and the base's where both have the same steps
+	first, last int64             // steps
+	n           int               // points
+	notes       []string          // what of them is not drawn
+}
+
+func drawn(name string, c, base history.Curve, baseName string) drawing {
+	// The chart is 640 pixels wide: a longer title would be cut off.
+	d := drawing{title: Shorten(name, 50), curves: [][]history.Point{c.Points}, n: min(len(c.Points), curvePoints)}
+	d.first, d.last = ends(c.Points)
+	if len(base.Points) > 1 {
+		from, to := ends(base.Points)
+		switch begin := max(d.first, from); {
+		case begin >= min(d.last, to):
+			d.notes = append(d.notes, fmt.Sprintf("%s has other steps, %d to %d, and is not drawn", baseName, from, to))
+		default:
+			if from != d.first {
+				d.notes = append(d.notes, fmt.Sprintf("what is before step %d is not drawn: one of both begins there",
+					begin))
+			}
+			if from != d.first || to != d.last {
+				d.first, d.last = begin, max(d.last, to)
+				d.n = int(min(float64(d.last)-float64(d.first)+1, curvePoints))
+			}
+			d.curves = append(d.curves, base.Points)
+			d.title = Shorten(name, 18) + ": this run (blue), " + Shorten(baseName, 18) + " (grey)"
+		}
+	}
+	if c.Gaps > 0 {
+		d.notes = append(d.notes, fmt.Sprintf("%d of %d values are not finite and left out", c.Gaps, c.Count))
+	}
+	return d
 }
 
 func ends(points []history.Point) (first, last int64) {

@@ -18,34 +18,9 @@ func (r *Report) Terminal(width int, color bool) string {
 		}
 		return "\x1b[" + code + "m" + s + "\x1b[0m"
 	}
-	status := r.Run.Status()
-	mark, tone := "•", "33"
-	switch status {
-	case history.Completed:
-		mark, tone = "✓", "32"
-	case history.Failed, history.NotResponding:
-		mark, tone = "✗", "31"
-	case history.Canceled:
-		mark, tone = "-", "33"
-	}
 	broken, isBroken := r.broken()
-	if isBroken && status == history.Completed {
-		mark, tone = "!", "33"
-	}
-	if len(r.Judgement.Broken()) > 0 {
-		mark, tone = "✗", "31"
-	}
-	name := Line(r.Run.Info.RunID)
-	if n := Line(r.Run.Info.RunName); n != "" && n != name {
-		name += " (" + Shorten(n, 60) + ")"
-	}
 	var b strings.Builder
-	cost := r.cost()
-	if cost != "" {
-		cost = ", " + cost
-	}
-	fmt.Fprintf(&b, "%s %s %s %s%s\n", paint(tone, mark+" "+name), strings.ToLower(string(status)), r.sinceWord(),
-		Duration(r.took()), cost)
+	b.WriteString(r.headingText(isBroken, paint))
 	if text := r.reused(Line); text != "" {
 		b.WriteString(wrap(text, max(width, 40), "  ") + "\n")
 	}
@@ -65,20 +40,59 @@ func (r *Report) Terminal(width int, color bool) string {
 	b.WriteString(r.judgementText(max(width, 40)))
 	b.WriteString(r.repeatsText())
 	b.WriteString(r.childrenText(max(width, 40)))
-	if files, bytes := r.outputs(); len(files) > 0 {
-		fmt.Fprintf(&b, "\n  %s, %s:\n", size.Count(len(files), "output"), size.Format(bytes))
-		for _, f := range files[:min(len(files), 10)] {
-			fmt.Fprintf(&b, "    %s  %s\n", Line(f.Path), size.Format(int64(f.Size)))
-		}
-		if len(files) > 10 {
-			fmt.Fprintf(&b, "    and %d more\n", len(files)-10)
-		}
-	}
+	b.WriteString(r.outputsText())
 	if w := r.Run.Tag(history.TagWarnings); w != "" {
 		b.WriteString("\n")
 		for line := range strings.SplitSeq(w, "\n") {
 			b.WriteString("  warning: " + Plain(line) + "\n")
 		}
+	}
+	return b.String()
+}
+
+// headingText says how the run ended, and how long it took.
+func (r *Report) headingText(isBroken bool, paint func(code, s string) string) string {
+	status := r.Run.Status()
+	mark, tone := "•", "33"
+	switch status {
+	case history.Completed:
+		mark, tone = "✓", "32"
+	case history.Failed, history.NotResponding:
+		mark, tone = "✗", "31"
+	case history.Canceled:
+		mark, tone = "-", "33"
+	}
+	if isBroken && status == history.Completed {
+		mark, tone = "!", "33"
+	}
+	if len(r.Judgement.Broken()) > 0 {
+		mark, tone = "✗", "31"
+	}
+	name := Line(r.Run.Info.RunID)
+	if n := Line(r.Run.Info.RunName); n != "" && n != name {
+		name += " (" + Shorten(n, 60) + ")"
+	}
+	cost := r.cost()
+	if cost != "" {
+		cost = ", " + cost
+	}
+	return fmt.Sprintf("%s %s %s %s%s\n", paint(tone, mark+" "+name), strings.ToLower(string(status)), r.sinceWord(),
+		Duration(r.took()), cost)
+}
+
+// outputsText lists the first outputs.
+func (r *Report) outputsText() string {
+	files, bytes := r.outputs()
+	if len(files) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n  %s, %s:\n", size.Count(len(files), "output"), size.Format(bytes))
+	for _, f := range files[:min(len(files), 10)] {
+		fmt.Fprintf(&b, "    %s  %s\n", Line(f.Path), size.Format(int64(f.Size)))
+	}
+	if len(files) > 10 {
+		fmt.Fprintf(&b, "    and %d more\n", len(files)-10)
 	}
 	return b.String()
 }

@@ -238,7 +238,7 @@ func TestClosed(t *testing.T) {
 				s, _ := Take(t.Context(), at, o)
 				s.Close()
 				Dirty(t.Context(), nil, at)
-				Why(nil, at, "f")
+				Why(t.Context(), nil, at, "f")
 			}
 		}
 		require.Empty(t, inMemory(t, of.root))

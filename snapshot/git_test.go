@@ -403,11 +403,11 @@ func whyAgainstGit(t *testing.T, r *rand.Rand, root, tracked string) {
 		} else if one, refusal := checkIgnore(root, p); refusal == "" {
 			fields = one[0]
 		} else {
-			_, ours := Why(nil, root, p)
+			_, ours := Why(t.Context(), nil, root, p)
 			require.Error(t, ours, "%s: git says %s", p, refusal)
 			continue
 		}
-		d, ours := Why(nil, root, p)
+		d, ours := Why(t.Context(), nil, root, p)
 		require.NoError(t, ours, p)
 		require.Equal(t, p, fields[3])
 		if d.Rule == nil {

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"context"
 	"path/filepath"
 
 	"github.com/org/aml-train/internal/git"
@@ -10,7 +11,7 @@ import (
 // repository, unless git tracks it: what came out of one run is no part of what makes the next. The
 // place for that is the repository's own list, .git/info/exclude, which is nobody else's. done is
 // false where nothing had to be done; the error is that the list cannot be written.
-func LeaveOut(finder *git.Finder, name string) (done bool, err error) {
+func LeaveOut(ctx context.Context, finder *git.Finder, name string) (done bool, err error) {
 	abs, err := filepath.Abs(name)
 	if err != nil {
 		return false, nil
@@ -26,7 +27,7 @@ func LeaveOut(finder *git.Finder, name string) (done bool, err error) {
 	if err != nil || !filepath.IsLocal(rel) {
 		return false, nil
 	}
-	d, err := Why(finder, repo.Root, rel)
+	d, err := Why(ctx, finder, repo.Root, rel)
 	if err != nil || !d.Travels || d.Tracked {
 		return false, nil
 	}

@@ -42,7 +42,7 @@ func within(dir, asked string) (abs, p string, err error) {
 
 // Why tells whether path, relative to the source directory dir, travels, and
 // which line of which ignore file decides, as git check-ignore -v would.
-func Why(finder *git.Finder, dir, p string) (Decision, error) {
+func Why(ctx context.Context, finder *git.Finder, dir, p string) (Decision, error) {
 	asked := p
 	abs, p, err := within(dir, p)
 	if err != nil {
@@ -52,7 +52,7 @@ func Why(finder *git.Finder, dir, p string) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
-	w, err := newWalker(context.Background(), finder, repo, abs)
+	w, err := newWalker(ctx, finder, repo, abs)
 	if err != nil {
 		return Decision{}, err
 	}
@@ -73,19 +73,16 @@ func Why(finder *git.Finder, dir, p string) (Decision, error) {
 		here := strings.Join(parts[:i], "/")
 		at := filepath.Join(abs, filepath.FromSlash(here))
 		if to, err := os.Readlink(at); i > 0 && err == nil {
-			return d, fmt.Errorf("%s is beyond the symbolic link %s (to %s), which itself travels or not: --why %s",
-				p, here, to, here)
-		}
-		if lo, hi := f.scope.index.Range(f.in + "/"); i > 0 && !w.hasAmlignore && lo == hi {
-			if nested, err := finder.At(at); err == nil && nested != nil {
-				s, err := w.newScope(nested)
-				if err != nil {
-					return d, err
-				}
-				f, d.Rule = folder{scope: s, rules: s.rules}, nil
-			}
+			return d, beyond(p, here, to)
 		}
 		f.path = here
+		if lo, hi := f.scope.index.Range(f.in + "/"); i > 0 && !w.hasAmlignore && lo == hi {
+			if nested, err := w.nested(&f, at); err != nil {
+				return d, err
+			} else if nested {
+				d.Rule = nil
+			}
+		}
 		if err := w.enter(&f, at); err != nil {
 			return d, err
 		}
@@ -95,8 +92,7 @@ func Why(finder *git.Finder, dir, p string) (Decision, error) {
 			f.excluded = d.Rule != nil && !d.Rule.Negated
 		}
 	}
-	lo, hi := f.scope.index.Range(f.in + "/")
-	if !w.hasAmlignore && (f.scope.index.Find(f.in) >= 0 || hi > lo) {
+	if w.tracked(f) {
 		d.Tracked, d.Travels = true, statErr == nil
 		return d, nil
 	}
@@ -105,4 +101,15 @@ func Why(finder *git.Finder, dir, p string) (Decision, error) {
 	}
 	d.Travels = statErr == nil && !f.excluded
 	return d, nil
+}
+
+func beyond(p, link, to string) error {
+	return fmt.Errorf("%s is beyond the symbolic link %s (to %s), which itself travels or not: --why %s",
+		p, link, to, link)
+}
+
+// tracked tells whether git tracks a file, or something in a folder.
+func (w *walker) tracked(f folder) bool {
+	lo, hi := f.scope.index.Range(f.in + "/")
+	return !w.hasAmlignore && (f.scope.index.Find(f.in) >= 0 || hi > lo)
 }

@@ -120,7 +120,8 @@ func (t *Trainer) unlike(ctx context.Context, s *submission, at Session) string 
 }
 
 // already reports a run that answers the submission.
-func (t *Trainer) already(ctx context.Context, r Request, at Session, found *Reused) error {
+func (t *Trainer) already(ctx context.Context, r Request, s *submission, at Session, found *Reused) error {
+	s.close() // nothing of the repository is needed for its report
 	t.Tell.Reused(ctx, at, *found)
 	if !r.Wait && r.Leave == nil { // nothing is left to be told later
 		return t.Tell.Left(ctx, at, found.Run)

@@ -315,7 +315,7 @@ func (t *Trainer) take(ctx context.Context, r Request, s *submission) (err error
 	if script == "" || !s.Job.Sound("command") || s.Commit != nil || s.Snapshot.Find(path.Clean(script)) != nil {
 		return nil
 	}
-	if d, err := snapshot.Why(t.Git, source, script); err == nil && d.Rule != nil {
+	if d, err := snapshot.Why(ctx, t.Git, source, script); err == nil && d.Rule != nil {
 		return mistake.Errorf("the script %s does not travel: %s:%d ignores it (%s)",
 			script, d.Rule.File, d.Rule.Line, d.Rule.Text)
 	}

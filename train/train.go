@@ -181,8 +181,7 @@ func (t *Trainer) Train(ctx context.Context, r Request) error {
 		return err
 	}
 	if found != nil {
-		s.close()
-		return t.already(ctx, r, at, found)
+		return t.already(ctx, r, s, at, found)
 	}
 	if err := t.mayTrain(ctx, r, s); err != nil {
 		return err

@@ -43,6 +43,33 @@ func (t *Target) environment(ctx context.Context, c *connection, s submit.Submis
 	case e.Reference != "":
 		return t.environmentReference(ctx, c, e.Reference)
 	}
+	properties, version, err := t.environmentProperties(ctx, c, s)
+	if err != nil {
+		return "", err
+	}
+	const name = anonymous
+	versions := c.clients.NewEnvironmentVersionsClient()
+	if found, err := versions.Get(ctx, c.group, c.name, name, version, nil); err == nil {
+		return deref(found.ID), nil
+	}
+	made, err := versions.CreateOrUpdate(ctx, c.group, c.name, name, version,
+		armmachinelearning.EnvironmentVersion{Properties: properties}, nil)
+	if err != nil {
+		// The answer was lost, or somebody else was first: its name says what is in it.
+		if found, gerr := versions.Get(ctx, c.group, c.name, name, version, nil); gerr == nil {
+			return deref(found.ID), nil
+		}
+		return "", fmt.Errorf("the environment cannot be registered: %w", short(err))
+	}
+	return deref(made.ID), nil
+}
+
+// environmentProperties are those of the environment that a job describes, and the version that
+// tells what is in it.
+func (t *Target) environmentProperties(ctx context.Context, c *connection, s submit.Submission) (
+	_ *armmachinelearning.EnvironmentVersionProperties, version string, err error,
+) {
+	e := s.Job.Environment
 	properties := &armmachinelearning.EnvironmentVersionProperties{IsAnonymous: to.Ptr(true), IsArchived: to.Ptr(false)}
 	hash := sha256.New()
 	part := func(kind, text string) { fmt.Fprintf(hash, "%s %d %s\n", kind, len(text), text) }
@@ -56,7 +83,7 @@ func (t *Target) environment(ctx context.Context, c *connection, s submit.Submis
 	}
 	conda, err := condaText(s)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	if conda != "" {
 		properties.CondaFile = &conda
@@ -65,7 +92,7 @@ func (t *Target) environment(ctx context.Context, c *connection, s submit.Submis
 	if e.Build != nil {
 		address, err := t.buildContext(ctx, c, s.Job)
 		if err != nil {
-			return "", err
+			return nil, "", err
 		}
 		properties.Build = &armmachinelearning.BuildContext{ContextURI: &address}
 		if e.Build.DockerfilePath != "" {
@@ -81,22 +108,7 @@ func (t *Target) environment(ctx context.Context, c *connection, s submit.Submis
 		properties.OSType = &kind
 		part("os", e.OSType)
 	}
-	name := anonymous
-	version := hex.EncodeToString(hash.Sum(nil))
-	versions := c.clients.NewEnvironmentVersionsClient()
-	if found, err := versions.Get(ctx, c.group, c.name, name, version, nil); err == nil {
-		return deref(found.ID), nil
-	}
-	made, err := versions.CreateOrUpdate(ctx, c.group, c.name, name, version,
-		armmachinelearning.EnvironmentVersion{Properties: properties}, nil)
-	if err != nil {
-		// The answer was lost, or somebody else was first: its name says what is in it.
-		if found, gerr := versions.Get(ctx, c.group, c.name, name, version, nil); gerr == nil {
-			return deref(found.ID), nil
-		}
-		return "", fmt.Errorf("the environment cannot be registered: %w", short(err))
-	}
-	return deref(made.ID), nil
+	return properties, hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // baseImage is what packages are installed on where a job names none: Microsoft's base

@@ -56,7 +56,7 @@ func (p *plan) inFront(ctx context.Context, env map[string]string) (warnings []s
 			continue
 		}
 		entries, missing := p.equivalents(e)
-		warnings = append(warnings, p.carry(e)...)
+		warnings = append(warnings, p.carry(ctx, e)...)
 		for _, entry := range entries {
 			if !slices.Contains(own, entry) {
 				own = append(own, entry)
@@ -169,7 +169,7 @@ func (p *plan) equivalents(e *environmentOf) (entries, missing []string) {
 // carry brings to the copy what a build has put beside the code of an installed package
 // and git ignores: compiled extensions, and modules that are written, such as a
 // _version.py. Without them the package could not be imported.
-func (p *plan) carry(e *environmentOf) (warnings []string) {
+func (p *plan) carry(ctx context.Context, e *environmentOf) (warnings []string) {
 	var carried []string
 	places := slices.Clone(e.Paths)
 	for _, path := range e.Modules {
@@ -190,7 +190,7 @@ func (p *plan) carry(e *environmentOf) (warnings []string) {
 			if there || rel == "" {
 				return nil
 			}
-			if why, err := snapshot.Why(nil, p.Root, rel); err != nil || why.Travels || why.Rule == nil ||
+			if why, err := snapshot.Why(ctx, nil, p.Root, rel); err != nil || why.Travels || why.Rule == nil ||
 				filepath.Base(why.Rule.File) == ".amlignore" {
 				return nil
 			}

@@ -205,22 +205,15 @@ func parseSet(p string, fold bool) (*[4]uint64, int) {
 			m.spans = append(m.spans, span{prev, hi})
 			hasPrev = false
 		case c == '[' && i+1 < len(p) && p[i+1] == ':':
-			end := strings.IndexByte(p[i+2:], ']')
-			if end < 0 {
+			n, isClass := m.class(p[i+2:])
+			if n < 0 {
 				return nil, 0
 			}
-			name := p[i+2 : i+2+end]
-			if !strings.HasSuffix(name, ":") {
-				m.spans = append(m.spans, span{'[', '['})
+			if !isClass {
 				prev, hasPrev = '[', true
 				break
 			}
-			class := posixClass(strings.TrimSuffix(name, ":"), fold)
-			if class == nil {
-				return nil, 0
-			}
-			m.classes = append(m.classes, class)
-			i += 2 + end
+			i += n
 			hasPrev = false
 		default:
 			m.spans = append(m.spans, span{c, c})
@@ -229,6 +222,27 @@ func parseSet(p string, fold bool) (*[4]uint64, int) {
 		i++
 	}
 	return m.set(negated), i
+}
+
+// class adds a class such as alpha:] to the members, of which "[:" stands before p, and returns
+// how many bytes more than the bracket it takes, less than 0 where it is malformed. What ends as
+// no class does is a bracket.
+func (m *members) class(p string) (n int, isClass bool) {
+	end := strings.IndexByte(p, ']')
+	if end < 0 {
+		return -1, false
+	}
+	name, ok := strings.CutSuffix(p[:end], ":")
+	if !ok {
+		m.spans = append(m.spans, span{'[', '['})
+		return 0, false
+	}
+	class := posixClass(name, m.fold)
+	if class == nil {
+		return -1, false
+	}
+	m.classes = append(m.classes, class)
+	return 2 + end, true
 }
 
 // members are what a bracket expression names.

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -53,6 +52,9 @@ everything is downloaded. Without RUN, from the newest run.`,
 					run.Info.RunID)
 			}
 			to = cmp.Or(to, run.Info.RunID)
+			if err := deliver.CheckFolder(to); err != nil {
+				return mistake.Errorf("--to: %w", err)
+			}
 			files, err := s.History.Artifacts(cmd.Context(), run)
 			if err != nil {
 				return err
@@ -63,10 +65,6 @@ everything is downloaded. Without RUN, from the newest run.`,
 				}
 			}
 			bytes, err := s.save(cmd.Context(), run, files, to)
-			var link *deliver.LinkError
-			if errors.As(err, &link) {
-				return mistake.Errorf("--to: %w", err)
-			}
 			if err != nil {
 				return err
 			}
@@ -74,7 +72,7 @@ everything is downloaded. Without RUN, from the newest run.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&to, "to", "", "the folder (default: the run's id)")
+	cmd.Flags().Var(placeFlag{&to}, "to", "the folder (default: the run's id)")
 	return cmd
 }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/org/aml-train/github"
-	"github.com/org/aml-train/internal/deliver"
 	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/screen"
@@ -115,7 +114,7 @@ func (f *jobFlags) arguments(cmd *cobra.Command, args []string) error {
 func (a *app) run() *cobra.Command {
 	var f jobFlags
 	var w workflowFlags
-	var markdown string
+	var p places
 	cmd := &cobra.Command{
 		Use:   "run [JOB]",
 		Short: "Submit a job, stream its output, wait, and report",
@@ -133,7 +132,7 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 			"epochs=50 --markdown report.md",
 		Args: f.arguments,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runAsked(cmd.Context(), f, w, markdown)
+			return a.runAsked(cmd.Context(), f, w, p)
 		},
 	}
 	f.add(cmd)
@@ -142,20 +141,21 @@ was submitted, 3 a rule was broken, 4 the target could not be reached or refused
 	a.addBaseline(cmd)
 	a.addRules(cmd)
 	w.add(cmd)
+	p.addDownload(cmd)
 	cmd.Flags().BoolVar(&f.resume, "resume", false,
 		"go on with the sweep of this job and these files that was canceled or "+
 			"interrupted on this machine: trials that ended are kept")
-	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
+	p.addMarkdown(cmd)
 	return cmd
 }
 
 // runAsked runs what the flags describe, in a workflow once its event, or a comment, may have it run.
-func (a *app) runAsked(ctx context.Context, f jobFlags, w workflowFlags, markdown string) error {
+func (a *app) runAsked(ctx context.Context, f jobFlags, w workflowFlags, to places) error {
 	flow, err := a.inWorkflow(w)
 	if err != nil {
 		return err
 	}
-	tell := &teller{app: a, flow: flow, markdown: markdown, download: w.download}
+	tell := &teller{app: a, flow: flow, to: to}
 	if flow == nil {
 		if w.promote != "" && w.promote != "none" {
 			return mistake.Errorf("--promote is for the workflow of a merge; train, and then: " +
@@ -184,13 +184,13 @@ func (a *app) runAsked(ctx context.Context, f jobFlags, w workflowFlags, markdow
 func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *teller) error {
 	a.last()
 	a.interrupts.leaves("If a run was submitted, aml-train runs shows it.")
-	if err := checkPlaces(tell.markdown, w.download); err != nil {
-		return err
-	}
 	if err := a.checkBaseline(ctx); err != nil {
 		return err
 	}
 	request := a.request(f)
+	if err := tell.to.check(); err != nil {
+		request.Wrong = append(request.Wrong, err)
+	}
 	// What is wrong with the settings themselves is told with all that is wrong with the job.
 	if _, err := a.readSettings(".", nil); err == nil || f.commit != "" {
 		var of *github.Workflow
@@ -219,21 +219,6 @@ func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *tel
 		return tell.flow.offer(ctx, trainer, request)
 	}
 	return trainer.Train(ctx, request)
-}
-
-// checkPlaces finds a place to which nothing can be written, not after hours of training.
-func checkPlaces(markdown, download string) error {
-	if markdown != "" && markdown != "-" {
-		if err := deliver.Check(markdown, false); err != nil {
-			return mistake.Errorf("--markdown: %w", err)
-		}
-	}
-	if download != "" {
-		if err := deliver.Check(download, true); err != nil {
-			return mistake.Errorf("--download-outputs: %w", err)
-		}
-	}
-	return nil
 }
 
 // identity tells jobs apart by what was asked for, also where the job cannot be read; not

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strings"
 	"time"
@@ -13,19 +12,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/assess"
-	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
-	"github.com/org/aml-train/internal/deliver"
-	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/report"
-	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/local"
 )
 
 func (a *app) show() *cobra.Command {
-	var markdown string
+	var p places
 	cmd := &cobra.Command{
 		Use:   "show [RUN]",
 		Short: "A run's status, error, metrics, outputs and log files",
@@ -35,7 +30,7 @@ func (a *app) show() *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := a.checkBaseline(cmd.Context()); err != nil {
+			if err := errors.Join(p.check(), a.checkBaseline(cmd.Context())); err != nil {
 				return err
 			}
 			s, run, err := a.findRun(cmd.Context(), firstArg(args))
@@ -55,8 +50,8 @@ func (a *app) show() *cobra.Command {
 			if a.json {
 				return s.printRun(cmd.Context(), run, r.Judgement)
 			}
-			if markdown != "" {
-				return a.writeMarkdown(cmd.Context(), r, markdown)
+			if p.markdown != "" {
+				return a.writeMarkdown(cmd.Context(), r, p.markdown)
 			}
 			width, color := terminal(a.out, a.getenv)
 			fmt.Fprint(a.out, r.Terminal(width, color))
@@ -65,7 +60,7 @@ func (a *app) show() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
+	p.addMarkdown(cmd)
 	a.addBaseline(cmd)
 	a.addRules(cmd)
 	return cmd
@@ -241,23 +236,23 @@ func (s session) report(ctx context.Context, run *history.Run, f *teller) error 
 		r.FileURL = func(string) string { return outputs }
 	}
 	human := s.out
-	if s.json || f.markdown == "-" || f.flow != nil {
+	if s.json || f.to.markdown == "-" || f.flow != nil {
 		human = s.err
 	}
 	width, color := terminal(human, s.getenv)
 	fmt.Fprint(human, "\n", r.Terminal(width, color))
 	s.told(run)
 	var undelivered error
-	if f.markdown != "" {
-		if err := s.writeMarkdown(ctx, r, f.markdown); err != nil {
+	if f.to.markdown != "" {
+		if err := s.writeMarkdown(ctx, r, f.to.markdown); err != nil {
 			undelivered = fmt.Errorf("the report could not be written: %v", err)
 		}
 	}
-	if f.download != "" {
-		if err := s.downloadAll(ctx, run, f.download); err != nil {
-			undelivered = errors.Join(undelivered, fmt.Errorf("--download-outputs %s: %w", f.download, err))
+	if f.to.download != "" {
+		if err := s.downloadAll(ctx, run, f.to.download); err != nil {
+			undelivered = errors.Join(undelivered, fmt.Errorf("--download-outputs %s: %w", f.to.download, err))
 		} else if f.flow != nil {
-			f.flow.step.Output("outputs-path", f.download)
+			f.flow.step.Output("outputs-path", f.to.download)
 		}
 	}
 	if !hurry {
@@ -266,7 +261,7 @@ func (s session) report(ctx context.Context, run *history.Run, f *teller) error 
 		}
 	}
 	if f.flow != nil {
-		f.flow.ended(ctx, s, r, hurry)
+		f.flow.ended(ctx, s, r, f.to.download, hurry)
 		f.flow.merged(s.model)
 	}
 	if s.json {
@@ -282,23 +277,4 @@ func (s session) report(ctx context.Context, run *history.Run, f *teller) error 
 		s.say("aml-train: %v", undelivered)
 	}
 	return cmp.Or(failed, undelivered)
-}
-
-func (a *app) writeMarkdown(ctx context.Context, r *report.Report, name string) error {
-	text := r.Markdown(github.CommentLimit)
-	if name == "-" {
-		_, err := io.WriteString(a.out, text)
-		return err
-	}
-	if err := deliver.File(name, strings.NewReader(text)); err != nil {
-		return mistake.Errorf("--markdown: %w", err)
-	}
-	left, err := snapshot.LeaveOut(ctx, &a.git, name)
-	switch {
-	case err != nil:
-		a.say("aml-train: %s travels with the next snapshot, unless an ignore file names it: %v", name, err)
-	case left:
-		a.say("%s is no part of the next snapshot: .git/info/exclude names it now", name)
-	}
-	return nil
 }

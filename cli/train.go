@@ -133,9 +133,8 @@ func (p *elsewhere) Existing(context.Context) (train.Session, bool) { return tra
 // teller tells how a job goes, on the terminal and to the workflow.
 type teller struct {
 	*app
-	flow     *workflow // nil outside a workflow
-	markdown string
-	download string
+	flow *workflow // nil outside a workflow
+	to   places
 
 	submitted bool      // there is a run
 	patience  time.Time // until when ends are waited for, once they were asked for

@@ -7,7 +7,7 @@ import (
 )
 
 func (a *app) watch() *cobra.Command {
-	var markdown string
+	var p places
 	cmd := &cobra.Command{
 		Use:   "watch [RUN]",
 		Short: "Attach to a run: its output from the beginning, then the report",
@@ -20,7 +20,7 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 			if err := a.checkBaseline(cmd.Context()); err != nil {
 				return err
 			}
-			if err := checkPlaces(markdown, ""); err != nil {
+			if err := p.check(); err != nil {
 				return err
 			}
 			if err := a.rulesHere(cmd.Context()); err != nil {
@@ -33,12 +33,12 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 			if !github.InWorkflow(a.getenv) { // there, the step that trains keeps what it trained
 				a.keepRecords(nil)
 			}
-			tell := &teller{app: a, markdown: markdown}
+			tell := &teller{app: a, to: p}
 			return a.trainer(nil, tell, "").Follow(cmd.Context(), s.Session, run, false)
 		},
 	}
 	a.addBaseline(cmd)
 	a.addRules(cmd)
-	cmd.Flags().StringVar(&markdown, "markdown", "", "write the report as Markdown to a file; - is standard output")
+	p.addMarkdown(cmd)
 	return cmd
 }

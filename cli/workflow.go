@@ -72,7 +72,6 @@ type workflowFlags struct {
 	comment, annotations, summary bool
 	artifacts                     bool
 	promote                       string // MODEL or MODEL@ALIAS; "" for what the settings say, or none
-	download                      string
 }
 
 func (f *workflowFlags) add(cmd *cobra.Command) {
@@ -97,7 +96,6 @@ func (f *workflowFlags) add(cmd *cobra.Command) {
 			"in a workflow, on a merge, make the run a version of this registered model, such as iris@champion, or "+
 				"none (default: promote in .aml-train.yaml)")
 	})
-	s.StringVar(&f.download, "download-outputs", "", "a folder to put the run's outputs and logs into")
 }
 
 // addGate adds what decides whose code is submitted.
@@ -232,11 +230,11 @@ func (f *workflow) write(ctx context.Context, r *report.Report, ended bool) {
 
 // ended tells the whole workflow what came out. What cannot be delivered is said,
 // and changes nothing about the run.
-func (f *workflow) ended(ctx context.Context, s session, r *report.Report, hurry bool) {
+func (f *workflow) ended(ctx context.Context, s session, r *report.Report, download string, hurry bool) {
 	run := r.Run
 	if f.Workspace != "" { // a container of an action is root's, the steps around it are not
 		home, _ := f.a.homeDir()
-		for _, path := range []string{home, f.flags.download} {
+		for _, path := range []string{home, download} {
 			if err := deliver.GiveToOwner(path, f.Workspace); err != nil {
 				f.a.say("aml-train: %s stays root's: %v", path, err)
 			}

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"github.com/org/aml-train/internal/sparse"
@@ -31,23 +32,23 @@ func (e *LinkError) Error() string {
 
 // File writes a file to the path that a person named.
 func File(name string, content io.Reader) error {
-	abs, err := filepath.Abs(name)
+	to, err := placeOf(name)
 	if err != nil {
 		return err
 	}
-	root, rel, err := inCheckout(abs)
-	if err != nil {
-		return err
+	if to.root == nil {
+		w, err := os.OpenFile(to.name, os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			return unusable(to.name, err)
+		}
+		_, err = io.Copy(w, content)
+		return errors.Join(err, w.Close())
 	}
-	if root == nil {
-		return elsewhere(abs, content)
+	defer to.root.Close()
+	if _, err = put(to.root, to.name, content); err != nil {
+		return unusable(name, err)
 	}
-	defer root.Close()
-	if err := plainWay(root, filepath.Dir(rel), false); err != nil {
-		return err
-	}
-	_, err = put(root, rel, content)
-	return err
+	return nil
 }
 
 // inCheckout opens the checkout that a path lies in, and returns the path below it; nil
@@ -64,56 +65,6 @@ func inCheckout(abs string) (root *os.Root, rel string, err error) {
 	return root, rel, err
 }
 
-// Check tells whether File would refuse a path, or Open where it is to be a folder, before
-// there is anything to write.
-func Check(name string, folder bool) error {
-	abs, err := filepath.Abs(name)
-	if err != nil {
-		return err
-	}
-	root, rel, err := inCheckout(abs)
-	if err != nil {
-		return err
-	}
-	if root != nil {
-		defer root.Close()
-		var link *LinkError
-		if err := plainWay(root, rel, false); errors.As(err, &link) {
-			return err
-		}
-	}
-	if folder {
-		return checkFolder(abs)
-	}
-	info, err := os.Stat(abs)
-	switch {
-	case err == nil && info.IsDir():
-		return fmt.Errorf("%s is a folder; name a file in it", name)
-	case err == nil:
-		return nil
-	}
-	if info, err := os.Stat(filepath.Dir(abs)); err != nil || !info.IsDir() {
-		return fmt.Errorf("there is no folder %s to write %s to; make it, or name another", filepath.Dir(name),
-			filepath.Base(name))
-	}
-	return nil
-}
-
-// checkFolder tells whether a folder is there, or can be made.
-func checkFolder(abs string) error {
-	for dir := abs; ; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		switch {
-		case err == nil && info.IsDir():
-			return nil
-		case err == nil:
-			return fmt.Errorf("%s is no folder", dir)
-		case dir == filepath.Dir(dir):
-			return err
-		}
-	}
-}
-
 // Folder is a folder that a person named.
 type Folder struct {
 	root    *os.Root
@@ -125,8 +76,11 @@ type Folder struct {
 func Open(dir string) (*Folder, error) {
 	_, missing := os.Lstat(dir)
 	f, err := open(dir)
-	if err != nil || !errors.Is(missing, fs.ErrNotExist) {
-		return f, err
+	if err != nil {
+		return nil, unusable(dir, err)
+	}
+	if !errors.Is(missing, fs.ErrNotExist) {
+		return f, nil
 	}
 	if abs, err := filepath.Abs(dir); err == nil {
 		if base, ok := checkout(abs); ok {
@@ -155,6 +109,9 @@ func (f *Folder) ignoreItself(base, abs string) {
 }
 
 func open(dir string) (*Folder, error) {
+	if dir == "" {
+		return nil, errNoName
+	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -260,7 +217,7 @@ func plainWay(root *os.Root, dir string, create bool) error {
 		case info.Mode()&fs.ModeSymlink != 0:
 			return linkError(root, at)
 		case !info.IsDir():
-			return &fs.PathError{Op: "open", Path: filepath.Join(root.Name(), at), Err: errors.New("not a directory")}
+			return &fs.PathError{Op: "open", Path: filepath.Join(root.Name(), at), Err: syscall.ENOTDIR}
 		}
 	}
 	return nil
@@ -289,12 +246,8 @@ func put(root *os.Root, name string, content io.Reader) (n int64, err error) {
 	default:
 		mode = info.Mode().Perm()
 	}
-	next := filepath.Join(filepath.Dir(name), ".aml-train-"+rand.Text())
-	w, err := root.OpenFile(next, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	w, next, err := begin(root, name, mode)
 	if err != nil {
-		if failed := (*fs.PathError)(nil); errors.As(err, &failed) { // nobody has named the file before it has its name
-			failed.Op, failed.Path = "write", filepath.Join(root.Name(), name)
-		}
 		return 0, err
 	}
 	n, err = sparse.Copy(w, content)
@@ -307,27 +260,12 @@ func put(root *os.Root, name string, content io.Reader) (n int64, err error) {
 	return n, err
 }
 
-// elsewhere writes to a path outside any checkout: links there are the person's own, and
-// so are devices and pipes, such as /dev/stdout.
-func elsewhere(name string, content io.Reader) error {
-	// behind it may be a file that somebody else writes to as well
-	stream := strings.HasPrefix(name, "/dev/") || strings.HasPrefix(name, "/proc/")
-	if to, err := filepath.EvalSymlinks(name); err == nil && !stream {
-		name = to
+// begin makes the file that becomes name once it is whole.
+func begin(root *os.Root, name string, mode fs.FileMode) (w *os.File, next string, err error) {
+	next = filepath.Join(filepath.Dir(name), ".aml-train-"+rand.Text())
+	w, err = root.OpenFile(next, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) { // nobody has named that file
+		failed.Op, failed.Path = "write", filepath.Join(root.Name(), name)
 	}
-	if info, err := os.Stat(name); err == nil && (stream || !info.Mode().IsRegular()) {
-		w, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(w, content)
-		return errors.Join(err, w.Close())
-	}
-	root, err := os.OpenRoot(filepath.Dir(name))
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	_, err = put(root, filepath.Base(name), content)
-	return err
+	return w, next, err
 }

@@ -27,7 +27,10 @@ func TestReserved(t *testing.T) {
 func tree(t *testing.T, dir string) string {
 	var b strings.Builder
 	require.NoError(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
-		text, _ := os.ReadFile(name)
+		var text []byte
+		if e.Type()&fs.ModeNamedPipe == 0 {
+			text, _ = os.ReadFile(name)
+		}
 		fmt.Fprintf(&b, "%s %v %q\n", name, e.Type(), text)
 		return err
 	}))
@@ -67,7 +70,7 @@ func TestRandomLinks(t *testing.T) {
 			require.NoError(t, f.Close())
 		}
 		for _, name := range []string{"r.md", "to/r.md", "a/b/r.md", "missing/r.md", "../repo/to/r.md"} {
-			err := Check(name, false)
+			err := Check(name)
 			if err == nil {
 				File(name, strings.NewReader("changed"))
 			} else {

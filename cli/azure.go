@@ -53,7 +53,7 @@ func (a *app) creds() string { return cmp.Or(a.azure.Creds, a.getenv("AZURE_CRED
 // workspace returns the target that is an Azure Machine Learning workspace: what
 // flags say of it, then the environment, then the settings of the team, then Azure
 // ML's own config.json. With an error that is job.Problems, of the settings, there is a
-// target all the same.
+// target all the same; where flags and the environment say all of it, settings cannot be wrong.
 func (a *app) workspace() (*azureml.Target, error) {
 	f := a.azure
 	f.Creds = a.creds()
@@ -63,6 +63,9 @@ func (a *app) workspace() (*azureml.Target, error) {
 		ResourceGroup: a.getenv("AZUREML_ARM_RESOURCEGROUP"), Name: a.getenv("AZUREML_ARM_WORKSPACE_NAME")})
 	in, wrong := a.readSettings(".", nil)
 	var problems job.Problems
+	if len(f.Missing()) == 0 {
+		wrong = nil
+	}
 	if wrong != nil && !errors.As(wrong, &problems) {
 		return nil, wrong
 	}

@@ -15,7 +15,9 @@ import (
 	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/limited"
 	"github.com/org/aml-train/internal/mistake"
+	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/submit"
+	"github.com/org/aml-train/submit/azureml"
 	"github.com/org/aml-train/submit/local"
 	"github.com/org/aml-train/train"
 )
@@ -68,9 +70,32 @@ func (a *app) session(ctx context.Context, t submit.Target) (session, error) {
 
 // finder finds runs by what people call them.
 func (a *app) finder() *find.Finder {
-	return &find.Finder{Git: &a.git, Workspace: a.workspace, Last: a.lastElsewhere, Assess: &a.assess,
+	return &find.Finder{Git: &a.git, Workspace: a.known, Last: a.lastElsewhere, Assess: &a.assess,
 		Here:  func() submit.Target { return a.local("") },
 		Store: func(ctx context.Context) (*history.Store, error) { return a.openStore(ctx, false) }}
+}
+
+// known is the workspace for a command that looks for runs. Where the settings are wrong, none is
+// known, and that is said beside what else there is to say.
+func (a *app) known() (*azureml.Target, error) {
+	t, err := a.workspace()
+	if broken := (*settings.Error)(nil); errors.As(err, &broken) {
+		err = mistake.Errorf("no workspace was asked, as %s does not say which: %s; mend it, or name the workspace "+
+			"with --workspace-name, --resource-group and --subscription-id", settings.File, oneLine(err.Error()))
+	}
+	return t, err
+}
+
+// without warns of wrong settings where a command goes on without what they say. Any other error is
+// returned.
+func (a *app) without(err error, what string) error {
+	broken := (*settings.Error)(nil)
+	if !errors.As(err, &broken) {
+		return err
+	}
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	a.say("aml-train: warning: %s: %s", what, first)
+	return nil
 }
 
 // findRun returns the run of an id, of the unique beginning of one, or for "" the newest.

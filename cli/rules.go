@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"math"
 	"strings"
 
@@ -61,7 +63,11 @@ func (a *app) rulesHere(ctx context.Context) error {
 		token = w.Token
 		a.mask(token)
 	}
-	return a.readRules(ctx, w, token)
+	err = a.readRules(ctx, w, token)
+	if broken := (*settings.Error)(nil); errors.As(err, &broken) { // the command may go on by its flags
+		return cmp.Or(a.judgeBy(settings.InForce{}), err)
+	}
+	return err
 }
 
 // rulesBroken is the error of a command whose run breaks a rule. Everything about it has

@@ -92,15 +92,15 @@ func (a *app) list(ctx context.Context, f runFilter) ([]listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	cloud, err := a.workspace()
-	if err != nil {
-		return nil, err
-	}
 	var targets []submit.Target
 	if store != nil {
 		targets = append(targets, a.local(""))
 	}
-	if len(cloud.Missing()) == 0 {
+	cloud, wrong := a.workspace()
+	if err := a.without(wrong, "runs of a workspace are not among these"); err != nil {
+		return nil, err
+	}
+	if wrong == nil && len(cloud.Missing()) == 0 {
 		targets = append(targets, cloud)
 	}
 	var all []listed

@@ -37,7 +37,8 @@ func (a *app) show() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.rulesHere(cmd.Context()); err != nil {
+			err = a.without(a.rulesHere(cmd.Context()), "the run is judged by no rules of the settings")
+			if err != nil {
 				return err
 			}
 			if a.json && (len(a.assess.Terms.Rules) == 0 || run.Status() != history.Completed) {

@@ -75,6 +75,7 @@ func (a *app) printPage(page string) error {
 // workspacePage is where the workspace shows its runs, "" where none is known.
 func (a *app) workspacePage() string {
 	t, err := a.workspace()
+	a.without(err, "no page of a workspace is shown")
 	if err != nil || len(t.Missing()) > 0 {
 		return ""
 	}

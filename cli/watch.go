@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/github"
@@ -23,7 +25,8 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 			if err := p.check(); err != nil {
 				return err
 			}
-			if err := a.rulesHere(cmd.Context()); err != nil {
+			unjudged := a.rulesHere(cmd.Context())
+			if err := a.without(unjudged, "the run is shown, and judged by no rules of the settings"); err != nil {
 				return err
 			}
 			s, run, err := a.findRun(cmd.Context(), firstArg(args))
@@ -34,7 +37,7 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 				a.keepRecords(nil)
 			}
 			tell := &teller{app: a, to: p}
-			return a.trainer(nil, tell, "").Follow(cmd.Context(), s.Session, run, false)
+			return cmp.Or(a.trainer(nil, tell, "").Follow(cmd.Context(), s.Session, run, false), unjudged)
 		},
 	}
 	a.addBaseline(cmd)

@@ -71,9 +71,16 @@ type Settings struct {
 	Workspace azureml.Workspace `yaml:"workspace"`
 }
 
+// Error is the error of settings that cannot be read, or that say what they may not (job.Problems):
+// a mistake of whoever wrote them, without which much can be done all the same.
+type Error struct{ Err error }
+
+func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
 // Read reads the settings of the repository around dir: those of its working tree, or with a
-// commit, of that. Without a file they are all at their defaults. What is wrong with them is
-// job.Problems; that they cannot be read, a mistake.
+// commit, of that. Without a file they are all at their defaults. The error of what is wrong with
+// them is an Error.
 func Read(finder *git.Finder, dir string, commit *snapshot.Snapshot) (Settings, error) {
 	var s Settings
 	repo, err := finder.Find(dir)
@@ -94,7 +101,7 @@ func Read(finder *git.Finder, dir string, commit *snapshot.Snapshot) (Settings, 
 		return s, nil
 	}
 	if err != nil {
-		return s, mistake.Errorf("%s: %w; settings are a file of the repository", inside.Relative(name), err)
+		return s, &Error{mistake.Errorf("%s: %w; settings are a file of the repository", inside.Relative(name), err)}
 	}
 	return parse(text, inside.Relative(name), root)
 }
@@ -119,7 +126,7 @@ func parse(text []byte, shown, root string) (s Settings, err error) {
 		}
 	})
 	if err != nil {
-		return s, err
+		return s, &Error{err}
 	}
 	if s.Job != "" {
 		s.Job = inside.Relative(filepath.Join(root, filepath.FromSlash(s.Job)))

@@ -23,8 +23,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blockblob"
 	gh "github.com/google/go-github/v88/github"
 
-	"github.com/org/aml-train/internal/debuglog"
-	"github.com/org/aml-train/internal/version"
+	"github.com/org/aml-train/internal/pipeline"
 )
 
 // Artifacts of workflows outlive the machine that ran them. One is written through the
@@ -118,14 +117,9 @@ func backend(token string) (run, job string, err error) {
 	return "", "", errors.New("ACTIONS_RUNTIME_TOKEN is none of a runner whose results can be written to")
 }
 
-// services are asked again after a broken connection and the answers 408, 429 and 5xx, as
-// soon as Retry-After says.
+// services are those of the runner that a step's end depends on.
 func services() *policy.ClientOptions {
-	return &policy.ClientOptions{
-		Retry:     policy.RetryOptions{MaxRetries: 3, RetryDelay: time.Second, MaxRetryDelay: artifactWithin},
-		Transport: &http.Client{Transport: debuglog.Transport(http.DefaultTransport)},
-		Telemetry: policy.TelemetryOptions{ApplicationID: "aml-train"},
-	}
+	return pipeline.Options(pipeline.Retries(5, artifactWithin), nil)
 }
 
 // twirp calls a method of the results service.
@@ -145,7 +139,7 @@ func (w *Workflow) twirp(ctx context.Context, method string, body, answer any) e
 	}
 	req.Raw().Header.Set("Authorization", "Bearer "+w.runtime)
 	runtime.SkipBodyDownload(req) // it has a limit
-	res, err := runtime.NewPipeline("aml-train", version.String(), runtime.PipelineOptions{}, services()).Do(req)
+	res, err := pipeline.New(services()).Do(req)
 	if err != nil {
 		return err
 	}
@@ -314,11 +308,12 @@ func CopyArtifact(ctx context.Context, w *Workflow, token string, a Artifact, mo
 	if at.Scheme != "https" && strings.HasPrefix(w.API, "https:") {
 		return errors.New("GitHub names an address without https for the artifact")
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	req, err := runtime.NewRequest(ctx, http.MethodGet, at.String())
 	if err != nil {
 		return err
 	}
-	res, err := http.DefaultClient.Do(req)
+	runtime.SkipBodyDownload(req)
+	res, err := pipeline.New(services()).Do(req)
 	if err != nil {
 		return unsigned(err)
 	}

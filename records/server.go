@@ -18,7 +18,7 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/debuglog"
-	"github.com/org/aml-train/internal/version"
+	"github.com/org/aml-train/internal/pipeline"
 )
 
 // server keeps records as runs on an MLflow server. Who may write there is believed, as far as
@@ -223,7 +223,7 @@ var errOurs = errors.New("the server is that of a run history of aml-train")
 const serverAnswer = 64 << 20
 
 func newSender(s signIn) sender {
-	sign := policyFunc(func(req *policy.Request) (*http.Response, error) {
+	sign := pipeline.Policy(func(req *policy.Request) (*http.Response, error) {
 		switch {
 		case s.user != "" && s.password != "":
 			req.Raw().SetBasicAuth(s.user, s.password)
@@ -233,23 +233,16 @@ func newSender(s signIn) sender {
 		return req.Next()
 	})
 	stays := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // to a page to sign in at
-	return sender{runtime.NewPipeline("aml-train", version.String(), runtime.PipelineOptions{
-		PerRetry: []policy.Policy{sign}}, &policy.ClientOptions{
-		Retry:     retries(time.Minute),
-		Transport: &http.Client{Transport: debuglog.Transport(http.DefaultTransport), CheckRedirect: stays},
-		Telemetry: policy.TelemetryOptions{ApplicationID: "aml-train"},
-	})}
+	way := &http.Client{Transport: debuglog.Transport(http.DefaultTransport), CheckRedirect: stays}
+	return sender{pipeline.New(pipeline.Options(retries(time.Minute), way), sign)}
 }
 
-// retries is how a request is tried again, each try within a time.
+// retries is how a request is sent again, each try within a time.
 func retries(within time.Duration) policy.RetryOptions {
-	return policy.RetryOptions{MaxRetries: 2, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 10 * time.Second,
-		TryTimeout: within}
+	o := pipeline.Retries(2, 10*time.Second)
+	o.TryTimeout = within
+	return o
 }
-
-type policyFunc func(*policy.Request) (*http.Response, error)
-
-func (f policyFunc) Do(r *policy.Request) (*http.Response, error) { return f(r) }
 
 func (d sender) Do(r *http.Request) (*http.Response, error) {
 	if strings.HasSuffix(r.URL.Path, "/runs/create") || strings.HasSuffix(r.URL.Path, "/model-versions/create") {

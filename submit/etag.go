@@ -8,12 +8,16 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/org/aml-train/internal/debuglog"
 )
 
 // Secure is the client that fetches data. A server that it is told of must not lead it to
 // one without a certificate: that of a cloud's metadata, say, or one on this machine, which
 // a run in a container is kept from.
-var Secure = &http.Client{CheckRedirect: func(next *http.Request, before []*http.Request) error {
+var Secure = &http.Client{Transport: debuglog.Transport(http.DefaultTransport), CheckRedirect: noPlainRedirect}
+
+func noPlainRedirect(next *http.Request, before []*http.Request) error {
 	switch {
 	case next.URL.Scheme != "https":
 		return fmt.Errorf("it leads to %s, an address without https", next.URL.Redacted())
@@ -21,7 +25,7 @@ var Secure = &http.Client{CheckRedirect: func(next *http.Request, before []*http
 		return errors.New("it leads on and on")
 	}
 	return nil
-}}
+}
 
 // versionWithin is how long a server may take to say which version it has.
 const versionWithin = 30 * time.Second

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/internal/pipeline"
 	"github.com/org/aml-train/internal/testing/azuremltest"
 	"github.com/org/aml-train/internal/testing/testenv"
 	"github.com/org/aml-train/job"
@@ -33,7 +34,7 @@ import (
 // TestMain trusts the certificate that httptest has for every server, and has what is tried
 // again tried at once: a hundred requests fail here, each in several ways.
 func TestMain(m *testing.M) {
-	retries.RetryDelay = time.Millisecond
+	pipeline.Delay = time.Millisecond
 	server := httptest.NewTLSServer(nil)
 	file := filepath.Join(os.TempDir(), fmt.Sprintf("aml-train-test-%d.pem", os.Getpid()))
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),

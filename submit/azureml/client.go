@@ -22,15 +22,13 @@ import (
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/debuglog"
+	"github.com/org/aml-train/internal/pipeline"
 	"github.com/org/aml-train/internal/size"
 	"github.com/org/aml-train/submit"
 )
 
-// retries is the one policy by which every request, to whichever service, is sent
-// again: after a broken connection and the answers 408, 429 and 5xx, as soon as
-// Retry-After says. An answer that says to come back later than in five minutes is
-// taken for a refusal.
-var retries = policy.RetryOptions{MaxRetries: 5, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 5 * time.Minute}
+// retries is how a request to a workspace is sent again.
+func retries() policy.RetryOptions { return pipeline.Retries(5, 5*time.Minute) }
 
 // What is waited for at most, and read at most of an answer that is no file.
 const (
@@ -178,8 +176,9 @@ func newConnection(ctx context.Context, env environment, cred azcore.TokenCreden
 // options are those of every client: which hosts it may reach, and whether what comes
 // from there are files.
 func (c *connection) options(leads func(*url.URL) bool, files bool) policy.ClientOptions {
-	return policy.ClientOptions{Cloud: c.env.cloud, Transport: door{c.http, leads, files}, Retry: retries,
-		Telemetry: policy.TelemetryOptions{ApplicationID: "aml-train"}}
+	o := pipeline.Options(retries(), door{c.http, leads, files})
+	o.Cloud = c.env.cloud
+	return *o
 }
 
 // find learns where the workspace's own API is. Its discovery document says so
@@ -197,9 +196,9 @@ func (c *connection) find(ctx context.Context, w *armmachinelearning.WorkspacePr
 		}
 	}
 	signed := c.options(func(u *url.URL) bool { return c.ownHost(u) || c.env.stores(u) }, true)
-	c.signed = runtime.NewPipeline("aml-train", "v1.0.0", runtime.PipelineOptions{}, &signed)
+	c.signed = pipeline.New(&signed)
 	own := c.options(c.ownHost, false)
-	anybody := runtime.NewPipeline("aml-train", "v1.0.0", runtime.PipelineOptions{}, &own)
+	anybody := pipeline.New(&own)
 	var services struct{ API string }
 	req, err := runtime.NewRequest(ctx, http.MethodGet, deref(w.DiscoveryURL))
 	if err == nil {
@@ -214,8 +213,7 @@ func (c *connection) find(ctx context.Context, w *armmachinelearning.WorkspacePr
 			c.name, deref(w.DiscoveryURL), deref(w.MlFlowTrackingURI))
 	}
 	c.api = "https://" + u.Host
-	c.own = runtime.NewPipeline("aml-train", "v1.0.0", runtime.PipelineOptions{
-		PerRetry: []policy.Policy{runtime.NewBearerTokenPolicy(c.cred, []string{c.env.ml}, nil)}}, &own)
+	c.own = pipeline.New(&own, runtime.NewBearerTokenPolicy(c.cred, []string{c.env.ml}, nil))
 	// Microsoft's plugin for MLflow 2 and 3 asks there, too (azureml-mlflow, _utils.py).
 	c.mlflow = &history.Client{Base: c.api + "/mlflow/v2.0" + c.path, HTTP: doer{c.own}}
 	return nil

@@ -13,7 +13,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+
 	"github.com/org/aml-train/internal/lazyregexp"
+	"github.com/org/aml-train/internal/pipeline"
 	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit"
 )
@@ -80,7 +84,7 @@ func safeName(name string) string {
 }
 
 // download fetches a file over https into the folder dir of base and returns its path
-// there. A transfer that breaks is tried again, three times in all.
+// there. A transfer that breaks is tried again.
 func download(ctx context.Context, address, etag string, base *os.Root, dir string) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -92,57 +96,63 @@ func download(ctx context.Context, address, etag string, base *os.Root, dir stri
 		return "", err
 	}
 	name := path.Join(dir, safeName(path.Base(u.Path)))
-	for try := 1; ; try++ {
-		err = fetch(ctx, submit.Secure, address, etag, base, name)
-		if err == nil {
-			return name, nil
+	if err := fetch(ctx, submit.Secure, address, etag, base, name); err != nil {
+		var at *url.Error
+		if errors.As(err, &at) {
+			err = at.Err // its text holds the whole address
 		}
-		var final *statusError
-		if try == 3 || ctx.Err() != nil || errors.Is(err, errOtherVersion) || errors.As(err, &final) &&
-			final.code < 500 && final.code != 429 {
-			var u *url.Error
-			if errors.As(err, &u) {
-				err = u.Err // its text holds the whole address
-			}
-			return "", fmt.Errorf("%s: %w", shown.String(), err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Duration(try) * time.Second):
-		}
+		return "", fmt.Errorf("%s: %w", shown.String(), err)
 	}
+	return name, nil
 }
 
-var errOtherVersion = errors.New("it has changed since the run was submitted; submit it again")
+// otherVersion is the error of a file that is another one than was asked for.
+type otherVersion struct{}
 
-type statusError struct {
-	code   int
-	status string
+func (otherVersion) Error() string {
+	return "it has changed since the run was submitted; submit it again"
 }
 
-func (e *statusError) Error() string { return "the server answered " + e.status }
+// NonRetriable tells azcore's retry policy.
+func (otherVersion) NonRetriable() {}
 
 // fetch writes a file that is at an address to base. With an entity tag, it is that
 // version or an error.
 func fetch(ctx context.Context, client *http.Client, address, etag string, base *os.Root, name string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	req, err := runtime.NewRequest(ctx, http.MethodGet, address)
 	if err != nil {
 		return err
 	}
 	if etag != "" {
-		req.Header.Set("Accept-Encoding", "identity") // as it was asked for
+		req.Raw().Header.Set("Accept-Encoding", "identity") // as it was asked for
 	}
-	res, err := client.Do(req)
+	runtime.SkipBodyDownload(req)
+	write := pipeline.Policy(func(req *policy.Request) (*http.Response, error) { // a broken transfer is sent again
+		res, err := req.Next()
+		if err != nil || res.StatusCode != http.StatusOK {
+			return res, err
+		}
+		defer res.Body.Close()
+		if etag != "" && res.Header.Get("ETag") != etag {
+			return nil, otherVersion{}
+		}
+		if err := writeBody(base, name, res); err != nil {
+			return nil, err
+		}
+		return res, nil
+	})
+	res, err := pipeline.New(pipeline.Options(pipeline.Retries(2, time.Minute), client), write).Do(req)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return &statusError{res.StatusCode, res.Status}
+		return fmt.Errorf("the server answered %s", res.Status)
 	}
-	if etag != "" && res.Header.Get("ETag") != etag {
-		return errOtherVersion
-	}
+	return nil
+}
+
+func writeBody(base *os.Root, name string, res *http.Response) error {
 	f, err := base.Create(name)
 	if err != nil {
 		return err
@@ -151,5 +161,8 @@ func fetch(ctx context.Context, client *http.Client, address, etag string, base 
 	if err == nil && res.ContentLength >= 0 && n != res.ContentLength {
 		err = fmt.Errorf("the transfer ended after %d of %d bytes", n, res.ContentLength)
 	}
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil {
+		base.Remove(name)
+	}
+	return err
 }

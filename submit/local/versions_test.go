@@ -203,6 +203,6 @@ func TestFetchVersion(t *testing.T) {
 	defer root.Close()
 	require.NoError(t, fetch(t.Context(), server.Client(), server.URL, `"1"`, root, "x"))
 	tag = `"2"`
-	require.ErrorIs(t, fetch(t.Context(), server.Client(), server.URL, `"1"`, root, "y"), errOtherVersion)
+	require.ErrorIs(t, fetch(t.Context(), server.Client(), server.URL, `"1"`, root, "y"), otherVersion{})
 	require.NoFileExists(t, filepath.Join(root.Name(), "y"))
 }

@@ -225,6 +225,12 @@ func outdated(records []RefRecord, r RefRecord, now time.Time) map[string]bool {
 	return drop
 }
 
+// MayNotWrite tells the error of a token that may not write to the repository.
+func MayNotWrite(err error) bool {
+	var no *refusedPush
+	return errors.As(err, &no)
+}
+
 // refusedPush is the error of a push that is not taken, however often it is tried.
 type refusedPush struct{ reason string }
 

@@ -44,6 +44,26 @@ func (r *Repository) Head() (ref string, commit plumbing.Hash, err error) {
 	return ref, commit, err
 }
 
+// DefaultBranch is the branch that a clone checks out, as far as this one knows: what the remote
+// origin's HEAD was, else main or master, whichever is there, else what is checked out, else main.
+func (r *Repository) DefaultBranch() string {
+	const tracked = "refs/remotes/origin/"
+	if last, _, err := r.Reference(tracked + "HEAD"); err == nil && last != tracked+"HEAD" {
+		return strings.TrimPrefix(last, tracked)
+	}
+	for _, name := range []string{"main", "master"} {
+		for _, in := range []string{"refs/heads/", tracked} {
+			if _, _, err := r.Reference(in + name); err == nil {
+				return name
+			}
+		}
+	}
+	if ref, _, _ := r.Head(); strings.HasPrefix(ref, "refs/heads/") {
+		return strings.TrimPrefix(ref, "refs/heads/")
+	}
+	return "main"
+}
+
 // Readable refuses what of git's formats cannot be read here.
 func (r *Repository) Readable() error {
 	if format := r.Config.Get("extensions.objectformat"); format != "" && format != "sha1" {

@@ -36,10 +36,18 @@ func (l Layout) JobFile(experiment string) (string, error) {
 	return b.String(), nil
 }
 
-// Workflow is the text of a GitHub Actions workflow that trains a job for each pull request, on
-// the runner, after what the files in the job file's folder say is installed. The job file is named
-// from the repository's root on, those files from its folder on.
-func Workflow(jobFile string, files []string) string {
+// Settings is the text of settings with which runs of the workflow are found by later ones.
+const Settings = `# Runs of the branch that changes are merged into are kept on a ref of the repository, which no clone
+# fetches: pull requests are compared with them. .github/workflows/train.yml may write there.
+history: ref
+`
+
+// Workflow is the text of a GitHub Actions workflow that trains a job for each pull request, and
+// for each push to the branch that they are merged into, on the runner, after what the files in the
+// job file's folder say is installed. The job file is named from the repository's root on, those
+// files from its folder on. Only the branch's job may write to the repository: what a change
+// brings, or what it has installed, runs without that.
+func Workflow(jobFile, branch string, files []string) string {
 	dir, install := path.Dir(jobFile), ""
 	for _, m := range []struct{ file, run string }{
 		{"uv.lock", "pip install uv && uv sync"}, {"poetry.lock", "pip install poetry && poetry install"},
@@ -56,24 +64,36 @@ func Workflow(jobFile string, files []string) string {
 		}
 	}
 	return `name: train
-on: [pull_request]
+on:
+  pull_request:
+  push:
+    branches: [` + fmt.Sprintf("%q", branch) + `] # what the next pull request is compared with
 permissions:
   contents: read
-  pull-requests: write
 jobs:
-  train:
+  change:
+    if: github.event_name == 'pull_request'
     runs-on: ubuntu-latest
-    steps:
+    permissions:
+      contents: read # and with it, the runs that the other job has kept
+      pull-requests: write # the comment
+    steps: &train
       - uses: actions/checkout@v7
+        with:
+          persist-credentials: false # nothing that trains finds the token
       - uses: actions/setup-python@v7
         with:
           python-version: "3.12"
 ` + install + `      - uses: org/aml-train/setup@v1
-      # To be compared with main's: history: ref in .aml-train.yaml, contents: write above, and
-      # push: branches: [main] under on. A run step keeps nothing for other runners without it.
       - run: aml-train run "$JOB"
         env:
           JOB: ` + fmt.Sprintf("%q", jobFile) + `
-          GITHUB_TOKEN: ${{ github.token }} # for the comment
+          GITHUB_TOKEN: ${{ github.token }} # for the comment, and the history
+  branch:
+    if: github.event_name == 'push'
+    runs-on: ubuntu-latest
+    permissions:
+      contents: write # keeps the run (history: ref in .aml-train.yaml)
+    steps: *train
 `
 }

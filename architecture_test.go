@@ -35,6 +35,12 @@ func TestArchitecture(t *testing.T) {
 		rows[m[1]] = r
 	}
 
+	plumbing := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(internal/[a-z/]+)` \\| ([^|]*\\?) \\|$").FindAllStringSubmatch(
+		string(text), -1) {
+		plumbing[m[1]] = m[2]
+	}
+
 	const module = "github.com/org/aml-train/"
 	out, err := exec.Command("go", "list", "-json=ImportPath,Doc,Imports", "./...").Output()
 	require.NoError(t, err)
@@ -56,6 +62,11 @@ func TestArchitecture(t *testing.T) {
 				knows = append(knows, i)
 			}
 		}
+		if strings.HasPrefix(name, "internal/") {
+			require.NotEmpty(t, plumbing[name], "docs/architecture.md has no row for %s", name)
+			require.Contains(t, strings.ReplaceAll(p.Doc, "\n", " "), "answers: "+plumbing[name], name)
+			delete(plumbing, name)
+		}
 		switch {
 		case strings.HasPrefix(name, "internal/testing/"):
 		case strings.HasPrefix(name, "internal/"):
@@ -72,6 +83,7 @@ func TestArchitecture(t *testing.T) {
 		}
 	}
 	require.Equal(t, len(rows), found, "packages, and rows of docs/architecture.md")
+	require.Empty(t, plumbing, "rows of docs/architecture.md without a package")
 }
 
 // TestStart holds what each of our packages does before the program has looked at its

@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -323,4 +325,25 @@ func TestDockerOptions(t *testing.T) {
 	j := &Job{Compute: "gpu-cluster"} // whose environment has an image
 	Options{DockerArguments: "--cpus 2"}.docker(j, &document{})
 	require.Equal(t, "--cpus 2", j.Resources.DockerArgs)
+}
+
+// TestKeysAreDocumented looks for each key of a job file on the pages about them.
+func TestKeysAreDocumented(t *testing.T) {
+	var pages strings.Builder
+	for _, page := range []string{"jobs.md", "sweeps.md"} {
+		text, err := os.ReadFile(filepath.Join("../docs", page))
+		require.NoError(t, err)
+		pages.Write(text)
+	}
+	keys := 0
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Job]()) {
+		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !f.IsExported() || key == "-" {
+			continue
+		}
+		keys++
+		known := regexp.MustCompile("`" + key + "[`.:]").MatchString(pages.String())
+		require.True(t, known, "neither docs/jobs.md nor docs/sweeps.md tells of the key %s", key)
+	}
+	require.Greater(t, keys, 15)
 }

@@ -57,7 +57,10 @@ var scalarFields = []struct {
 		func(j *Job) string { return fmt.Sprint(j.Distribution.ProcessCountPerInstance) }},
 	{"truth", "distribution:\n  type: ray\n  include_dashboard: %s\n", "distribution.includeDashboard",
 		func(j *Job) string {
-			return map[bool]string{true: "True", false: "False"}[j.Distribution.IncludeDashboard]
+			if j.Distribution.IncludeDashboard {
+				return "True"
+			}
+			return "False"
 		}},
 	{"word", "queue_settings:\n  priority: %s\n", "queueSettings.priority", func(j *Job) string {
 		return map[string]string{"low": "1", "medium": "2", "high": "3"}[j.QueueSettings.Priority]

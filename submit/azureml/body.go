@@ -51,8 +51,8 @@ func (o object) set(key string, value any) {
 	o[key] = value
 }
 
-// place is what a job's references became in the workspace.
-type place struct {
+// assetIDs are what a job's references became in the workspace.
+type assetIDs struct {
 	environment string            // resource id, or address in a registry
 	compute     string            // resource id; "" for serverless
 	code        string            // resource id; "" for none
@@ -62,7 +62,7 @@ type place struct {
 // body is the job as the control plane takes it (azure-ai-ml, command_job.py and
 // sweep_job.py, _to_rest_object and what it calls; REST reference, "Jobs - Create Or
 // Update", CommandJob and SweepJob), and the api-version that knows all of it.
-func body(j *job.Job, p place, w Workspace, tags, properties map[string]string) (object, string) {
+func body(j *job.Job, p assetIDs, w Workspace, tags, properties map[string]string) (object, string) {
 	command := object{"command": j.Command, "environmentId": p.environment}
 	command.set("codeId", p.code)
 	command.set("environmentVariables", j.EnvironmentVariables)
@@ -112,7 +112,7 @@ func body(j *job.Job, p place, w Workspace, tags, properties map[string]string) 
 	return object{"properties": o}, version
 }
 
-func inputsBody(j *job.Job, p place, w Workspace) object {
+func inputsBody(j *job.Job, p assetIDs, w Workspace) object {
 	inputs := object{}
 	for name, in := range j.Inputs {
 		inputs[name] = inputBody(in, cmp.Or(p.data[name], in.Path), w)

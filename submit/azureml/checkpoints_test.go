@@ -13,7 +13,7 @@ import (
 // the same for each attempt.
 func TestCheckpoints(t *testing.T) {
 	of := func(j *job.Job) map[string]any {
-		b, _ := body(withCheckpoints(j, "iris-1"), place{}, Workspace{"s", "g", "w"}, nil, nil)
+		b, _ := body(withCheckpoints(j, "iris-1"), assetIDs{}, Workspace{"s", "g", "w"}, nil, nil)
 		return b["properties"].(object)
 	}
 	j := &job.Job{Type: "command", Command: "\npython train.py || exit 3\n", Outputs: map[string]job.Output{

@@ -67,7 +67,7 @@ func TestOracle(t *testing.T) {
 			require.NoError(t, json.Unmarshal([]byte(lines[i]), &theirs))
 			j, err := job.Load(t.Context(), file, job.Options{})
 			require.NoError(t, err)
-			b, _ := body(j, place{}, Workspace{"s", "g", "w"}, nil, nil)
+			b, _ := body(j, assetIDs{}, Workspace{"s", "g", "w"}, nil, nil)
 			text, err := json.Marshal(b)
 			require.NoError(t, err)
 			require.NoError(t, json.Unmarshal(text, &ours))

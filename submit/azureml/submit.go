@@ -126,8 +126,8 @@ func (c *connection) put(ctx context.Context, name string, b object, version str
 // prepare brings everything that the job needs into the workspace, at the same time
 // where one does not need the other. Nothing is uploaded for a compute target that
 // does not exist.
-func (t *Target) prepare(ctx context.Context, c *connection, s submit.Submission) (place, Sent, error) {
-	var p place
+func (t *Target) prepare(ctx context.Context, c *connection, s submit.Submission) (assetIDs, Sent, error) {
+	var p assetIDs
 	var sent Sent
 	var err error
 	if p.compute, err = t.compute(ctx, c, s.Job.Compute); err != nil {

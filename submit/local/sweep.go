@@ -382,7 +382,7 @@ func (s *sweepRun) goOn(ctx context.Context) error {
 	for _, run := range runs {
 		id := run.Info.RunID
 		if !run.Status().Terminal() { // its supervisor notices by now that the sweep's is gone
-			if err := s.t.settle(ctx, id); err != nil {
+			if err := s.t.awaitEnd(ctx, id); err != nil {
 				return err
 			}
 			if run, err = s.t.Store.Run(ctx, id); err != nil {
@@ -408,8 +408,8 @@ func (s *sweepRun) goOn(ctx context.Context) error {
 	return nil
 }
 
-// settle waits for a run to end whose supervisor is about to.
-func (t *Target) settle(ctx context.Context, id string) error {
+// awaitEnd waits for a run to end whose supervisor is about to.
+func (t *Target) awaitEnd(ctx context.Context, id string) error {
 	dir, err := t.folder(id, false)
 	if err == nil {
 		defer dir.Close()

@@ -27,8 +27,8 @@ type token struct {
 // that ends in a lone backslash or holds an unterminated bracket as one that no
 // path can satisfy.
 type glob struct {
-	tokens []token
-	fold   bool
+	tokens     []token
+	ignoreCase bool
 }
 
 // WildMatch tells whether a pattern in that dialect matches the whole of a text.
@@ -40,8 +40,8 @@ func WildMatch(pattern, text string, ignoreCase bool) bool {
 // compile translates a pattern in the dialect of git's wildmatch.c with
 // WM_PATHNAME, as gitignore(5) describes it. It returns nil where the pattern
 // can match nothing.
-func compile(pattern string, fold bool) *glob {
-	g := &glob{fold: fold}
+func compile(pattern string, ignoreCase bool) *glob {
+	g := &glob{ignoreCase: ignoreCase}
 	for i := 0; i < len(pattern); {
 		switch c := pattern[i]; c {
 		case '*':
@@ -65,7 +65,7 @@ func compile(pattern string, fold bool) *glob {
 			g.tokens = append(g.tokens, token{kind: anyByte})
 			i++
 		case '[':
-			in, n := parseSet(pattern[i:], fold)
+			in, n := parseSet(pattern[i:], ignoreCase)
 			if n == 0 {
 				return nil
 			}
@@ -79,7 +79,7 @@ func compile(pattern string, fold bool) *glob {
 			c = pattern[i]
 			fallthrough
 		default:
-			if fold {
+			if ignoreCase {
 				c = lower(c)
 			}
 			g.tokens = append(g.tokens, token{kind: literal, b: c})
@@ -147,7 +147,7 @@ func (g *glob) match(text string) bool {
 }
 
 func (g *glob) one(t *token, c byte) bool {
-	if g.fold {
+	if g.ignoreCase {
 		c = lower(c)
 	}
 	switch t.kind {
@@ -166,8 +166,8 @@ func (g *glob) one(t *token, c byte) bool {
 // Two habits of git are kept: "]" directly after the opening is a member, and
 // when case is ignored the text is lowered but a single upper-case member is
 // not, so that "[A]" matches neither "a" nor "A", while "[A-Z]" matches both.
-func parseSet(p string, fold bool) (*[4]uint64, int) {
-	m := members{fold: fold}
+func parseSet(p string, ignoreCase bool) (*[4]uint64, int) {
+	m := members{ignoreCase: ignoreCase}
 	i, negated := 1, false
 	if i < len(p) && (p[i] == '!' || p[i] == '^') {
 		negated = true
@@ -237,7 +237,7 @@ func (m *members) class(p string) (n int, isClass bool) {
 		m.spans = append(m.spans, span{'[', '['})
 		return 0, false
 	}
-	class := posixClass(name, m.fold)
+	class := posixClass(name, m.ignoreCase)
 	if class == nil {
 		return -1, false
 	}
@@ -247,9 +247,9 @@ func (m *members) class(p string) (n int, isClass bool) {
 
 // members are what a bracket expression names.
 type members struct {
-	spans   []span
-	classes []func(byte) bool
-	fold    bool
+	spans      []span
+	classes    []func(byte) bool
+	ignoreCase bool
 }
 
 type span struct{ lo, hi byte }
@@ -271,7 +271,7 @@ func (m members) has(b byte) bool {
 		if s.lo <= b && b <= s.hi {
 			return true
 		}
-		if m.fold && s.lo != s.hi && 'a' <= b && b <= 'z' {
+		if m.ignoreCase && s.lo != s.hi && 'a' <= b && b <= 'z' {
 			if up := b - 'a' + 'A'; s.lo <= up && up <= s.hi {
 				return true
 			}
@@ -282,7 +282,7 @@ func (m members) has(b byte) bool {
 
 // posixClass returns the members of [:name:] as git's sane_ctype sees them,
 // ASCII only; nil for a name that POSIX does not define.
-func posixClass(name string, fold bool) func(byte) bool {
+func posixClass(name string, ignoreCase bool) func(byte) bool {
 	between := func(lo, hi byte) func(byte) bool {
 		return func(c byte) bool { return lo <= c && c <= hi }
 	}
@@ -310,7 +310,7 @@ func posixClass(name string, fold bool) func(byte) bool {
 	case "space":
 		return func(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\v' || c == '\f' }
 	case "upper":
-		return func(c byte) bool { return up(c) || fold && low(c) }
+		return func(c byte) bool { return up(c) || ignoreCase && low(c) }
 	case "xdigit":
 		return func(c byte) bool { return digit(c) || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F' }
 	}

@@ -30,7 +30,7 @@ func (f *workflow) leave(ctx context.Context, j *job.Job, code gitmeta.Info) (pr
 	f.prepareComment()
 	f.left, properties, err = settle.Leave(ctx, f.Workflow, f.flags.token, &f.a.secrets, settle.Note{
 		Note: f.Note(code.Commit, of, f.comment), Require: f.a.rules.required, Strict: f.a.rules.strict,
-		Baseline: f.a.assess.Baseline, Promote: f.a.promotes.noted()})
+		Baseline: f.a.assess.Baseline, Promote: f.a.promotes.Noted()})
 	return properties, err
 }
 

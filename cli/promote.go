@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/github"
-	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/promote"
@@ -21,23 +19,6 @@ import (
 	"github.com/org/aml-train/settle"
 	"github.com/org/aml-train/train"
 )
-
-// promotion is what a run becomes.
-type promotion struct {
-	promote.Settings
-	commit string // that the merge has brought to the branch; "" where a person names the run
-}
-
-// promotedJSON is what a run has become, for machines.
-type promotedJSON struct {
-	Model    string `json:"model"`
-	Version  string `json:"version"`
-	Alias    string `json:"alias"`    // that names this version now; "" for none
-	URI      string `json:"uri"`      // such as models:/iris/3
-	Registry string `json:"registry"` // where it is, for people
-	Run      string `json:"run"`
-	Made     bool   `json:"made"` // false of a run that was a version already
-}
 
 func (a *app) promote() *cobra.Command {
 	var f workflowFlags
@@ -118,7 +99,7 @@ func (a *app) promoteNamed(ctx context.Context, f workflowFlags, p promote.Setti
 	if err != nil {
 		return err
 	}
-	done, err := s.promoteRun(ctx, of, token, r, run, promotion{Settings: p})
+	done, err := s.promoteRun(ctx, of, token, r, run, promote.Wanted{Settings: p})
 	if err != nil {
 		return err
 	}
@@ -129,70 +110,34 @@ func (a *app) promoteNamed(ctx context.Context, f workflowFlags, p promote.Setti
 	return nil
 }
 
-// onMerge finds out whether the event of the workflow is a merge whose run is to be promoted, and
-// has nothing trained then that a run has trained. What is promoted, and as what, is said by the
-// settings of the merge itself: until then, no pull request decides.
-func (a *app) onMerge(ctx context.Context, flow *workflow, r *train.Request) error {
-	if flow == nil || flow.flags.promote == "none" {
+// onMerge has nothing trained, where the event of the workflow is a merge whose run is to be
+// promoted, that a run has trained.
+func (a *app) onMerge(ctx context.Context, flow *workflow, r *train.Request) (err error) {
+	if flow == nil {
 		return nil
 	}
-	branch, commit := flow.Merge()
-	if commit == "" {
-		return nil
-	}
-	in, unread, wrong := settings.Commits{Git: &a.git, Workflow: flow.Workflow, Token: flow.flags.token}.Of(ctx, commit)
-	if wrong != nil {
-		return wrong
-	}
-	p := promotion{in.Promote, commit}
-	if named := flow.flags.promote; named != "" {
-		var err error
-		if p.Model, p.Alias, err = promote.Parse(named); err != nil {
-			return mistake.Errorf("--promote %w", err)
-		}
-	} else if unread != nil {
-		if here, err := a.readSettings(".", nil); err != nil || here.Promote.Model != "" {
-			return mistake.Errorf("what the merge %.7s has promoted cannot be read: %w; give the step a token that "+
-				"may read the repository (permissions: contents: read)", commit, unread)
+	own := func() (settings.Settings, error) { return a.readSettings(".", nil) }
+	in := settings.Commits{Git: &a.git, Workflow: flow.Workflow, Token: flow.flags.token}
+	a.promotes, err = in.Promotes(ctx, flow.flags.promote, own)
+	if a.promotes != nil {
+		yes := true
+		if r.Known = flow.Merged != ""; r.Known || r.Reuse == nil {
+			r.Reuse = &yes
 		}
 	}
-	if p.Model == "" || branch != cmp.Or(p.Branch, flow.DefaultBranch) {
-		return nil
-	}
-	yes := true
-	if r.Reuse == nil || flow.Merged != "" {
-		r.Reuse = &yes
-	}
-	if r.Known = flow.Merged != ""; r.Known {
-		if err := a.checkedOut(commit); err != nil {
-			return err
-		}
-	}
-	a.promotes = &p
-	return nil
-}
-
-// checkedOut looks whether the checkout is that of a merge: the pull request's own is another one.
-func (a *app) checkedOut(commit string) error {
-	repo, err := a.git.Find(".")
-	if err != nil || repo == nil {
-		return mistake.Errorf("the merge %.7s cannot be promoted: it is not checked out here", commit)
-	}
-	if _, head, err := repo.Head(); err != nil || head.String() != commit {
-		return mistake.Errorf("the pull request was merged by %.7s, and the checkout is %.7s: give actions/checkout "+
-			"the ref ${{ github.event.pull_request.merge_commit_sha }}", commit, head)
-	}
-	return nil
+	return err
 }
 
 // promoted promotes the run of a merge that is reported; it returns nil where there is nothing
 // to promote. A run that did not complete, or breaks a rule, is none's.
-func (t *teller) promoted(ctx context.Context, s session, r *report.Report, run *history.Run) (*promotedJSON, error) {
+func (t *teller) promoted(
+	ctx context.Context, s session, r *report.Report, run *history.Run,
+) (*registry.Promoted, error) {
 	p := t.promotes
 	if p == nil {
 		return nil, nil
 	}
-	if why := unpromotable(r, run); why != "" {
+	if why := promote.Unfit(run, brokenRules(r.Judgement)); why != "" {
 		t.say("Run %s becomes no version of the model %s: %s", run.Info.RunID, p.Model, why)
 		return nil, nil
 	}
@@ -203,28 +148,16 @@ func (t *teller) promoted(ctx context.Context, s session, r *report.Report, run 
 	return done, nil
 }
 
-// unpromotable says why a run becomes no version of anything, "" where it may.
-func unpromotable(r *report.Report, run *history.Run) string {
-	var rules *rulesBroken
-	switch {
-	case run.Status() != history.Completed:
-		return fmt.Sprintf("it is %s", run.Status())
-	case errors.As(broken(r.Judgement), &rules):
-		return "it does not keep " + strings.Join(rules.rules, ", ")
-	}
-	return ""
-}
-
 // promoteRun makes a run a version, or finds the one that it is; of is the workflow that it is
 // done in, nil outside one.
 func (s session) promoteRun(
-	ctx context.Context, of *github.Workflow, token string, r *report.Report, run *history.Run, p promotion,
-) (*promotedJSON, error) {
+	ctx context.Context, of *github.Workflow, token string, r *report.Report, run *history.Run, w promote.Wanted,
+) (*registry.Promoted, error) {
 	if run.Tag(history.TagFork) != "" {
 		return nil, mistake.Errorf("run %s trained the code of a fork, %s, which is never promoted: what the branch "+
 			"has is trained anew once it is merged", run.Info.RunID, report.Line(run.Tag(history.TagFork)))
 	}
-	if why := unpromotable(r, run); why != "" {
+	if why := promote.Unfit(run, brokenRules(r.Judgement)); why != "" {
 		if err := broken(r.Judgement); err != nil {
 			s.say("aml-train: run %s is not promoted: %s", run.Info.RunID, why)
 			return nil, err
@@ -239,80 +172,40 @@ func (s session) promoteRun(
 		}
 		run = best
 	}
-	to, err := registry.Of(ctx, registry.Options{Session: s.Session, Path: p.Path, Records: s.assess.Records,
+	o := registry.Options{Session: s.Session, Path: w.Path, Records: s.assess.Records,
 		Run:       records.Ended{Run: run, For: s.assess.For(run), Repeat: 1, Store: s.store, History: s.History},
-		Workspace: s.workspace, Passing: of != nil && s.getenv("RUNNER_ENVIRONMENT") != "self-hosted", Say: s.say})
+		Workspace: s.workspace, Passing: of != nil && s.getenv("RUNNER_ENVIRONMENT") != "self-hosted", Say: s.say}
+	var before func(context.Context, string, string) (bool, error)
+	if of != nil {
+		before = func(ctx context.Context, commit, other string) (bool, error) {
+			return github.Before(ctx, &s.git, of, token, commit, other)
+		}
+	}
+	done, err := registry.Promote(ctx, o, w, series, before)
 	if err != nil {
 		return nil, err
 	}
-	defer to.Close()
-	done, err := promote.Run(ctx, to, promote.Promotion{Model: p.Model, Alias: p.Alias, Run: run.Info.RunID,
-		Series: series, Identity: promote.Identity(run), Commit: cmp.Or(p.commit, run.Tag(history.TagCommit)),
-		Before: s.before(of, token, p), Version: func(ctx context.Context) (history.ModelVersion, error) {
-			v, err := to.Version(ctx)
-			if id := run.Tag(history.TagSnapshot); id != "" {
-				v.Tags = append(v.Tags, history.KeyValue{Key: history.TagSnapshot, Value: id})
-			}
-			return v, err
-		}})
-	if mistake.Is(err) {
-		return nil, err
-	}
-	if err != nil {
-		return nil, to.Told(err)
-	}
-	out := &promotedJSON{Model: p.Model, Version: done.Version.Version, Alias: p.Alias, URI: to.URI(done.Version),
-		Registry: to.Shown, Run: cmp.Or(done.Version.Tag(promote.TagRun), run.Info.RunID), Made: done.Made}
-	s.tellPromoted(out, done)
-	return out, nil
+	s.tellPromoted(done)
+	return done, nil
 }
 
 // tellPromoted says what a run has become.
-func (s session) tellPromoted(out *promotedJSON, done promote.Promoted) {
+func (s session) tellPromoted(done *registry.Promoted) {
 	verb := "is version"
 	if done.Made {
 		verb = "has become version"
 	}
-	s.say("Run %s %s %s of the model %s, in %s", out.Run, verb, out.Version, out.Model, out.Registry)
+	s.say("Run %s %s %s of the model %s, in %s", done.Run, verb, done.Version, done.Model, done.Registry)
 	switch {
-	case done.Later != nil:
-		s.say("%s stays with version %s, which is of a later merge", out.Alias, done.Later.Version)
-		out.Alias = ""
-	case out.Alias != "":
-		s.say("%s is that version", out.Alias)
-	}
-}
-
-// before tells which of two merges came first: the clone does where it has both, else GitHub. A
-// commit that is not on any branch any more came before nothing.
-func (s session) before(
-	of *github.Workflow, token string, p promotion,
-) func(context.Context, string, string) (bool, error) {
-	if of == nil || p.commit == "" {
-		return nil
-	}
-	return func(ctx context.Context, commit, other string) (bool, error) {
-		if repo, err := s.git.Find("."); err == nil && repo != nil && !repo.Shallow() {
-			if found := gitmeta.Ancestors(repo, other); found != nil {
-				_, is := found[commit]
-				return is, nil
-			}
-		}
-		if token == "" {
-			return false, mistake.Errorf("without a token GitHub cannot be asked which of the merges %.7s and %.7s is "+
-				"the later one; pass GITHUB_TOKEN: ${{ github.token }} in the step's env, or check out with "+
-				"fetch-depth: 0", commit, other)
-		}
-		is, err := github.Within(ctx, of, token, other, commit)
-		if github.NotFound(err) {
-			return false, nil
-		}
-		return is, err
+	case done.Later != "":
+		s.say("%s stays with version %s, which is of a later merge", done.Wanted, done.Later)
+	case done.Alias != "":
+		s.say("%s is that version", done.Alias)
 	}
 }
 
 // merged tells the workflow what the run of a merge has become.
-func (f *workflow) merged(done *promotedJSON) {
+func (f *workflow) merged(done *registry.Promoted) {
 	if done == nil {
 		return
 	}
@@ -329,16 +222,6 @@ func (f *workflow) merged(done *promotedJSON) {
 	}
 }
 
-// noted is what is noted with a run that nobody waits for, for settle to promote it by.
-func (p *promotion) noted() *promote.Settings {
-	if p == nil {
-		return nil
-	}
-	noted := p.Settings
-	noted.Branch = "" // which it was merged into already
-	return &noted
-}
-
 // promoteLeft promotes a run that its workflow has left, before its end is told: whoever is cut
 // off does so again. What cannot be promoted at all is said, and its end is told all the same.
 func (s session) promoteLeft(ctx context.Context, of *github.Workflow, token string, r *report.Report,
@@ -346,11 +229,11 @@ func (s session) promoteLeft(ctx context.Context, of *github.Workflow, token str
 	if n.Promote == nil {
 		return nil
 	}
-	if why := unpromotable(r, run); why != "" {
+	if why := promote.Unfit(run, brokenRules(r.Judgement)); why != "" {
 		s.say("Run %s becomes no version of the model %s: %s", run.Info.RunID, n.Promote.Model, why)
 		return nil
 	}
-	_, err := s.promoteRun(ctx, of, token, r, run, promotion{*n.Promote, n.Commit})
+	_, err := s.promoteRun(ctx, of, token, r, run, promote.Wanted{Settings: *n.Promote, Commit: n.Commit})
 	if mistake.Is(err) {
 		s.say("aml-train: run %s is not promoted: %v", run.Info.RunID, err)
 		return nil

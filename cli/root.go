@@ -27,6 +27,8 @@ import (
 	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/internal/version"
+	"github.com/org/aml-train/promote"
+	"github.com/org/aml-train/registry"
 	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/snapshot"
 	"github.com/org/aml-train/submit/azureml"
@@ -46,10 +48,10 @@ type app struct {
 	azure      azureFlags
 	assess     assess.Assessor // says what there is to say of runs
 	rules      ruleFlags
-	inForce    settings.Settings // say where runs are kept, and what trains where a comment asks for it
-	data       *azureml.Target   // where runs on this machine have their data from; nil until one asks
-	promotes   *promotion        // what the merge's run becomes; nil where the event is none
-	model      *promotedJSON     // what the merge's run has become
+	inForce    settings.Settings  // say where runs are kept, and what trains where a comment asks for it
+	data       *azureml.Target    // where runs on this machine have their data from; nil until one asks
+	promotes   *promote.Wanted    // what the merge's run becomes; nil where the event is none
+	model      *registry.Promoted // what the merge's run has become
 	secrets    secret.Redactor
 	commands   *github.Log // nil outside a workflow
 	brief      bool        // what is wrong is said in one line as well, the last: a hook looks for it there

@@ -78,14 +78,17 @@ func (e *rulesBroken) Error() string { return "broken: " + strings.Join(e.rules,
 
 // broken is that error, or nil.
 func broken(j *report.Judgement) error {
-	var e rulesBroken
+	if rules := brokenRules(j); len(rules) > 0 {
+		return &rulesBroken{rules}
+	}
+	return nil
+}
+
+func brokenRules(j *report.Judgement) (texts []string) {
 	for _, o := range j.Broken() {
-		e.rules = append(e.rules, o.Rule.Text)
+		texts = append(texts, o.Rule.Text)
 	}
-	if len(e.rules) == 0 {
-		return nil
-	}
-	return &e
+	return texts
 }
 
 // ruleJSON is what became of a rule, for machines; passed is null where it could not be

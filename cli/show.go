@@ -15,6 +15,7 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/secret"
+	"github.com/org/aml-train/registry"
 	"github.com/org/aml-train/report"
 	"github.com/org/aml-train/submit/local"
 )
@@ -120,26 +121,26 @@ func (s session) experimentName(ctx context.Context, run *history.Run) string {
 
 // runJSON is the stable form of a run for machines.
 type runJSON struct {
-	Run        string         `json:"run"`
-	Name       string         `json:"name"`
-	Experiment string         `json:"experiment"`
-	Status     string         `json:"status"`
-	Target     string         `json:"target"`
-	URL        string         `json:"url"`
-	Snapshot   string         `json:"snapshot"`
-	Job        string         `json:"job"`
-	Metrics    map[string]any `json:"metrics"` // NaN and the infinities as strings: JSON has no such numbers
-	Outputs    []outputJSON   `json:"outputs"`
-	Error      string         `json:"error"`
-	Started    *time.Time     `json:"started"`
-	Ended      *time.Time     `json:"ended"`
-	Children   []runJSON      `json:"children,omitempty"` // with --children
-	Trials     []trialJSON    `json:"trials,omitempty"`   // of a sweep, the best first
-	Best       string         `json:"best,omitempty"`     // of a sweep: the run of its best trial
-	Rules      []ruleJSON     `json:"rules,omitempty"`    // of a run that has completed
-	Cost       *float64       `json:"cost,omitempty"`     // in USD, where the price of the target is known
-	Reused     bool           `json:"reused,omitempty"`   // it was not trained for what was asked
-	Promoted   *promotedJSON  `json:"promoted,omitempty"` // what it has become, on a merge
+	Run        string             `json:"run"`
+	Name       string             `json:"name"`
+	Experiment string             `json:"experiment"`
+	Status     string             `json:"status"`
+	Target     string             `json:"target"`
+	URL        string             `json:"url"`
+	Snapshot   string             `json:"snapshot"`
+	Job        string             `json:"job"`
+	Metrics    map[string]any     `json:"metrics"` // NaN and the infinities as strings: JSON has no such numbers
+	Outputs    []outputJSON       `json:"outputs"`
+	Error      string             `json:"error"`
+	Started    *time.Time         `json:"started"`
+	Ended      *time.Time         `json:"ended"`
+	Children   []runJSON          `json:"children,omitempty"` // with --children
+	Trials     []trialJSON        `json:"trials,omitempty"`   // of a sweep, the best first
+	Best       string             `json:"best,omitempty"`     // of a sweep: the run of its best trial
+	Rules      []ruleJSON         `json:"rules,omitempty"`    // of a run that has completed
+	Cost       *float64           `json:"cost,omitempty"`     // in USD, where the price of the target is known
+	Reused     bool               `json:"reused,omitempty"`   // it was not trained for what was asked
+	Promoted   *registry.Promoted `json:"promoted,omitempty"` // what it has become, on a merge
 }
 
 type trialJSON struct {

@@ -9,6 +9,10 @@ import (
 	"strings"
 
 	gh "github.com/google/go-github/v88/github"
+
+	"github.com/org/aml-train/gitmeta"
+	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/mistake"
 )
 
 // Whose a commit is: GitHub answers for a fork's commit through the repository that it
@@ -54,6 +58,28 @@ func OnBranch(ctx context.Context, w *Workflow, token, commit string) (bool, err
 func NotFound(err error) bool {
 	var refused *gh.ErrorResponse
 	return errors.As(err, &refused) && refused.Response.StatusCode == http.StatusNotFound
+}
+
+// Before tells which of two merges came first: whether a commit is an ancestor of other, or the same.
+// The clone says so where it has all of it, else GitHub. A commit that is on no branch any more came
+// before nothing.
+func Before(ctx context.Context, clones *git.Finder, w *Workflow, token, commit, other string) (bool, error) {
+	if repo, err := clones.Find("."); err == nil && repo != nil && !repo.Shallow() {
+		if found := gitmeta.Ancestors(repo, other); found != nil {
+			_, is := found[commit]
+			return is, nil
+		}
+	}
+	if token == "" {
+		return false, mistake.Errorf("without a token GitHub cannot be asked which of the merges %.7s and %.7s is the "+
+			"later one; pass GITHUB_TOKEN: ${{ github.token }} in the step's env, or check out with fetch-depth: 0",
+			commit, other)
+	}
+	is, err := Within(ctx, w, token, other, commit)
+	if NotFound(err) {
+		return false, nil
+	}
+	return is, err
 }
 
 // Within asks GitHub whether a commit is base, a branch or a commit, or an ancestor of it.

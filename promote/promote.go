@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/mistake"
@@ -39,6 +40,18 @@ const (
 	TagRun      = "aml-train.run"      // its id, for people
 	TagCommit   = "aml-train.commit"   // the commit that was promoted last with it
 )
+
+// Unfit says why a run becomes no version of anything, "" where it may: broken are the rules that it
+// does not keep.
+func Unfit(run *history.Run, broken []string) string {
+	switch {
+	case run.Status() != history.Completed:
+		return fmt.Sprintf("it is %s", run.Status())
+	case len(broken) > 0:
+		return "it does not keep " + strings.Join(broken, ", ")
+	}
+	return ""
+}
 
 // Promotion is what is to be promoted.
 type Promotion struct {

@@ -18,6 +18,22 @@ type Settings struct {
 	Branch string `yaml:"branch" json:"branch,omitempty"` // what is merged into it is promoted; "" is the default branch
 }
 
+// Wanted is what a run is to become.
+type Wanted struct {
+	Settings
+	Commit string // that a merge has brought to the branch; "" where a person names the run
+}
+
+// Noted is what is noted with a run that nobody waits for, for it to be promoted by.
+func (w *Wanted) Noted() *Settings {
+	if w == nil {
+		return nil
+	}
+	noted := w.Settings
+	noted.Branch = "" // which it was merged into already
+	return &noted
+}
+
 // The names that every registry takes: MLflow's takes more, Azure Machine Learning's only these
 // (learn.microsoft.com, "Naming rules"); an alias is MLflow's.
 var (

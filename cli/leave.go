@@ -27,9 +27,8 @@ func (f *workflow) leave(ctx context.Context, j *job.Job, code gitmeta.Info) (pr
 		return nil, mistake.Errorf("%s, and nobody can tell which commit trains; check it out with git", need)
 	}
 	of := github.StatusContext(f.a.secrets.String(j.ExperimentName), f.a.secrets.String(j.DisplayName))
-	f.prepareComment()
 	f.left, properties, err = settle.Leave(ctx, f.Workflow, f.flags.token, &f.a.secrets, settle.Note{
-		Note: f.Note(code.Commit, of, f.comment), Require: f.a.rules.required, Strict: f.a.rules.strict,
+		Note: f.Note(code.Commit, of, f.to.Comment()), Require: f.a.rules.required, Strict: f.a.rules.strict,
 		Baseline: f.a.assess.Baseline, Promote: f.a.promotes.Noted()})
 	return properties, err
 }
@@ -39,17 +38,7 @@ func (f *workflow) leaves(ctx context.Context, s session, run *history.Run) {
 	ctx = context.WithoutCancel(ctx)
 	f.sayError(f.left.Trains(ctx, run.Info.RunID, s.History.URL(run)))
 	r := s.submitted(ctx, run)
-	if f.comment != nil {
-		ctx, cancel := context.WithTimeout(ctx, commentWithin)
-		f.write(ctx, r, false)
-		cancel()
-	}
-	f.uncommented()
-	f.step.Output("comment-url", f.link)
-	f.step.Output("report", r.Markdown(github.CommentLimit))
-	if f.flags.summary {
-		f.step.Summarise(r.Markdown)
-	}
+	f.to.Tell(ctx, r.Markdown, false, false)
 }
 
 // submitted is the report of a run of which there is nothing to ask yet.

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/org/aml-train/github"
 	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/offer"
@@ -39,17 +38,8 @@ func (f *workflow) offer(ctx context.Context, t *train.Trainer, r train.Request)
 	}
 	o = secret.Of(&f.a.secrets, o)
 	f.step.Output("snapshot", o.Snapshot)
-	f.step.Output("report", o.Markdown(github.CommentLimit))
-	if f.flags.summary {
-		f.step.Summarise(o.Markdown)
-	}
 	f.a.say("Nothing trains yet: %s in a comment has the commit train", o.Line)
-	if f.prepareComment(); f.comment != nil {
-		ctx, cancel := context.WithTimeout(ctx, commentWithin)
-		defer cancel()
-		f.link, f.commented = f.comment.Write(ctx, o.Markdown, true)
-	}
-	f.uncommented()
-	f.step.Output("comment-url", f.link)
+	f.to.Comment()
+	f.to.Tell(ctx, o.Markdown, true, false)
 	return nil
 }

@@ -163,7 +163,7 @@ func (a *app) runAsked(ctx context.Context, f jobFlags, w workflowFlags, to plac
 		}
 		return a.runJob(ctx, f, w, tell)
 	}
-	flow.identity = f.identity()
+	flow.to.Identity = f.identity()
 	if flow.Asks() {
 		asked, err := flow.asked(ctx, &f)
 		if !asked {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -48,20 +47,15 @@ func actionArguments(run *cobra.Command, getenv func(string) string) []string {
 // workflow is what a command tells the GitHub Actions workflow that it runs in.
 type workflow struct {
 	*github.Workflow
-	a       *app
-	step    *github.Step
-	flags   workflowFlags
-	gate    *github.Gate
-	comment *github.Comment // nil where none is to be written
-
-	identity string // tells the jobs of one workflow apart: what was asked for
+	a     *app
+	step  *github.Step
+	to    *github.Delivery
+	flags workflowFlags
+	gate  *github.Gate
 
 	ask *github.Ask // by a comment; nil where none asks
 
 	left *settle.Left // where nobody waits for the run; nil before the status is set, and where somebody does
-
-	link      string // of the comment
-	commented error  // why there is none
 }
 
 // workflowFlags say what is told, and to whom.
@@ -133,6 +127,8 @@ func (a *app) inWorkflow(flags workflowFlags) (*workflow, error) {
 	if f.flags.token == "" {
 		f.flags.token = w.Token
 	}
+	f.to = &github.Delivery{Step: f.step, Token: f.flags.token, Comments: flags.comment, Summary: flags.summary,
+		Annotations: flags.annotations}
 	a.mask(append(append(w.Secrets, f.flags.token, a.creds()), azureml.SignIn{Creds: a.creds()}.Secrets()...)...)
 	f.gate = &github.Gate{Workflow: w, Token: f.flags.token}
 	return f, nil
@@ -146,90 +142,34 @@ func (f *workflow) started(ctx context.Context, s session, run *history.Run) {
 	f.step.Output("snapshot", run.Tag(history.TagSnapshot))
 	f.step.Output("status", string(run.Status()))
 	f.step.Output("reused", strconv.FormatBool(f.a.assess.Answers(run)))
-	f.prepareComment()
+	f.to.Comment()
 }
 
-// prepareComment says where the comment is, or why there is none.
-func (f *workflow) prepareComment() {
-	if !f.flags.comment || f.PullRequest == 0 || f.comment != nil {
-		return
-	}
-	if f.flags.token == "" {
-		f.commented = &github.NotAllowedError{Reason: "there is no token to comment on the pull request with; pass " +
-			"GITHUB_TOKEN: ${{ github.token }} in the step's env"}
-		return
-	}
-	if f.Asks() {
-		f.comment, f.commented = f.Answer(f.flags.token, f.identity)
-		return
-	}
-	f.comment, f.commented = github.NewComment(f.Workflow, f.flags.token, f.identity)
-}
-
-// refused tells the pull request why nothing was submitted, above the result that it shows:
-// that is of an earlier commit.
+// refused tells why nothing was submitted.
 func (f *workflow) refused(ctx context.Context, name string, err error) {
 	if err == nil || ctx.Err() != nil {
 		return
 	}
-	r := secret.Of(&f.a.secrets, report.Refused{Name: name, Commit: cmp.Or(f.Head, f.SHA), Problems: annotations(err)})
-	if f.prepareComment(); f.comment != nil {
-		ctx, cancel := context.WithTimeout(ctx, time.Minute)
-		defer cancel()
-		if _, err := f.comment.Write(ctx, r.Markdown, false); err != nil {
-			f.a.say("aml-train: the pull request could not be told: %v", err)
-		}
-	}
-	if f.flags.summary {
-		f.step.Summarise(r.Markdown)
-	}
+	f.to.Refused(ctx, secret.Of(&f.a.secrets, report.Refused{Name: name, Commit: cmp.Or(f.Head, f.SHA),
+		Problems: annotations(err)}))
 }
 
-// commentWithin is how long GitHub may take to take the last comment about a run.
-const commentWithin = 3 * time.Minute
-
-// progressEvery is how often the comment follows a run.
-const progressEvery = time.Minute
-
-// follow keeps the comment up to date until the run ends. The returned function
-// ends that, and does not wait for GitHub.
+// follow keeps the comment up to date until the run ends. The returned function ends that.
 func (f *workflow) follow(ctx context.Context, s session, id string) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	if f.comment == nil {
-		return cancel
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			if run, err := s.History.Run(ctx, id); err == nil && !run.Status().Terminal() {
-				if r, err := s.assess.Collect(ctx, s.Session, run); err == nil {
-					f.write(ctx, r, false)
-				}
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(progressEvery):
-			}
+	return f.to.Follow(ctx, func(ctx context.Context) *report.Report {
+		run, err := s.History.Run(ctx, id)
+		if err != nil || run.Status().Terminal() {
+			return nil
 		}
-	}()
-	return func() {
-		cancel()
-		<-done // two writers would not know of each other's comment
-	}
+		r, err := s.assess.Collect(ctx, s.Session, run)
+		if err != nil {
+			return nil
+		}
+		return r
+	})
 }
 
-func (f *workflow) write(ctx context.Context, r *report.Report, ended bool) {
-	link, err := f.comment.Write(ctx, r.Markdown, ended)
-	if link != "" {
-		f.link = link
-	}
-	f.commented = err
-}
-
-// ended tells the whole workflow what came out. What cannot be delivered is said,
-// and changes nothing about the run.
+// ended tells the whole workflow what came out.
 func (f *workflow) ended(ctx context.Context, s session, r *report.Report, download string, hurry bool) {
 	run := r.Run
 	if f.Workspace != "" { // a container of an action is root's, the steps around it are not
@@ -240,43 +180,18 @@ func (f *workflow) ended(ctx context.Context, s session, r *report.Report, downl
 			}
 		}
 	}
-	if f.comment != nil {
-		most := commentWithin
-		if hurry {
-			most = 4 * time.Second
-		}
-		ctx, cancel := context.WithTimeout(ctx, most)
-		f.write(ctx, r, true)
-		cancel()
-	}
+	f.to.Tell(ctx, r.Markdown, true, hurry)
 	if f.left != nil {
 		f.sayError(f.left.Ended(ctx, r))
 	}
-	f.uncommented()
-	f.step.Output("comment-url", f.link)
 	f.step.Output("status", string(run.Status()))
 	if out, err := s.runJSON(ctx, run); err == nil {
 		if text, err := json.Marshal(out.Metrics); err == nil {
 			f.step.Output("metrics", string(text))
 		}
 	}
-	f.step.Output("report", r.Markdown(github.CommentLimit))
-	if f.flags.summary {
-		f.step.Summarise(r.Markdown)
-	}
-	if f.flags.annotations {
+	if f.to.Annotations {
 		f.step.Annotate(r.Annotations(f.a.assess.Places(ctx, run)))
-	}
-}
-
-// uncommented says why there is no comment.
-func (f *workflow) uncommented() {
-	if err := f.commented; err != nil {
-		text := err.Error() + "."
-		if f.flags.summary {
-			text += " The report is in the job's summary."
-		}
-		f.step.Notice("No comment on the pull request", text)
 	}
 }
 

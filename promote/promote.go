@@ -214,23 +214,33 @@ func (p Promotion) alias(ctx context.Context, r Registry, all []*history.ModelVe
 			return later, err
 		}
 		next, err := p.later(ctx, all, to, commit)
-		if err != nil || next == nil {
+		switch {
+		case err != nil:
 			return later, err
-		}
-		later, to, commit = next, next, next.Tag(TagCommit)
+		case next != nil:
+			later, to, commit = next, next, next.Tag(TagCommit)
+		case p.points(all, to):
+			return later, nil
+		} // else it went with a version that another one has removed, or was moved
 	}
 	return later, fmt.Errorf("the alias %s of %s is changed by others all the time", p.Alias, p.Model)
 }
 
 // point sets the alias where it does not name the version already.
 func (p Promotion) point(ctx context.Context, r Registry, all []*history.ModelVersion, to *history.ModelVersion) error {
-	for _, v := range all {
-		if v.Version == to.Version && slices.Contains(v.Aliases, p.Alias) && !slices.ContainsFunc(all,
-			func(o *history.ModelVersion) bool { return o != v && slices.Contains(o.Aliases, p.Alias) }) {
-			return nil
-		}
+	if p.points(all, to) {
+		return nil
 	}
 	return r.AliasModel(ctx, p.Model, p.Alias, to.Version)
+}
+
+// points tells whether the alias names a version, and no other one.
+func (p Promotion) points(all []*history.ModelVersion, to *history.ModelVersion) bool {
+	others := func(v *history.ModelVersion) bool { return v.Version != to.Version }
+	named := slices.DeleteFunc(slices.Clone(all), func(v *history.ModelVersion) bool {
+		return !slices.Contains(v.Aliases, p.Alias)
+	})
+	return len(named) > 0 && !slices.ContainsFunc(named, others)
 }
 
 // mostLater is how many other versions are looked at, the newest and the one with the alias.
@@ -241,7 +251,9 @@ func (p Promotion) later(ctx context.Context, all []*history.ModelVersion, but *
 ) (latest *history.ModelVersion, err error) {
 	var list []*history.ModelVersion
 	for _, v := range slices.Backward(all) {
-		if v.Tag(TagIdentity) == "" || v.Tag(TagIdentity) == but.Tag(TagIdentity) { // one of those that were removed
+		id := v.Tag(TagIdentity)
+		first := slices.IndexFunc(all, func(o *history.ModelVersion) bool { return o.Tag(TagIdentity) == id })
+		if id == "" || id == but.Tag(TagIdentity) || all[first] != v { // one of those that are, or were, removed
 			continue
 		}
 		if len(list) < mostLater || slices.Contains(v.Aliases, p.Alias) {

@@ -238,6 +238,44 @@ func TestOvertaken(t *testing.T) {
 	require.Equal(t, []string{"1 run-1 1 []", "2 run-2 2 []", "3 run-3 3 [champion]"}, versions(t, c, "iris"))
 }
 
+// removing is a registry in which something happens right before a version is removed.
+type removing struct {
+	Registry
+	before func()
+}
+
+func (o *removing) RemoveModelVersion(ctx context.Context, model, version string) error {
+	o.before()
+	return o.Registry.RemoveModelVersion(ctx, model, version)
+}
+
+// Two promote a merge at once and make a version each, of which one is about to be removed: an earlier
+// merge that is promoted meanwhile makes room for the other one, and where the alias went with the
+// version that is removed, who has removed it sets it again.
+func TestAliasOfRemoved(t *testing.T) {
+	base, source := theRegistry(t)
+	c := &history.Client{Base: base, HTTP: http.DefaultClient}
+	twice := func(model string) {
+		for range 2 {
+			require.NoError(t, c.AddModelVersion(ctx, history.ModelVersion{Name: model, Source: source,
+				Tags: []history.KeyValue{{Key: TagIdentity, Value: "second"}, {Key: TagRun, Value: "second"},
+					{Key: TagCommit, Value: fmt.Sprintf("%040d", 2)}}}))
+		}
+	}
+	o := &overtaken{c, []func(){func() { twice("iris") }}}
+	out, err := Run(ctx, o, merge("iris", source, 1, "first"))
+	require.NoError(t, err)
+	require.Equal(t, "2", out.Later.Version)
+	require.Equal(t, []string{"1 first 1 []", "2 second 2 [champion]", "3 second 2 []"}, versions(t, c, "iris"))
+
+	twice("other")
+	require.NoError(t, c.AliasModel(ctx, "other", "champion", "1"))
+	r := &removing{c, func() { require.NoError(t, c.AliasModel(ctx, "other", "champion", "2")) }}
+	_, err = Run(ctx, r, merge("other", source, 2, "second"))
+	require.NoError(t, err)
+	require.Equal(t, []string{"1 second 2 [champion]"}, versions(t, c, "other"))
+}
+
 // outrun is a registry in which another run's version takes the number of the first one that is
 // added, as in a workspace.
 type outrun struct {

@@ -18,8 +18,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4"
 
 	"github.com/org/aml-train/history"
-	"github.com/org/aml-train/internal/lazyregexp"
 	"github.com/org/aml-train/internal/sweep"
+	"github.com/org/aml-train/job"
 	"github.com/org/aml-train/submit"
 )
 
@@ -302,23 +302,18 @@ func environmentName(id string) string {
 	return name + "@" + version
 }
 
-// expression is what stands for an input or output in a command.
-var expression = lazyregexp.New(`\$\{\{\s*(inputs|outputs)\.([A-Za-z0-9_-]+)\s*\}\}`)
-
-// readable is the command with its inputs, for people.
+// readable is the command with its inputs, for people: of data, which lie nobody knows where, with
+// their names.
 func readable(c *armmachinelearning.CommandJob) string {
-	command := strings.TrimPrefix(deref(c.Command), tellCheckpoints)
-	return expression.ReplaceAllStringFunc(command, func(text string) string {
-		m := expression.FindStringSubmatch(text)
-		in, ok := c.Inputs[m[2]]
-		if !ok || m[1] == "outputs" {
-			return text
-		}
+	values := map[string]string{}
+	for name, in := range c.Inputs {
+		values["inputs."+name] = name
 		if literal, ok := in.(*armmachinelearning.LiteralJobInput); ok {
-			return deref(literal.Value)
+			values["inputs."+name] = deref(literal.Value)
 		}
-		return m[2] // data: where they will lie is not known
-	})
+	}
+	j := job.Job{Command: strings.TrimPrefix(deref(c.Command), tellCheckpoints)}
+	return j.Expand(values)
 }
 
 // submitted returns the run of a name if it is the one that s makes, nil where there

@@ -2,9 +2,10 @@
 //
 // It reads what GitHub Actions says of the workflow that this program is a step of (Workflow),
 // decides whose code may run there (Gate), and tells the runner what came out (Step, Log, Output).
-// Through GitHub's API it keeps the one comment that a job has on the pull request (Comment), sets
-// commit statuses (Statuses), and reads and writes what outlives a runner: artifacts, and a ref of
-// the repository (HistoryRef). Nothing else reads GITHUB_* or calls GitHub.
+// What is said of a run is brought to all of them at once (Delivery). Through GitHub's API it keeps
+// the one comment that a job has on the pull request (Comment), sets commit statuses (Statuses), and
+// reads and writes what outlives a runner: artifacts, and a ref of the repository (HistoryRef).
+// Nothing else reads GITHUB_* or calls GitHub.
 package github
 
 import (

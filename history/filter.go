@@ -16,7 +16,7 @@ type condition struct {
 	number bool     // value is a number
 }
 
-// token is a word of a filter: an identifier or number, a quoted string, or a
+// word is one of a filter: an identifier or number, a quoted string, or a
 // sign.
 type word struct {
 	text   string

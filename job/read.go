@@ -205,18 +205,33 @@ func checkCompute(name string) error {
 	return nil
 }
 
+// named tells whether a section is a mapping of names to something.
+func (d *document) named(v *value, section, to string) bool {
+	if v.kind != mapping {
+		d.report(v.line, v.column, "%s is %s; it has to be a mapping of names to %s", section, v.kind, to)
+	}
+	return v.kind == mapping
+}
+
+// wellNamed tells whether a command can name an input or output.
+func (d *document) wellNamed(k key, what string) bool {
+	ok := inputName.MatchString(k.name)
+	if !ok {
+		d.report(k.line, k.column, "the %s's name %q can hold letters, digits and _ only, and not start with a digit",
+			what, k.name)
+	}
+	return ok
+}
+
 func (d *document) inputs(j *Job) field {
 	return func(v *value) {
-		if v.kind != mapping {
-			d.report(v.line, v.column, "inputs is %s; it has to be a mapping of names to values", v.kind)
+		if !d.named(v, "inputs", "values") {
 			return
 		}
 		j.Inputs = map[string]Input{}
 		for _, k := range v.keys {
 			what := "inputs." + k.name
-			if !inputName.MatchString(k.name) {
-				d.report(k.line, k.column, "the input's name %q can hold letters, digits and _ only, and not start "+
-					"with a digit", k.name)
+			if !d.wellNamed(k, "input") {
 				j.Inputs[k.name] = Input{} // that the command names it is not wrong as well
 				continue
 			}
@@ -257,16 +272,13 @@ func (d *document) inputs(j *Job) field {
 
 func (d *document) outputs(j *Job) field {
 	return func(v *value) {
-		if v.kind != mapping {
-			d.report(v.line, v.column, "outputs is %s; it has to be a mapping of names to types", v.kind)
+		if !d.named(v, "outputs", "types") {
 			return
 		}
 		j.Outputs = map[string]Output{}
 		for _, k := range v.keys {
 			what := "outputs." + k.name
-			if !inputName.MatchString(k.name) {
-				d.report(k.line, k.column, "the output's name %q can hold letters, digits and _ only, and not start "+
-					"with a digit", k.name)
+			if !d.wellNamed(k, "output") {
 				j.Outputs[k.name] = Output{}
 				continue
 			}
@@ -392,8 +404,7 @@ func (d *document) identity(j *Job) field {
 
 func (d *document) services(j *Job) field {
 	return func(v *value) {
-		if v.kind != mapping {
-			d.report(v.line, v.column, "services is %s; it has to be a mapping of names to services", v.kind)
+		if !d.named(v, "services", "services") {
 			return
 		}
 		j.Services = map[string]Service{}

@@ -23,7 +23,7 @@ type start struct {
 var (
 	// segment parts a command into those that run one after the other.
 	segment = lazyregexp.New(`\n|&&|;`)
-	// open is what a shell makes something else of, or sends elsewhere.
+	// opens is what a shell makes something else of, or sends elsewhere.
 	opens = lazyregexp.New("[$*?{}\\[\\]~<>|`#]")
 	// assigned is a variable before a command.
 	assigned = lazyregexp.New(`^[A-Za-z_][A-Za-z0-9_]*=`)

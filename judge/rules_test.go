@@ -17,7 +17,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden file anew")
 
-// base are three runs of a base, and this a run that is judged.
+// question asks whether a run is better than the three of a base.
 func question(rules ...judge.Rule) judge.Question {
 	run := func(acc, loss, seconds float64) judge.Run {
 		return judge.Run{Metrics: map[string][]float64{

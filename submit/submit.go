@@ -1,8 +1,9 @@
 // Package submit answers: where does it run?
 //
-// A Target takes a job with its snapshot and runs it: submit/local on this
-// machine. What comes out is read through package history, so nothing above this
-// package knows which target ran.
+// A Target takes a job with its snapshot and runs it: submit/local on this machine,
+// submit/azureml in a workspace. What comes out is read through History, whichever it is; what
+// they have in common is here: what a run is of (Submission.Tags), and what decides what comes out
+// of it (Submission.Key).
 package submit
 
 import (

@@ -16,6 +16,7 @@ import (
 	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/internal/size"
+	"github.com/org/aml-train/internal/suggest"
 )
 
 func (a *app) download() *cobra.Command {
@@ -104,7 +105,7 @@ func choose(files []history.File, patterns []string) ([]history.File, error) {
 				names = append(names, f.Path)
 			}
 			return nil, mistake.Errorf("the run has no output or log %q%s", p,
-				cmp.Or(didYouMean(p, names), "; aml-train show lists them"))
+				cmp.Or(suggest.DidYouMean(p, names), "; aml-train show lists them"))
 		}
 	}
 	return out, nil

@@ -155,7 +155,7 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	}
 	path := strings.TrimPrefix(cmd.CommandPath()+" "+args[0], cmd.Root().Name()+" ")
 	return mistake.Errorf("there is no command %q%s", path,
-		cmp.Or(near, didYouMean(args[0], names), "; "+cmd.CommandPath()+" --help lists them"))
+		cmp.Or(near, suggest.DidYouMean(args[0], names), "; "+cmd.CommandPath()+" --help lists them"))
 }
 
 // wrongArguments says which argument of a command is one too many, or that one is missing:

@@ -8,9 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,9 +16,7 @@ import (
 
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/hooks"
-	"github.com/org/aml-train/internal/detach"
 	"github.com/org/aml-train/internal/git"
-	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/snapshot"
@@ -191,43 +187,17 @@ func (a *app) push(repo *git.Repository) *hooks.Push {
 			return in.Hook, no, err
 		},
 		Submit: func(commit, branch string, log *os.File) (func() error, error) {
-			return submitApart(repo, commit, branch, log)
+			return hooks.Start(repo, log, "submit", "--once", "--commit", commit, "--branch", branch)
 		},
 		Logs: func() (*os.Root, error) { return a.hookLogs(true) },
 		Say:  a.say,
 	}
 }
 
-// submitApart starts the submission of a commit, which goes on when this program has
-// ended.
-func submitApart(repo *git.Repository, commit, branch string, log *os.File) (wait func() error, err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(self, "submit", "--once", "--commit", commit, "--branch", branch)
-	cmd.Stdout, cmd.Stderr = log, log
-	for _, kv := range os.Environ() { // git tells its hooks where the repository is, and everybody else finds it
-		name, _, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(name, "GIT_") || strings.HasPrefix(name, "GIT_CONFIG") {
-			cmd.Env = append(cmd.Env, kv)
-		}
-	}
-	if _, err := os.Lstat(filepath.Join(repo.Root, ".git")); err != nil { // nobody else would find it
-		cmd.Env = append(cmd.Env, "GIT_DIR="+repo.GitDir, "GIT_WORK_TREE="+repo.Root)
-	}
-	detach.Session(cmd)
-	return cmd.Wait, cmd.Start()
-}
-
 // pushed is the hook.
 func (a *app) pushed(ctx context.Context, in io.Reader) error {
-	if v := a.getenv("AML_TRAIN_SKIP"); v != "" && v != "0" {
-		a.say("aml-train: skipped, as AML_TRAIN_SKIP says")
-		return nil
-	}
-	if slices.Contains(hooks.PushOptions(), "aml-train.skip") {
-		a.say("aml-train: skipped, as the push option aml-train.skip says")
+	if why := hooks.Skipped(a.getenv); why != "" {
+		a.say("aml-train: skipped, as %s says", why)
 		return nil
 	}
 	updates, err := hooks.ReadUpdates(in, a.getenv, func(rev string) (string, error) {
@@ -254,9 +224,6 @@ func (a *app) pushed(ctx context.Context, in io.Reader) error {
 	return err
 }
 
-// logsDir, in .aml-train, has a log of each submission.
-const logsDir = "hook"
-
 // hookLogs opens the folder of the logs, and makes it if create is set.
 func (a *app) hookLogs(create bool) (*os.Root, error) {
 	h, err := a.home(create)
@@ -264,7 +231,7 @@ func (a *app) hookLogs(create bool) (*os.Root, error) {
 		return nil, err
 	}
 	defer h.Close()
-	return home.Folder(h.Root, logsDir, create)
+	return hooks.Folder(h, create)
 }
 
 func (a *app) hookStatus(ctx context.Context) error {

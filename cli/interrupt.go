@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"io"
 	"os"
 	"os/signal"
 	"sync/atomic"
@@ -76,26 +75,4 @@ func (a *app) last() {
 	a.lasts.Store(true)
 	// Caught and not ignored: that would hold for the programs that are started, too.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-}
-
-// shown is where the output of a run is shown. Where that fails, because a disk is full
-// say, the run goes on, and so does the waiting for it.
-type shown struct {
-	w      io.Writer
-	failed error
-}
-
-// Write implements io.Writer. It never fails.
-func (s *shown) Write(p []byte) (int, error) {
-	if s.failed == nil {
-		_, s.failed = s.w.Write(p)
-	}
-	return len(p), nil
-}
-
-// lost says why not all of the output of a run was shown.
-func (a *app) lost(s *shown, run string) {
-	if s.failed != nil {
-		a.say("aml-train: the rest of the output could not be shown: %v; aml-train logs %s prints it", s.failed, run)
-	}
 }

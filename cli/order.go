@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/org/aml-train/internal/mistake"
+	"github.com/org/aml-train/internal/suggest"
 	"github.com/org/aml-train/submit"
 	"github.com/org/aml-train/submit/local"
 )
@@ -112,9 +113,9 @@ func (o runOrder) unmet(runs []listed) string {
 		}
 	}
 	if o.metric != "" {
-		return "none of these runs has a metric of that name" + didYouMean(o.metric, metrics)
+		return "none of these runs has a metric of that name" + suggest.DidYouMean(o.metric, metrics)
 	}
-	return "none of these runs has a parameter of that name" + didYouMean(o.param, params)
+	return "none of these runs has a parameter of that name" + suggest.DidYouMean(o.param, params)
 }
 
 // value is what a run is ordered by, a float64 or a string; nil for none.

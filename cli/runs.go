@@ -10,6 +10,7 @@ import (
 	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/mistake"
+	"github.com/org/aml-train/internal/suggest"
 	"github.com/org/aml-train/submit"
 )
 
@@ -241,7 +242,7 @@ func (s session) runQuery(ctx context.Context, f runFilter) (q history.Query, wa
 		}
 	}
 	return q, "", mistake.Errorf("--status %q: it can be %s%s", f.status, strings.Join(statusNames(), ", "),
-		didYouMean(f.status, statusNames()))
+		suggest.DidYouMean(f.status, statusNames()))
 }
 
 // experimentID returns the id of an experiment. Where there is none of that name, the
@@ -260,5 +261,5 @@ func (s session) experimentID(ctx context.Context, name string) (string, error) 
 			names = append(names, e.Name)
 		}
 	}
-	return "", mistake.Errorf("there is no experiment %q%s", name, didYouMean(name, names))
+	return "", mistake.Errorf("there is no experiment %q%s", name, suggest.DidYouMean(name, names))
 }

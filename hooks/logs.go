@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/org/aml-train/internal/home"
 	"github.com/org/aml-train/internal/limited"
 )
 
@@ -23,6 +24,9 @@ const (
 // Refused begins the last line of the log of a submission that was not accepted. The
 // first line of what is wrong follows.
 const Refused = "not submitted: "
+
+// Folder opens the folder of the logs, in .aml-train, and makes it if create is set.
+func Folder(h *home.Home, create bool) (*os.Root, error) { return home.Folder(h.Root, "hook", create) }
 
 // Log is that of one submission.
 type Log struct {

@@ -7,11 +7,22 @@ import (
 	"strings"
 )
 
-// PushOptions returns the options that somebody gave to the git push that this hook
+// Skipped says who wants this push to go without the hook, "" where nobody does.
+func Skipped(getenv func(string) string) string {
+	switch v := getenv("AML_TRAIN_SKIP"); {
+	case v != "" && v != "0":
+		return "AML_TRAIN_SKIP"
+	case slices.Contains(pushOptions(), "aml-train.skip"):
+		return "the push option aml-train.skip"
+	}
+	return ""
+}
+
+// pushOptions returns the options that somebody gave to the git push that this hook
 // is part of (git-push(1), --push-option). git tells them to the other side only, so
 // they are read off its command line: one of the processes above this one. Where
 // that cannot be read, there are none.
-func PushOptions() []string {
+func pushOptions() []string {
 	pid := os.Getppid()
 	for range 10 { // shells and other hook managers stand between
 		above, args := process(pid)

@@ -46,9 +46,16 @@ func (p *places) addDownload(cmd *cobra.Command) {
 	cmd.Flags().Var(placeFlag{&p.download}, "download-outputs", "a folder to put the run's outputs and logs into")
 }
 
-// check finds places to which nothing can be written, and leaves them as they are.
-func (p *places) check() error {
+// check finds places to which nothing can be written, and leaves them as they are. Where nobody
+// waits for the run's end, nothing would be.
+func (p *places) check(wait bool) error {
 	var wrong []error
+	for _, f := range [][2]string{{"--markdown", p.markdown}, {"--download-outputs", p.download}} {
+		if f[1] != "" && !wait {
+			wrong = append(wrong, mistake.Errorf("%s: nothing is written to %s, as --wait=false does not wait for the "+
+				"run's end; leave one of them out", f[0], f[1]))
+		}
+	}
 	if p.markdown != "" && p.markdown != "-" {
 		if err := deliver.Check(p.markdown); err != nil {
 			wrong = append(wrong, mistake.Errorf("--markdown: %w", err))

@@ -86,7 +86,7 @@ func (a *app) runJob(ctx context.Context, f jobFlags, w workflowFlags, tell *tel
 		return err
 	}
 	request := a.request(f)
-	if err := tell.to.check(); err != nil {
+	if err := tell.to.check(w.wait); err != nil {
 		request.Wrong = append(request.Wrong, err)
 	}
 	// What is wrong with the settings themselves is told with all that is wrong with the job.

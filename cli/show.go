@@ -31,7 +31,7 @@ func (a *app) show() *cobra.Command {
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := errors.Join(p.check(), a.checkBaseline(cmd.Context())); err != nil {
+			if err := errors.Join(p.check(true), a.checkBaseline(cmd.Context())); err != nil {
 				return err
 			}
 			s, run, err := a.findRun(cmd.Context(), firstArg(args))

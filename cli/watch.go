@@ -22,7 +22,7 @@ report. Ctrl-C stops the watching, not the run. Without RUN, the newest one.`,
 			if err := a.checkBaseline(cmd.Context()); err != nil {
 				return err
 			}
-			if err := p.check(); err != nil {
+			if err := p.check(true); err != nil {
 				return err
 			}
 			unjudged := a.rulesHere(cmd.Context())

@@ -58,7 +58,8 @@ func placeOf(name string) (place, error) {
 // elsewhere is placeOf outside any checkout.
 func elsewhere(name, abs string) (place, error) {
 	// behind it may be a file that somebody else writes to as well
-	stream := strings.HasPrefix(abs, "/dev/") || strings.HasPrefix(abs, "/proc/")
+	stream := strings.HasPrefix(abs, "/dev/") && !strings.HasPrefix(abs, "/dev/shm/") || // which is memory for files
+		strings.HasPrefix(abs, "/proc/")
 	to, err := filepath.EvalSymlinks(abs)
 	if err == nil && !stream {
 		abs = to

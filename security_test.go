@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each test that docs/security.md names is there: what no test tries is no promise.
+// Each test that docs/security.md names is there: what no test tries is no promise. So are those that
+// other pages name.
 func TestSecurityIsTested(t *testing.T) {
 	text, err := os.ReadFile("docs/security.md")
 	require.NoError(t, err)
@@ -42,4 +43,12 @@ func TestSecurityIsTested(t *testing.T) {
 		require.FileExists(t, filepath.Join("testdata/script", m[2]), "docs/security.md names it")
 	}
 	require.Greater(t, named, 150)
+
+	for _, page := range []string{"docs/architecture.md", "docs/layouts.md", "docs/performance.md", "CONTRIBUTING.md"} {
+		text, err := os.ReadFile(page)
+		require.NoError(t, err)
+		for _, m := range quoted.FindAllStringSubmatch(string(text), -1) {
+			require.True(t, m[1] == "" || tests[m[1]], "%s, which %s names, is no test", m[1], page)
+		}
+	}
 }

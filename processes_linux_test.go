@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -16,25 +17,9 @@ import (
 // all in one moment: each is stopped before the first is killed, else one could notice
 // that another is gone.
 func killall9(ts *testscript.TestScript, neg bool, args []string) {
-	var own []int
-	procs, err := filepath.Glob("/proc/[0-9]*")
-	ts.Check(err)
-	for _, p := range procs {
-		text, err := os.ReadFile(filepath.Join(p, "cmdline"))
-		if program, _, _ := bytes.Cut(text, []byte{0}); err != nil || filepath.Base(string(program)) != "aml-train" {
-			continue
-		}
-		// A supervisor names the history on its command line; nobody else may read its
-		// environment.
-		env, _ := os.ReadFile(filepath.Join(p, "environ"))
-		if work := ts.Getenv("WORK"); !bytes.Contains(env, []byte("WORK="+work+"\x00")) &&
-			!bytes.Contains(text, []byte(work+"/")) {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(p))
-		ts.Check(err)
+	own := ownProcesses(ts)
+	for _, pid := range own {
 		ts.Check(syscall.Kill(pid, syscall.SIGSTOP))
-		own = append(own, pid)
 	}
 	if len(own) < 2 {
 		ts.Fatalf("processes of the program: %v; expected a command and its supervisor", own)
@@ -53,4 +38,37 @@ func killall9(ts *testscript.TestScript, neg bool, args []string) {
 			time.Sleep(time.Millisecond)
 		}
 	}
+}
+
+// ownProcesses are those of the program that were started from this script's folder. A supervisor
+// names the history on its command line. Of the command that started it nobody but root may read
+// the environment, which tells where it works: it is the supervisor's parent.
+func ownProcesses(ts *testscript.TestScript) (own []int) {
+	work, parents := ts.Getenv("WORK"), map[int]int{}
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	ts.Check(err)
+	for _, p := range procs {
+		text, err := os.ReadFile(filepath.Join(p, "cmdline"))
+		if program, _, _ := bytes.Cut(text, []byte{0}); err != nil || filepath.Base(string(program)) != "aml-train" {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(p))
+		ts.Check(err)
+		stat, _ := os.ReadFile(filepath.Join(p, "stat")) // proc(5): PID (NAME) STATE PARENT ...
+		if _, after, ok := bytes.Cut(stat, []byte(") ")); ok {
+			if fields := bytes.Fields(after); len(fields) > 1 {
+				parents[pid], _ = strconv.Atoi(string(fields[1]))
+			}
+		}
+		env, _ := os.ReadFile(filepath.Join(p, "environ"))
+		if bytes.Contains(env, []byte("WORK="+work+"\x00")) || bytes.Contains(text, []byte(work+"/")) {
+			own = append(own, pid)
+		}
+	}
+	for _, pid := range own {
+		if parent := parents[pid]; parents[parent] != 0 && !slices.Contains(own, parent) {
+			own = append(own, parent)
+		}
+	}
+	return own
 }

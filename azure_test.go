@@ -120,6 +120,7 @@ func dataPlane(requests []azuremltest.Request) map[string]bool {
 // with us in the workspace that the other tests use, which takes it from both; and compares
 // what either asks.
 func TestMicrosoftsClient(t *testing.T) {
+	t.Parallel()
 	python := testenv.Python(t)
 	p := newClientPair(t)
 	p.write("repo/src/train.sh", "mkdir outputs; printf model > outputs/model.txt; printf weights > $1/w.txt; "+
@@ -154,6 +155,7 @@ func TestMicrosoftsClient(t *testing.T) {
 // TestMicrosoftsPlugin has Microsoft's own plugin for MLflow read a run of ours, whose files
 // no storage account gives out: both find them by way of the run history.
 func TestMicrosoftsPlugin(t *testing.T) {
+	t.Parallel()
 	python := testenv.AzureMLflow(t)
 	p := newClientPair(t)
 	require.NoError(t, p.w.Storage.Lock("unlisted", "none"))
@@ -205,6 +207,7 @@ func (p *clientPair) asked(ok bool, args ...string) (pages map[string]int, out s
 // their scripts made, which are newer than the jobs, in 2,000 experiments. docs/azure.md has the
 // numbers.
 func TestAzureLookupsAreBounded(t *testing.T) {
+	t.Parallel()
 	testenv.Large(t, "it makes 110,000 runs")
 	p := newClientPair(t)
 	p.write("repo/src/train.sh", `mkdir outputs; echo '{"accuracy": 0.9}' > outputs/metrics.json`)

@@ -20,6 +20,7 @@ var block = regexp.MustCompile("(?ms)^```(sh|yaml)\n(.*?)^```")
 // become the files that they name, and its sh blocks run one after the other, in a
 // repository that holds the Iris example.
 func TestDocs(t *testing.T) {
+	t.Parallel()
 	program := filepath.Join(t.TempDir(), "aml-train")
 	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
 	require.NoError(t, err, string(out))

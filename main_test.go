@@ -32,10 +32,12 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script: each file is a manual page that is true.
 // Those in testdata/script/mlflow need the real MLflow.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, params(t, "testdata/script", ""))
 }
 
 func TestScriptsWithMLflow(t *testing.T) {
+	t.Parallel()
 	p := params(t, "testdata/script/mlflow", testenv.Python(t))
 	setup := p.Setup
 	p.Setup = func(e *testscript.Env) error {
@@ -49,6 +51,7 @@ func TestScriptsWithMLflow(t *testing.T) {
 // TestScriptsWithLayouts train repositories as they are laid out in practice, with the
 // real tools.
 func TestScriptsWithLayouts(t *testing.T) {
+	t.Parallel()
 	venv := testenv.Layouts(t)
 	testenv.Program(t, "git-lfs")
 	p := params(t, "testdata/script/layouts", "")
@@ -63,6 +66,7 @@ func TestScriptsWithLayouts(t *testing.T) {
 
 // TestScriptsWithMPI start ranks with a real mpirun.
 func TestScriptsWithMPI(t *testing.T) {
+	t.Parallel()
 	testenv.Program(t, "mpirun")
 	testscript.Run(t, params(t, "testdata/script/mpi", ""))
 }
@@ -88,6 +92,7 @@ func virtualEnv(ts *testscript.TestScript, neg bool, args []string) {
 // TestScriptsWithHookManagers share the pre-push hook with the real git-lfs,
 // lefthook, husky and pre-commit.
 func TestScriptsWithHookManagers(t *testing.T) {
+	t.Parallel()
 	modules, python := testenv.Node(t), testenv.Python(t)
 	testenv.Program(t, "git-lfs")
 	p := params(t, "testdata/script/managers", python)
@@ -102,10 +107,12 @@ func TestScriptsWithHookManagers(t *testing.T) {
 	p.Setup = func(e *testscript.Env) error {
 		e.Setenv("PATH", strings.Join([]string{e.Getenv("PATH"), filepath.Join(modules, ".bin"), filepath.Dir(python)},
 			string(os.PathListSeparator)))
-		// what was built once need not be built again
-		for _, name := range []string{"GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS"} {
+		// what was built once, and by make build, need not be built again wherever the clone lies
+		for _, name := range []string{"GOMODCACHE", "GOCACHE", "GOPROXY"} {
 			e.Setenv(name, env(name))
 		}
+		e.Setenv("GOFLAGS", env("GOFLAGS")+" -trimpath")
+		e.Setenv("CGO_ENABLED", "0")
 		return setup(e)
 	}
 	testscript.Run(t, p)
@@ -137,6 +144,7 @@ func withAzure(t *testing.T, dir string) {
 // TestWorkspaceDouble has Microsoft's own client submit to the workspace that the other
 // tests submit to: what it takes from us, it takes from them.
 func TestWorkspaceDouble(t *testing.T) {
+	t.Parallel()
 	python := testenv.Python(t)
 	w, err := azuremltest.New(testenv.Azurite(t), t.TempDir(), []string{"true"})
 	if err != nil {

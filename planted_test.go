@@ -19,6 +19,7 @@ import (
 // at random paths of a run history, and runs every command that only looks, and some
 // that do not. Nothing outside changes.
 func TestPlantedLinks(t *testing.T) {
+	t.Parallel()
 	p := plantation(t)
 	rounds := 24
 	if testing.Short() {

@@ -139,8 +139,9 @@ func trackingDouble(t *testing.T, m **merged) (*history.Client, string) {
 // to an MLflow server, before and after it was obeyed, and the program killed at each: run again,
 // there is one version of the model, with the alias and the model's files, and nothing was trained.
 func TestPromoteFaults(t *testing.T) {
+	t.Parallel()
 	testenv.Large(t, "it starts the program hundreds of times")
-	program := built(t)
+	program := testenv.Program(t, "aml-train")
 	for way := range ways {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
@@ -172,8 +173,9 @@ func TestPromoteFaults(t *testing.T) {
 
 // TestPromoteFaultsInWorkspace is the same of a run in a workspace, whose registry is asked.
 func TestPromoteFaultsInWorkspace(t *testing.T) {
+	t.Parallel()
 	testenv.Large(t, "it starts the program hundreds of times")
-	azurite, program := testenv.Azurite(t), built(t)
+	azurite, program := testenv.Azurite(t), testenv.Program(t, "aml-train")
 	for way := range ways {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
@@ -213,9 +215,10 @@ func TestPromoteFaultsInWorkspace(t *testing.T) {
 // TestPromoteTogether has two workflows of one merge, one started again while the other goes on,
 // promote at once: one version.
 func TestPromoteTogether(t *testing.T) {
+	t.Parallel()
 	var m *merged
 	client, address := trackingDouble(t, &m)
-	m = newMerged(t, built(t), "command: python train.py\ncode: src\nexperiment_name: iris\n",
+	m = newMerged(t, testenv.Program(t, "aml-train"), "command: python train.py\ncode: src\nexperiment_name: iris\n",
 		"MLFLOW_TRACKING_URI="+address, "MLFLOW_TRACKING_TOKEN=a-token-of-ours")
 	for n := range testenv.Cases(5) {
 		model := fmt.Sprintf("together-%d", n)
@@ -243,6 +246,7 @@ func TestPromoteTogether(t *testing.T) {
 // TestMicrosoftsModel has Microsoft's own client read a version that a run of ours has become, and
 // register the same run: what either sends of a model is the same but for the tags.
 func TestMicrosoftsModel(t *testing.T) {
+	t.Parallel()
 	python := testenv.Python(t)
 	p := newClientPair(t)
 	p.write("repo/src/train.sh", "mkdir -p outputs/model; echo 'flavors: {}' > outputs/model/MLmodel\n")

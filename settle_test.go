@@ -141,7 +141,8 @@ func (u *unattended) settled(what string) {
 // settle killed at each and started again: each time one comment and one final status tell of
 // the run.
 func TestSettleFaults(t *testing.T) {
-	azurite, program := testenv.Azurite(t), built(t)
+	t.Parallel()
+	azurite, program := testenv.Azurite(t), testenv.Program(t, "aml-train")
 	for name, way := range map[string]faulttest.Way{
 		"killed": faulttest.Killed, "obeyed, killed": faulttest.ObeyedKilled,
 		"obeyed, cut": faulttest.ObeyedCut, "unwell": faulttest.Unwell} {
@@ -159,7 +160,8 @@ func TestSettleFaults(t *testing.T) {
 // TestSettleTogether starts two settles at once: what they tell is the same, and is told once
 // or twice.
 func TestSettleTogether(t *testing.T) {
-	u := newUnattended(t, testenv.Azurite(t), built(t))
+	t.Parallel()
+	u := newUnattended(t, testenv.Azurite(t), testenv.Program(t, "aml-train"))
 	for range testenv.Cases(10) {
 		u.again()
 		cmds := []*exec.Cmd{u.settle(), u.settle()}
@@ -181,7 +183,8 @@ func TestSettleTogether(t *testing.T) {
 // TestSettleGone settles a run that the workspace does not have any more: its status and its
 // comment, of which nothing but its link is known, say so.
 func TestSettleGone(t *testing.T) {
-	u := newUnattended(t, testenv.Azurite(t), built(t))
+	t.Parallel()
+	u := newUnattended(t, testenv.Azurite(t), testenv.Program(t, "aml-train"))
 	u.again()
 	u.w.Fault = func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		if !strings.Contains(r.URL.Path, "/"+u.run) {
@@ -211,7 +214,8 @@ func TestSettleGone(t *testing.T) {
 // TestSettleOfMany settles 50 runs that go on: docs/settle.md has the number of requests.
 // None of them writes.
 func TestSettleOfMany(t *testing.T) {
-	u := newUnattended(t, testenv.Azurite(t), built(t))
+	t.Parallel()
+	u := newUnattended(t, testenv.Azurite(t), testenv.Program(t, "aml-train"))
 	u.gh.PullRequests, u.gh.Statuses = nil, nil
 	link := *u.left.Statuses[1].TargetURL
 	require.Contains(t, link, "/"+u.run+"?")
@@ -253,12 +257,4 @@ func TestSettleOfMany(t *testing.T) {
 	t.Logf("%d requests", asked)
 	require.LessOrEqual(t, asked, 60)
 	require.Contains(t, string(text), fmt.Sprintf("50 runs that go on cost %d requests in all", asked))
-}
-
-// built builds the program.
-func built(t *testing.T) string {
-	program := filepath.Join(t.TempDir(), "aml-train")
-	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
-	require.NoError(t, err, string(out))
-	return program
 }

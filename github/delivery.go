@@ -56,9 +56,10 @@ func (d *Delivery) Refused(ctx context.Context, r report.Refused) {
 const followEvery = time.Minute
 
 // Follow keeps the comment up to date with the latest report, nil where there is none now, until
-// stop is called, which does not wait for GitHub.
+// stop is called, which does not wait for GitHub. It waits for latest: what that looks for, the last
+// report needs as well, and would have to ask for again.
 func (d *Delivery) Follow(ctx context.Context, latest func(context.Context) *report.Report) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
+	going, cancel := context.WithCancel(ctx)
 	if d.comment == nil {
 		return cancel
 	}
@@ -66,11 +67,11 @@ func (d *Delivery) Follow(ctx context.Context, latest func(context.Context) *rep
 	go func() {
 		defer close(done)
 		for {
-			if r := latest(ctx); r != nil {
-				d.write(ctx, r.Markdown, false)
+			if r := latest(ctx); r != nil && going.Err() == nil {
+				d.write(going, r.Markdown, false)
 			}
 			select {
-			case <-ctx.Done():
+			case <-going.Done():
 				return
 			case <-time.After(followEvery):
 			}

@@ -134,7 +134,7 @@ func (r *Records) look(ctx context.Context, what query, choose func([]entry) []e
 	within, cancel := context.WithTimeout(ctx, bringWithin)
 	defer cancel()
 	run, err = r.fetch(within, what, choose)
-	if ctx.Err() != nil { // the comment that follows a run gives up when the run ends; its report asks again
+	if err != nil && ctx.Err() != nil { // interrupted, and the last report asks again
 		clear(r.seen)
 		return nil, nil
 	}

@@ -3,7 +3,6 @@ package azureml
 import (
 	"bytes"
 	"context"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
@@ -31,17 +30,14 @@ import (
 	"github.com/org/aml-train/submit"
 )
 
-// TestMain trusts the certificate that httptest has for every server, and has what is tried
-// again tried at once: a hundred requests fail here, each in several ways.
+// TestMain trusts the certificate that the tests' servers have, and has what is tried again
+// tried at once: a hundred requests fail here, each in several ways.
 func TestMain(m *testing.M) {
 	pipeline.Delay = time.Millisecond
-	server := httptest.NewTLSServer(nil)
 	file := filepath.Join(os.TempDir(), fmt.Sprintf("aml-train-test-%d.pem", os.Getpid()))
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
-		0o644); err != nil {
+	if err := os.WriteFile(file, testenv.Certificate(), 0o644); err != nil {
 		panic(err)
 	}
-	server.Close()
 	os.Setenv("SSL_CERT_FILE", file)
 	code := m.Run()
 	os.Remove(file)
@@ -91,7 +87,7 @@ func double(t *testing.T, azurite string, fault func(w http.ResponseWriter, r *h
 	require.NoError(t, err)
 	f := &faulty{proxy: httputil.NewSingleHostReverseProxy(target), puts: map[string]int{}, fault: nil}
 	f.proxy.Transport = testenv.AzuriteTransport()
-	server := httptest.NewTLSServer(f)
+	server := testenv.TLSServer(f)
 	t.Cleanup(server.Close)
 	w, err := azuremltest.New(server.URL, t.TempDir(), []string{"true"})
 	require.NoError(t, err)
@@ -458,7 +454,7 @@ func TestLabels(t *testing.T) {
 func TestLogEnd(t *testing.T) {
 	text := strings.Repeat("line\n", 1000)
 	sent := 0
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := testenv.TLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead {
 			w.Header().Set("Content-Length", fmt.Sprint(len(text)))
 			return

@@ -187,9 +187,9 @@ func TestRandomBlobs(t *testing.T) {
 // manyFiles are data of several sizes.
 func manyFiles(t *testing.T, w *azuremltest.Workspace) map[string]string {
 	files := map[string]string{}
-	for n := range 8 {
+	for n := range 5 {
 		name := fmt.Sprintf("part%d/rows.csv", n)
-		files[name] = strings.Repeat(fmt.Sprintf("row of %d\n", n), n*n*n*30)
+		files[name] = strings.Repeat(fmt.Sprintf("row of %d\n", n), n*n*n*160)
 		require.NoError(t, w.Put("workspaceblobstore", "rows/"+name, files[name]))
 	}
 	return files
@@ -445,7 +445,7 @@ func TestTooManyBlobs(t *testing.T) {
 	m := newMachine(t, w)
 	mostBlobs = len(files) - 1
 	in := job.Input{Type: job.URIFolder, Path: rows}
-	require.ErrorContains(t, m.submit(t.Context(), in), "there are more than 7 files below it; name a folder in it")
+	require.ErrorContains(t, m.submit(t.Context(), in), "there are more than 4 files below it; name a folder in it")
 	require.Nil(t, m.whole())
 	mostBlobs++
 	require.NoError(t, m.submit(t.Context(), in))

@@ -11,7 +11,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +34,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/machinelearning/armmachinelearning/v4/fake"
 
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/testing/testenv"
 	"github.com/org/aml-train/submit/local"
 )
 
@@ -148,11 +148,11 @@ func New(azurite, dir string, supervisor []string) (*Workspace, error) {
 			return nil, err
 		}
 	}
-	w.files = httptest.NewTLSServer(w.front(upstream))
+	w.files = testenv.TLSServer(w.front(upstream))
 	w.blob = w.files.URL + "/" + account
 	w.past = w.runHistory()
 	w.arm = fake.NewServerFactoryTransport(w.fakes())
-	w.server = httptest.NewTLSServer(w)
+	w.server = testenv.TLSServer(w)
 	w.URL = w.server.URL
 	return w, nil
 }
@@ -166,7 +166,7 @@ func (w *Workspace) Close() {
 
 // Certificate is what its clients have to trust, in PEM.
 func (w *Workspace) Certificate() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.server.Certificate().Raw})
+	return testenv.Certificate()
 }
 
 // Creds is what "az ad sp create-for-rbac --sdk-auth" would print.

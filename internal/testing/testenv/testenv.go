@@ -6,14 +6,10 @@
 package testenv
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -83,14 +79,18 @@ func Program(t testing.TB, name string) string {
 	return path
 }
 
-// Cases is how many cases a test generates: a tenth with -short, and what AML_TRAIN_CASES
-// says where that is set (make differential).
+// Cases is how many cases a test generates: the usual number where CI=true, a quarter of it
+// elsewhere, a tenth with -short, and what AML_TRAIN_CASES says where that is set (make
+// differential).
 func Cases(usual int) int {
 	if n, err := strconv.Atoi(os.Getenv("AML_TRAIN_CASES")); err == nil {
 		return n
 	}
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		return max(usual/10, 1)
+	case os.Getenv("CI") != "true":
+		return max(usual/4, 1)
 	}
 	return usual
 }
@@ -211,8 +211,7 @@ func GraphQL(t testing.TB) string {
 }
 
 // Azurite starts Microsoft's emulator of blob storage, until the test ends, and
-// returns the address of its blob service. It takes tokens, for which it needs TLS: its
-// certificate is its own.
+// returns the address of its blob service. It takes tokens, for which it needs TLS.
 func Azurite(t testing.TB) string {
 	t.Helper()
 	program := filepath.Join(Node(t), ".bin", "azurite-blob")
@@ -223,7 +222,16 @@ func Azurite(t testing.TB) string {
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
 	dir := t.TempDir()
-	certificate(t, dir)
+	private, err := x509.MarshalPKCS8PrivateKey(own().PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{"azurite.pem": Certificate(),
+		"azurite.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	cmd := exec.Command(program, "--blobHost", "127.0.0.1", "--blobPort", fmt.Sprint(port), "--inMemoryPersistence",
 		"--skipApiVersionCheck", "--silent", "--disableTelemetry",
 		"--oauth", "basic", "--cert", "azurite.pem", "--key", "azurite.key")
@@ -251,29 +259,4 @@ func AzuriteTransport() *http.Transport {
 	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	transport.MaxIdleConnsPerHost = 128
 	return transport
-}
-
-// certificate writes azurite.pem and azurite.key.
-func certificate(t testing.TB, dir string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(24 * time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	signed, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{"azurite.pem": {Type: "CERTIFICATE", Bytes: signed},
-		"azurite.key": {Type: "PRIVATE KEY", Bytes: private}} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 }

@@ -391,7 +391,7 @@ func TestActionAzure(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS("examples/iris")))
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, ".aml-train")))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, ".azure.pem"), w.Certificate(), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ".azure.pem"), testenv.Certificate(), 0o644))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, ".gitignore"), []byte(".azure.pem\n"), 0o644))
 	must(t, dir, "git", "init", "-q", "-b", "main")
 	head := commit(t, dir)

@@ -72,7 +72,7 @@ func newClientPair(t *testing.T) *clientPair {
 	p.w, err = azuremltest.New(testenv.Azurite(t), t.TempDir(), []string{p.program, "supervise"})
 	require.NoError(t, err)
 	t.Cleanup(p.w.Close)
-	certificate := p.write("azure.pem", string(p.w.Certificate()))
+	certificate := p.write("azure.pem", string(testenv.Certificate()))
 	p.env = append(os.Environ(), "SSL_CERT_FILE="+certificate, "REQUESTS_CA_BUNDLE="+certificate, "AZURE_CREDENTIALS="+
 		p.w.Creds(), "HOME="+p.dir,
 		"AZUREML_ARM_SUBSCRIPTION="+azuremltest.Subscription, "AZUREML_ARM_RESOURCEGROUP="+azuremltest.Group,

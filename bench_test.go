@@ -389,7 +389,7 @@ func BenchmarkAzure(b *testing.B) {
 	}
 	defer w.Close()
 	certificate := filepath.Join(b.TempDir(), "azure.pem")
-	if err := os.WriteFile(certificate, w.Certificate(), 0o644); err != nil {
+	if err := os.WriteFile(certificate, testenv.Certificate(), 0o644); err != nil {
 		b.Fatal(err)
 	}
 	env := append(os.Environ(), "SSL_CERT_FILE="+certificate, "REQUESTS_CA_BUNDLE="+certificate,

@@ -2,12 +2,10 @@ package main
 
 import (
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -152,7 +150,7 @@ func TestWorkspaceDouble(t *testing.T) {
 	}
 	defer w.Close()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"azure.pem": string(w.Certificate()), "src/train.py": "print(1)\n",
+	for name, text := range map[string]string{"azure.pem": string(testenv.Certificate()), "src/train.py": "print(1)\n",
 		"job.yml": "command: python train.py\ncode: src\ncompute: azureml:cpu-cluster\nenvironment: azureml:ours:3\n"} {
 		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755),
 			os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644)); err != nil {
@@ -318,11 +316,10 @@ func smallDisk(ts *testscript.TestScript, neg bool, args []string) {
 // $HTTPS is its address, and the certificate is one that programs started from
 // here trust.
 func https(ts *testscript.TestScript, neg bool, args []string) {
-	server := httptest.NewTLSServer(http.FileServer(http.Dir(ts.MkAbs("."))))
+	server := testenv.TLSServer(http.FileServer(http.Dir(ts.MkAbs("."))))
 	ts.Defer(server.Close)
 	file := ts.MkAbs(".certificate.pem")
-	ts.Check(os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
-		0o644))
+	ts.Check(os.WriteFile(file, testenv.Certificate(), 0o644))
 	ts.Setenv("SSL_CERT_FILE", file)
 	ts.Setenv("HTTPS", server.URL)
 }

@@ -12,8 +12,9 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/org/aml-train/internal/testing/testenv"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 // trackingServer is MLflow's own server behind a door at which one signs in.

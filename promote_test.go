@@ -183,7 +183,7 @@ func TestPromoteFaultsInWorkspace(t *testing.T) {
 			require.NoError(t, err)
 			t.Cleanup(w.Close)
 			certificate := filepath.Join(t.TempDir(), "azure.pem")
-			require.NoError(t, os.WriteFile(certificate, w.Certificate(), 0o644))
+			require.NoError(t, os.WriteFile(certificate, testenv.Certificate(), 0o644))
 			m := newMerged(t, program, "command: python3 train.py\ncode: src\ncompute: cpu-cluster\n"+
 				"environment: azureml:ours:3\nexperiment_name: iris\n", "SSL_CERT_FILE="+certificate,
 				"AZURE_CREDENTIALS="+w.Creds(), "AZUREML_ARM_SUBSCRIPTION="+azuremltest.Subscription,

@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/org/aml-train/internal/testing/azuremltest"
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 // The commands of scripts that concern a workspace of Azure Machine Learning.
@@ -49,7 +50,7 @@ func workspace(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Value(azure{}).(*cell).w = w
 	certificate := filepath.Join(ts.Getenv("HOME"), "azure.pem")
-	ts.Check(os.WriteFile(certificate, w.Certificate(), 0o644))
+	ts.Check(os.WriteFile(certificate, testenv.Certificate(), 0o644))
 	ts.Setenv("SSL_CERT_FILE", certificate)
 	ts.Setenv("AZURE_CREDENTIALS", w.Creds())
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"archive/zip"
 	"bytes"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/org/aml-train/internal/testing/githubtest"
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 // The commands of scripts that concern GitHub: a workflow and what its steps have, the pull
@@ -195,7 +195,7 @@ func expired(ts *testscript.TestScript, neg bool, args []string) {
 func gitServer(ts *testscript.TestScript, neg bool, args []string) {
 	gh := ts.Value(gitHub{}).(*githubtest.GitHub)
 	ts.Check(gh.MakeGit(filepath.Join(ts.Getenv("HOME"), "x.git")))
-	server := httptest.NewTLSServer(gh)
+	server := testenv.TLSServer(gh)
 	ts.Defer(server.Close)
 	trust(ts, server)
 	ts.Setenv("GITHUB_SERVER_URL", server.URL)
@@ -204,8 +204,7 @@ func gitServer(ts *testscript.TestScript, neg bool, args []string) {
 // trust has programs that are started from here trust a server's certificate.
 func trust(ts *testscript.TestScript, server *httptest.Server) {
 	file := filepath.Join(ts.Getenv("HOME"), "certificate.pem")
-	ts.Check(os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
-		0o644))
+	ts.Check(os.WriteFile(file, testenv.Certificate(), 0o644))
 	ts.Setenv("SSL_CERT_FILE", file)
 }
 

@@ -49,7 +49,7 @@ func newUnattended(t *testing.T, azurite, program string) *unattended {
 	t.Cleanup(server.Close)
 	home := t.TempDir()
 	certificate := filepath.Join(home, "azure.pem")
-	require.NoError(t, os.WriteFile(certificate, u.w.Certificate(), 0o644))
+	require.NoError(t, os.WriteFile(certificate, testenv.Certificate(), 0o644))
 	for name, text := range map[string]string{"repo/src/train.sh": "mkdir outputs; echo '{\"accuracy\": 0.9}' > " +
 		"outputs/metrics.json\n", "repo/job.yml": "command: sh train.sh\ncode: src\ncompute: cpu-cluster\n" +
 		"environment: azureml:ours:3\nexperiment_name: iris\n", "event.json": "{}", "elsewhere/.keep": ""} {

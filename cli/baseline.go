@@ -37,6 +37,5 @@ func (a *app) checkBaseline(ctx context.Context) error {
 		return nil
 	}
 	return mistake.Errorf("--baseline %s: there is no run, commit or branch of that name here (none turns the "+
-		"comparison off)",
-		name)
+		"comparison off)", name)
 }

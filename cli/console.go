@@ -4,7 +4,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/org/aml-train/internal/inside"
+	"github.com/org/aml-train/internal/clip"
 	"github.com/org/aml-train/internal/screen"
 )
 
@@ -38,15 +38,8 @@ func (r *resumed) Write(p []byte) (int, error) {
 }
 
 func oneLine(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > 200 {
-		s = strings.ToValidUTF8(s[:200], "") + " ..."
-	}
-	return s
+	return clip.Bytes(strings.Join(strings.Fields(s), " "), 200)
 }
-
-// relative shortens a path for people.
-func relative(path string) string { return inside.Relative(path) }
 
 // shown is where the output of a run is shown. Where that fails, because a disk is full
 // say, the run goes on, and so does the waiting for it.

@@ -88,8 +88,7 @@ func flagError(cmd *cobra.Command, err error) error {
 			"durationSlice": "durations, such as 30s or 1m,10m"}[wrong.GetFlag().Value.Type()]
 		if takes != "" {
 			return mistake.Errorf("--%s %q: it takes %s; %s --help shows what there is", wrong.GetFlag().Name,
-				wrong.GetValue(),
-				takes, cmd.CommandPath())
+				wrong.GetValue(), takes, cmd.CommandPath())
 		}
 	}
 	var unknown *pflag.NotExistError

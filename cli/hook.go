@@ -17,6 +17,7 @@ import (
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/hooks"
 	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/settings"
 	"github.com/org/aml-train/snapshot"
@@ -116,7 +117,7 @@ func (a *app) uninstallHook() error {
 		}
 		after, err := hooks.Uninstall(repo)
 		if err == nil && before.Installed {
-			a.say("Removed: %s", relative(before.File))
+			a.say("Removed: %s", inside.Relative(before.File))
 		}
 		return after, err
 	})
@@ -125,42 +126,43 @@ func (a *app) uninstallHook() error {
 func (a *app) sayHook(s hooks.State) {
 	var first string
 	for _, kept := range s.Kept {
-		first += fmt.Sprintf("; %s, which was there before, runs first", relative(kept))
+		first += fmt.Sprintf("; %s, which was there before, runs first", inside.Relative(kept))
 	}
 	var moved []string
 	for _, name := range s.Moved {
-		moved = append(moved, relative(name))
+		moved = append(moved, inside.Relative(name))
 	}
 	switch {
 	case s.Installed:
-		a.say("Installed: %s%s", relative(s.File), first)
+		a.say("Installed: %s%s", inside.Relative(s.File), first)
 	case s.Rewritten && len(moved) > 0:
 		a.say("Rewritten since it was installed: %s is %s hook, and aml-train's was moved to %s; "+
-			"aml-train hook install puts it back", relative(s.File), s.Other, strings.Join(moved, ", "))
+			"aml-train hook install puts it back", inside.Relative(s.File), s.Other, strings.Join(moved, ", "))
 	case s.Rewritten:
 		a.say("Rewritten since it was installed: %s is %s hook; "+
-			"aml-train hook install puts aml-train's back, and that one runs first", relative(s.File), s.Other)
+			"aml-train hook install puts aml-train's back, and that one runs first", inside.Relative(s.File), s.Other)
 	case s.Other != "":
-		a.say("Not installed; %s is %s hook", relative(s.File), s.Other)
+		a.say("Not installed; %s is %s hook", inside.Relative(s.File), s.Other)
 	default:
 		a.say("Not installed")
 	}
 	if !s.Installed {
 		for _, kept := range s.Kept {
 			a.say("%s, which was there before, is still kept; "+
-				"aml-train hook install has it run first, aml-train hook uninstall puts it back", relative(kept))
+				"aml-train hook install has it run first, aml-train hook uninstall puts it back", inside.Relative(kept))
 		}
 	}
 	if s.Left != "" {
 		a.say("core.hooksPath leads away from %s, where it was installed; "+
-			"aml-train hook install puts it where git looks now", relative(s.Left))
+			"aml-train hook install puts it where git looks now", inside.Relative(s.Left))
 	}
 	for _, name := range s.Aside {
-		a.say("%s was there before as well, and runs no more: its place is another hook's now", relative(name))
+		a.say("%s was there before as well, and runs no more: its place is another hook's now", inside.Relative(name))
 	}
 	if s.Shared {
 		a.say("%s holds the hooks of every repository whose core.hooksPath leads there; "+
-			"a push trains in those alone that have opted in, in their .git/config", relative(filepath.Dir(s.File)))
+			"a push trains in those alone that have opted in, in their .git/config",
+			inside.Relative(filepath.Dir(s.File)))
 	}
 	switch {
 	case s.Allowed:
@@ -291,7 +293,7 @@ func (a *app) lastPushes() error {
 		}
 	}
 	if len(list) > 0 {
-		a.say("The logs are in %s", relative(logs.Name()))
+		a.say("The logs are in %s", inside.Relative(logs.Name()))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/org/aml-train/internal/git"
+	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/layout"
 	"github.com/org/aml-train/internal/mistake"
 	"github.com/org/aml-train/settings"
@@ -96,7 +97,7 @@ func (a *app) writeNew(dir, name, text string) (wrote bool, err error) {
 		return false, mistake.Of(err)
 	}
 	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	shown := relative(filepath.Join(dir, filepath.FromSlash(name)))
+	shown := inside.Relative(filepath.Join(dir, filepath.FromSlash(name)))
 	if errors.Is(err, fs.ErrExist) {
 		a.say("%s is there already, and stays as it is", shown)
 		return false, nil

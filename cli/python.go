@@ -7,6 +7,7 @@ import (
 
 	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/job"
 )
 
@@ -32,9 +33,9 @@ func (a *app) unusedEnvironment(run *history.Run, j *job.Job) {
 			if rel, err := filepath.Rel(at, python); err == nil && filepath.IsLocal(rel) {
 				return
 			}
-			its := relative(filepath.Join(at, "bin", "python"))
+			its := inside.Relative(filepath.Join(at, "bin", "python"))
 			a.say("The virtual environment %s is not used: the run's python is %s. --python %s uses it, "+
-				"or python: in .aml-train.yaml.", relative(at), python, its)
+				"or python: in .aml-train.yaml.", inside.Relative(at), python, its)
 			return
 		}
 	}

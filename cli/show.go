@@ -14,6 +14,7 @@ import (
 	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/gitmeta"
 	"github.com/org/aml-train/history"
+	"github.com/org/aml-train/internal/inside"
 	"github.com/org/aml-train/internal/secret"
 	"github.com/org/aml-train/registry"
 	"github.com/org/aml-train/report"
@@ -109,7 +110,7 @@ func (s session) details(ctx context.Context, run *history.Run) {
 		line("parameter", p.Key+" = "+p.Value)
 	}
 	if url := s.History.URL(run); strings.HasPrefix(url, "file:") {
-		line("files", relative(s.store.ArtifactDir(run)))
+		line("files", inside.Relative(s.store.ArtifactDir(run)))
 	} else {
 		line("page", url)
 	}

@@ -67,7 +67,7 @@ func (d *Delivery) Follow(ctx context.Context, latest func(context.Context) *rep
 	go func() {
 		defer close(done)
 		for {
-			if r := latest(ctx); r != nil && going.Err() == nil {
+			if r := latest(ctx); r != nil {
 				d.write(going, r.Markdown, false)
 			}
 			select {

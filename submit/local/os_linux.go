@@ -81,7 +81,8 @@ func hasChildren() bool {
 	return len(children()) > 0
 }
 
-// killOrphans kills every child, and theirs, which become children in turn.
+// killOrphans kills every child, and theirs, which become children in turn. So a process executes one
+// run at a time: those of another one would be killed as well.
 func killOrphans() {
 	for range 200 {
 		left := children()

@@ -164,11 +164,6 @@ func (w *Workspace) Close() {
 	w.store.Close()
 }
 
-// Certificate is what its clients have to trust, in PEM.
-func (w *Workspace) Certificate() []byte {
-	return testenv.Certificate()
-}
-
 // Creds is what "az ad sp create-for-rbac --sdk-auth" would print.
 func (w *Workspace) Creds() string {
 	text, _ := json.Marshal(map[string]string{"clientId": Client, "clientSecret": Secret, "tenantId": Tenant,

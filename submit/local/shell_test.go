@@ -52,7 +52,7 @@ func randomCommand(random *rand.Rand, depth int) (command string, workers int) {
 	case 0:
 		return one + " && echo never", n
 	case 1:
-		return one + " | cat", n
+		return "{ " + one + "; } | cat", n // of "a & wait | cat", the script would be left behind
 	case 2:
 		return "( " + one + " )", n
 	case 3:

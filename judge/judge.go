@@ -115,7 +115,7 @@ func change(m Metric) float64 {
 	if len(this) == 0 || len(base) == 0 {
 		return math.NaN()
 	}
-	return stat.Mean(this, nil) - stat.Mean(base, nil)
+	return Mean(this) - Mean(base)
 }
 
 // chance is the two-sided p value of a difference between the means of values that are

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"gonum.org/v1/gonum/stat"
-
 	"github.com/org/aml-train/internal/suggest"
 )
 
@@ -163,7 +161,7 @@ func (q *Question) point(r Rule, series []float64) float64 {
 		if n := r.Point.Window; n > 0 && n < len(series) {
 			series = series[len(series)-n:]
 		}
-		return stat.Mean(series, nil)
+		return Mean(series)
 	}
 	return series[len(series)-1]
 }
@@ -176,13 +174,13 @@ func (q *Question) within(r Rule) Outcome {
 		o.Message, o.Neutral = q.lacks(r), !r.Quoted && r.Metric == Cost
 		return o
 	}
-	o.Value, o.Limit = stat.Mean(values, nil), r.Number
+	o.Value, o.Limit = Mean(values), r.Number
 	if r.OfBaseline {
 		if len(base) == 0 {
 			o.Neutral, o.Message = true, "there is no completed run to compare with that has "+r.Metric
 			return o
 		}
-		of := stat.Mean(base, nil)
+		of := Mean(base)
 		o.Limit = of*r.Factor + math.Abs(of)*r.Percent/100 + r.Number
 	}
 	switch r.Operator {
@@ -217,9 +215,9 @@ func (q *Question) notWorse(r Rule, f Finding) Outcome {
 		o.Message = q.lacks(r)
 		return o
 	}
-	o.Value = stat.Mean(f.This, nil)
+	o.Value = Mean(f.This)
 	if base := finite(f.Base); len(base) > 0 {
-		o.Limit = stat.Mean(base, nil)
+		o.Limit = Mean(base)
 	}
 	compared := fmt.Sprintf("%s is %s, and %s before", r.Metric, r.number(o.Value), r.number(o.Limit))
 	if len(f.Base) > 1 {

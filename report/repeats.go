@@ -6,10 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"gonum.org/v1/gonum/stat"
-
 	"github.com/org/aml-train/history"
 	"github.com/org/aml-train/internal/size"
+	"github.com/org/aml-train/judge"
 )
 
 // Value is what runs that repeat each other measured of a metric.
@@ -37,7 +36,7 @@ func valueOf(run *history.Run, repeats []*history.Run, key string) Value {
 	case 1:
 		v.Mean = values[0]
 	default:
-		v.Mean, v.Deviation = stat.MeanStdDev(values, nil)
+		v.Mean, v.Deviation = judge.MeanDeviation(values)
 	}
 	return v
 }

@@ -344,6 +344,20 @@ func TestVerdict(t *testing.T) {
 	require.Equal(t, "better", r.Verdict("auc", 2, 1))
 }
 
+// Runs that agree to the last digit have no change, whatever the last digit of their sum is.
+func TestRepeatsThatAgree(t *testing.T) {
+	for _, value := range []float64{0.76, 0.1, -1.6244} {
+		one := run(history.Completed, 1, nil, metric("accuracy", value))
+		r := Report{Name: "iris", Run: one, Base: one, BaseName: "main"}
+		for range 12 {
+			r.BaseRepeats = append(r.BaseRepeats, one)
+			for _, text := range []string{r.Markdown(commentLimit), r.Terminal(80, false)} {
+				require.NotRegexp(t, "[▲▼]|better|worse", text, "%d runs of %v", len(r.BaseRepeats), value)
+			}
+		}
+	}
+}
+
 // Of many metrics, the key ones stand first and the rest is folded; none is lost.
 func TestManyMetrics(t *testing.T) {
 	r := &Report{Name: "x", Run: run(history.Completed, 1, nil), Key: []string{"z/9", "nothing"}}

@@ -20,7 +20,9 @@ func TestClientWithMLflow(t *testing.T) {
 	s := open(t)
 	newRun(t, s, "a")
 	require.NoError(t, s.Close())
-	exercise(t, &Client{Base: startMLflow(t, s.Home), HTTP: http.DefaultClient}, "a")
+	base := startMLflow(t, s.Home)
+	exercise(t, &Client{Base: base, HTTP: http.DefaultClient}, "a")
+	finalize(t, base, false)
 }
 
 // A record is a run in MLflow's own server, once, at whichever request its answer is lost.

@@ -117,8 +117,10 @@ func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		// A method that a path does not have is told as a path that is not there: MLflow's
-		// clients read JSON.
-		if _, pattern := v.calls.Handler(r); pattern == "" {
+		// clients read JSON. So is one that ends before the last part of its pattern, which
+		// would be sent to itself with a slash.
+		_, pattern := v.calls.Handler(r)
+		if pattern == "" || strings.Count(r.URL.EscapedPath(), "/") < strings.Count(pattern, "/") {
 			err = noEndpoint(r)
 		}
 	}

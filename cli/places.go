@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,6 +21,9 @@ type places struct {
 	markdown string // a file, or - for standard output; "" for none
 	download string // a folder; "" for none
 }
+
+// runFolders are those that the files of a run lie in, but for what keep names.
+var runFolders = []string{"outputs", "logs", "user_logs"}
 
 // placeFlag is the value of a flag that names a place. An empty one is a variable that is not set.
 type placeFlag struct{ name *string }
@@ -62,11 +64,10 @@ func (p *places) check(wait bool) error {
 		}
 	}
 	if p.download != "" {
-		if err := deliver.CheckFolder(p.download); err != nil {
+		if err := deliver.CheckFolder(p.download, runFolders...); err != nil {
 			wrong = append(wrong, mistake.Errorf("--download-outputs: %w", err))
 		}
-		rel, err := filepath.Rel(p.markdown, p.download)
-		if p.markdown != "" && err == nil && filepath.IsLocal(rel) {
+		if p.markdown != "" && p.markdown != "-" && deliver.Within(p.download, p.markdown) {
 			wrong = append(wrong, mistake.Errorf("--download-outputs: %s is the file of --markdown; name another place",
 				p.markdown))
 		}

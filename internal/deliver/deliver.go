@@ -117,14 +117,21 @@ func open(dir string) (*Folder, error) {
 		return nil, err
 	}
 	f := &Folder{checked: map[string]bool{}}
-	base, ok := checkout(abs)
-	if !ok {
-		if err := os.MkdirAll(abs, 0o755); err != nil {
-			return nil, err
+	if base, ok := checkout(abs); ok {
+		if err = obeyed(dir, filepath.Join(abs, "x")); err == nil {
+			f.root, err = enter(base, abs, true)
 		}
+	} else if err = os.MkdirAll(abs, 0o755); err == nil {
 		f.root, err = os.OpenRoot(abs)
-		return f, err
 	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// enter opens a folder of the checkout base, and makes it where it is not there if create is set.
+func enter(base, abs string, create bool) (*os.Root, error) {
 	parent, err := os.OpenRoot(base)
 	if err != nil {
 		return nil, err
@@ -132,13 +139,12 @@ func open(dir string) (*Folder, error) {
 	defer parent.Close()
 	rel, err := filepath.Rel(base, abs)
 	if err == nil {
-		err = plainWay(parent, rel, true)
+		err = plainWay(parent, rel, create)
 	}
 	if err != nil {
 		return nil, err
 	}
-	f.root, err = parent.OpenRoot(rel)
-	return f, err
+	return parent.OpenRoot(rel)
 }
 
 // Close lets go of the folder.
@@ -262,10 +268,13 @@ func put(root *os.Root, name string, content io.Reader) (n int64, err error) {
 
 // begin makes the file that becomes name once it is whole.
 func begin(root *os.Root, name string, mode fs.FileMode) (w *os.File, next string, err error) {
-	next = filepath.Join(filepath.Dir(name), ".aml-train-"+rand.Text())
+	next = filepath.Join(filepath.Dir(name), hidden())
 	w, err = root.OpenFile(next, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if failed := (*fs.PathError)(nil); errors.As(err, &failed) { // nobody has named that file
 		failed.Op, failed.Path = "write", filepath.Join(root.Name(), name)
 	}
 	return w, next, err
 }
+
+// hidden is a name that nothing has: of what is made here to be renamed, or removed.
+func hidden() string { return ".aml-train-" + rand.Text() }

@@ -49,3 +49,32 @@ func GiveToOwner(path, root string) error {
 			return err
 		}))
 }
+
+// replaceable tells why a file cannot be put into the place of the one that is there: in a folder such
+// as /tmp, nobody removes what another user made, unless the folder is theirs (rename(2), EPERM).
+func replaceable(root *os.Root, name string) error {
+	file, err := root.Lstat(name)
+	if err != nil {
+		return nil // nothing is there, or it is told of elsewhere
+	}
+	dir, err := root.Stat(filepath.Dir(name))
+	if err != nil || dir.Mode()&fs.ModeSticky == 0 || os.Geteuid() == 0 {
+		return err
+	}
+	for _, info := range []fs.FileInfo{file, dir} {
+		if owner, ok := info.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) == os.Geteuid() {
+			return nil
+		}
+	}
+	return &fs.PathError{Op: "write", Path: filepath.Join(root.Name(), name), Err: errors.New(
+		"the file is another user's, in a folder where nobody replaces those")}
+}
+
+// mayWrite tells why a file may not be opened for writing, without opening it.
+func mayWrite(name string) error {
+	const writing = 2 // W_OK
+	if err := syscall.Access(name, writing); err != nil {
+		return &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return nil
+}

@@ -37,7 +37,8 @@ func placeOf(name string) (place, error) {
 	if root == nil {
 		return elsewhere(name, abs)
 	}
-	if err = plainWay(root, filepath.Dir(rel), false); err != nil {
+	if err = obeyed(name, abs); err != nil {
+	} else if err = plainWay(root, filepath.Dir(rel), false); err != nil {
 		err = noFolder(name, err)
 	} else if info, lerr := root.Lstat(rel); lerr == nil && info.IsDir() {
 		err = folderError(name)
@@ -47,6 +48,8 @@ func placeOf(name string) (place, error) {
 		err = fmt.Errorf("%s is no file; name another place", name)
 	} else if lerr != nil && !errors.Is(lerr, fs.ErrNotExist) {
 		err = unusable(name, lerr)
+	} else if err = replaceable(root, rel); err != nil {
+		err = unusable(name, err)
 	}
 	if err != nil {
 		root.Close()
@@ -81,6 +84,10 @@ func elsewhere(name, abs string) (place, error) {
 	if err != nil {
 		return place{}, noFolder(name, err)
 	}
+	if err := replaceable(root, filepath.Base(abs)); err != nil {
+		root.Close()
+		return place{}, unusable(name, err)
+	}
 	return place{root, filepath.Base(abs)}, nil
 }
 
@@ -88,38 +95,154 @@ func elsewhere(name, abs string) (place, error) {
 // beside that one, and removes it. What is there stays as it is.
 func Check(name string) error {
 	to, err := placeOf(name)
-	if err != nil || to.root == nil {
+	if err != nil {
 		return err
+	}
+	if to.root == nil {
+		if err := opens(to.name); err != nil {
+			return unusable(to.name, err)
+		}
+		return nil
 	}
 	defer to.root.Close()
 	return probe(to.root, to.name, name)
 }
 
-// CheckFolder tells whether Open would fail now, or whatever is written to the folder: it makes
-// the folder and a file in it, and removes what it made.
-func CheckFolder(dir string) error {
+// opens tells why a device, a pipe or a stream cannot be written to. A pipe is not opened: who reads
+// from it would take that for the end.
+func opens(name string) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	if info.Mode()&fs.ModeNamedPipe != 0 {
+		return mayWrite(name)
+	}
+	w, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+// CheckFolder tells whether Open would fail now, or whatever is written to the folder, and to those
+// in it that are called as below says. What it makes to find out, and removes, has names of its own: where
+// several look at once, none finds what another one made, or removes a folder that another one opened.
+func CheckFolder(dir string, below ...string) error {
+	if dir == "" {
+		return errNoName
+	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	var made []string
-	for at := abs; at != filepath.Dir(at); at = filepath.Dir(at) {
-		if _, err := os.Lstat(at); err == nil {
-			break
-		}
-		made = append(made, at)
-	}
-	defer func() {
-		for _, name := range made {
-			os.Remove(name) // which leaves what somebody has put there meanwhile
-		}
-	}()
-	f, err := open(dir)
+	root, missing, err := nearest(abs)
 	if err != nil {
 		return unusable(dir, err)
 	}
-	defer f.Close()
-	return probe(f.root, "x", dir)
+	defer root.Close()
+	if len(missing) == 0 {
+		err := probe(root, "x", dir)
+		for _, name := range below {
+			if _, lerr := root.Lstat(name); err != nil || errors.Is(lerr, fs.ErrNotExist) {
+				continue
+			}
+			in := filepath.Join(dir, name)
+			if err = plainWay(root, name, false); err != nil {
+				return unusable(in, err)
+			}
+			err = probe(root, filepath.Join(name, "x"), in)
+		}
+		return err
+	}
+	name := hidden()
+	if err = root.Mkdir(name, 0o755); err == nil {
+		defer root.Remove(name)
+		return probe(root, filepath.Join(name, "x"), dir)
+	}
+	return unusable(dir, about(abs, err))
+}
+
+// nearest opens the folder that is there, of a folder and those around it, and returns the names of
+// those that are missing in it, outermost first. That one of them can be no name is an error.
+func nearest(abs string) (root *os.Root, missing []string, err error) {
+	there := abs
+	for there != filepath.Dir(there) {
+		if _, err := os.Lstat(there); err == nil {
+			break
+		}
+		missing = append([]string{filepath.Base(there)}, missing...)
+		there = filepath.Dir(there)
+	}
+	base, in := checkout(abs)
+	switch {
+	case in:
+		if err = obeyed(abs, filepath.Join(abs, "x")); err == nil {
+			root, err = enter(base, there, false)
+		}
+	default:
+		if info, serr := os.Stat(there); serr != nil {
+			err = serr
+		} else if !info.IsDir() { // a pipe waits for who opens it
+			err = &fs.PathError{Op: "open", Path: there, Err: syscall.ENOTDIR}
+		} else if _, serr = os.Lstat(abs); errors.Is(serr, syscall.ENAMETOOLONG) {
+			err = serr
+		} else {
+			root, err = os.OpenRoot(there)
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range missing {
+		if _, err := root.Lstat(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			root.Close()
+			return nil, nil, about(abs, err)
+		}
+	}
+	return root, missing, nil
+}
+
+// Within tells whether a folder that is to be is a file that is to be, or lies below it: by whatever
+// paths and links they are named.
+func Within(dir, file string) bool {
+	rel, err := filepath.Rel(resolved(file), resolved(dir))
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// resolved is an absolute path without links, as far as there is something; the path itself where
+// nothing can be told of it.
+func resolved(name string) string {
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return name
+	}
+	rest := ""
+	for at := abs; ; at = filepath.Dir(at) {
+		if to, err := filepath.EvalSymlinks(at); err == nil {
+			return filepath.Join(to, rest)
+		}
+		if at == filepath.Dir(at) {
+			return abs
+		}
+		rest = filepath.Join(filepath.Base(at), rest)
+	}
+}
+
+// obeyed refuses a place within a folder whose files git, or this program, obeys: of the working tree
+// that it lies in, or of the working directory.
+func obeyed(name, abs string) error {
+	wd, _ := os.Getwd()
+	for at := filepath.Dir(abs); at != filepath.Dir(at) && at != wd; at = filepath.Dir(at) {
+		if _, err := os.Lstat(filepath.Join(at, ".git")); err == nil {
+			return nil
+		}
+		if reserved(filepath.Base(at)) {
+			return &placeError{fmt.Sprintf("%s lies in %s, whose files are not for people to write; name another place",
+				name, at), fs.ErrPermission}
+		}
+	}
+	return nil
 }
 
 // probe makes a file as put does, in the stead of name, and removes it; shown is who is at fault.
@@ -137,6 +260,14 @@ func probe(root *os.Root, name, shown string) error {
 var errNoName = errors.New("the name of the place is empty; name one, or none at all")
 
 func folderError(name string) error { return fmt.Errorf("%s is a folder; name a file in it", name) }
+
+// about is an error that names what people know of.
+func about(path string, err error) error {
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+		return &fs.PathError{Op: "write", Path: path, Err: failed.Err}
+	}
+	return err
+}
 
 func isLink(name string) bool {
 	info, err := os.Lstat(name)
@@ -164,7 +295,8 @@ func (e *placeError) Unwrap() error { return e.reason }
 // unusable says why nothing can be written to a place that was named, and what to do.
 func unusable(name string, err error) error {
 	var link *LinkError
-	if errors.As(err, &link) || errors.Is(err, errNoName) {
+	var told *placeError
+	if errors.As(err, &link) || errors.As(err, &told) || errors.Is(err, errNoName) {
 		return err
 	}
 	why := err.Error()

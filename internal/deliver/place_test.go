@@ -5,10 +5,12 @@ package deliver
 import (
 	"bytes"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -20,7 +22,7 @@ import (
 func lay(t *testing.T) (dir string) {
 	dir = t.TempDir()
 	t.Chdir(dir)
-	for _, name := range []string{"folder", "full/sub", "locked"} {
+	for _, name := range []string{"folder", "full/sub", "locked", ".aml-train"} {
 		require.NoError(t, os.MkdirAll(name, 0o755))
 	}
 	for _, name := range []string{"file", "kept", "full/file", "locked/file"} {
@@ -35,6 +37,13 @@ func lay(t *testing.T) (dir string) {
 		require.NoError(t, os.Symlink(to, name))
 	}
 	require.NoError(t, syscall.Mkfifo("pipe", 0o644))
+	if os.Geteuid() != 0 {
+		require.NoError(t, syscall.Mkfifo("shut", 0o444))
+	}
+	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: "socket", Net: "unix"})
+	require.NoError(t, err)
+	socket.SetUnlinkOnClose(false)
+	require.NoError(t, socket.Close())
 	return dir
 }
 
@@ -42,14 +51,15 @@ func lay(t *testing.T) (dir string) {
 // behind either.
 func places(dir string) (list []string) {
 	there, _ := os.ReadDir(dir)
-	names := []string{"new", strings.Repeat("n", 255), strings.Repeat("n", 256), "nul\x00"}
+	names := []string{"new", ".git", ".Git", "new/.AML-train", strings.Repeat("n", 255), strings.Repeat("n", 256), "nul\x00"}
 	for _, e := range there {
 		names = append(names, e.Name())
 	}
 	for _, n := range names {
 		list = append(list, n, n+"/", n+"/new", n+"/file", n+"/new/newer", "folder/../"+n)
 	}
-	return append(list, "", ".", "..", "/sys/new", "/sys/new/newer", "/sys/kernel", "/dev/null", "/dev/null/new")
+	return append(list, "", ".", "..", "/sys/new", "/sys/new/newer", "/sys/kernel", "/dev/null", "/dev/null/new",
+		filepath.Join(os.Getenv("AML_TRAIN_TEST_STICKY"), "theirs"), strings.Repeat("deep/", 1000)+"new")
 }
 
 // What Check says of a place is what File then does, and what CheckFolder says what Open and
@@ -67,7 +77,11 @@ func TestCheck(t *testing.T) {
 		require.NoError(t, err)
 		cmd.Path = filepath.Join(cmd.Dir, "test")
 		require.NoError(t, os.WriteFile(cmd.Path, self, 0o755))
-		cmd.Env = append(os.Environ(), "AML_TRAIN_TEST_AS=nobody", "TMPDIR="+cmd.Dir)
+		sticky := filepath.Join(cmd.Dir, "sticky")
+		require.NoError(t, os.Mkdir(sticky, 0o777))
+		require.NoError(t, os.WriteFile(sticky+"/theirs", []byte("precious"), 0o666))
+		require.NoError(t, os.Chmod(sticky, os.ModeSticky|0o777))
+		cmd.Env = append(os.Environ(), "AML_TRAIN_TEST_AS=nobody", "TMPDIR="+cmd.Dir, "AML_TRAIN_TEST_STICKY="+sticky)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, string(out))
@@ -77,7 +91,7 @@ func TestCheck(t *testing.T) {
 	for _, where := range []string{"checkout", "elsewhere"} {
 		for what, both := range map[string][2]func(string) error{
 			"file":   {Check, func(name string) error { return File(name, strings.NewReader("new")) }},
-			"folder": {CheckFolder, fill},
+			"folder": {func(dir string) error { return CheckFolder(dir) }, fill},
 		} {
 			refused, dir := 0, lay(t)
 			for _, path := range places(dir) {
@@ -105,7 +119,8 @@ func TestCheck(t *testing.T) {
 					require.Equal(t, said.Error(), done.Error(), about)
 				}
 				require.Regexp(t, "name (one|another|the|a file)", said.Error(), about)
-				if link := (*LinkError)(nil); path != "" && !errors.As(said, &link) { // which names the link
+				// of a link it names that, of a folder whose files are obeyed, that
+				if link := (*LinkError)(nil); path != "" && !errors.As(said, &link) {
 					require.Contains(t, said.Error(), filepath.Base(path), about)
 				}
 			}
@@ -123,4 +138,65 @@ func fill(dir string) error {
 	defer f.Close()
 	_, err = f.Write("new", bytes.NewReader(nil))
 	return err
+}
+
+// Where several look at once, each finds what it would alone: none finds what another one made to find
+// out, and none removes a folder that another one has opened to write to.
+func TestCheckTogether(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for range 20 {
+		require.NoError(t, os.RemoveAll("out"))
+		errs := make([]error, 40)
+		var together sync.WaitGroup
+		for i := range errs {
+			dir := []string{"out", "out/deep", "out/deep/er"}[i%3]
+			together.Go(func() {
+				if i < 36 {
+					errs[i] = CheckFolder(dir, "outputs")
+				} else {
+					errs[i] = fill(dir)
+				}
+			})
+		}
+		together.Wait()
+		require.NoError(t, errors.Join(errs...))
+		for _, dir := range []string{"out", "out/deep", "out/deep/er"} {
+			there, err := os.ReadDir(dir)
+			require.NoError(t, err)
+			for _, e := range there {
+				require.NotRegexp(t, `^\.aml-train-`, e.Name())
+			}
+		}
+	}
+}
+
+// What lies in a folder by the name of one that will be written to is looked at as well.
+func TestCheckFolderBelow(t *testing.T) {
+	for _, in := range []string{".", "/"} {
+		dir := lay(t)
+		if in == "/" {
+			t.Chdir(t.TempDir())
+		} else {
+			dir = "."
+		}
+		require.NoError(t, CheckFolder(dir, "missing", "folder", "full"))
+		for _, name := range []string{"file", "tofile", "dangling", "loop", "pipe", "tofolder"} {
+			require.ErrorContains(t, CheckFolder(dir, "folder", name), name)
+		}
+	}
+}
+
+// Two names are one place, however they are written.
+func TestWithin(t *testing.T) {
+	dir := lay(t)
+	for _, way := range []string{"", "./", dir + "/", "folder/../", "full/../folder/../"} {
+		for _, back := range []string{"", dir + "/", "./"} {
+			require.True(t, Within(way+"new", back+"new"), way)
+			require.True(t, Within(way+"tofolder/new/newer", back+"folder/new"), way)
+			require.True(t, Within(way+"folder/new", back+"tofolder/new"), way)
+			require.False(t, Within(way+"new", back+"new/newer"), way)
+			require.False(t, Within(way+"new", back+"newer"), way)
+			require.False(t, Within(way+"tofolder/new", back+"new"), way)
+		}
+	}
 }

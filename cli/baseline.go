@@ -8,6 +8,7 @@ import (
 
 	"github.com/org/aml-train/assess"
 	"github.com/org/aml-train/find"
+	"github.com/org/aml-train/internal/git"
 	"github.com/org/aml-train/internal/mistake"
 )
 
@@ -34,7 +35,12 @@ func (a *app) checkBaseline(ctx context.Context) error {
 		return mistake.Of(err)
 	}
 	if repo != nil && repo.Shallow() {
-		return nil
+		if git.CanBeBranch(name) {
+			return nil
+		}
+		return mistake.Errorf("--baseline %s: this clone is shallow and has no such commit; git fetch --unshallow gets "+
+			"it, in a workflow fetch-depth: 0 of actions/checkout does; a branch, a run or a commit's id can be named "+
+			"without it", name)
 	}
 	return mistake.Errorf("--baseline %s: there is no run, commit or branch of that name here (none turns the "+
 		"comparison off)", name)

@@ -196,8 +196,11 @@ func resolve(repo *git.Repository, rev string) (plumbing.Hash, error) {
 	id, err := repo.Revision(rev)
 	if errors.Is(err, git.ErrRevision) {
 		_, why, _ := strings.Cut(err.Error(), git.ErrRevision.Error())
-		return id, fmt.Errorf("%s names no commit of %s%s; git log --all shows them, "+
-			"and git fetch gets those of the remote", rev, repo.Root, why)
+		fetch := "git fetch gets those of the remote"
+		if repo.Shallow() {
+			fetch = "git fetch --unshallow gets those that this shallow clone lacks"
+		}
+		return id, fmt.Errorf("%s names no commit of %s%s; git log --all shows them, and %s", rev, repo.Root, why, fetch)
 	}
 	return id, err
 }

@@ -186,6 +186,9 @@ func hexadecimal(text []byte) bool {
 	return true
 }
 
+// CanBeBranch tells whether a name can be that of a branch, here or elsewhere; HEAD~2 cannot.
+func CanBeBranch(name string) bool { return validRef("refs/heads/" + name) }
+
 // validRef tells whether a name can be that of a reference: no part of it leads out of
 // the folder of references (git-check-ref-format(1)).
 func validRef(name string) bool {

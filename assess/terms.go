@@ -45,6 +45,11 @@ func NewTerms(in settings.InForce, required []string, strict bool) (Terms, error
 		if err != nil {
 			return t, mistake.Errorf("--require %w", err)
 		}
+		if parsed.Metric == judge.Cost && in.Unread != nil {
+			return t, mistake.Errorf("--require %s: the prices of the branch that this is to be merged into cannot be "+
+				"read, and those of the change are not for it to say: %w; give the step a token that may read the "+
+				"repository (permissions: contents: read), or check out with fetch-depth: 0", text, in.Unread)
+		}
 		t.Rules = append(t.Rules, Rule{Rule: parsed})
 	}
 	return t, nil

@@ -47,6 +47,7 @@ type InForce struct {
 	Settings
 	Note   string // what a reader has to know of where the rules come from; "" for nothing
 	AtMost int    // runs that may be added until a verdict is decided; 0 for as many as they say
+	Unread error  // why those of the branch that a change is to be merged into could not be read; nil where they were
 }
 
 // Over puts settings in force for a change that has its own.
@@ -105,8 +106,11 @@ func (c Commits) base(ctx context.Context, own Settings) (_ InForce, err error) 
 		}
 		err = unread
 	}
-	if len(own.Rules) == 0 { // a team that has rules sees below what they need, in each of its pull requests
-		in := own.OfBase(own)
+	// A token that may not read the base never may: a team that has rules sees below what they need, in
+	// each of its pull requests, as does one whose steps have no token. That GitHub is busy tells
+	// nobody: who takes the rules away may have used up what it answers in an hour.
+	if len(own.Rules) == 0 && (c.Token == "" || !github.Busy(err)) {
+		in := InForce{Settings: own, AtMost: UsuallyAtMost, Unread: err}
 		if c.Token != "" {
 			in.Note = "whether the branch that this is to be merged into has rules could not be read: " + err.Error()
 		}

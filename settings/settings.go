@@ -31,6 +31,9 @@ import (
 // File is the name of the file, at the repository's root.
 const File = ".aml-train.yaml"
 
+// misnamed is what others call such files, and people this one.
+const misnamed = ".aml-train.yml"
+
 // The places that history names, besides the address of an MLflow server.
 const (
 	HistoryArtifacts = "artifacts" // of the workflow that trained the run; the default
@@ -98,7 +101,11 @@ func Read(finder *git.Finder, dir string, commit *snapshot.Snapshot) (Settings, 
 	}
 	text, err := place.Read(name, limited.Config)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
+		if _, err = place.Read(filepath.Join(root, misnamed), limited.Config); errors.Is(err, fs.ErrNotExist) {
+			return s, nil
+		}
+		// rules that stand there and judge nothing would be believed to
+		return s, &Error{mistake.Errorf("%s is not read: settings are in %s; rename it", misnamed, File)}
 	}
 	if err != nil {
 		return s, &Error{mistake.Errorf("%s: %w; settings are a file of the repository", inside.Relative(name), err)}

@@ -1,9 +1,12 @@
 package settings
 
 import (
+	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -47,6 +50,8 @@ func TestInForce(t *testing.T) {
 			"whether the branch that this is to be merged into has rules could not be read: ", "", 6},
 		"on a push, another checkout": {"history: https://eve.example", "history: ref", push, nil, "ref", "", "", 0},
 		"on a push, nothing to read":  {"history: https://eve.example", "-", push, nil, "", "", "", 0},
+		"and more runs": {"repeats: {until: decided, at most: 90}", "-", change, nil, "",
+			"whether the branch that this is to be merged into has rules could not be read: ", "", 6},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Chdir(t.TempDir())
@@ -78,6 +83,58 @@ func TestInForce(t *testing.T) {
 		})
 	}
 }
+
+// TestInForceWhereBusy: a change that takes the rules away, or has settings of any kind, is judged by its
+// own only where GitHub says that the base is not for its token to see, and then without what makes
+// a verdict or a price easier. Who has GitHub asked too often is judged by nothing, and not let through.
+func TestInForceWhereBusy(t *testing.T) {
+	owns := []string{"", "prices: {gpu: 0.01}", "repeats: {until: decided, at most: 100}",
+		"history: https://eve.example\nprices: {gpu: 0}\nrepeats: {until: decided, at most: 7}", "rules: [a > 0]"}
+	for status, open := range map[int]bool{401: true, 403: true, 404: true, 429: false, 403 + tooOften: false,
+		403 + tooMany: false, 500: false, 502: false, 503: false} {
+		for _, baseTold := range []bool{true, false} {
+			for _, text := range owns {
+				about := fmt.Sprintf("%d, %v, %s", status, baseTold, text)
+				page := "https://docs.github.com/rest"
+				if status/tooOften == tooMany/tooOften { // by which go-github tells
+					page += "/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"
+				}
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					if w.Header().Set("Content-Type", "application/json"); status/tooOften == 1 {
+						w.Header().Set("X-RateLimit-Remaining", "0")
+						w.Header().Set("X-RateLimit-Reset", fmt.Sprint(time.Now().Add(time.Hour).Unix()))
+					} else if status/tooOften == 0 && !open {
+						w.Header().Set("Retry-After", "3600")
+					}
+					w.WriteHeader(status % tooOften)
+					fmt.Fprintf(w, `{"message": "no", "documentation_url": %q}`, page)
+				}))
+				w := &github.Workflow{API: server.URL, Server: server.URL, Repository: "org/x", PullRequest: 7}
+				if baseTold {
+					w.Base = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+				}
+				own, err := parse([]byte(text), File, ".")
+				require.NoError(t, err)
+				t.Chdir(t.TempDir())
+				of := Commits{Git: &git.Finder{}, Token: githubtest.Workflow, Workflow: w}
+				in, err := of.InForce(t.Context(), own)
+				server.Close()
+				if !open || len(own.Rules) > 0 {
+					require.ErrorContains(t, err, "cannot be read", about)
+					continue
+				}
+				require.NoError(t, err, about)
+				require.Error(t, in.Unread, about)
+				require.Equal(t, UsuallyAtMost, in.AtMost, about)
+				require.Empty(t, in.History, about)
+				require.NotEmpty(t, in.Note, about)
+			}
+		}
+	}
+}
+
+// Of what GitHub answers with 403: that a limit is reached.
+const tooOften, tooMany = 1000, 2000 // the primary limit, and a secondary one
 
 // FuzzParse: whatever stands in the file, it is read or its problems are told, each in the file.
 func FuzzParse(f *testing.F) {

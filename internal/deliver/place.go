@@ -136,7 +136,7 @@ func CheckFolder(dir string, below ...string) error {
 	if err != nil {
 		return err
 	}
-	root, missing, err := nearest(abs)
+	root, missing, err := nearest(dir, abs)
 	if err != nil {
 		return unusable(dir, err)
 	}
@@ -163,9 +163,9 @@ func CheckFolder(dir string, below ...string) error {
 	return unusable(dir, about(abs, err))
 }
 
-// nearest opens the folder that is there, of a folder and those around it, and returns the names of
+// nearest opens the folder that is there, of the folder dir and those around it, and returns the names of
 // those that are missing in it, outermost first. That one of them can be no name is an error.
-func nearest(abs string) (root *os.Root, missing []string, err error) {
+func nearest(dir, abs string) (root *os.Root, missing []string, err error) {
 	there := abs
 	for there != filepath.Dir(there) {
 		if _, err := os.Lstat(there); err == nil {
@@ -177,7 +177,7 @@ func nearest(abs string) (root *os.Root, missing []string, err error) {
 	base, in := checkout(abs)
 	switch {
 	case in:
-		if err = obeyed(abs, filepath.Join(abs, "x")); err == nil {
+		if err = obeyed(dir, filepath.Join(abs, "x")); err == nil {
 			root, err = enter(base, there, false)
 		}
 	default:

@@ -51,7 +51,8 @@ func lay(t *testing.T) (dir string) {
 // behind either.
 func places(dir string) (list []string) {
 	there, _ := os.ReadDir(dir)
-	names := []string{"new", ".git", ".Git", "new/.AML-train", strings.Repeat("n", 255), strings.Repeat("n", 256), "nul\x00"}
+	names := []string{"new", ".git", ".Git", "new/.AML-train",
+		strings.Repeat("n", 255), strings.Repeat("n", 256), "nul\x00"}
 	for _, e := range there {
 		names = append(names, e.Name())
 	}

@@ -38,9 +38,9 @@ func (a *app) checkBaseline(ctx context.Context) error {
 		if git.CanBeBranch(name) {
 			return nil
 		}
-		return mistake.Errorf("--baseline %s: this clone is shallow and has no such commit; git fetch --unshallow gets "+
-			"it, in a workflow fetch-depth: 0 of actions/checkout does; a branch, a run or a commit's id can be named "+
-			"without it", name)
+		return mistake.Errorf("--baseline %s: this clone is shallow and has no such commit; git fetch --unshallow "+
+			"gets it, in a workflow fetch-depth: 0 of actions/checkout does; a branch, a run or a commit's id can be "+
+			"named without it", name)
 	}
 	return mistake.Errorf("--baseline %s: there is no run, commit or branch of that name here (none turns the "+
 		"comparison off)", name)

@@ -63,9 +63,38 @@ func (d *Diagnosis) missingFile(name string, c Context) {
 	case why != "":
 		d.Advice = says + fmt.Sprintf("which no snapshot has, because of %s. Make it an "+
 			"input: %s", why, inputBlock(rel))
+	case c.above(rel) != "":
+		wide := c.above(rel)
+		d.Advice = says + fmt.Sprintf("which lies in `%s`, outside the source directory: widen `code` "+
+			"(`--source-directory`) to %s, so that it travels and the script starts there, or make it an input: %s",
+			imports.Relative(c.Repo.Source, path.Join(wide, rel)), folderName(wide),
+			inputBlock(imports.Relative(c.Repo.Source, path.Join(wide, rel))))
 	default:
 		d.Advice = says + "which is not in the source directory."
 	}
+}
+
+// above is the nearest folder above the source directory from which a path leads to a file of the
+// repository, "" where there is none.
+func (c *Context) above(rel string) string {
+	if c.Repo == nil || !fs.ValidPath(rel) {
+		return ""
+	}
+	for wide := path.Clean(c.Repo.Source); wide != "."; {
+		wide = path.Dir(wide)
+		if _, err := fs.Stat(c.Repo.FS, path.Join(wide, rel)); err == nil {
+			return wide
+		}
+	}
+	return ""
+}
+
+// folderName is a folder of the repository in words.
+func folderName(dir string) string {
+	if dir == "." {
+		return "the repository's root"
+	}
+	return "the folder `" + dir + "`"
 }
 
 var noName = lazyregexp.New(`\W+`)

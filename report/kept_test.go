@@ -110,7 +110,8 @@ func TestReportIsKept(t *testing.T) {
 			r := copied(reflect.ValueOf(r), put).Interface().(*Report)
 			before := dumped(reflect.ValueOf(r))
 			texts := formats(r)
-			require.Equal(t, before, dumped(reflect.ValueOf(r)), "%s, %s: what was handed over has changed", name, order)
+			require.Equal(t, before, dumped(reflect.ValueOf(r)), "%s, %s: what was handed over changed", name,
+				order)
 			require.Equal(t, texts, formats(r), "%s, %s: another text the second time", name, order)
 		}
 	}

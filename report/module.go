@@ -56,10 +56,7 @@ func (c *Context) ownModule(module string, m imports.Module) string {
 		for !strings.HasPrefix(m.Root+"/", wide+"/") && wide != "." {
 			wide = path.Dir(wide)
 		}
-		folder := "the folder `" + wide + "`"
-		if wide == "." {
-			folder = "the repository's root"
-		}
+		folder := folderName(wide)
 		return fmt.Sprintf(", which is your own and lies in `%s`, outside the source directory: widen "+
 			"`code` to %s, so that it travels, and set `PYTHONPATH=%s` (`environment_variables`).",
 			at, folder, imports.Relative(wide, m.Root))

@@ -198,7 +198,8 @@ func TestDiagnose(t *testing.T) {
 			return map[string]string{"data/x.csv": "`.gitignore:1` (`data/`)", "own.py": "`.gitignore:2` (`own.py`)"}[p]
 		},
 		Repo: &imports.Repository{Source: "jobs/a", Script: ".",
-			FS: fstest.MapFS{"jobs/a/src/lib.py": {}, "jobs/a/own.py": {}, "jobs/a/data/x.csv": {}}},
+			FS: fstest.MapFS{"jobs/a/src/lib.py": {}, "jobs/a/own.py": {}, "jobs/a/data/x.csv": {},
+				"configs/base.json": {}, "jobs/shared/x.json": {}}},
 		Install: func(p string) string { return "pip install " + p }}
 	trace := func(last string, frames ...string) string {
 		s := "before\nTraceback (most recent call last):\n"
@@ -226,6 +227,13 @@ func TestDiagnose(t *testing.T) {
 			context.Work+"/train.py"), "", "a path of one machine", "train.py"},
 		"outside": {trace("FileNotFoundError: [Errno 2] No such file or directory: '../x'",
 			context.Work+"/train.py"), "", "lies outside the source directory", "train.py"},
+		"at the root": {trace("FileNotFoundError: [Errno 2] No such file or directory: 'configs/base.json'",
+			context.Work+"/train.py"), "", "opens `configs/base.json`, which lies in `../../configs/base.json`, " +
+			"outside the source directory: widen `code` (`--source-directory`) to the repository's root", "train.py"},
+		"above": {trace("FileNotFoundError: [Errno 2] No such file or directory: 'shared/x.json'",
+			context.Work+"/train.py"), "", "to the folder `jobs`", "train.py"},
+		"nowhere": {trace("FileNotFoundError: [Errno 2] No such file or directory: 'shared/y.json'",
+			context.Work+"/train.py"), "", "`shared/y.json`, which is not in the source directory.", "train.py"},
 		"outputs": {trace("FileNotFoundError: [Errno 2] No such file or directory: 'outputs/m.pkl'",
 			context.Work+"/train.py"), "", "os.makedirs", "train.py"},
 		"library": {trace("ValueError: bad", context.Work+"/train.py", context.Work+"/model.py",

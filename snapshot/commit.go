@@ -200,7 +200,8 @@ func resolve(repo *git.Repository, rev string) (plumbing.Hash, error) {
 		if repo.Shallow() {
 			fetch = "git fetch --unshallow gets those that this shallow clone lacks"
 		}
-		return id, fmt.Errorf("%s names no commit of %s%s; git log --all shows them, and %s", rev, repo.Root, why, fetch)
+		return id, fmt.Errorf("%s names no commit of %s%s; git log --all shows them, and %s", rev, repo.Root, why,
+			fetch)
 	}
 	return id, err
 }

@@ -41,17 +41,51 @@ func TestEveryKeyTravels(t *testing.T) {
 		j := &job.Job{}
 		value := some(f.Type)
 		if q, ok := value.Interface().(*job.QueueSettings); ok {
-			q.JobTier = "spot" // one of those that there are
+			q.JobTier, q.Priority = "spot", "low" // of those that there are
 		}
 		reflect.ValueOf(j).Elem().FieldByIndex(f.Index).Set(value)
 		if why := notInBody[f.Name]; why != "" {
 			require.Equal(t, without, sent(j), "%s: %s", f.Name, why)
 		} else {
 			require.NotEqual(t, without, sent(j), "%s is read, and not sent", f.Name)
+			within(t, f.Name, reflect.ValueOf(j).Elem().FieldByIndex(f.Index), func() string { return sent(j) })
 		}
 	}
 	require.Greater(t, keys, 15)
 	require.Less(t, len(notInBody), keys)
+}
+
+// kinds are the values of a key on which it depends which of those beside it count.
+var kinds = map[string][]string{
+	"Distribution.Type":     {"mpi", "pytorch", "tensorflow", "ray"},
+	"Identity.Type":         {"managed", "user_identity"},
+	"QueueSettings.JobTier": {"spot", "standard"},
+}
+
+// within has each key of a mapping change what is sent, too, of one of its kinds at least.
+func within(t *testing.T, name string, v reflect.Value, sent func() string) {
+	if v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct {
+		return
+	}
+	travels := func(field reflect.Value) bool {
+		whole, value := sent(), reflect.ValueOf(field.Interface())
+		field.SetZero()
+		defer field.Set(value)
+		return sent() != whole
+	}
+	for i := range v.NumField() {
+		found := travels(v.Field(i))
+		for j := range v.NumField() {
+			for _, kind := range kinds[name+"."+v.Type().Field(j).Name] {
+				v.Field(j).SetString(kind)
+				found = found || travels(v.Field(i))
+			}
+		}
+		require.True(t, found, "%s.%s is read, and not sent", name, v.Type().Field(i).Name)
+	}
 }
 
 // some is a value with something in each of its fields.

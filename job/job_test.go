@@ -327,6 +327,52 @@ func TestDockerOptions(t *testing.T) {
 	require.Equal(t, "--cpus 2", j.Resources.DockerArgs)
 }
 
+// otherForms are the keys that a job has, and its file only in another form.
+var otherForms = map[string]string{
+	"inputs.datastore":         "of run configurations of SDK v1",
+	"inputs.path_on_compute":   "of run configurations of SDK v1",
+	"inputs.run":               "--resume-from",
+	"environment.reference":    "environment: azureml:NAME@latest",
+	"environment.user_managed": "no environment, or --environment user-managed",
+	"environment.conda":        "conda_file as a mapping",
+	"environment.requirements": "--environment pip:FILE, and run configurations",
+}
+
+// TestKeysHaveACase looks for each key of a job file, those of its mappings too, in the job files of
+// testdata: one that is read and in none of them is read by no test.
+func TestKeysHaveACase(t *testing.T) {
+	var cases strings.Builder
+	files, err := filepath.Glob("testdata/*.yml")
+	require.NoError(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		cases.Write(text)
+	}
+	seen := map[reflect.Type]bool{}
+	var look func(of reflect.Type, above string)
+	look = func(of reflect.Type, above string) {
+		for of.Kind() == reflect.Pointer || of.Kind() == reflect.Map || of.Kind() == reflect.Slice {
+			of = of.Elem()
+		}
+		if of.Kind() != reflect.Struct || seen[of] {
+			return
+		}
+		seen[of] = true
+		for _, f := range reflect.VisibleFields(of) {
+			key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if !f.IsExported() || key == "-" {
+				continue
+			}
+			has := regexp.MustCompile(`(?m)(^|[ {])` + key + `:`).MatchString(cases.String())
+			require.Equal(t, otherForms[above+key] == "", has, "%s%s and the job files of testdata", above, key)
+			look(f.Type, above+key+".")
+		}
+	}
+	look(reflect.TypeFor[Job](), "")
+	require.Greater(t, len(seen), 8)
+}
+
 // TestKeysAreDocumented looks for each key of a job file on the pages about them.
 func TestKeysAreDocumented(t *testing.T) {
 	var pages strings.Builder

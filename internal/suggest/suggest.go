@@ -3,6 +3,7 @@ package suggest
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -11,14 +12,20 @@ import (
 )
 
 // Nearest returns the known name closest to name, "" where none is close: a
-// third of its letters may differ, and case does not count.
+// third of its letters may differ, and case does not count. An extension that both have makes
+// them no closer: env.yml is not two.yml.
 func Nearest(name string, known []string) string {
 	low := strings.ToLower(name)
-	best, at := "", len([]rune(name))/3+1
+	best, at := "", 0
 	sorted := append([]string(nil), known...)
 	sort.Strings(sorted)
 	for _, k := range sorted {
-		if d := levenshtein.ComputeDistance(low, strings.ToLower(k)); d < at || d == at && best == "" {
+		letters := len([]rune(name))
+		if ext := path.Ext(name); ext == path.Ext(k) {
+			letters -= len([]rune(ext))
+		}
+		d := levenshtein.ComputeDistance(low, strings.ToLower(k))
+		if d <= letters/3+1 && (best == "" || d < at) {
 			best, at = k, d
 		}
 	}

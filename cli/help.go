@@ -108,6 +108,9 @@ func nearFlag(cmd *cobra.Command, unknown *pflag.NotExistError) string {
 	if unknown.GetSpecifiedShortnames() != "" {
 		return behindDashes(cmd, "-"+name)
 	}
+	if other := otherFlags[name]; cmd.Flags().Lookup(other) != nil {
+		return behindDashes(cmd, "--"+name) + "; did you mean --" + other + "?"
+	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if !f.Hidden {
@@ -119,6 +122,11 @@ func nearFlag(cmd *cobra.Command, unknown *pflag.NotExistError) string {
 	}
 	return behindDashes(cmd, "--"+name)
 }
+
+// otherFlags are flags by the names that the keys of job files, and other programs, give them.
+var otherFlags = map[string]string{"timeout": "max-run-duration-seconds", "code": "source-directory",
+	"compute": "compute-target", "name": "display-name", "experiment": "experiment-name", "image": "environment",
+	"instance-count": "node-count", "output": "to", "out": "to", "output-dir": "to"}
 
 // group adds commands to the help of root under a heading, in the order in which they are given.
 func group(root *cobra.Command, heading string, commands ...*cobra.Command) {

@@ -74,3 +74,19 @@ func TestHelpValues(t *testing.T) {
 		}
 	}
 }
+
+// TestOtherFlags holds that each flag which is suggested is there, and the name that it is suggested
+// for is none.
+func TestOtherFlags(t *testing.T) {
+	root := (&app{}).root()
+	for other, flag := range otherFlags {
+		found := false
+		for _, cmd := range root.Commands() {
+			if cmd.Flags().Lookup(flag) != nil {
+				found = true
+				require.Nil(t, cmd.Flags().Lookup(other), "%s --%s", cmd.Name(), other)
+			}
+		}
+		require.True(t, found, "no command has --%s", flag)
+	}
+}

@@ -253,8 +253,10 @@ func (a *app) hookStatus(ctx context.Context) error {
 	switch {
 	case info.Commit == "":
 		a.say("There is no commit yet to push")
+	case info.Branch == "" && !state.Allowed:
+		a.say("HEAD is detached, and a push of it trains nothing: this clone has not opted in; %s", hooks.OptIn)
 	case info.Branch == "":
-		a.say("HEAD is no branch, so a push of it trains what it names")
+		a.say("HEAD is detached: git push REMOTE HEAD:BRANCH trains %.7s as a push of BRANCH", info.Commit)
 	default:
 		push := a.push(repo)
 		defer push.Close()

@@ -156,8 +156,10 @@ func (a *app) why(ctx context.Context, dir, path string) error {
 		fmt.Fprintf(a.out, "%s travels: no line ignores it\n", d.Path)
 	case rule != "":
 		fmt.Fprintf(a.out, "%s\t%s does not travel\n", rule, d.Path)
+	case d.Never:
+		fmt.Fprintf(a.out, "%s does not travel: nothing in .git and .aml-train does\n", d.Path)
 	default:
-		fmt.Fprintf(a.out, "%s does not travel: it is not there, or lies in .git or .aml-train\n", d.Path)
+		fmt.Fprintf(a.out, "%s does not travel: it is not there\n", d.Path)
 	}
 	return nil
 }

@@ -182,7 +182,11 @@ func (d *document) parse(text []byte) *value {
 			d.report(limit.Line, limit.Column, "%s", limit.Message)
 		} else if errors.As(err, &at) && at.GetToken() != nil && at.GetToken().Position != nil {
 			pos := at.GetToken().Position
-			d.report(pos.Line, pos.Column, "not valid YAML: %s", at.GetMessage())
+			said := at.GetMessage()
+			if strings.HasPrefix(said, "found character '\t'") {
+				said = "a tab indents this line; indent with spaces"
+			}
+			d.report(pos.Line, pos.Column, "not valid YAML: %s", said)
 		} else {
 			d.report(1, 1, "not valid YAML: %v", err)
 		}

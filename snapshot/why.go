@@ -18,6 +18,7 @@ type Decision struct {
 	Travels bool
 	Tracked bool            // git tracks it, so no .gitignore counts
 	Rule    *ignore.Pattern // the line that decides, nil where none matches
+	Never   bool            // it lies in .git or .aml-train
 }
 
 // within returns dir without links, and a path in it relative to it.
@@ -67,7 +68,7 @@ func Why(ctx context.Context, finder *git.Finder, dir, p string) (Decision, erro
 	d.Rule = rule
 	parts := strings.Split(p, "/")
 	for i, name := range parts {
-		if hidden(name) {
+		if d.Never = hidden(name); d.Never {
 			return d, nil
 		}
 		here := strings.Join(parts[:i], "/")

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -354,6 +355,20 @@ func againstGit(t *testing.T, template string, seed int, decided *verdicts) {
 			os.Chmod(at, 0o755)
 		}
 	}
+	if first, _, _ := strings.Cut(tracked.String(), "\x00"); bits && filepath.Dir(first) != "." && r.IntN(2) == 0 {
+		// something else stands where the folder of a file was
+		at := filepath.Join(root, filepath.Dir(first))
+		require.NoError(t, os.RemoveAll(at))
+		if r.IntN(2) == 0 {
+			require.NoError(t, os.Symlink(pick(r, "nowhere", "a", "."), at))
+		} else {
+			require.NoError(t, os.WriteFile(at, content(r), 0o644))
+		}
+	}
+	converted := attributed && r.IntN(3) == 0
+	if converted { // files are not added anew because they would be converted in another way now
+		convertOtherwise(t, r, root)
+	}
 	source := ""
 	if dirs, _ := filepath.Glob(filepath.Join(root, "*", "")); r.IntN(3) == 0 {
 		for _, d := range dirs {
@@ -363,6 +378,9 @@ func againstGit(t *testing.T, template string, seed int, decided *verdicts) {
 		}
 	}
 	want, list, dirty := oracle(t, root, source, bits)
+	if converted { // the copy has been looked at anew
+		dirty = runGit(t, filepath.Join(root, source), "--no-optional-locks", "status", "--porcelain", ".") != ""
+	}
 	got, err := Take(context.Background(), filepath.Join(root, source), Options{})
 	if want == "" {
 		require.ErrorContains(t, err, "no file travels", "seed %d", seed)
@@ -380,6 +398,25 @@ func againstGit(t *testing.T, template string, seed int, decided *verdicts) {
 		whyAgainstGit(t, r, root, tracked.String())
 		decided.measure(t, root, tracked.String(), got)
 	}
+}
+
+// convertOtherwise changes what says how files are converted: all files of attributes, or the configuration.
+func convertOtherwise(t *testing.T, r *rand.Rand, root string) {
+	if r.IntN(2) == 0 {
+		runGit(t, root, "config", "core.autocrlf", pick(r, "true", "input", "false"))
+	}
+	require.NoError(t, filepath.WalkDir(root, func(at string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() && e.Name() == ".git" {
+			return cmp.Or(err, fs.SkipDir)
+		}
+		if e.Name() != ".gitattributes" || r.IntN(3) == 0 {
+			return nil
+		}
+		if r.IntN(2) == 0 {
+			return os.Remove(at)
+		}
+		return os.WriteFile(at, attributesFile(r), 0o644)
+	}))
 }
 
 // whyAgainstGit compares the lines that decide over some paths, there or not, with those

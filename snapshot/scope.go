@@ -124,19 +124,19 @@ func (s *scope) unchanged(entry int, f *File) bool {
 		x.Stage(entry) == 0 && !x.IntentToAdd(entry)
 }
 
-// sameBytes tells whether an unchanged file holds the bytes of its blob. Line ends
-// can only have been converted where the sizes differ: git drops bytes when it
-// adds a file, and adds none.
+// sameBytes tells whether an unchanged file holds the bytes of its blob. Line ends can only have been
+// converted where the sizes differ: git drops bytes when it adds a file, and adds none. The sizes count
+// where nothing is converted, too: the file may have been added when attributes or the configuration said
+// something else, for git does not add it anew because of that (git-add(1), --renormalize).
 func (s *scope) sameBytes(entry int, f *File, filters attributes.Stack) bool {
-	if f.Mode == filemode.Symlink || len(filters) == 0 && s.autocrlf == "" {
+	if f.Mode == filemode.Symlink {
 		return true
 	}
-	filter := filters.Of(s.index.Name(entry), s.autocrlf)
-	if filter.None() {
-		return true
-	}
-	if !filter.OnlyLines() {
-		return false
+	if len(filters) > 0 || s.autocrlf != "" {
+		filter := filters.Of(s.index.Name(entry), s.autocrlf)
+		if !filter.None() && !filter.OnlyLines() {
+			return false
+		}
 	}
 	return s.sizes.is(entry, f.Size)
 }

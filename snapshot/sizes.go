@@ -27,7 +27,7 @@ var worthRemembering int64 = 2000
 
 // sizes tells which blobs of an index are as large as the index has their files. That never
 // changes for an index of one checksum, so it is remembered from one command to the next, a
-// bit an entry: in a repository with "* text=auto" every file is asked about, every time.
+// bit an entry: every file is asked about, every time.
 type sizes struct {
 	index   *index.Index
 	objects *object.Store

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -283,10 +284,26 @@ func (w *walker) walk() error {
 	}
 	w.files = root.flatten(make([]File, 0, root.count()+len(w.skipped)))
 	if len(w.skipped) > 0 {
-		w.files = append(w.files, w.skipped...)
+		w.files = append(w.files, w.unreplaced(w.skipped)...)
 		slices.SortFunc(w.files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	}
 	return nil
+}
+
+// unreplaced leaves out of files that are not on disk those below a path that is a file there: git add has it
+// replace them.
+func (w *walker) unreplaced(skipped []File) []File {
+	return slices.DeleteFunc(skipped, func(f File) bool {
+		for at := path.Dir(f.Path); at != "."; at = path.Dir(at) {
+			_, is := slices.BinarySearchFunc(w.files, at, func(f File, at string) int {
+				return strings.Compare(f.Path, at)
+			})
+			if is {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 func join(dir, name string) string {

@@ -43,7 +43,7 @@ func staged(x *Index) string {
 func repository(t testing.TB) string {
 	dir := t.TempDir()
 	git(t, dir, "init", "-q")
-	for _, name := range []string{"a.py", "a-b.py", "a/b.py", "a/bc.py", "deep/er/x", "deep/er/y", "deep/z", "é",
+	for _, name := range []string{"a.py", "a-b.py", "a/b.py", "a/bc.py", "deep/er/x", "deep/er/y", "deep/z", "aé", "z",
 		strings.Repeat(strings.Repeat("n", 200)+"/", 4) + "end"} {
 		at := filepath.Join(dir, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
@@ -71,6 +71,10 @@ func TestRead(t *testing.T) {
 			"update-index --add --cacheinfo 100644,ce013625030ba8dba906f756967f9e9ca394464a,a/0"},
 		"split, version 4": {"update-index --index-version 4", "update-index --split-index",
 			"config splitIndex.maxPercentChange 100", "rm -q --cached a/b.py", "add new"},
+		"split, version 4, then replaced": {"update-index --index-version 4", "update-index --split-index",
+			"config splitIndex.maxPercentChange 100", "update-index --chmod=+x deep/z z"},
+		"split, version 4, then marked": {"update-index --index-version 4", "update-index --split-index",
+			"config splitIndex.maxPercentChange 100", "update-index --skip-worktree a.py z"},
 		"a very long name": {"update-index --add --cacheinfo 100644,ce013625030ba8dba906f756967f9e9ca394464a," +
 			strings.Repeat("m/", 2500) + "a/0"},
 		"untracked cache": {"update-index --untracked-cache", "status"},

@@ -106,11 +106,14 @@ func parseEntries(text string) (*Index, string, error) {
 // before it does.
 func recordSize(text string, at uint32) uint32 {
 	size := uint32(shortSize)
-	if uint64(at)+shortSize+2 > uint64(len(text)) {
+	if uint64(at)+shortSize > uint64(len(text)) {
 		return 0
 	}
 	if be16(text[at+atFlags:])&flagExtended != 0 {
 		size += 2
+	}
+	if uint64(at)+uint64(size) > uint64(len(text)) {
+		return 0
 	}
 	return size
 }

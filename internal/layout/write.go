@@ -1,8 +1,8 @@
 package layout
 
 import (
-	"fmt"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -49,6 +49,9 @@ history: ref
 // brings, or what it has installed, runs without that.
 func Workflow(jobFile, branch string, files []string) string {
 	dir, install := path.Dir(jobFile), ""
+	if strings.HasPrefix(jobFile, "-") { // which is no flag
+		jobFile = "./" + jobFile
+	}
 	for _, m := range []struct{ file, run string }{
 		{"uv.lock", "pip install uv && uv sync"}, {"poetry.lock", "pip install poetry && poetry install"},
 		{"requirements.txt", "pip install -r requirements.txt"}, {"pyproject.toml", "pip install ."},
@@ -58,7 +61,7 @@ func Workflow(jobFile, branch string, files []string) string {
 			if p == m.file && install == "" {
 				install = "      - run: " + m.run + "\n"
 				if dir != "." {
-					install += fmt.Sprintf("        working-directory: %q\n", dir)
+					install += "        working-directory: " + literal(dir) + "\n"
 				}
 			}
 		}
@@ -67,7 +70,7 @@ func Workflow(jobFile, branch string, files []string) string {
 on:
   pull_request:
   push:
-    branches: [` + fmt.Sprintf("%q", branch) + `] # what the next pull request is compared with
+    branches: [` + strconv.Quote(only(branch)) + `] # what the next pull request is compared with
 permissions:
   contents: read
 jobs:
@@ -87,7 +90,7 @@ jobs:
 ` + install + `      - uses: org/aml-train/setup@v1
       - run: aml-train run "$JOB"
         env:
-          JOB: ` + fmt.Sprintf("%q", jobFile) + `
+          JOB: ` + literal(jobFile) + `
           GITHUB_TOKEN: ${{ github.token }} # for the comment, and the history
   branch:
     if: github.event_name == 'push'
@@ -96,4 +99,20 @@ jobs:
       contents: write # keeps the run (history: ref in .aml-train.yaml)
     steps: *train
 `
+}
+
+// literal is a value that GitHub takes as it stands: within most, an expression begins with ${{
+// (docs.github.com, "Contexts"), and a folder may be called like one that hands out a secret.
+func literal(text string) string {
+	return strconv.Quote(strings.ReplaceAll(text, "${{", "${{ '${{' }}"))
+}
+
+// only is the pattern of one branch: of what is special in one, a name can hold + and a first !
+// (docs.github.com, "Filter pattern cheat sheet"; git-check-ref-format(1)).
+func only(branch string) string {
+	branch = strings.ReplaceAll(branch, "+", `\+`)
+	if strings.HasPrefix(branch, "!") {
+		branch = `\` + branch
+	}
+	return branch
 }

@@ -38,6 +38,7 @@ const HistoryRef = "refs/aml-train/history"
 // How much of records the ref has at most; the newest stay.
 const (
 	refAge     = 90 * 24 * time.Hour // as artifacts have it
+	refAhead   = 24 * time.Hour      // that a run may end after GitHub's time: a runner's clock is wrong
 	refRecords = 1000
 	refBytes   = 200 << 20
 )
@@ -212,11 +213,16 @@ func writeRef(
 	return err == nil, err
 }
 
-// outdated are the names of the records that make room for another one.
+// outdated are the names of the records that make room for another one. One that ends long after now
+// would be the newest for as long, and others would make room for it.
 func outdated(records []RefRecord, r RefRecord, now time.Time) map[string]bool {
 	drop := map[string]bool{}
 	count, bytes := 1, r.size
 	for _, other := range records {
+		if other.Ended.Sub(now) > refAhead {
+			drop[other.name()] = true
+			continue
+		}
 		count, bytes = count+1, bytes+other.size
 		if now.Sub(other.Ended) > refAge || count > refRecords || bytes > refBytes {
 			drop[other.name()] = true

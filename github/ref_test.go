@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -179,6 +180,15 @@ func TestRefForgets(t *testing.T) {
 		records[i].size, records[i].Ended = 1<<20, now
 	}
 	require.Len(t, outdated(records, RefRecord{size: 1}, now), 1500-199)
+	for i := range records { // half of them end in years to come, and are large
+		records[i].size, records[i].Ended = int64(1+i%2*(1<<30)), now.Add(time.Duration(i%2)*10000*time.Hour)
+	}
+	slices.SortStableFunc(records, func(a, b RefRecord) int { return b.Ended.Compare(a.Ended) })
+	drop = outdated(records, RefRecord{size: 1}, now)
+	require.Len(t, drop, 750)
+	for _, r := range records {
+		require.Equal(t, r.Ended.After(now), drop[r.name()])
+	}
 
 	g, w := refHome(t)
 	old := record("main", 91*24*60)

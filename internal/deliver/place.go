@@ -92,7 +92,7 @@ func elsewhere(name, abs string) (place, error) {
 }
 
 // Check tells whether File would fail now, before there is anything to write: it makes a file
-// beside that one, and removes it. What is there stays as it is.
+// beside that one, and lets go of it. What is there stays as it is.
 func Check(name string) error {
 	to, err := placeOf(name)
 	if err != nil {
@@ -154,6 +154,9 @@ func CheckFolder(dir string, below ...string) error {
 			err = probe(root, filepath.Join(name, "x"), in)
 		}
 		return err
+	}
+	if unnamed(root, ".") {
+		return nil
 	}
 	name := hidden()
 	if err = root.Mkdir(name, 0o755); err == nil {
@@ -245,8 +248,12 @@ func obeyed(name, abs string) error {
 	return nil
 }
 
-// probe makes a file as put does, in the stead of name, and removes it; shown is who is at fault.
+// probe makes a file as put does, in the stead of name, and removes it; shown is who is at fault. Where it
+// can it makes one that no other program sees: another job's snapshot would have it, or miss it.
 func probe(root *os.Root, name, shown string) error {
+	if unnamed(root, filepath.Dir(name)) {
+		return nil
+	}
 	w, next, err := begin(root, name, 0o600)
 	if err == nil {
 		err = errors.Join(w.Close(), root.Remove(next))

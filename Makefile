@@ -98,6 +98,7 @@ UNRACED := $(subst $(SPACE),|,$(strip TestLookupsInALargeHistory TestClientWithM
 	TestEveryRequestOfALoading))
 AGAINST_GIT := ./snapshot ./internal/git/...
 OTHERS := $$(go list ./... | tail -n +2 | grep -v -e /snapshot -e internal/git)
+NOT_RACED := $$(grep -rlE --include='*_test.go' '^func ($(UNRACED))\(' $$(go list -f '{{.Dir}}' $(OTHERS)) | xargs -n 1 dirname | sort -u)
 test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/act $(NEWER)/git docker
 	@rm -f $(CACHE)/skipped
 	@$(MAKE) --no-print-directory -j3 test-program test-git test-packages
@@ -116,7 +117,7 @@ test-git:
 
 test-packages:
 	$(PARTS) .ci/test go test $(RACE) -timeout 30m -skip '^($(UNRACED))$$' $(OTHERS)
-	$(PARTS) .ci/test go test -timeout 30m -run '^($(UNRACED))$$' $(OTHERS)
+	$(PARTS) .ci/test go test -timeout 30m -run '^($(UNRACED))$$' $(NOT_RACED)
 
 # Every test with the race detector, every start of the program included: most of an hour.
 race: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/act docker
@@ -124,7 +125,7 @@ race: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/
 
 # No containers, no network services, a tenth of the generated cases.
 test-fast:
-	.ci/test go test -short ./...
+	.ci/test go test -short -p 3 -parallel 4 ./...
 
 bench: build $(NODE)/ready $(VENV)/ready
 	AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_BINARY=$(CURDIR)/bin/aml-train go test -run '^$$' -bench . -benchtime 3x -timeout 60m ./...

@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/stretchr/testify/require"
 
+	"github.com/org/aml-train/internal/testing/testenv"
 	"github.com/org/aml-train/job"
 )
 
@@ -20,6 +21,7 @@ var block = regexp.MustCompile("(?ms)^```(sh|yaml)\n(.*?)^```")
 // become the files that they name, and its sh blocks run one after the other, in a
 // repository that holds the Iris example.
 func TestDocs(t *testing.T) {
+	testenv.Large(t, "it runs every example")
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "aml-train")
 	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()

@@ -378,7 +378,7 @@ func TestAskInterleaved(t *testing.T) {
 		w.g.ServeHTTP(rw, r)
 	}))
 	defer server.Close()
-	const cases = 10_000
+	cases := testenv.Cases(10_000)
 	trained, refused := 0, 0
 	for i := testenv.Seed(); i < testenv.Seed()+cases && !t.Failed(); i++ {
 		*w = world{t: t, r: rand.New(rand.NewPCG(uint64(i), 0)), api: server.URL, head: oldHead, open: true,

@@ -74,7 +74,7 @@ func TestBaseOnFreshRunner(t *testing.T) {
 	store, err := history.Open(filepath.Join(t.TempDir(), ".aml-train"))
 	require.NoError(t, err)
 	defer store.Close()
-	for n := range 10 {
+	for n := range testenv.Cases(10) {
 		seed := testenv.Seed() + n
 		rng := rand.New(rand.NewPCG(uint64(seed), 0))
 		g := &githubtest.GitHub{}

@@ -156,7 +156,7 @@ func TestEveryRequestFailsOnce(t *testing.T) {
 			t.Parallel()
 			s := submission(t)
 			last := 0
-			for n := 1; ; n++ {
+			for n := range testenv.Each() {
 				asked, mu := 0, sync.Mutex{}
 				ctx, kill := context.WithCancel(t.Context())
 				var w *azuremltest.Workspace

@@ -253,11 +253,15 @@ func testLoading(t *testing.T, azurite string, stays bool, address string,
 	w.Storage.Credentials = "sas"
 	w.Share("data", "rows", "1", "rows")
 	refused, last := 0, int64(0)
-	step := int64(1)
-	if stays {
-		step = 3
+	numbers := testenv.Each()
+	if stays { // and so do all later requests
+		numbers = func(yield func(int) bool) {
+			for n := 1; yield(n); n += 3 {
+			}
+		}
 	}
-	for at.Store(1); ; at.Add(step) {
+	for number := range numbers {
+		at.Store(int64(number))
 		m := newMachine(t, w)
 		ctx, cancel := context.WithCancel(t.Context())
 		interrupt.Store(cancel)

@@ -272,7 +272,7 @@ func TestEveryReadFailsOnce(t *testing.T) {
 		run, err := target(t, w, t.TempDir()).Submit(t.Context(), s)
 		require.NoError(t, err)
 		require.NoError(t, w.Keep(run.Info.RunID, "outputs/a.txt", "a"))
-		for n := 1; ; n++ {
+		for n := range testenv.Each() {
 			mu.Lock()
 			asked, fail = 0, n
 			mu.Unlock()

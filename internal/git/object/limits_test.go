@@ -41,6 +41,7 @@ func treeEntry(mode, name string, id plumbing.Hash) string {
 // Ten folders that are each the same ten folders, ten times over, stand for ten billion
 // files; one in the other, three thousand times, for a path of half a megabyte.
 func TestTreesOfTrees(t *testing.T) {
+	testenv.Large(t, "trees that name a billion files")
 	dir := t.TempDir()
 	s := New(dir)
 	defer s.Close()
@@ -81,6 +82,7 @@ func TestTreesOfTrees(t *testing.T) {
 
 // What is read whole has a limit, whichever way it is stored and whatever its header says.
 func TestTooLargeObjects(t *testing.T) {
+	testenv.Large(t, "objects of gigabytes")
 	dir := repository(t)
 	large := plumbing.NewHash(strings.TrimSpace(git(t, dir, "", "rev-parse", "HEAD:large")))
 	older := plumbing.NewHash(strings.TrimSpace(git(t, dir, "", "rev-parse", "HEAD~1:large")))
@@ -181,6 +183,7 @@ func chain(t testing.TB, dir string, base []byte, depth int, delta []byte) plumb
 
 // A chain as deep as git makes them is read; one that is deeper is damage.
 func TestChain(t *testing.T) {
+	testenv.Large(t, "a chain of four thousand deltas")
 	size := []byte{0x80, 0x80, 0x04} // 64 KiB
 	base := bytes.Repeat([]byte("a"), 64<<10)
 	delta := append(append(bytes.Clone(size), size...), 0x80) // copies all of it

@@ -200,7 +200,7 @@ func TestDamagedObjects(t *testing.T) {
 	require.NoError(t, os.Chmod(packs[0], 0o644))
 	r := rand.New(rand.NewPCG(2, 2))
 	noticed := 0
-	for range 30 {
+	for range testenv.Cases(30) {
 		text := bytes.Clone(whole)
 		for range 20 {
 			text[12+r.IntN(40_000)] ^= byte(1 << r.IntN(8))

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 // Fault is a way in which one of a client's requests fails. Of the zero value, the server is not
@@ -151,13 +153,13 @@ func (r *Requests) failAt(n int, way Way, kill func()) (end func() (happened boo
 	}
 }
 
-// Each has each of a program's requests fail: begin prepares for the n-th, from 1, and returns
+// Each has each of a program's requests fail, or those of testenv.Each: begin prepares for the n-th, and returns
 // the command, which runs with the fault, and once more without one where it has failed: then it
 // must not. look is told what happened. It ends at a command that makes fewer requests than n,
 // which has to be more than least.
 func (r *Requests) Each(t *testing.T, name string, way Way, least int, begin func(n int) (command func() *exec.Cmd),
 	look func(n int, what string)) {
-	for n := 1; ; n++ {
+	for n := range testenv.Each() {
 		command := begin(n)
 		cmd := command()
 		var says bytes.Buffer

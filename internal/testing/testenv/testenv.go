@@ -10,6 +10,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"iter"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -93,6 +95,20 @@ func Cases(usual int) int {
 		return max(usual/4, 1)
 	}
 	return usual
+}
+
+// Each yields the numbers from 1, for a test of what fails at each of a program's requests, which
+// ends it itself: all where CI=true, elsewhere every third, from one of the first three on that
+// is another one each time.
+func Each() iter.Seq[int] {
+	first, step := 1+rand.IntN(3), 3
+	if os.Getenv("CI") == "true" {
+		first, step = 1, 1
+	}
+	return func(yield func(int) bool) {
+		for n := first; yield(n); n += step {
+		}
+	}
 }
 
 // Large skips a test with -short that takes long because of how much it handles.

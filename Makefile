@@ -81,6 +81,10 @@ docker:
 PARTS := PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_LAYOUTS=$(LAYOUTS) \
 	AML_TRAIN_TEST_AZUREML_MLFLOW=$(PLUGIN) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped
 
+# Nothing from Go's cache: to know what a result depends on, it writes down every file and variable that
+# a test looks at, a million in some packages, which takes a third of the time.
+TEST := go test -count 1
+
 # Three parts at a time, as each waits a lot: for Docker and Python, for git, for servers. What
 # is not raced is that which runs the program as a user does (the root package, but for the
 # scripts that have it do several things at a time), for it takes ten times as long to start
@@ -106,26 +110,26 @@ test: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/
 	@if [ -s $(CACHE)/skipped ]; then echo "Skipped, because they are not on this machine:"; sort -u $(CACHE)/skipped; fi
 
 test-program:
-	$(PARTS) .ci/test go test -timeout 30m -parallel 4 .
+	$(PARTS) .ci/test $(TEST) -timeout 30m -parallel 4 .
 
 # And what of the program is raced, which is the third that has the least to do.
 test-git:
-	$(PARTS) .ci/test go test -timeout 30m $(AGAINST_GIT)
-	@if [ -x $(NEWER)/git ]; then PATH="$(NEWER):$$PATH" .ci/test go test -short -count 1 -run 'AgainstGit|TestDamage' ./snapshot ./internal/git; fi
-	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test go test $(RACE) -short -skip '^($(UNRACED))$$' $(AGAINST_GIT); fi
-	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test go test $(RACE) -short -run 'TestScripts$$/^($(RACED))$$' .; fi
+	$(PARTS) .ci/test $(TEST) -timeout 30m $(AGAINST_GIT)
+	@if [ -x $(NEWER)/git ]; then PATH="$(NEWER):$$PATH" .ci/test $(TEST) -short -run 'AgainstGit|TestDamage' ./snapshot ./internal/git; fi
+	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test $(TEST) $(RACE) -short -skip '^($(UNRACED))$$' $(AGAINST_GIT); fi
+	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test $(TEST) $(RACE) -short -run 'TestScripts$$/^($(RACED))$$' .; fi
 
 test-packages:
-	$(PARTS) .ci/test go test $(RACE) -timeout 30m -skip '^($(UNRACED))$$' $(OTHERS)
-	$(PARTS) .ci/test go test -timeout 30m -run '^($(UNRACED))$$' $(NOT_RACED)
+	$(PARTS) .ci/test $(TEST) $(RACE) -timeout 30m -skip '^($(UNRACED))$$' $(OTHERS)
+	$(PARTS) .ci/test $(TEST) -timeout 30m -run '^($(UNRACED))$$' $(NOT_RACED)
 
 # Every test with the race detector, every start of the program included: most of an hour.
 race: $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGIN)/ready $(CACHE)/bin/act docker
-	$(PARTS) .ci/test go test $(RACE) -timeout 90m ./...
+	$(PARTS) .ci/test $(TEST) $(RACE) -timeout 90m ./...
 
 # No containers, no network services, a tenth of the generated cases.
 test-fast:
-	.ci/test go test -short -p 3 -parallel 4 ./...
+	.ci/test $(TEST) -short -p 3 -parallel 4 ./...
 
 bench: build $(NODE)/ready $(VENV)/ready
 	AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_BINARY=$(CURDIR)/bin/aml-train go test -run '^$$' -bench . -benchtime 3x -timeout 60m ./...
@@ -156,5 +160,5 @@ CASES ?= 10000
 SEED  ?= 1000000
 differential: $(VENV)/ready
 	@seed=$(SEED); while AML_TRAIN_CASES=$(CASES) AML_TRAIN_SEED=$$seed go test -run 'AgainstGit|TestDamage' -count 1 -timeout 0 -v ./snapshot ./internal/git && \
-		$(PARTS) AML_TRAIN_CASES=$$(($(CASES) / 1000 + 1)) AML_TRAIN_SEED=$$seed .ci/test go test -run 'TestScriptsWithMLflow$$/^differential' -count 1 -timeout 0 .; \
+		$(PARTS) AML_TRAIN_CASES=$$(($(CASES) / 1000 + 1)) AML_TRAIN_SEED=$$seed .ci/test $(TEST) -run 'TestScriptsWithMLflow$$/^differential' -timeout 0 .; \
 		do seed=$$((seed + $(CASES))); done

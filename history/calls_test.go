@@ -218,6 +218,7 @@ func TestEveryCallAnswers(t *testing.T) {
 		asked := clip.Bytes(fmt.Sprintf("%s %s %v: %s", method, path, body, w.Body), 2000)
 		require.Less(t, w.Code, 500, asked)
 		require.True(t, json.Valid(w.Body.Bytes()), "%d, %s", w.Code, asked)
+		require.NotRegexp(t, `json: |\bGo (struct|value)\b`, w.Body.String(), asked)
 	}
 	t.Log(answered)
 	require.NotZero(t, answered[200])

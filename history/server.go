@@ -2,6 +2,7 @@ package history
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -306,6 +307,10 @@ func badRequest(err error) error {
 	var e *Error
 	if errors.As(err, &e) {
 		return e
+	}
+	if t := (*json.UnmarshalTypeError)(nil); errors.As(err, &t) {
+		return invalid("the request is none of the tracking API: %s cannot be a JSON %s",
+			cmp.Or(t.Field, "its body"), t.Value)
 	}
 	return invalid("the request is none of the tracking API: %v", err)
 }

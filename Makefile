@@ -82,7 +82,7 @@ PARTS := PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_N
 	AML_TRAIN_TEST_AZUREML_MLFLOW=$(PLUGIN) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped
 
 # Nothing from Go's cache: to know what a result depends on, it writes down every file and variable that
-# a test looks at, a million in some packages, which takes a third of the time.
+# a test looks at, a million in some packages, and looks at each again: a third of make test-fast.
 TEST := go test -count 1
 
 # Three parts at a time, as each waits a lot: for Docker and Python, for git, for servers. What

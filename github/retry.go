@@ -52,14 +52,9 @@ func atMost(ctx context.Context, tries int, most time.Duration, ask func() error
 // Busy tells the error of a request that GitHub has not answered now and will another time: that it was
 // asked too often, or is unwell. One that never reaches it, or may not see what it asks for, is another.
 func Busy(err error) bool {
-	var rate *gh.RateLimitError
-	var abuse *gh.AbuseRateLimitError
-	if errors.As(err, &rate) || errors.As(err, &abuse) {
-		return true
-	}
-	var answer *gh.ErrorResponse
-	return errors.As(err, &answer) && (answer.Response.StatusCode >= 500 ||
-		answer.Response.StatusCode == http.StatusTooManyRequests)
+	var network *url.Error
+	_, another := again(err, 0)
+	return another && !errors.As(err, &network)
 }
 
 // again tells whether a request is worth another try, and after how long

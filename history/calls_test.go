@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -208,9 +209,7 @@ func TestEveryCallAnswers(t *testing.T) {
 		if fields, ok := body.(map[string]any); ok && method == "GET" {
 			path += "?"
 			for name, value := range fields {
-				path += fmt.Sprintf("%s=%s&", name, strings.Map(func(r rune) rune {
-					return map[bool]rune{true: r, false: '.'}[r > ' ' && r < 0x7f && !strings.ContainsRune("&?#%=", r)]
-				}, fmt.Sprint(value)))
+				path += name + "=" + url.QueryEscape(fmt.Sprint(value)) + "&"
 			}
 		}
 		w := ask(method, path, body)

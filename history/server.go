@@ -118,10 +118,9 @@ func (v *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		// A method that a path does not have is told as a path that is not there: MLflow's
-		// clients read JSON. So is one that ends before the last part of its pattern, which
-		// would be sent to itself with a slash.
-		_, pattern := v.calls.Handler(r)
-		if pattern == "" || strings.Count(r.URL.EscapedPath(), "/") < strings.Count(pattern, "/") {
+		// clients read JSON. So is one that would be sent on to another path.
+		h, pattern := v.calls.Handler(r)
+		if _, ours := h.(http.HandlerFunc); pattern == "" || !ours {
 			err = noEndpoint(r)
 		}
 	}

@@ -67,7 +67,7 @@ func TestFaults(t *testing.T) {
 	sound := &history.Client{Base: base, HTTP: http.DefaultClient}
 	for _, kind := range []faulttest.Fault{{}, {After: true}, {Sick: true}, {Dies: true}, {After: true, Dies: true}} {
 		last := 0
-		for at := range testenv.Each() {
+		for at := range testenv.Each(1) {
 			model := fmt.Sprintf("iris-%v-%v-%v-%d", kind.After, kind.Sick, kind.Dies, at)
 			_, err := Run(ctx, sound, merge(model, source, 1, "first"))
 			require.NoError(t, err)
@@ -102,7 +102,7 @@ func TestFirstFaults(t *testing.T) {
 	sound := &history.Client{Base: base, HTTP: http.DefaultClient}
 	for _, kind := range []faulttest.Fault{{}, {After: true}, {After: true, Dies: true}} {
 		last := 0
-		for at := range testenv.Each() {
+		for at := range testenv.Each(1) {
 			model := fmt.Sprintf("first-%v-%v-%d", kind.After, kind.Dies, at)
 			f := &faulttest.Client{Fault: kind, At: at}
 			Run(ctx, &history.Client{Base: base, HTTP: f}, merge(model, source, 1, "first"))

@@ -65,10 +65,10 @@ func (d *Diagnosis) missingFile(name string, c Context) {
 			"input: %s", why, inputBlock(rel))
 	case c.above(rel) != "":
 		wide := c.above(rel)
+		there := imports.Relative(c.Repo.Source, path.Join(wide, rel))
 		d.Advice = says + fmt.Sprintf("which lies in `%s`, outside the source directory: widen `code` "+
 			"(`--source-directory`) to %s, so that it travels and the script starts there, or make it an input: %s",
-			imports.Relative(c.Repo.Source, path.Join(wide, rel)), folderName(wide),
-			inputBlock(imports.Relative(c.Repo.Source, path.Join(wide, rel))))
+			there, folderName(wide), inputBlock(there))
 	default:
 		d.Advice = says + "which is not in the source directory."
 	}

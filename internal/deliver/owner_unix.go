@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // GiveToOwner gives path, and everything in it and made for it, to whom the folder root belongs,
@@ -72,8 +74,7 @@ func replaceable(root *os.Root, name string) error {
 
 // mayWrite tells why a file may not be opened for writing, without opening it.
 func mayWrite(name string) error {
-	const writing = 2 // W_OK
-	if err := syscall.Access(name, writing); err != nil {
+	if err := unix.Access(name, unix.W_OK); err != nil {
 		return &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	return nil

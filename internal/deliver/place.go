@@ -37,25 +37,38 @@ func placeOf(name string) (place, error) {
 	if root == nil {
 		return elsewhere(name, abs)
 	}
-	if err = obeyed(name, abs); err != nil {
-	} else if err = plainWay(root, filepath.Dir(rel), false); err != nil {
-		err = noFolder(name, err)
-	} else if info, lerr := root.Lstat(rel); lerr == nil && info.IsDir() {
-		err = folderError(name)
-	} else if lerr == nil && info.Mode()&fs.ModeSymlink != 0 {
-		err = linkError(root, rel)
-	} else if lerr == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no file; name another place", name)
-	} else if lerr != nil && !errors.Is(lerr, fs.ErrNotExist) {
-		err = unusable(name, lerr)
-	} else if err = replaceable(root, rel); err != nil {
-		err = unusable(name, err)
+	if err = obeyed(name, abs); err == nil {
+		err = mayBecome(root, rel, name)
 	}
 	if err != nil {
 		root.Close()
 		return place{}, err
 	}
 	return place{root, rel}, nil
+}
+
+// mayBecome tells why what is at a path of a checkout cannot become a file of ours.
+func mayBecome(root *os.Root, rel, name string) error {
+	if err := plainWay(root, filepath.Dir(rel), false); err != nil {
+		return noFolder(name, err)
+	}
+	info, err := root.Lstat(rel)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return unusable(name, err)
+	case info.IsDir():
+		return folderError(name)
+	case info.Mode()&fs.ModeSymlink != 0:
+		return linkError(root, rel)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is no file; name another place", name)
+	}
+	if err := replaceable(root, rel); err != nil {
+		return unusable(name, err)
+	}
+	return nil
 }
 
 // elsewhere is placeOf outside any checkout.

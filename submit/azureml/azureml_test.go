@@ -156,7 +156,7 @@ func TestEveryRequestFailsOnce(t *testing.T) {
 			t.Parallel()
 			s := submission(t)
 			last := 0
-			for n := range testenv.Each() {
+			for n := range testenv.Each(1) {
 				asked, mu := 0, sync.Mutex{}
 				ctx, kill := context.WithCancel(t.Context())
 				var w *azuremltest.Workspace

@@ -253,14 +253,11 @@ func testLoading(t *testing.T, azurite string, stays bool, address string,
 	w.Storage.Credentials = "sas"
 	w.Share("data", "rows", "1", "rows")
 	refused, last := 0, int64(0)
-	numbers := testenv.Each()
-	if stays { // and so do all later requests
-		numbers = func(yield func(int) bool) {
-			for n := 1; yield(n); n += 3 {
-			}
-		}
+	step := 1
+	if stays {
+		step = 3
 	}
-	for number := range numbers {
+	for number := range testenv.Each(step) {
 		at.Store(int64(number))
 		m := newMachine(t, w)
 		ctx, cancel := context.WithCancel(t.Context())

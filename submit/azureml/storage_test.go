@@ -272,7 +272,7 @@ func TestEveryReadFailsOnce(t *testing.T) {
 		run, err := target(t, w, t.TempDir()).Submit(t.Context(), s)
 		require.NoError(t, err)
 		require.NoError(t, w.Keep(run.Info.RunID, "outputs/a.txt", "a"))
-		for n := range testenv.Each() {
+		for n := range testenv.Each(1) {
 			mu.Lock()
 			asked, fail = 0, n
 			mu.Unlock()

@@ -214,8 +214,9 @@ func dockerArg(name, value string, c *container.Config, h *container.HostConfig)
 // what is there when it ends: a shell that is asked to end does so at once, whereas the
 // script that it had started may be writing its checkpoint. What the command left in the
 // background has a second, as on this machine. The fields are those of proc_pid_stat(5).
-// It looks twice, as a process may have started another after /proc was listed, and be gone
-// by the time that its own file is read.
+// A process may have started another after /proc was listed, and be gone by the time that its
+// own file is read: none is left once none was seen, and nothing has begun since. Where other
+// programs begin all the time, nine looks do.
 const shellOf = `trap ended=1 TERM
 if ! command -v python >/dev/null 2>&1 && python3=$(command -v python3); then
 	mkdir -p /tmp/.aml-train && ln -sf "$python3" /tmp/.aml-train/python && PATH=$PATH:/tmp/.aml-train && export PATH
@@ -226,13 +227,18 @@ if [ -z "$ended" ]; then
 	{ "$shell" -c "$0" 2>&3 3>&-; } 3>&2 2>/dev/null
 fi
 code=$?
-seen() {
-	for stat in /proc/[0-9]*/stat; do
-		read -r line <"$stat" && set -- ${line##*) } && [ "$1" != Z ] && [ "$3" = $$ ] && [ "$stat" != /proc/$$/stat ] && return
-	done 2>/dev/null
+left() {
+	listed=
+	for look in 1 2 3 4 5 6 7 8 9; do
+		set -- /proc/[0-9]*
+		[ "$*" = "$listed" ] && return 1
+		listed=$*
+		for at in $listed; do
+			read -r line <"$at/stat" && set -- ${line##*) } && [ "$1" != Z ] && [ "$3" = $$ ] && [ "$at" != /proc/$$ ] && return
+		done 2>/dev/null
+	done
 	return 1
 }
-left() { seen || seen; }
 if left; then
 	tenths=10
 	if [ -n "$ended" ]; then tenths=600; else kill -TERM -$$; fi

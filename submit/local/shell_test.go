@@ -18,11 +18,22 @@ import (
 	"github.com/org/aml-train/internal/testing/testenv"
 )
 
-// worker takes its time when it is asked to end, as a script that writes its checkpoint does.
-const worker = `trap 'sleep 0.2; echo saved >>"$SAVED"; exit 1' TERM
+// trained take their time when they are asked to end, as one that writes its checkpoint does; the
+// second has others do that, of which each starts the next one and ends.
+var trained = map[string]string{
+	"worker.sh": `trap 'sleep 0.2; echo saved >>"$SAVED"; exit 1' TERM
 echo working
 while :; do sleep 0.05; done
-`
+`,
+	"relay.sh": `trap 'trap "" TERM; sh next.sh 15 & exit 1' TERM
+echo working
+while :; do sleep 0.05; done
+`,
+	"next.sh": `if [ $1 -gt 0 ]; then sh next.sh $(($1 - 1)) & exit; fi
+sleep 0.2
+echo saved >>"$SAVED"
+`,
+}
 
 // A container's command ends when the script has, not when the shell in front of it has,
 // whichever shell the image has and whatever the command looks like. This test stands for
@@ -45,7 +56,7 @@ func TestShellOfContainer(t *testing.T) {
 // randomCommand returns a command in which that many workers run at once.
 func randomCommand(random *rand.Rand, depth int) (command string, workers int) {
 	if depth == 0 {
-		return "sh worker.sh", 1
+		return []string{"sh worker.sh", "sh relay.sh"}[random.IntN(2)], 1
 	}
 	one, n := randomCommand(random, depth-1)
 	switch random.IntN(9) {
@@ -74,7 +85,9 @@ func randomCommand(random *rand.Rand, depth int) (command string, workers int) {
 // workers work, and returns how many of them came to their end.
 func endCommand(t *testing.T, shell, command string, workers int) (saved int) {
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "worker.sh"), []byte(worker), 0o600))
+	for name, text := range trained {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
 	cmd := exec.Command(shell, "-c", shellOf, command)
 	cmd.Args[0] = "sh" // as which busybox is a shell, and bash one in its POSIX mode
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "SAVED="+filepath.Join(dir, "saved"))

@@ -159,7 +159,7 @@ func (r *Requests) failAt(n int, way Way, kill func()) (end func() (happened boo
 // which has to be more than least.
 func (r *Requests) Each(t *testing.T, name string, way Way, least int, begin func(n int) (command func() *exec.Cmd),
 	look func(n int, what string)) {
-	for n := range testenv.Each() {
+	for n := range testenv.Each(1) {
 		command := begin(n)
 		cmd := command()
 		var says bytes.Buffer

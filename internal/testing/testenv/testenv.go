@@ -40,7 +40,7 @@ func Python(t testing.TB) string {
 // MLflowSignIn tells whether MLflow's own server can have one sign in, with that interpreter.
 // Where it cannot, the test that needs it is named.
 func MLflowSignIn(t testing.TB, python string) bool {
-	if exec.Command(python, "-c", "import flask_wtf").Run() == nil || os.Getenv("CI") == "true" {
+	if exec.Command(python, "-c", "import flask_wtf").Run() == nil || everything() {
 		return true
 	}
 	note(t, "MLflow's sign-in (Flask-WTF; make test installs it)")
@@ -91,19 +91,22 @@ func Cases(usual int) int {
 	switch {
 	case testing.Short():
 		return max(usual/10, 1)
-	case os.Getenv("CI") != "true":
+	case !everything():
 		return max(usual/4, 1)
 	}
 	return usual
 }
 
-// Each yields the numbers from 1, for a test of what fails at each of a program's requests, which
-// ends it itself: all where CI=true, elsewhere every third, from one of the first three on that
-// is another one each time.
-func Each() iter.Seq[int] {
-	first, step := 1+rand.IntN(3), 3
-	if os.Getenv("CI") == "true" {
-		first, step = 1, 1
+// everything tells whether nothing is left out: it takes longer, and what is missing is a fault.
+func everything() bool { return os.Getenv("CI") == "true" }
+
+// Each yields every step-th number from 1, for a test of what fails at each of a program's requests,
+// which ends it itself. Where CI is not true it is every third at least, from one of the first
+// three on that is another one each time.
+func Each(step int) iter.Seq[int] {
+	first := 1
+	if !everything() {
+		first, step = 1+rand.IntN(3), max(step, 3)
 	}
 	return func(yield func(int) bool) {
 		for n := first; yield(n); n += step {
@@ -142,7 +145,7 @@ func Allocated(f func()) int64 {
 // Root tells whether the test may mount a file system. Where it may not, the part
 // of the test that needs it is named.
 func Root(t testing.TB) bool {
-	if os.Geteuid() == 0 || os.Getenv("CI") == "true" {
+	if os.Geteuid() == 0 || everything() {
 		return true
 	}
 	note(t, "the right to mount a file system (root)")
@@ -159,7 +162,7 @@ func slow(t testing.TB) {
 
 func missing(t testing.TB, what string) {
 	t.Helper()
-	if os.Getenv("CI") == "true" {
+	if everything() {
 		t.Fatalf("%s: missing on this machine", what)
 	}
 	note(t, what)

@@ -66,9 +66,8 @@ type clientPair struct {
 }
 
 func newClientPair(t *testing.T) *clientPair {
-	p := &clientPair{t: t, dir: t.TempDir(), program: filepath.Join(t.TempDir(), "aml-train")}
-	out, err := exec.Command("go", "build", "-o", p.program, ".").CombinedOutput()
-	require.NoError(t, err, string(out))
+	p := &clientPair{t: t, dir: t.TempDir(), program: program(t)}
+	var err error
 	p.w, err = azuremltest.New(testenv.Azurite(t), t.TempDir(), []string{p.program, "supervise"})
 	require.NoError(t, err)
 	t.Cleanup(p.w.Close)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/cli"
 	"github.com/org/aml-train/internal/testing/azuremltest"
@@ -23,8 +24,15 @@ import (
 	"github.com/org/aml-train/internal/testing/testenv"
 )
 
+// The program on PATH, for the tests and their scripts, is this binary.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"aml-train": main})
+}
+
+func program(t *testing.T) string {
+	path, err := exec.LookPath("aml-train")
+	require.NoError(t, err)
+	return path
 }
 
 // TestScripts runs testdata/script: each file is a manual page that is true.

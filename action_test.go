@@ -383,7 +383,7 @@ func TestActionAzure(t *testing.T) {
 	testenv.Docker(t)
 	azurite := testenv.Azurite(t)
 	image := actionImage(t)
-	w, err := azuremltest.New(azurite, t.TempDir(), []string{program(t), "supervise"})
+	w, err := azuremltest.New(azurite, t.TempDir(), []string{testenv.Program(t, "aml-train"), "supervise"})
 	require.NoError(t, err)
 	defer w.Close()
 	dir := t.TempDir()

@@ -66,7 +66,7 @@ type clientPair struct {
 }
 
 func newClientPair(t *testing.T) *clientPair {
-	p := &clientPair{t: t, dir: t.TempDir(), program: program(t)}
+	p := &clientPair{t: t, dir: t.TempDir(), program: testenv.Program(t, "aml-train")}
 	var err error
 	p.w, err = azuremltest.New(testenv.Azurite(t), t.TempDir(), []string{p.program, "supervise"})
 	require.NoError(t, err)

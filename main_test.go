@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/stretchr/testify/require"
 
 	"github.com/org/aml-train/cli"
 	"github.com/org/aml-train/internal/testing/azuremltest"
@@ -27,12 +26,6 @@ import (
 // The program on PATH, for the tests and their scripts, is this binary.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"aml-train": main})
-}
-
-func program(t *testing.T) string {
-	path, err := exec.LookPath("aml-train")
-	require.NoError(t, err)
-	return path
 }
 
 // TestScripts runs testdata/script: each file is a manual page that is true.

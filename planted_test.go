@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/org/aml-train/internal/testing/testenv"
 )
 
 // TestPlantedLinks puts links to places outside, and files where folders should be,
@@ -58,7 +60,7 @@ type planted struct {
 
 func plantation(t *testing.T) *planted {
 	dir := t.TempDir()
-	p := &planted{program: program(t), dir: dir, repo: filepath.Join(dir, "repo")}
+	p := &planted{program: testenv.Program(t, "aml-train"), dir: dir, repo: filepath.Join(dir, "repo")}
 	for name, text := range map[string]string{
 		"repo/train.py": "print(1)\n", "outside/bashrc": "mine", "outside/folder/file": "precious",
 		"outside/folder/outputs/model":    "precious",

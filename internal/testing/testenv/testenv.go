@@ -39,8 +39,8 @@ func Python(t testing.TB) string {
 
 // has tells whether a Python has those modules, which it does not load: MLflow takes seconds.
 func has(python string, modules ...string) bool {
-	args := append([]string{"-c", "import sys, importlib.util as u; sys.exit(not all(map(u.find_spec, sys.argv[1:])))"}, modules...)
-	return exec.Command(python, args...).Run() == nil
+	find := "import sys, importlib.util as u; sys.exit(not all(map(u.find_spec, sys.argv[1:])))"
+	return exec.Command(python, append([]string{"-c", find}, modules...)...).Run() == nil
 }
 
 // MLflowSignIn tells whether MLflow's own server can have one sign in, with that interpreter.

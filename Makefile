@@ -106,7 +106,7 @@ UNRACED := $(subst $(SPACE),|,$(strip TestLookupsInALargeHistory TestClientWithM
 	TestTreesOfTrees TestTooLargeObjects TestChain TestKey TestKeysInWords TestFlagsInWords \
 	TestEnvironmentInWords TestScalarsAgainstAzure TestLimit TestFalseAlarms TestPower \
 	TestAdded TestPublishWithMLflow TestEveryRequestFailsOnce \
-	TestLockedStorage TestAskInterleaved \
+	TestLockedStorage TestAskInterleaved TestCheck TestEveryObject \
 	TestEveryRequestOfALoading))
 AGAINST_GIT := ./snapshot ./internal/git/...
 OTHERS := $$(go list ./... | tail -n +2 | grep -v -e /snapshot -e internal/git)

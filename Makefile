@@ -102,10 +102,10 @@ TEST := go test -count 1
 RACED := distributed|interrupt|partial|twice|workflow
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
-UNRACED := $(subst $(SPACE),|,$(strip TestLookupsInALargeHistory TestClientWithMLflow TestMermaid TestPrism TestDamagedObjects \
+UNRACED := $(subst $(SPACE),|,$(strip TestLookupsInALargeHistory TestWithMLflow TestMermaid TestPrism TestDamagedObjects \
 	TestTreesOfTrees TestTooLargeObjects TestChain TestKey TestKeysInWords TestFlagsInWords \
 	TestEnvironmentInWords TestScalarsAgainstAzure TestLimit TestFalseAlarms TestPower \
-	TestAdded TestPublishWithMLflow TestEveryRequestFailsOnce \
+	TestAdded TestEveryRequestFailsOnce \
 	TestLockedStorage TestAskInterleaved TestCheck TestEveryObject \
 	TestEveryRequestOfALoading))
 AGAINST_GIT := ./snapshot ./internal/git/...

@@ -14,31 +14,22 @@ import (
 	"github.com/org/aml-train/internal/testing/testenv"
 )
 
-// TestClientWithMLflow is TestClient with MLflow's own server, on a history that
-// this package made.
-func TestClientWithMLflow(t *testing.T) {
+// TestWithMLflow is TestClient with MLflow's own server, on a history that this package made;
+// and a record is a run there, once, at whichever request its answer is lost.
+func TestWithMLflow(t *testing.T) {
 	s := open(t)
 	newRun(t, s, "a")
 	require.NoError(t, s.Close())
-	base := startMLflow(t, s.Home)
+	base, end, err := testenv.StartMLflow(testenv.Python(t), s.Home, func(*exec.Cmd) {})
+	require.NoError(t, err)
+	t.Cleanup(end)
 	exercise(t, &Client{Base: base, HTTP: http.DefaultClient}, "a")
 	finalize(t, base, false)
-}
 
-// A record is a run in MLflow's own server, once, at whichever request its answer is lost.
-func TestPublishWithMLflow(t *testing.T) {
 	rec, zip := theRecord(t)
-	base, made := startMLflow(t, t.TempDir()), 0
+	made := 0
 	publishFaults(t, rec, zip, func() (*Client, string) {
 		made++
 		return &Client{Base: base}, fmt.Sprint("shared ", made)
 	}, faulttest.Fault{After: true})
-}
-
-// startMLflow starts MLflow's own server on the history in a folder, and returns its address.
-func startMLflow(t *testing.T, home string) string {
-	address, end, err := testenv.StartMLflow(testenv.Python(t), home, func(*exec.Cmd) {})
-	require.NoError(t, err)
-	t.Cleanup(end)
-	return address
 }

@@ -59,7 +59,8 @@ func (w *Workspace) token(audience string) string {
 		"jti": strconv.Itoa(len(w.tokens))})
 	text := base64.RawURLEncoding.EncodeToString
 	token := text([]byte(`{"typ":"JWT","alg":"RS256"}`)) + "." + text(claims) + "." + text([]byte("signed"))
-	w.tokens[token] = grant{strings.TrimSuffix(audience, "/"), now.Add(w.Lifetime)}
+	// Clocks may differ: ClockSkew of Microsoft.IdentityModel's TokenValidationParameters is five minutes.
+	w.tokens[token] = grant{strings.TrimSuffix(audience, "/"), now.Add(w.Lifetime + 5*time.Minute)}
 	return token
 }
 

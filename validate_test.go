@@ -84,6 +84,7 @@ var faults = []fault{
 // refuses before it submits anything, with the same words; and each fault is told,
 // whatever else is wrong.
 func TestValidateIsRun(t *testing.T) {
+	testenv.Large(t, "it starts the program hundreds of times")
 	t.Parallel()
 	dir := t.TempDir()
 	for name, text := range map[string]string{"src/train.py": "", "src/train.ipynb": "{}", "src/pkg/__init__.py": ""} {

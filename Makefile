@@ -1,7 +1,7 @@
 # make demo    train the Iris example and show its report
 # make test    every test, real parts included, the race detector too; sets up what they need
 # make race    every test with the race detector, which takes most of an hour
-# make test-fast    the tests that need nothing but Go, git and Python, in little more than a minute
+# make test-fast    the tests that need nothing but Go, git and Python, in a minute
 # make bench   the figures of docs/performance.md
 # make picture  the report in the README, docs/report.png
 # make lint    gofmt, go vet, staticcheck, unparam

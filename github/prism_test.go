@@ -38,18 +38,22 @@ func prism(t *testing.T) string {
 	cmd.Stderr = cmd.Stdout
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	ready := make(chan bool, 1)
+	started := make(chan string, 1) // why it does not, or nothing
 	go func() {
+		var said strings.Builder
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			if strings.Contains(lines.Text(), "Prism is listening") {
-				ready <- true
+				started <- ""
 			}
+			fmt.Fprintln(&said, lines.Text())
 		}
+		started <- "Prism does not start: " + said.String()
 	}()
 	select {
-	case <-ready:
+	case why := <-started:
+		require.Empty(t, why)
 	case <-time.After(5 * time.Minute):
-		t.Fatal("Prism does not start")
+		t.Fatal("Prism does not start, and says nothing")
 	}
 	return fmt.Sprintf("http://127.0.0.1:%d", port)
 }

@@ -40,27 +40,20 @@ demo: build
 # tests that need it are skipped and named at the end; with CI=true they fail.
 OPTIONAL := test "$$CI" != true
 
-# $(call venv,DIR,WITH): garbage is not collected in it, which is a fifth of what importing MLflow takes.
-venv = python3 -m venv $1 && $1/bin/pip install --quiet --disable-pip-version-check -r $2 && \
-	echo 'import gc; gc.disable()' >$$(echo $1/lib/python3*/site-packages)/no-gc.pth && touch $1/ready \
-	|| { rm -rf $1; $(OPTIONAL); }
-
+# Microsoft's plugin for MLflow wants an older MLflow. Layouts are what training repositories are
+# laid out with: build backends, uv, Hydra, DVC, papermill. Garbage is not collected in these,
+# which is a fifth of what importing MLflow takes.
 $(VENV)/ready: .ci/requirements/tests.txt
-	@mkdir -p $(CACHE)
-	$(call venv,$(VENV),$<)
-
-# Microsoft's plugin for MLflow, which wants an older MLflow.
 $(PLUGIN)/ready: .ci/requirements/azureml-mlflow.txt
-	@mkdir -p $(CACHE)
-	$(call venv,$(PLUGIN),$<)
-
-# What training repositories are laid out with: build backends, uv, Hydra, DVC, papermill.
 $(LAYOUTS)/ready: .ci/requirements/layouts.txt
-	@mkdir -p $(CACHE)
-	$(call venv,$(LAYOUTS),$<)
+$(VENV)/ready $(PLUGIN)/ready $(LAYOUTS)/ready:
+	python3 -m venv $(@D) && $(@D)/bin/pip install --quiet --disable-pip-version-check -r $< && \
+		echo 'import gc; gc.disable()' >$$(echo $(@D)/lib/python3*/site-packages)/no-gc.pth && touch $@ \
+		|| { rm -rf $(@D); $(OPTIONAL); }
 
 # GitHub's own descriptions of its APIs with the server that checks requests against
-# one, Mermaid, managers of git hooks, and Microsoft's emulator of blob storage.
+# one, Mermaid, managers of git hooks, and Microsoft's emulator of blob storage. Prism is of a
+# release that runs on Debian 12's Node, and so are its parts, of which npm would take newer ones.
 $(NODE)/ready: .ci/requirements/node.txt
 	@mkdir -p $(NODE)
 	npm install --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel=error $$(cat $<) && touch $@ \
@@ -79,14 +72,13 @@ $(NEWER)/git:
 docker:
 	@.ci/docker || $(OPTIONAL)
 
-# The Python of the tests: one in which nothing is installed, so that what the machine has
-# there changes no result, and starts in a third of the time; tests start a thousand.
+# The Python that .ci/test gives to the tests.
 PYTHON := $(CACHE)/python
 $(PYTHON)/bin/python3:
 	@python3 -m venv --without-pip --clear $(PYTHON)
 
 # Where the tests find them.
-PARTS := PATH="$(CACHE)/bin:$(PYTHON)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_LAYOUTS=$(LAYOUTS) \
+PARTS := PATH="$(CACHE)/bin:$$PATH" AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_LAYOUTS=$(LAYOUTS) \
 	AML_TRAIN_TEST_AZUREML_MLFLOW=$(PLUGIN) AML_TRAIN_TEST_SKIPPED=$(CACHE)/skipped
 
 # Nothing from Go's cache: to know what a result depends on, it writes down every file and variable that
@@ -123,7 +115,7 @@ test-program:
 # And what of the program is raced, which is the third that has the least to do.
 test-git:
 	$(PARTS) .ci/test $(TEST) -timeout 30m $(AGAINST_GIT)
-	@if [ -x $(NEWER)/git ]; then PATH="$(NEWER):$(PYTHON)/bin:$$PATH" .ci/test $(TEST) -short -run 'AgainstGit|TestDamage' ./snapshot ./internal/git; fi
+	@if [ -x $(NEWER)/git ]; then PATH="$(NEWER):$$PATH" .ci/test $(TEST) -short -run 'AgainstGit|TestDamage' ./snapshot ./internal/git; fi
 	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test $(TEST) $(RACE) -short -skip '^($(UNRACED))$$' $(AGAINST_GIT); fi
 	@if [ -n "$(RACE)" ]; then $(PARTS) .ci/test $(TEST) $(RACE) -short -run 'TestScripts$$/^($(RACED))$$' .; fi
 
@@ -137,7 +129,7 @@ race: $(PYTHON)/bin/python3 $(VENV)/ready $(NODE)/ready $(LAYOUTS)/ready $(PLUGI
 
 # No containers, no network services, a tenth of the generated cases.
 test-fast: $(PYTHON)/bin/python3
-	PATH="$(PYTHON)/bin:$$PATH" .ci/test $(TEST) -short -p 3 -parallel 4 ./...
+	.ci/test $(TEST) -short -p 3 -parallel 4 ./...
 
 bench: build $(NODE)/ready $(VENV)/ready
 	AML_TRAIN_TEST_NODE=$(NODE) AML_TRAIN_TEST_VENV=$(VENV) AML_TRAIN_BINARY=$(CURDIR)/bin/aml-train go test -run '^$$' -bench . -benchtime 3x -timeout 60m ./...
